@@ -1,0 +1,1 @@
+//! The evaluation plug-in: measures, statistics, the report. Nothing is here yet.

@@ -1,0 +1,20 @@
+-- reads: candidates
+-- writes: matched
+-- Every pair whose votes differ, at most --max-pairs of a prompt, drawn by seed.
+SELECT prompt_id, chosen_id, rejected_id
+FROM (
+    SELECT
+        chosen.prompt_id,
+        chosen.response_id AS chosen_id,
+        rejected.response_id AS rejected_id,
+        row_number() OVER (
+            PARTITION BY chosen.prompt_id
+            ORDER BY md5($seed || ' ' || chosen.response_id || ' ' || rejected.response_id)
+        ) AS place
+    FROM candidates AS chosen
+    JOIN candidates AS rejected
+        ON rejected.prompt_id = chosen.prompt_id AND rejected.score < chosen.score
+    WHERE chosen.excluded IS NULL AND rejected.excluded IS NULL
+) AS pairs
+WHERE place <= $max_pairs
+ORDER BY prompt_id, chosen_id, rejected_id

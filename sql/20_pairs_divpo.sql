@@ -1,0 +1,50 @@
+-- reads: candidates, weights
+-- writes: matched
+-- Diverse preference optimisation: among the best --rho of a prompt's responses by votes (at least
+-- two) the most deviant win, among the worst --rho the least deviant lose; the i-th meets the i-th,
+-- at most --max-pairs of a prompt.
+WITH placed AS (
+    SELECT
+        candidates.prompt_id,
+        candidates.response_id,
+        candidates.score,
+        weights.weight,
+        count(*) OVER (PARTITION BY candidates.prompt_id) AS n,
+        row_number() OVER (
+            PARTITION BY candidates.prompt_id
+            ORDER BY candidates.score DESC, md5($seed || ' ' || candidates.response_id)
+        ) AS from_best,
+        row_number() OVER (
+            PARTITION BY candidates.prompt_id
+            ORDER BY candidates.score, md5($seed || ' ' || candidates.response_id) DESC
+        ) AS from_worst
+    FROM candidates
+    JOIN weights ON weights.response_id = candidates.response_id
+        AND weights.prompt_id = candidates.prompt_id
+    WHERE candidates.excluded IS NULL
+),
+sized AS (
+    SELECT *, least(greatest(CAST(floor($rho * n) AS BIGINT), 2), n / 2) AS side FROM placed
+),
+winners AS (
+    SELECT
+        *,
+        row_number() OVER (PARTITION BY prompt_id ORDER BY weight DESC, response_id) AS place
+    FROM sized
+    WHERE from_best <= side
+),
+losers AS (
+    SELECT
+        *,
+        row_number() OVER (PARTITION BY prompt_id ORDER BY weight, response_id) AS place
+    FROM sized
+    WHERE from_worst <= side
+)
+SELECT
+    winners.prompt_id,
+    winners.response_id AS chosen_id,
+    losers.response_id AS rejected_id
+FROM winners
+JOIN losers ON losers.prompt_id = winners.prompt_id AND losers.place = winners.place
+WHERE winners.place <= $max_pairs AND winners.score > losers.score
+ORDER BY prompt_id, chosen_id, rejected_id

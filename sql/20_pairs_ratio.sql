@@ -1,0 +1,36 @@
+-- reads: candidates
+-- writes: matched
+-- SHP's and LitBench's pairs: the winner has --ratio times the votes and (unless --any-order) was
+-- posted later, so that being first does not make it win. With --balance-length as many winners
+-- are longer than their losers as are shorter, in every 50 words of difference.
+WITH pairs AS (
+    SELECT
+        chosen.prompt_id,
+        chosen.response_id AS chosen_id,
+        rejected.response_id AS rejected_id,
+        chosen.words > rejected.words AS longer,
+        abs(chosen.words - rejected.words) / 50 AS bin,
+        md5($seed || ' ' || chosen.response_id || ' ' || rejected.response_id) AS draw
+    FROM candidates AS chosen
+    JOIN candidates AS rejected
+        ON rejected.prompt_id = chosen.prompt_id
+        AND chosen.score > rejected.score
+        AND chosen.score >= $ratio * rejected.score
+    WHERE chosen.excluded IS NULL
+        AND rejected.excluded IS NULL
+        AND ($any_order OR chosen.created_at > rejected.created_at)
+),
+placed AS (
+    SELECT
+        *,
+        row_number() OVER (PARTITION BY bin, longer ORDER BY draw) AS place_in_bin,
+        sum(CASE WHEN longer THEN 1 ELSE 0 END) OVER (PARTITION BY bin) AS longer_in_bin,
+        sum(CASE WHEN longer THEN 0 ELSE 1 END) OVER (PARTITION BY bin) AS others_in_bin,
+        row_number() OVER (PARTITION BY prompt_id ORDER BY draw) AS place_in_prompt
+    FROM pairs
+)
+SELECT prompt_id, chosen_id, rejected_id
+FROM placed
+WHERE place_in_prompt <= $max_pairs
+    AND (NOT $balance_length OR place_in_bin <= least(longer_in_bin, others_in_bin))
+ORDER BY prompt_id, chosen_id, rejected_id

@@ -1,0 +1,12 @@
+-- reads: weighed, vectors
+-- writes: deviations
+-- How far each response stands from the others to its prompt, in one space. The rows are sorted by
+-- prompt (a sort that spills) and stream through the window function: one prompt at a time.
+SELECT
+    $space AS space,
+    weighed.prompt_id,
+    weighed.response_id,
+    deviation(vectors.vector) OVER (PARTITION BY weighed.prompt_id) AS deviation
+FROM weighed
+JOIN vectors ON vectors.text_hash = weighed.text_hash
+WHERE vectors.model = $model AND vectors.revision = $revision

@@ -1,0 +1,96 @@
+//! `polyphony ingest`: which files go into which store?
+
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use clap::Args;
+use polyphony_engine::ingest::{self, Options, Summary, dataset::Columns, tag};
+use polyphony_engine::sql::{self, Scripts};
+use polyphony_engine::store::Store;
+use polyphony_engine::{schema, session};
+
+use super::terminal::{self, Bars};
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Reddit dumps (.zst, .gz, .jsonl), data sets (.parquet, .jsonl, .csv), folders of them, or
+    /// hub:OWNER/NAME[@REVISION]
+    #[arg(required = true, value_name = "SOURCE")]
+    sources: Vec<String>,
+    /// The store's folder; it is made if it is not there
+    #[arg(long, value_name = "DIR")]
+    store: PathBuf,
+    /// The subreddit whose rows are taken from dumps
+    #[arg(long, default_value = "WritingPrompts")]
+    subreddit: String,
+    /// The tags of submissions that are prompts
+    #[arg(long, value_name = "TAG,...", value_delimiter = ',', default_values = tag::PROMPT_TAGS)]
+    tags: Vec<String>,
+    /// For tables of responses: which column is what, as prompt=...,response=...,score=... and
+    /// prompt_id, response_id, created_at, author
+    #[arg(long, value_name = "ROLE=COLUMN,...")]
+    columns: Option<String>,
+    /// Take what a cut-off file holds as success
+    #[arg(long)]
+    allow_truncated: bool,
+    /// SQL files that stand in for the built-in ones
+    #[arg(long, value_name = "DIR")]
+    sql: Option<PathBuf>,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let options = Options {
+        subreddit: arguments.subreddit,
+        prompt_tags: arguments.tags,
+        columns: arguments.columns.as_deref().map(Columns::parse).transpose()?,
+        scripts: scripts(arguments.sql)?,
+    };
+    let bars = Bars::default();
+    let summary = ingest::ingest(&arguments.sources, &arguments.store, &options, &bars).await?;
+    report(&arguments.store, &options.scripts, &summary).await?;
+    match summary.truncated.first() {
+        Some((file, why)) if !arguments.allow_truncated => bail!(
+            "{file} is cut off ({why}): what could be read was kept; fetch it again, or say \
+             `--allow-truncated`"
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// The built-in SQL files, or those of `--sql`.
+pub(crate) fn scripts(folder: Option<PathBuf>) -> anyhow::Result<Scripts> {
+    Ok(folder.map_or_else(|| Ok(Scripts::built_in()), Scripts::overridden_by)?)
+}
+
+/// What the store now holds, and what was refused for which reason.
+async fn report(folder: &Path, scripts: &Scripts, summary: &Summary) -> anyhow::Result<()> {
+    let store = Store::open(folder)?;
+    for name in &summary.known {
+        terminal::talk(&format!("{name}: already in the store"));
+    }
+    for (name, why) in &summary.truncated {
+        terminal::talk(&format!("{name}: cut off ({why}), kept what could be read"));
+    }
+    let context = session::with_store(&store, &session::Limits::pipeline())?;
+    session::add_quarantine(&context, scripts).await?;
+    let refused = sql::counts(
+        &context,
+        "SELECT reason, count(*) FROM quarantine GROUP BY reason ORDER BY reason",
+    )
+    .await?;
+    let manifest = store.manifest();
+    terminal::result(&format!(
+        "{} prompts, {} responses in {}",
+        manifest.rows(schema::PROMPTS),
+        manifest.rows(schema::RESPONSES),
+        folder.display()
+    ));
+    let skipped: u64 = manifest.sources.iter().map(|source| source.other_subreddit).sum();
+    if skipped > 0 {
+        terminal::result(&format!("  skipped {skipped:>9}  other_subreddit"));
+    }
+    for (reason, count) in refused {
+        terminal::result(&format!("  refused {count:>9}  {reason}"));
+    }
+    Ok(())
+}

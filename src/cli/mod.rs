@@ -1,0 +1,56 @@
+//! Which commands are there? One file each: arguments, then validated options, then one call.
+
+mod demo;
+mod ingest;
+mod pairs;
+mod sql;
+pub(crate) mod terminal;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+
+/// Preference data for diverse creative writing: SQL over stories, weighted by deviation
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub(crate) struct Arguments {
+    /// What to log on stderr: error, warn, info, debug, or filters as `datafusion=debug`
+    #[arg(long, global = true, default_value = "error", env = "POLYPHONY_LOG")]
+    pub(crate) log: String,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Walk the whole path on the sample that comes with the source, offline
+    Demo(demo::Arguments),
+    /// Read dumps and data sets into a store
+    Ingest(ingest::Arguments),
+    /// Make weighted preference pairs out of a store
+    Pairs(pairs::Arguments),
+    /// Query a store; without a query, an interactive shell
+    Sql(sql::Arguments),
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+    runtime.block_on(dispatch(arguments))
+}
+
+async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
+    match arguments.command {
+        Command::Demo(arguments) => demo::run(arguments).await,
+        Command::Ingest(arguments) => ingest::run(arguments).await,
+        Command::Pairs(arguments) => pairs::run(arguments).await,
+        Command::Sql(arguments) => sql::run(arguments).await,
+    }
+}
+
+/// 1 for what the user can mend, 2 for what is ours to mend.
+pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref::<polyphony_engine::Error>() {
+        Some(error) if !error.is_users() => 2,
+        _ => 1,
+    }
+}

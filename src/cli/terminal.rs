@@ -1,0 +1,80 @@
+//! What does the user see? Results on stdout, talk and progress on stderr.
+
+use std::io::{IsTerminal, Write};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use polyphony_engine::progress::{Progress, Unit};
+
+/// Prints a result.
+pub(crate) fn result(text: &str) {
+    // A reader that closed the pipe has what it wanted.
+    drop(writeln!(std::io::stdout(), "{text}"));
+}
+
+/// Says something on stderr.
+pub(crate) fn talk(text: &str) {
+    drop(writeln!(std::io::stderr(), "{text}"));
+}
+
+/// Shows an error with its causes, on one line.
+pub(crate) fn error(error: &anyhow::Error) {
+    talk(&format!("error: {error:#}"));
+}
+
+/// Shows progress: a bar with rate and time left where stderr is a terminal, lines otherwise.
+#[derive(Debug, Default)]
+pub(crate) struct Bars {
+    bar: Mutex<Option<ProgressBar>>,
+}
+
+impl Bars {
+    fn with_bar(&self, act: impl FnOnce(&mut Option<ProgressBar>)) {
+        act(&mut self.bar.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl Progress for Bars {
+    fn begin(&self, what: &str, total: Option<u64>, unit: Unit) {
+        if !std::io::stderr().is_terminal() {
+            return;
+        }
+        let template = match (unit, total) {
+            (Unit::Bytes, _) => {
+                "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta} left"
+            }
+            (Unit::Rows, Some(_)) => "{msg} {wide_bar} {human_pos}/{human_len} {per_sec} {eta} left",
+            (Unit::Rows, None) => "{spinner} {msg} {human_pos} rows {per_sec} {elapsed}",
+        };
+        let bar = total.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
+        let style = ProgressStyle::with_template(template);
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.set_message(what.to_owned());
+        bar.enable_steady_tick(Duration::from_millis(200));
+        self.with_bar(|slot| *slot = Some(bar));
+    }
+
+    fn at(&self, position: u64) {
+        self.with_bar(|bar| {
+            if let Some(bar) = bar {
+                bar.set_position(position);
+            }
+        });
+    }
+
+    fn end(&self) {
+        self.with_bar(|bar| {
+            if let Some(bar) = bar.take() {
+                bar.finish_and_clear();
+            }
+        });
+    }
+
+    fn say(&self, line: &str) {
+        self.with_bar(|bar| match bar {
+            Some(bar) => bar.suspend(|| talk(line)),
+            None => talk(line),
+        });
+    }
+}

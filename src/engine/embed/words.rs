@@ -1,0 +1,122 @@
+//! `builtin:words`: which words and word pairs does a text use?
+//!
+//! Counts of lower-cased words and of pairs of neighbouring words, their square roots (so that the
+//! tenth "the" adds little), hashed with a sign into 1,024 values, scaled to length 1. No weights,
+//! no download, the same bits on every machine: only additions, square roots and divisions occur,
+//! in a fixed order. It knows nothing of meaning: synonyms are strangers to it. It serves
+//! demonstrations and tests; for results use a trained embedder.
+
+use crate::vector::normalize;
+
+/// The name in SQL and on the command line.
+pub const NAME: &str = "builtin:words";
+/// Changes whenever the vectors do.
+pub const REVISION: &str = "1";
+/// How many values a vector has.
+pub const DIMENSION: usize = 1024;
+
+/// Writes the vector of `text` to `vector`, which holds [`DIMENSION`] zeros.
+pub fn embed(text: &str, vector: &mut [f32]) {
+    let words: Vec<u64> = words(text).iter().map(|word| hash(word.as_bytes())).collect();
+    let pairs = words.windows(2).map(|pair| mix(pair[0].rotate_left(21) ^ pair[1]));
+    let mut features: Vec<u64> = words.iter().copied().chain(pairs).collect();
+    features.sort_unstable();
+    for run in features.chunk_by(u64::eq) {
+        let feature = mix(run[0]);
+        let sign = if feature >> 63 == 0 { 1.0 } else { -1.0 };
+        vector[feature as usize % DIMENSION] += sign * (run.len() as f32).sqrt();
+    }
+    normalize(vector);
+}
+
+/// The words of a text in lower case: runs of letters and digits, with inner apostrophes. A
+/// character of a script that is written without spaces is a word of its own.
+pub fn words(text: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word = String::new();
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        let apostrophe = matches!(character, '\'' | '\u{2019}')
+            && !word.is_empty()
+            && characters.peek().is_some_and(|next| next.is_alphanumeric());
+        if is_unspaced(character) {
+            words.extend((!word.is_empty()).then(|| std::mem::take(&mut word)));
+            words.push(character.to_string());
+        } else if character.is_alphanumeric() {
+            word.extend(character.to_lowercase());
+        } else if apostrophe {
+            word.push('\'');
+        } else if !word.is_empty() {
+            words.push(std::mem::take(&mut word));
+        }
+    }
+    words.extend((!word.is_empty()).then_some(word));
+    words
+}
+
+/// Chinese, Japanese, Thai, Lao, Burmese and Khmer are written without spaces.
+fn is_unspaced(character: char) -> bool {
+    matches!(character,
+        '\u{0e00}'..='\u{0eff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}'
+        | '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}'
+        | '\u{20000}'..='\u{3ffff}')
+        && character.is_alphanumeric()
+}
+
+/// FNV-1a, 64 bits (Fowler, Noll, Vo).
+pub fn hash(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// The finaliser of `SplitMix64`: spreads a hash over all bits.
+pub fn mix(value: u64) -> u64 {
+    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vector::{dot, norm};
+
+    fn vector(text: &str) -> Vec<f32> {
+        let mut vector = vec![0.0; DIMENSION];
+        embed(text, &mut vector);
+        vector
+    }
+
+    #[test]
+    fn words_are_found_in_every_script() {
+        assert_eq!(words("It\u{2019}s Tom's, 'tis 3.5!"), ["it's", "tom's", "tis", "3", "5"]);
+        assert_eq!(words("\u{6d77}\u{306f} \u{00c9}t\u{00e9}"), ["\u{6d77}", "\u{306f}", "\u{e9}t\u{e9}"]);
+        assert!(words(" \n--").is_empty());
+    }
+
+    #[test]
+    fn like_texts_are_near_and_unlike_ones_far() {
+        let a = vector("The keeper lit the lamp and waited for the boat.");
+        let b = vector("The keeper lit the lamp and waited for the ship.");
+        let c = vector("Dear committee, minutes are attached; please vote by Tuesday.");
+        assert!((norm(&a) - 1.0).abs() < 1e-6);
+        assert!(dot(&a, &b) > 0.7);
+        assert!(dot(&a, &c).abs() < 0.3);
+    }
+
+    #[test]
+    fn the_vector_is_pinned() {
+        let v = vector("The sea left, and the sea came back.");
+        let nonzero: Vec<(usize, f32)> =
+            v.iter().copied().enumerate().filter(|(_, value)| *value != 0.0).take(4).collect();
+        insta_like(&nonzero);
+        assert!(vector("...").iter().all(|value| *value == 0.0));
+    }
+
+    fn insta_like(found: &[(usize, f32)]) {
+        assert_eq!(found, PINNED, "the vectors changed: raise REVISION and pin the new ones");
+    }
+
+    const PINNED: &[(usize, f32)] = &[];
+}

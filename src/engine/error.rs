@@ -1,0 +1,152 @@
+//! What can go wrong in the engine, and how is it said in one line: what, where, what to do?
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use datafusion::error::DataFusionError;
+
+/// The result of every fallible function of the engine.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// An error that names what failed, where, and what the reader can do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The operating system refused a file operation.
+    #[error("cannot {doing} {}: {source}{}", path.display(), io_remedy(source))]
+    Io {
+        /// What was tried, as a verb: `read`, `write`, `rename`.
+        doing: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system answered.
+        source: io::Error,
+    },
+    /// A source that cannot be read as what it should be.
+    #[error("{}: {problem}: {remedy}", path.display())]
+    Source {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// A store that cannot be used as it stands.
+    #[error("store {}: {problem}: {remedy}", path.display())]
+    Store {
+        /// The store's folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// A name that is none of the known ones.
+    #[error("unknown {what} `{given}`: known are {known}")]
+    Unknown {
+        /// The kind of thing: `strategy`, `model`, `column`.
+        what: &'static str,
+        /// What was given.
+        given: String,
+        /// The names that would do.
+        known: String,
+    },
+    /// A SQL statement of a file that failed.
+    #[error("{file}, statement {statement}: {}", first_line(source))]
+    Sql {
+        /// The SQL file.
+        file: String,
+        /// Its number in the file, from 1.
+        statement: usize,
+        /// What DataFusion answered.
+        source: Box<DataFusionError>,
+    },
+    /// A repository of the hub that could not be fetched.
+    #[error("hub:{repository}: {problem}: {remedy}")]
+    Hub {
+        /// `OWNER/NAME[@REVISION]`.
+        repository: String,
+        /// What the hub answered.
+        problem: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// DataFusion failed outside a SQL file.
+    #[error("{}", first_line(.0))]
+    DataFusion(#[from] DataFusionError),
+    /// Arrow or Parquet failed.
+    #[error(transparent)]
+    Arrow(#[from] arrow::error::ArrowError),
+    /// Parquet failed.
+    #[error(transparent)]
+    Parquet(#[from] parquet::errors::ParquetError),
+}
+
+impl Error {
+    /// An I/O error with the verb and the path that belong to it.
+    pub fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+        let path = path.to_path_buf();
+        move |source| Self::Io {
+            doing,
+            path,
+            source,
+        }
+    }
+
+    /// A source that cannot be used: what is wrong, and what to do.
+    pub fn source(path: &Path, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Source {
+            path: path.to_path_buf(),
+            problem: problem.into(),
+            remedy: remedy.into(),
+        }
+    }
+
+    /// A store that cannot be used: what is wrong, and what to do.
+    pub fn store(path: &Path, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Store {
+            path: path.to_path_buf(),
+            problem: problem.into(),
+            remedy: remedy.into(),
+        }
+    }
+
+    /// Whether the user can mend it (exit code 1) or it is ours to mend (exit code 2).
+    pub fn is_users(&self) -> bool {
+        match self {
+            Self::DataFusion(error) => !matches!(error.find_root(), DataFusionError::Internal(_)),
+            Self::Sql { source, .. } => !matches!(source.find_root(), DataFusionError::Internal(_)),
+            Self::Arrow(_) | Self::Parquet(_) => false,
+            _ => true,
+        }
+    }
+}
+
+impl From<Error> for DataFusionError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::DataFusion(error) => error,
+            Error::Arrow(error) => error.into(),
+            Error::Parquet(error) => error.into(),
+            other => Self::External(Box::new(other)),
+        }
+    }
+}
+
+/// The hint that belongs to the system's commoner refusals.
+fn io_remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => ": check the path",
+        io::ErrorKind::PermissionDenied => ": check who may read and write there",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            ": free space, or choose a folder on another disk; nothing half-written is kept"
+        }
+        _ => "",
+    }
+}
+
+/// DataFusion appends backtraces and hints on further lines; one line is what is shown.
+fn first_line(error: &DataFusionError) -> String {
+    let text = error.strip_backtrace();
+    text.lines().next().unwrap_or_default().trim().to_owned()
+}

@@ -1,0 +1,349 @@
+//! What is in a row of a preference data set: prompts and responses, whatever their columns?
+
+use std::collections::HashSet;
+
+use arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
+use serde_json::{Map, Value};
+
+use super::reason::Reason;
+use super::rows::{Prompt, Refusal, Response, Rows, short_hash};
+use super::source::Kind;
+use super::{tag, text};
+use crate::{Error, Result};
+
+/// Which column of a flat table holds what. `prompt`, `response` and `score` must be there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Columns {
+    prompt: String,
+    response: String,
+    score: String,
+    prompt_id: Option<String>,
+    response_id: Option<String>,
+    created_at: Option<String>,
+    author: Option<String>,
+}
+
+impl Columns {
+    /// Reads `prompt=title,response=text,score=votes`, with `prompt_id`, `response_id`,
+    /// `created_at` and `author` if the table has them.
+    ///
+    /// # Errors
+    /// When a role is unknown or one that is needed is missing.
+    pub fn parse(text: &str) -> Result<Self> {
+        let roles = "prompt, response, score, prompt_id, response_id, created_at, author";
+        let mut found = Map::new();
+        for pair in text.split(',') {
+            let unknown = || Error::Unknown {
+                what: "column role",
+                given: pair.to_owned(),
+                known: format!("ROLE=COLUMN with a role of {roles}"),
+            };
+            let (role, column) = pair.split_once('=').ok_or_else(unknown)?;
+            if !roles.split(", ").any(|known| known == role.trim()) {
+                return Err(unknown());
+            }
+            found.insert(role.trim().to_owned(), Value::from(column.trim()));
+        }
+        let optional = |role: &str| found.get(role).and_then(Value::as_str).map(str::to_owned);
+        let needed = |role: &'static str| {
+            optional(role).ok_or_else(|| Error::Unknown {
+                what: "columns",
+                given: text.to_owned(),
+                known: format!("mappings that name `{role}=COLUMN` too"),
+            })
+        };
+        Ok(Self {
+            prompt: needed("prompt")?,
+            response: needed("response")?,
+            score: needed("score")?,
+            prompt_id: optional("prompt_id"),
+            response_id: optional("response_id"),
+            created_at: optional("created_at"),
+            author: optional("author"),
+        })
+    }
+
+    /// The columns that a file must have.
+    pub fn names(&self) -> Vec<&str> {
+        let optional = [&self.prompt_id, &self.response_id, &self.created_at, &self.author];
+        let needed = [&self.prompt, &self.response, &self.score];
+        needed.into_iter().chain(optional.into_iter().flatten()).map(String::as_str).collect()
+    }
+}
+
+/// Reads the rows of one data set. A prompt that stands in many rows is taken once.
+pub struct Reader<'a> {
+    kind: Kind,
+    columns: Option<&'a Columns>,
+    prompt_tags: &'a [String],
+    seen: HashSet<String>,
+    in_this_row: HashSet<String>,
+}
+
+impl<'a> Reader<'a> {
+    /// A reader for data sets of `kind`; flat ones need `columns`.
+    pub fn new(kind: Kind, columns: Option<&'a Columns>, prompt_tags: &'a [String]) -> Self {
+        Self {
+            kind,
+            columns,
+            prompt_tags,
+            seen: HashSet::new(),
+            in_this_row: HashSet::new(),
+        }
+    }
+
+    /// Reads one row into `rows`.
+    pub fn row(&mut self, line: i64, object: &Map<String, Value>, rows: &mut Rows) {
+        self.in_this_row.clear();
+        let read = match (self.kind, self.columns) {
+            (Kind::Preferences, _) => self.preferences(line, object, rows),
+            (Kind::LitBench, _) => self.litbench(line, object, rows),
+            (_, Some(columns)) => self.flat(line, object, columns, rows),
+            (_, None) => None,
+        };
+        if read.is_none() {
+            let refusal = Refusal {
+                reason: Reason::MalformedLine,
+                id: None,
+                retrieved_at: None,
+                text: &serde_json::to_string(object).unwrap_or_default(),
+            };
+            rows.refuse(line, &refusal);
+        }
+    }
+
+    fn preferences(&mut self, line: i64, object: &Map<String, Value>, rows: &mut Rows) -> Option<()> {
+        let title = object.get("post_title")?.as_str()?;
+        let body = string(object, "post_text").unwrap_or_default();
+        let texts = object.get("comment_texts")?.as_array()?;
+        let scores = object.get("comment_scores")?.as_array()?;
+        let times = object.get("comment_times").and_then(Value::as_array);
+        let score = object.get("post_scores").and_then(integer);
+        let prompt_id = self.prompt(line, None, (title, body), score, rows)?;
+        for (i, text) in texts.iter().enumerate() {
+            let answer = Answer {
+                id: None,
+                text: text.as_str().unwrap_or_default(),
+                score: scores.get(i).and_then(integer),
+                created_at: times.and_then(|times| times.get(i)).and_then(time),
+                author: None,
+            };
+            self.response(line, &prompt_id, &answer, rows);
+        }
+        Some(())
+    }
+
+    fn litbench(&mut self, line: i64, object: &Map<String, Value>, rows: &mut Rows) -> Option<()> {
+        let prompt_id = self.prompt(line, None, (string(object, "prompt")?, ""), None, rows)?;
+        for side in ["chosen", "rejected"] {
+            let answer = Answer {
+                id: None,
+                text: string(object, &format!("{side}_story")).unwrap_or_default(),
+                score: object.get(&format!("{side}_upvotes")).and_then(integer),
+                created_at: object.get(&format!("{side}_timestamp")).and_then(time),
+                author: None,
+            };
+            self.response(line, &prompt_id, &answer, rows);
+        }
+        Some(())
+    }
+
+    fn flat(
+        &mut self,
+        line: i64,
+        object: &Map<String, Value>,
+        columns: &Columns,
+        rows: &mut Rows,
+    ) -> Option<()> {
+        let named = |column: &Option<String>| {
+            column.as_ref().and_then(|name| object.get(name)).and_then(as_text)
+        };
+        let given = named(&columns.prompt_id);
+        let prompt = string(object, &columns.prompt)?;
+        let prompt_id = self.prompt(line, given.as_deref(), (prompt, ""), None, rows)?;
+        let answer = Answer {
+            id: named(&columns.response_id),
+            text: string(object, &columns.response)?,
+            score: object.get(&columns.score).and_then(integer),
+            created_at: columns.created_at.as_ref().and_then(|name| object.get(name)).and_then(time),
+            author: named(&columns.author),
+        };
+        self.response(line, &prompt_id, &answer, rows);
+        Some(())
+    }
+
+    /// Takes the prompt if it is new; its id, given or made from its text. `None` when it has no
+    /// text at all.
+    fn prompt(
+        &mut self,
+        line: i64,
+        given: Option<&str>,
+        (title, body): (&str, &str),
+        score: Option<i64>,
+        rows: &mut Rows,
+    ) -> Option<String> {
+        let title = text::clean(title);
+        let body = text::clean(body);
+        let tagged = tag::split(&title, None, self.prompt_tags);
+        if tagged.title.is_empty() && body.is_empty() {
+            return None;
+        }
+        let id = given.map_or_else(|| short_hash(&[tagged.title, &body]), str::to_owned);
+        if self.seen.insert(id.clone()) {
+            let prompt = Prompt {
+                id: &id,
+                tag: tagged.tag.as_deref(),
+                title: tagged.title,
+                body: &body,
+                score,
+                created_at: None,
+                retrieved_at: None,
+            };
+            rows.prompt(line, &prompt);
+        }
+        Some(id)
+    }
+
+    /// Takes a response, or refuses it.
+    fn response(&mut self, line: i64, prompt_id: &str, answer: &Answer<'_>, rows: &mut Rows) {
+        let text = text::clean(answer.text);
+        let id = answer.id.clone().unwrap_or_else(|| short_hash(&[prompt_id, &text]));
+        let removed = matches!(text.as_str(), "[deleted]" | "[removed]");
+        let reason = if text.is_empty() {
+            Some(Reason::EmptyText)
+        } else if removed {
+            Some(Reason::DeletedOrRemoved)
+        } else if answer.score.is_none() {
+            Some(Reason::NullScore)
+        } else if !self.in_this_row.insert(id.clone()) {
+            Some(Reason::Duplicate)
+        } else {
+            None
+        };
+        if let Some(reason) = reason {
+            let refusal = Refusal {
+                reason,
+                id: Some(&id),
+                retrieved_at: None,
+                text: &text,
+            };
+            return rows.refuse(line, &refusal);
+        }
+        let row = Response {
+            id: &id,
+            prompt_id,
+            text: &text,
+            score: answer.score.unwrap_or_default(),
+            created_at: answer.created_at,
+            retrieved_at: None,
+            author: answer.author.as_deref(),
+        };
+        rows.response(line, &row);
+    }
+}
+
+/// A response of a data set, as it stands there.
+struct Answer<'a> {
+    id: Option<String>,
+    text: &'a str,
+    score: Option<i64>,
+    created_at: Option<i64>,
+    author: Option<String>,
+}
+
+fn string<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+    object.get(name)?.as_str()
+}
+
+/// A text or a number as an id.
+fn as_text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// A whole number, as number or text; fractions are cut.
+#[expect(clippy::cast_possible_truncation, reason = "votes are far below 2^53")]
+fn integer(value: &Value) -> Option<i64> {
+    match value {
+        Value::Number(number) => number.as_i64().or_else(|| number.as_f64().map(|f| f as i64)),
+        Value::String(text) => {
+            let text = text.trim();
+            text.parse().ok().or_else(|| text.parse::<f64>().ok().map(|f| f as i64))
+        }
+        _ => None,
+    }
+}
+
+/// Seconds of UTC, from a number of seconds or a date as text.
+fn time(value: &Value) -> Option<i64> {
+    integer(value).or_else(|| {
+        let nanos = string_to_timestamp_nanos(value.as_str()?).ok()?;
+        Some(nanos.div_euclid(1_000_000_000))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(kind: Kind, columns: Option<&Columns>, objects: &[Value]) -> [usize; 4] {
+        let mut rows = Rows::new(&std::sync::Arc::from("test"));
+        let mut reader = Reader::new(kind, columns, &[]);
+        for (line, object) in (1..).zip(objects) {
+            reader.row(line, object.as_object().unwrap(), &mut rows);
+        }
+        let batches = rows.finish().unwrap().batches;
+        batches.map(|batch| batch.map_or(0, |batch| batch.num_rows()))
+    }
+
+    #[test]
+    fn preferences_become_a_prompt_and_its_responses() {
+        let row = json!({
+            "post_title": "[WP] A door.", "post_text": "", "post_scores": 9,
+            "comment_texts": ["One.", "[removed]", "Two."], "comment_scores": [4, 2, null],
+            "comment_times": ["2019-01-01 00:00:00", "1546300800", null],
+        });
+        assert_eq!(read(Kind::Preferences, None, &[row, json!({"post_title": 3})]), [1, 1, 3, 0]);
+    }
+
+    #[test]
+    fn litbench_takes_a_prompt_once() {
+        let row = json!({
+            "prompt": "A door.", "chosen_story": "One.", "rejected_story": "Two.",
+            "chosen_upvotes": 40, "rejected_upvotes": "12",
+            "chosen_timestamp": "2019-01-01T00:00:00", "rejected_timestamp": null,
+        });
+        assert_eq!(read(Kind::LitBench, None, &[row.clone(), row]), [1, 4, 0, 0]);
+    }
+
+    #[test]
+    fn a_flat_table_is_read_through_its_mapping() {
+        let columns = Columns::parse("prompt=p, response=r,score=s,prompt_id=id").unwrap();
+        let rows = [
+            json!({"p": "A door.", "r": "One.", "s": "3.0", "id": 7}),
+            json!({"p": "A door.", "r": "", "s": 1, "id": 7}),
+            json!({"p": "", "r": "x", "s": 1, "id": 8}),
+        ];
+        assert_eq!(read(Kind::Flat, Some(&columns), &rows), [1, 1, 2, 0]);
+    }
+
+    #[test]
+    fn a_mapping_that_lacks_something_says_so() {
+        let message = |text: &str| Columns::parse(text).unwrap_err().to_string();
+        assert!(message("prompt=p,response=r").contains("`score=COLUMN`"));
+        assert!(message("prompt=p,tale=r").contains("`tale=r`"));
+        assert!(message("prompt").contains("ROLE=COLUMN"));
+    }
+
+    #[test]
+    fn times_are_read_as_numbers_or_dates() {
+        assert_eq!(time(&json!("2019-01-01T00:00:00")), Some(1_546_300_800));
+        assert_eq!(time(&json!(1_546_300_800.0)), Some(1_546_300_800));
+        assert_eq!(time(&json!("soon")), None);
+    }
+}

@@ -1,0 +1,88 @@
+//! How is a Reddit dump read fast? One thread unpacks, all cores parse, one writes, in order.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
+
+use rayon::prelude::*;
+
+use super::lines::{self, Block, Ending};
+use super::reddit::{self, Known, Wanted};
+use super::rows::{Finished, Rows};
+use super::source::{Kind, Source};
+use crate::progress::Progress;
+use crate::{Error, Result};
+
+/// How many blocks of 1 MiB are parsed at once, a core.
+const BLOCKS_A_CORE: usize = 4;
+
+/// Reads a dump and hands its rows to `write`, in the order of its lines.
+///
+/// # Errors
+/// When the file cannot be opened, or `write` fails.
+pub fn read(
+    source: &Source,
+    wanted: &Wanted,
+    known: &Known,
+    progress: &dyn Progress,
+    write: &mut dyn FnMut(Finished) -> Result<()>,
+) -> Result<Ending> {
+    let position = Arc::new(AtomicU64::new(0));
+    let mut lines = lines::open(&source.path, &position)?.lines();
+    let name: Arc<str> = Arc::from(source.name.as_str());
+    let group = BLOCKS_A_CORE * rayon::current_num_threads();
+    let parse = |block: Block| -> Result<Finished> {
+        let mut rows = Rows::new(&name);
+        for (number, line) in block.lines() {
+            rows.lines += 1;
+            match source.kind {
+                Kind::Submissions => reddit::submission(number, line, wanted, &mut rows),
+                _ => reddit::comment(number, line, wanted, known, &mut rows),
+            }
+        }
+        rows.finish()
+    };
+    thread::scope(|scope| {
+        let (to_parse, blocks) = sync_channel(group);
+        let (to_write, parsed) = sync_channel(1);
+        let reader = scope.spawn(move || {
+            for block in lines.by_ref() {
+                if to_parse.send(block).is_err() {
+                    break;
+                }
+            }
+            lines.ending()
+        });
+        scope.spawn(move || {
+            while let Some(group) = take(&blocks, group) {
+                let finished: Vec<Result<Finished>> = group.into_par_iter().map(parse).collect();
+                if to_write.send(finished).is_err() {
+                    break;
+                }
+            }
+        });
+        for finished in parsed {
+            for rows in finished {
+                write(rows?)?;
+            }
+            progress.at(position.load(Ordering::Relaxed));
+        }
+        reader.join().map_err(|_| {
+            Error::source(&source.path, "its reader stopped", "please report it")
+        })
+    })
+}
+
+/// Up to `many` blocks; `None` when there are no more.
+fn take(blocks: &Receiver<Block>, many: usize) -> Option<Vec<Block>> {
+    let first = blocks.recv().ok()?;
+    let mut group = vec![first];
+    while group.len() < many {
+        match blocks.recv() {
+            Ok(block) => group.push(block),
+            Err(_) => break,
+        }
+    }
+    Some(group)
+}

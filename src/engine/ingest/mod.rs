@@ -1,0 +1,298 @@
+//! How do raw files become tables? Found, read line by line, refused with a reason, committed.
+
+pub mod dataset;
+pub mod dump;
+pub mod lenient;
+pub mod lines;
+pub mod reason;
+pub mod reddit;
+pub mod rows;
+pub mod settle;
+pub mod source;
+pub mod table;
+pub mod tag;
+pub mod text;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use arrow::array::AsArray;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use self::reddit::{Known, Wanted};
+use self::rows::{Finished, Refusal, Rows};
+use self::source::{Kind, Source};
+use crate::progress::{Progress, Unit};
+use crate::store::{Manifest, PartWriter, SourceEntry, Store};
+use crate::{Error, Result, model, schema, sql};
+
+/// What is asked of an ingest.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The subreddit whose rows are taken from dumps.
+    pub subreddit: String,
+    /// The tags of submissions that are prompts.
+    pub prompt_tags: Vec<String>,
+    /// Which column of flat tables holds what.
+    pub columns: Option<dataset::Columns>,
+    /// The pipeline's SQL files.
+    pub scripts: sql::Scripts,
+}
+
+/// What an ingest did.
+#[derive(Debug, Default)]
+pub struct Summary {
+    /// How many files were read.
+    pub read: usize,
+    /// Files that were in the store already.
+    pub known: Vec<String>,
+    /// Files that end before their end, with what the reader said.
+    pub truncated: Vec<(String, String)>,
+}
+
+/// Ingests files, folders and `hub:OWNER/NAME[@REVISION]` into the store in `folder`.
+///
+/// Each file is committed when it is read, so that a killed run goes on with the next; at the end
+/// [`settle::settle`] brings duplicates and orphans to their places.
+///
+/// # Errors
+/// When a source cannot be used, the store is being written, or the disk is full.
+pub async fn ingest(
+    sources: &[String],
+    folder: &Path,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Summary> {
+    let sources = find(sources, options, progress)?;
+    let mut store = Store::lock(folder)?;
+    let mut summary = Summary::default();
+    for source in &sources {
+        if let Some(entry) = already_in(&store, source, options)? {
+            summary.known.push(source.name.clone());
+            if let Some(why) = entry {
+                summary.truncated.push((source.name.clone(), why));
+            }
+            continue;
+        }
+        progress.begin(&source.name, Some(source.bytes), Unit::Bytes);
+        let truncated = take(&mut store, source, options, progress)?;
+        progress.end();
+        summary.read += 1;
+        if let Some(why) = truncated {
+            summary.truncated.push((source.name.clone(), why));
+        }
+    }
+    if summary.read > 0 || !store.manifest().complete {
+        let settled = settle::settle(&store, &options.scripts).await?;
+        store.commit(settled)?;
+    }
+    Ok(summary)
+}
+
+/// The files that the user's words stand for.
+fn find(given: &[String], options: &Options, progress: &dyn Progress) -> Result<Vec<Source>> {
+    let flat = options.columns.is_some();
+    let mut paths = Vec::new();
+    let mut sources = Vec::new();
+    for given in given {
+        match given.strip_prefix("hub:") {
+            Some(repository) => {
+                for file in model::hub::dataset(repository, progress)? {
+                    sources.push(source::named(&file.path, file.name, flat)?);
+                }
+            }
+            None => paths.push(PathBuf::from(given)),
+        }
+    }
+    sources.extend(source::find(&paths, flat)?);
+    sources.sort();
+    if let Some(columns) = &options.columns {
+        for source in sources.iter().filter(|source| source.kind == Kind::Flat) {
+            let has = source::columns_of(&source.path, source.format)?;
+            if let Some(missing) =
+                columns.names().into_iter().find(|name| !has.iter().any(|column| column == name))
+            {
+                return Err(Error::Unknown {
+                    what: "column",
+                    given: missing.to_owned(),
+                    known: format!("the columns of {}: {}", source.name, source::listed(&has)),
+                });
+            }
+        }
+    }
+    Ok(sources)
+}
+
+/// Whether a file was ingested before under the same options: then `Some`, with what cut it off.
+fn already_in(
+    store: &Store,
+    source: &Source,
+    options: &Options,
+) -> Result<Option<Option<String>>> {
+    let asked = options_of(source, options);
+    let alike: Vec<&SourceEntry> = store
+        .manifest()
+        .sources
+        .iter()
+        .filter(|entry| entry.bytes == source.bytes && entry.options == asked)
+        .collect();
+    if alike.is_empty() {
+        return Ok(None);
+    }
+    let sha256 = lines::sha256_of(&source.path)?;
+    let same = alike.into_iter().find(|entry| entry.sha256 == sha256);
+    Ok(same.map(|entry| entry.truncated.clone()))
+}
+
+/// Reads one file and commits what it held; why it is cut off, if it is.
+fn take(
+    store: &mut Store,
+    source: &Source,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Option<String>> {
+    let mut manifest = store.manifest().clone();
+    let prefix = prefix(&mut manifest, source);
+    let mut parts = Parts {
+        store,
+        prefix: &prefix,
+        writers: [None, None, None, None],
+        skipped: 0,
+        lines: 0,
+    };
+    let ending = if source.kind.is_dump() {
+        let wanted = Wanted::new(&options.subreddit, &options.prompt_tags);
+        let known = match source.kind {
+            Kind::Comments => known_prompts(store)?,
+            _ => Known::new(),
+        };
+        dump::read(source, &wanted, &known, progress, &mut |rows| parts.write(&rows))?
+    } else {
+        let mut reader =
+            dataset::Reader::new(source.kind, options.columns.as_ref(), &options.prompt_tags);
+        let name = source.name.as_str().into();
+        let mut rows = Rows::new(&name);
+        let ending = table::read(source, progress, &mut |(line, object)| {
+            rows.lines += 1;
+            match object {
+                Ok(object) => reader.row(line, &object, &mut rows),
+                Err(text) => rows.refuse(
+                    line,
+                    &Refusal {
+                        reason: reason::Reason::MalformedLine,
+                        id: None,
+                        retrieved_at: None,
+                        text,
+                    },
+                ),
+            }
+            if rows.lines % 1024 == 0 {
+                let full = std::mem::replace(&mut rows, Rows::new(&name));
+                parts.write(&full.finish()?)?;
+            }
+            Ok(())
+        })?;
+        parts.write(&rows.finish()?)?;
+        ending
+    };
+    let (skipped, lines) = (parts.skipped, parts.lines);
+    parts.finish(&mut manifest)?;
+    manifest.sources.push(SourceEntry {
+        name: source.name.clone(),
+        sha256: ending.sha256,
+        bytes: source.bytes,
+        kind: source.kind.name().to_owned(),
+        options: options_of(source, options),
+        lines,
+        other_subreddit: skipped,
+        truncated: ending.truncated.clone(),
+        prefix,
+    });
+    manifest.complete = false;
+    store.commit(manifest)?;
+    Ok(ending.truncated)
+}
+
+/// The parts that one file's rows go to, made when the first row comes.
+struct Parts<'a> {
+    store: &'a Store,
+    prefix: &'a str,
+    writers: [Option<PartWriter>; 4],
+    skipped: u64,
+    lines: u64,
+}
+
+impl Parts<'_> {
+    fn write(&mut self, rows: &Finished) -> Result<()> {
+        self.skipped += rows.skipped;
+        self.lines += rows.lines;
+        let tables = schema::ingested();
+        for ((slot, batch), (table, schema)) in
+            self.writers.iter_mut().zip(&rows.batches).zip(tables)
+        {
+            let Some(batch) = batch else {
+                continue;
+            };
+            if slot.is_none() {
+                *slot = Some(self.store.part(table, self.prefix, schema)?);
+            }
+            if let Some(writer) = slot {
+                writer.write(batch)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self, manifest: &mut Manifest) -> Result<()> {
+        for (writer, (table, _)) in self.writers.into_iter().zip(schema::ingested()) {
+            if let Some(writer) = writer {
+                manifest.add(table, writer.finish()?);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The beginning of the names of a file's parts. A file that was ingested before and has changed
+/// since (or was cut off, or is read with other options) takes the place of its earlier self.
+fn prefix(manifest: &mut Manifest, source: &Source) -> String {
+    let base = rows::short_hash(&[source.kind.name(), &source.name]);
+    let earlier = manifest.sources.iter().position(|entry| entry.name == source.name);
+    let Some(earlier) = earlier.map(|position| manifest.sources.remove(position)) else {
+        return format!("{base}-0");
+    };
+    for parts in manifest.tables.values_mut() {
+        parts.retain(|part| !part.file.starts_with(&earlier.prefix));
+    }
+    // The files of the earlier prefix are there until the commit.
+    let number = earlier.prefix.rsplit_once('-').and_then(|(_, number)| number.parse().ok());
+    format!("{base}-{}", number.unwrap_or(0_u32) + 1)
+}
+
+/// The options that decide what a file's rows become.
+fn options_of(source: &Source, options: &Options) -> String {
+    match (source.kind, &options.columns) {
+        (Kind::Submissions | Kind::Comments, _) => {
+            format!("subreddit={} tags={}", options.subreddit, options.prompt_tags.join(","))
+        }
+        (Kind::Flat, Some(columns)) => format!("columns={}", columns.names().join(",")),
+        _ => String::new(),
+    }
+}
+
+/// The ids of the prompts that are in the store.
+fn known_prompts(store: &Store) -> Result<Known> {
+    let mut known = Known::new();
+    for path in store.files(schema::PROMPTS) {
+        let file = File::open(&path).map_err(Error::io("read", &path))?;
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
+        let only_ids = ProjectionMask::leaves(builder.parquet_schema(), [0]);
+        for batch in builder.with_projection(only_ids).build()? {
+            let batch = batch?;
+            let ids = batch.column(0).as_string::<i32>();
+            known.extend(ids.iter().flatten().filter_map(reddit::number));
+        }
+    }
+    Ok(known)
+}

@@ -1,0 +1,228 @@
+//! What changes its place once all sources are in? Duplicates go, orphans find their prompts.
+//!
+//! `sql/05_moves.sql` decides; this file carries the rows over. Parts without a moving row are not
+//! touched, and all changes come in with one commit.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{Int64Type, SchemaRef, TimestampMillisecondType};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use super::reason::Reason;
+use super::rows::{Refusal, Rows};
+use crate::store::{Manifest, PartWriter, Store};
+use crate::{Error, Result, schema, session, sql};
+
+/// A row by its line and its id, in the source that the map names.
+type Moving = HashMap<String, HashMap<(i64, String), Goes>>;
+
+/// Where a row goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Goes {
+    Refused,
+    Pending,
+    Responses,
+}
+
+impl Goes {
+    const fn table(self) -> &'static str {
+        match self {
+            Self::Refused => schema::REFUSED,
+            Self::Pending => schema::PENDING,
+            Self::Responses => schema::RESPONSES,
+        }
+    }
+
+    fn schema(self) -> SchemaRef {
+        match self {
+            Self::Refused => schema::refused(),
+            Self::Pending | Self::Responses => schema::responses(),
+        }
+    }
+}
+
+/// Settles the store: afterwards every id stands once, and every response has its prompt.
+/// The manifest that says so is returned, not committed.
+///
+/// # Errors
+/// When the SQL fails or the disk is full.
+pub async fn settle(store: &Store, scripts: &sql::Scripts) -> Result<Manifest> {
+    let mut manifest = store.manifest().clone();
+    manifest.complete = true;
+    let moves = moves(store, scripts).await?;
+    if moves.values().all(HashMap::is_empty) {
+        return Ok(manifest);
+    }
+    let generation = generation(&manifest);
+    let mut arrivals = Arrivals::default();
+    for table in [schema::PROMPTS, schema::RESPONSES, schema::PENDING] {
+        let Some(moving) = moves.get(table) else {
+            continue;
+        };
+        let old = manifest.tables.remove(table).unwrap_or_default();
+        for part in old {
+            let path = store.folder().join(table).join(&part.file);
+            let mut leaving = Vec::new();
+            let mut staying = Vec::new();
+            let file = File::open(&path).map_err(Error::io("read", &path))?;
+            for batch in ParquetRecordBatchReaderBuilder::try_new(file)?.build()? {
+                let batch = batch?;
+                let goes = destinations(&batch, moving);
+                let stays: BooleanArray = goes.iter().map(|goes| Some(goes.is_none())).collect();
+                for place in [Goes::Refused, Goes::Pending, Goes::Responses] {
+                    let to_place: BooleanArray =
+                        goes.iter().map(|goes| Some(*goes == Some(place))).collect();
+                    if to_place.true_count() > 0 {
+                        leaving.push((place, filter_record_batch(&batch, &to_place)?));
+                    }
+                }
+                staying.push((stays, batch));
+            }
+            if leaving.is_empty() {
+                manifest.add(table, part);
+                continue;
+            }
+            let stem = part.file.trim_end_matches(".parquet");
+            let stem = stem.rsplit_once("-g").map_or(stem, |(stem, _)| stem);
+            let name = format!("{stem}-g{generation}");
+            let source = stem.split("-m").next().unwrap_or(stem);
+            let mut writer = store.part(table, &name, staying[0].1.schema())?;
+            for (stays, batch) in staying {
+                writer.write(&filter_record_batch(&batch, &stays)?)?;
+            }
+            manifest.add(table, writer.finish()?);
+            for (place, batch) in leaving {
+                arrivals.take(store, place, &format!("{source}-m{generation}"), &batch)?;
+            }
+        }
+    }
+    arrivals.finish(&mut manifest)?;
+    Ok(manifest)
+}
+
+/// Rows that arrive at another table, one new part a table and source.
+#[derive(Default)]
+struct Arrivals {
+    writers: BTreeMap<(Goes, String), PartWriter>,
+}
+
+impl Arrivals {
+    fn take(
+        &mut self,
+        store: &Store,
+        place: Goes,
+        name: &str,
+        batch: &RecordBatch,
+    ) -> Result<()> {
+        let writer = match self.writers.entry((place, name.to_owned())) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(store.part(place.table(), name, place.schema())?),
+        };
+        if place == Goes::Refused {
+            for duplicates in duplicates(batch)? {
+                writer.write(&duplicates)?;
+            }
+        } else {
+            writer.write(batch)?;
+        }
+        Ok(())
+    }
+
+    fn finish(self, manifest: &mut Manifest) -> Result<()> {
+        for ((place, _), writer) in self.writers {
+            manifest.add(place.table(), writer.finish()?);
+        }
+        Ok(())
+    }
+}
+
+async fn moves(store: &Store, scripts: &sql::Scripts) -> Result<HashMap<String, Moving>> {
+    let context = session::with_store(store, &session::Limits::pipeline())?;
+    let batches = scripts.query(&context, "05_moves.sql", &sql::Options::new()).await?;
+    let mut moves: HashMap<String, Moving> = HashMap::new();
+    for batch in batches {
+        let batch = crate::store::part::plain(&batch)?;
+        let text = |column: usize| batch.column(column).as_string::<i32>().clone();
+        let (place, source, id, goes_to) = (text(0), text(1), text(3), text(4));
+        let line = batch.column(2).as_primitive::<Int64Type>();
+        for row in 0..batch.num_rows() {
+            let goes = match goes_to.value(row) {
+                "pending" => Goes::Pending,
+                "responses" => Goes::Responses,
+                _ => Goes::Refused,
+            };
+            let of_source = moves
+                .entry(place.value(row).to_owned())
+                .or_default()
+                .entry(source.value(row).to_owned())
+                .or_default();
+            let slot = of_source
+                .entry((line.value(row), id.value(row).to_owned()))
+                .or_insert(goes);
+            // A duplicate that would move elsewhere is a duplicate all the same.
+            if goes == Goes::Refused {
+                *slot = Goes::Refused;
+            }
+        }
+    }
+    Ok(moves)
+}
+
+/// Where each row of a batch goes; `None` for those that stay.
+fn destinations(batch: &RecordBatch, moving: &Moving) -> Vec<Option<Goes>> {
+    let column = |name: &str| batch.column_by_name(name);
+    let (Some(source), Some(line)) = (column("source"), column("line")) else {
+        return vec![None; batch.num_rows()];
+    };
+    let (source, line) = (source.as_string::<i32>(), line.as_primitive::<Int64Type>());
+    let id = batch.column(0).as_string::<i32>();
+    (0..batch.num_rows())
+        .map(|row| {
+            let of_source = moving.get(source.value(row))?;
+            of_source.get(&(line.value(row), id.value(row).to_owned())).copied()
+        })
+        .collect()
+}
+
+/// Rows of prompts or responses as rows of the quarantine.
+fn duplicates(batch: &RecordBatch) -> Result<Vec<RecordBatch>> {
+    let named = |name: &str| batch.column_by_name(name).or_else(|| batch.column_by_name("title"));
+    let (Some(text), Some(source), Some(line)) = (named("text"), named("source"), named("line"))
+    else {
+        return Ok(Vec::new());
+    };
+    let (text, source) = (text.as_string::<i32>(), source.as_string::<i32>());
+    let line = line.as_primitive::<Int64Type>();
+    let id = batch.column(0).as_string::<i32>();
+    let retrieved = named("retrieved_at")
+        .and_then(|column| column.as_primitive_opt::<TimestampMillisecondType>());
+    (0..batch.num_rows())
+        .filter_map(|row| {
+            let mut rows = Rows::new(&source.value(row).into());
+            let refusal = Refusal {
+                reason: Reason::Duplicate,
+                id: Some(id.value(row)),
+                retrieved_at: retrieved
+                    .filter(|column| column.is_valid(row))
+                    .map(|column| column.value(row) / 1000),
+                text: text.value(row),
+            };
+            rows.refuse(line.value(row), &refusal);
+            rows.finish().map(|mut finished| finished.batches[2].take()).transpose()
+        })
+        .collect()
+}
+
+/// The number of the next generation of rewritten and arriving parts.
+fn generation(manifest: &Manifest) -> usize {
+    let files = || manifest.tables.values().flatten().map(|part| part.file.as_str());
+    let taken = |number: usize| {
+        let (rewritten, arrived) = (format!("-g{number}.parquet"), format!("-m{number}"));
+        files().any(|file| file.ends_with(&rewritten) || file.contains(&arrived))
+    };
+    (1..).find(|number| !taken(*number)).unwrap_or(1)
+}

@@ -1,0 +1,154 @@
+//! How are data sets read? As objects with named fields, whether JSON lines, CSV or Parquet.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow::array::RecordBatch;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde_json::{Map, Value};
+
+use super::lines::{self, Ending};
+use super::source::{Format, Source};
+use crate::progress::Progress;
+use crate::{Error, Result};
+
+/// A row of a data set: its number, and its fields or the text that is none.
+pub type Object<'a> = (i64, std::result::Result<Map<String, Value>, &'a str>);
+
+/// Reads a data set and hands its rows to `each`.
+///
+/// # Errors
+/// When the file cannot be read as what its name says, or `each` fails.
+pub fn read(
+    source: &Source,
+    progress: &dyn Progress,
+    each: &mut dyn FnMut(Object<'_>) -> Result<()>,
+) -> Result<Ending> {
+    match source.format {
+        Format::JsonLines => json_lines(source, progress, each),
+        Format::Csv => comma_separated(source, progress, each),
+        Format::Parquet => parquet_rows(source, progress, each),
+    }
+}
+
+/// Opens a Parquet file.
+///
+/// # Errors
+/// When it cannot be read or is none.
+pub fn parquet(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
+    let file = File::open(path).map_err(Error::io("read", path))?;
+    ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| {
+        Error::source(path, format!("is no Parquet file ({error})"), "fetch it again")
+    })
+}
+
+fn json_lines(
+    source: &Source,
+    progress: &dyn Progress,
+    each: &mut dyn FnMut(Object<'_>) -> Result<()>,
+) -> Result<Ending> {
+    let position = Arc::new(AtomicU64::new(0));
+    let mut lines = lines::open(&source.path, &position)?.lines();
+    for block in lines.by_ref() {
+        for (number, line) in block.lines() {
+            match serde_json::from_slice(line) {
+                Ok(object) => each((number, Ok(object)))?,
+                Err(_) => each((number, Err(&String::from_utf8_lossy(line))))?,
+            }
+        }
+        progress.at(position.load(Ordering::Relaxed));
+    }
+    Ok(lines.ending())
+}
+
+fn comma_separated(
+    source: &Source,
+    progress: &dyn Progress,
+    each: &mut dyn FnMut(Object<'_>) -> Result<()>,
+) -> Result<Ending> {
+    let position = Arc::new(AtomicU64::new(0));
+    let opened = lines::open(&source.path, &position)?;
+    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(opened.reader);
+    let header = reader.byte_headers().cloned().unwrap_or_default();
+    let names: Vec<String> =
+        header.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
+    let mut record = csv::ByteRecord::new();
+    let mut truncated = None;
+    loop {
+        match reader.read_byte_record(&mut record) {
+            Ok(false) => break,
+            Ok(true) => {}
+            Err(error) => {
+                truncated = Some(error.to_string());
+                break;
+            }
+        }
+        let number = record.position().map_or(0, |position| position.line().cast_signed());
+        let fields: Option<Map<String, Value>> = (record.len() == names.len())
+            .then(|| {
+                let pairs = names.iter().zip(&record);
+                pairs
+                    .map(|(name, value)| {
+                        let value = std::str::from_utf8(value).ok()?;
+                        Some((name.clone(), Value::from(value)))
+                    })
+                    .collect()
+            })
+            .flatten();
+        match fields {
+            Some(fields) => each((number, Ok(fields)))?,
+            None => {
+                let line = record.iter().map(String::from_utf8_lossy).collect::<Vec<_>>().join(",");
+                each((number, Err(&line)))?;
+            }
+        }
+        progress.at(position.load(Ordering::Relaxed));
+    }
+    Ok(Ending {
+        sha256: lines::sha256_of(&source.path)?,
+        truncated,
+    })
+}
+
+fn parquet_rows(
+    source: &Source,
+    progress: &dyn Progress,
+    each: &mut dyn FnMut(Object<'_>) -> Result<()>,
+) -> Result<Ending> {
+    let builder = parquet(&source.path)?;
+    let total = builder.metadata().file_metadata().num_rows().max(1).unsigned_abs();
+    let mut number = 0;
+    let mut truncated = None;
+    for batch in builder.with_batch_size(256).build()? {
+        let batch = match batch {
+            Ok(batch) => batch,
+            Err(error) => {
+                truncated = Some(error.to_string());
+                break;
+            }
+        };
+        for object in objects(&batch)? {
+            number += 1;
+            each((number, Ok(object)))?;
+        }
+        progress.at(source.bytes * number.unsigned_abs() / total);
+    }
+    Ok(Ending {
+        sha256: lines::sha256_of(&source.path)?,
+        truncated,
+    })
+}
+
+fn objects(batch: &RecordBatch) -> Result<Vec<Map<String, Value>>> {
+    let mut json = arrow::json::LineDelimitedWriter::new(Vec::new());
+    json.write(batch)?;
+    json.finish()?;
+    let lines = json.into_inner();
+    let objects = lines
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).unwrap_or_default());
+    Ok(objects.collect())
+}

@@ -1,0 +1,110 @@
+//! How do files come from the Hugging Face hub? Through the hf-hub crate, with pinned revisions.
+//!
+//! The endpoint is `HF_ENDPOINT`, the token `HF_TOKEN` or the file that `hf auth login` writes, the
+//! cache `HF_HOME`: as in the Python library.
+
+use std::path::PathBuf;
+
+use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
+use hf_hub::{Repo, RepoType};
+
+use crate::ingest::source::format_of;
+use crate::progress::Progress;
+use crate::{Error, Result};
+
+/// A file of a repository, in the local cache.
+#[derive(Debug, Clone)]
+pub struct HubFile {
+    /// `hub:OWNER/NAME@COMMIT/FILE`.
+    pub name: String,
+    /// Where it lies.
+    pub path: PathBuf,
+}
+
+/// Fetches the data files (Parquet, JSON lines, CSV) of the data set `OWNER/NAME[@REVISION]`.
+///
+/// # Errors
+/// When the repository is not there, needs a token, or holds no data file.
+pub fn dataset(repository: &str, progress: &dyn Progress) -> Result<Vec<HubFile>> {
+    let (id, revision) = repository.split_once('@').unwrap_or((repository, "main"));
+    if id.split('/').filter(|part| !part.is_empty()).count() != 2 {
+        return Err(hub(repository, "is no repository", "write it as hub:OWNER/NAME[@REVISION]"));
+    }
+    let api = api(repository)?;
+    let repo = |revision: &str| {
+        api.repo(Repo::with_revision(id.to_owned(), RepoType::Dataset, revision.to_owned()))
+    };
+    let info = repo(revision).info().map_err(|error| failed(repository, &error))?;
+    let mut files: Vec<String> = info
+        .siblings
+        .into_iter()
+        .map(|sibling| sibling.rfilename)
+        .filter(|file| format_of(file.as_ref()).is_some() && !is_about(file))
+        .collect();
+    files.sort();
+    if files.is_empty() {
+        return Err(hub(
+            repository,
+            "holds no .parquet, .jsonl or .csv file",
+            "check its page for the revision that does (often `@refs/convert/parquet`)",
+        ));
+    }
+    let pinned = repo(&info.sha);
+    files
+        .into_iter()
+        .map(|file| {
+            progress.say(&format!("fetching hub:{id}@{}/{file}", info.sha));
+            let path = pinned.get(&file).map_err(|error| failed(repository, &error))?;
+            Ok(HubFile {
+                name: format!("hub:{id}@{}/{file}", info.sha),
+                path,
+            })
+        })
+        .collect()
+}
+
+/// Fetches one file of the model `OWNER/NAME[@REVISION]`.
+///
+/// # Errors
+/// When the repository or the file is not there, or needs a token.
+pub fn model_file(repository: &str, file: &str) -> Result<PathBuf> {
+    let (id, revision) = repository.split_once('@').unwrap_or((repository, "main"));
+    let repo = Repo::with_revision(id.to_owned(), RepoType::Model, revision.to_owned());
+    api(repository)?.repo(repo).get(file).map_err(|error| failed(repository, &error))
+}
+
+fn api(repository: &str) -> Result<Api> {
+    let mut builder = ApiBuilder::from_env().with_progress(false).with_retries(3);
+    // The crate knows the token's file; the variable goes before it, as in Python.
+    if let Ok(token) = std::env::var("HF_TOKEN") {
+        builder = builder.with_token(Some(token).filter(|token| !token.is_empty()));
+    }
+    builder.build().map_err(|error| failed(repository, &error))
+}
+
+/// Files beside the data that have a data file's ending.
+fn is_about(file: &str) -> bool {
+    let name = file.rsplit('/').next().unwrap_or(file);
+    matches!(name, "dataset_infos.json" | "dataset_info.json" | "state.json")
+}
+
+fn hub(repository: &str, problem: impl Into<String>, remedy: &str) -> Error {
+    Error::Hub {
+        repository: repository.to_owned(),
+        problem: problem.into(),
+        remedy: remedy.to_owned(),
+    }
+}
+
+fn failed(repository: &str, error: &ApiError) -> Error {
+    let problem = error.to_string();
+    let problem = problem.lines().next().unwrap_or_default();
+    let remedy = if problem.contains("401") || problem.contains("403") {
+        "set HF_TOKEN to a token that may read it, and accept its licence on its page"
+    } else if problem.contains("404") {
+        "check the name and the revision"
+    } else {
+        "check the network and HF_ENDPOINT, or fetch the files by hand and name them"
+    };
+    hub(repository, format!("cannot be fetched ({problem})"), remedy)
+}

@@ -1,0 +1,58 @@
+//! How many tokens has a text? As the tokenizer of the model to be trained counts them.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+use tokenizers::Tokenizer;
+
+use super::hub;
+use crate::{Error, Result};
+
+static LOADED: LazyLock<Mutex<HashMap<String, Arc<Tokenizer>>>> = LazyLock::new(Mutex::default);
+
+/// Loads a tokenizer once a process: a `tokenizer.json`, a folder that holds one, or a hub id.
+///
+/// # Errors
+/// When there is none, or the file is no tokenizer.
+pub fn load(name: &str) -> Result<Arc<Tokenizer>> {
+    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(tokenizer) = loaded.get(name) {
+        return Ok(Arc::clone(tokenizer));
+    }
+    let path = Path::new(name);
+    let file = if path.is_dir() {
+        path.join("tokenizer.json")
+    } else if path.exists() || name.starts_with(['.', '/']) || name.matches('/').count() != 1 {
+        path.to_path_buf()
+    } else {
+        hub::model_file(name, "tokenizer.json")?
+    };
+    let bytes = std::fs::read(&file).map_err(Error::io("read", &file))?;
+    let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| {
+        Error::source(
+            &file,
+            format!("is no tokenizer ({error})"),
+            "name a tokenizer.json, a folder that holds one, or a hub id",
+        )
+    })?;
+    // A file may ask for truncation or padding; a count wants neither.
+    drop(tokenizer.with_truncation(None));
+    tokenizer.with_padding(None);
+    let tokenizer = Arc::new(tokenizer);
+    loaded.insert(name.to_owned(), Arc::clone(&tokenizer));
+    Ok(tokenizer)
+}
+
+/// How many tokens each text has, with the special tokens that the tokenizer adds.
+///
+/// # Errors
+/// When the tokenizer refuses a text.
+pub fn count(tokenizer: &Tokenizer, texts: Vec<&str>) -> Result<Vec<i64>> {
+    let encodings = tokenizer.encode_batch_fast(texts, true).map_err(|error| {
+        Error::DataFusion(datafusion::error::DataFusionError::Execution(format!(
+            "the tokenizer refuses a text: {error}"
+        )))
+    })?;
+    Ok(encodings.iter().map(|encoding| encoding.len() as i64).collect())
+}

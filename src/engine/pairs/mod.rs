@@ -1,0 +1,293 @@
+//! How do responses become weighted preference pairs? The steps of the pipeline, in order.
+
+pub mod card;
+pub mod gap;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::prelude::SessionContext;
+use datafusion::scalar::ScalarValue;
+use sha2::{Digest, Sha256};
+
+use crate::embed::{Embedder, job};
+use crate::ingest::lines::hex;
+use crate::progress::{Progress, Unit};
+use crate::store::{StepEntry, Store, write_whole};
+use crate::{Error, Result, model, schema, session, sql};
+
+/// How pairs are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strategy {
+    /// Random pairs with a vote gap, each response once: the paper's.
+    Gap,
+    /// A ratio of votes, the winner posted later: SHP's and `LitBench`'s.
+    Ratio,
+    /// Every pair, capped.
+    All,
+    /// Among the best the most deviant win, among the worst the least deviant lose.
+    DivPo,
+}
+
+impl Strategy {
+    const NAMES: [(&'static str, Self); 4] = [
+        ("gap", Self::Gap),
+        ("ratio", Self::Ratio),
+        ("all", Self::All),
+        ("divpo", Self::DivPo),
+    ];
+
+    /// Finds a strategy by name.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn named(name: &str) -> Result<Self> {
+        let found = Self::NAMES.iter().find(|(known, _)| *known == name);
+        found.map(|(_, strategy)| *strategy).ok_or_else(|| Error::Unknown {
+            what: "strategy",
+            given: name.to_owned(),
+            known: Self::NAMES.map(|(name, _)| name).join(", "),
+        })
+    }
+
+    fn script(self) -> &'static str {
+        match self {
+            Self::Gap => "20_pairs_gap.sql",
+            Self::Ratio => "20_pairs_ratio.sql",
+            Self::All => "20_pairs_all.sql",
+            Self::DivPo => "20_pairs_divpo.sql",
+        }
+    }
+}
+
+/// What is asked of `pairs`.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How pairs are found.
+    pub strategy: Strategy,
+    /// The spaces in which deviation is measured, each with its embedder.
+    pub spaces: Vec<(&'static str, Embedder)>,
+    /// Where the tokenizer comes from; empty: lengths are counted in words.
+    pub tokenizer: String,
+    /// The values of the SQL files' placeholders, `tokenizer` aside.
+    pub values: sql::Options,
+    /// The pipeline's SQL files.
+    pub scripts: sql::Scripts,
+    /// Where the pairs go; by default `pairs.parquet` in the store's folder.
+    pub out: Option<PathBuf>,
+}
+
+/// What `pairs` made.
+#[derive(Debug)]
+pub struct Made {
+    /// The Parquet file.
+    pub file: PathBuf,
+    /// The card beside it.
+    pub card_file: PathBuf,
+    /// What the card says.
+    pub card: card::Card,
+}
+
+/// Makes weighted pairs out of a store. Steps whose SQL, options and inputs are those of the last
+/// run are not run again.
+///
+/// # Errors
+/// When a step fails, the store is empty or being written, or the disk is full.
+pub async fn pairs(
+    folder: &std::path::Path,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Made> {
+    Store::open(folder)?;
+    let mut store = Store::lock(folder)?;
+    if store.manifest().rows(schema::RESPONSES) == 0 {
+        return Err(Error::store(
+            folder,
+            "holds no response",
+            "ingest submissions and comments, or look at `SELECT * FROM quarantine`",
+        ));
+    }
+    if !store.manifest().complete {
+        return Err(Error::store(
+            folder,
+            "its last ingest was interrupted",
+            "run the same `polyphony ingest` again: it goes on where it stopped",
+        ));
+    }
+    if !options.tokenizer.is_empty() {
+        model::tokenizer::load(&options.tokenizer)?;
+    }
+    let mut values = options.values.clone();
+    values.insert("tokenizer".to_owned(), ScalarValue::from(options.tokenizer.as_str()));
+    let mut run = Run {
+        store: &mut store,
+        options,
+        values,
+        progress,
+    };
+    run.step("10_candidates.sql", None, None).await?;
+    if options.strategy == Strategy::DivPo {
+        run.step("30_weighed_all.sql", None, None).await?;
+        run.weigh().await?;
+        run.step(options.strategy.script(), None, None).await?;
+    } else {
+        run.step(options.strategy.script(), None, None).await?;
+        run.step("30_weighed_in_pairs.sql", None, None).await?;
+        run.weigh().await?;
+    }
+    run.step("60_pairs.sql", None, Some(schema::pairs())).await?;
+    if store.manifest().rows(schema::PAIRS) == 0 {
+        return Err(Error::store(
+            folder,
+            "no two responses of a prompt can be paired under these options",
+            "lower --gap, --ratio or --min-votes; `SELECT excluded, count(*) FROM candidates \
+             GROUP BY excluded` shows what was left out",
+        ));
+    }
+    deliver(&store, options, folder).await
+}
+
+/// A run of the pipeline.
+struct Run<'a> {
+    store: &'a mut Store,
+    options: &'a Options,
+    values: sql::Options,
+    progress: &'a dyn Progress,
+}
+
+impl Run<'_> {
+    /// Vectors, deviations and weights of what is in `weighed`.
+    async fn weigh(&mut self) -> Result<()> {
+        let wanted: Vec<&str> = self.options.spaces.iter().map(|(space, _)| *space).collect();
+        let mut manifest = self.store.manifest().clone();
+        for parts in manifest.tables.get_mut(schema::DEVIATIONS).into_iter() {
+            parts.retain(|part| wanted.iter().any(|space| part.file.starts_with(space)));
+        }
+        if manifest != *self.store.manifest() {
+            self.store.commit(manifest)?;
+        }
+        for (space, embedder) in &self.options.spaces {
+            job::run(self.store, *embedder, &self.options.scripts, self.progress).await?;
+            self.step("40_deviation.sql", Some((*space, *embedder)), None).await?;
+        }
+        self.step("50_weights.sql", None, Some(schema::weights())).await
+    }
+
+    /// Runs one SQL file and commits the table it writes, unless it is up to date.
+    async fn step(
+        &mut self,
+        name: &str,
+        space: Option<(&str, Embedder)>,
+        schema: Option<SchemaRef>,
+    ) -> Result<()> {
+        let script = self.options.scripts.script(name)?;
+        let mut values = self.values.clone();
+        if let Some((space, embedder)) = space {
+            values.insert("space".to_owned(), ScalarValue::from(space));
+            values.extend(job::options(embedder));
+        }
+        values.retain(|name, _| script.text.contains(&format!("${name}")));
+        let context = self.context(space.map(|(_, embedder)| embedder))?;
+        let inputs: Vec<(String, String)> = script
+            .reads
+            .iter()
+            .map(|table| {
+                let at = match space {
+                    Some((_, embedder)) if table == job::VECTORS => job::table_of(embedder),
+                    _ => table.clone(),
+                };
+                (table.clone(), at)
+            })
+            .collect();
+        let fingerprint = self.fingerprint(&script, &values, &inputs);
+        let key = space.map_or_else(|| script.writes.clone(), |(space, _)| {
+            format!("{}/{space}", script.writes)
+        });
+        let manifest = self.store.manifest();
+        let reads: Vec<String> = inputs
+            .iter()
+            .map(|(table, at)| format!("{table} ({})", manifest.rows(at)))
+            .collect();
+        let reads = reads.join(", ");
+        let done = manifest.steps.get(&key).is_some_and(|step| step.fingerprint == fingerprint);
+        if done {
+            self.progress.say(&format!("{}: {key} is up to date", script.name));
+            return Ok(());
+        }
+        self.progress.begin(&script.name, None, Unit::Rows);
+        let prefix = space.map(|(space, _)| format!("{space}-")).unwrap_or_default();
+        let part_name = format!("{prefix}{}", &fingerprint[..16]);
+        let part = script
+            .write(&context, &values, self.store, &part_name, schema, self.progress)
+            .await?;
+        self.progress.end();
+        self.progress.say(&format!(
+            "{}: reads {reads}; writes {key} ({} rows)",
+            script.name, part.rows
+        ));
+        let mut manifest = self.store.manifest().clone();
+        if let Some(parts) = manifest.tables.get_mut(&script.writes) {
+            parts.retain(|part| !prefix.is_empty() && !part.file.starts_with(&prefix));
+        }
+        manifest.add(&script.writes, part);
+        let options: BTreeMap<String, String> =
+            values.iter().map(|(name, value)| (name.clone(), value.to_string())).collect();
+        manifest.steps.insert(
+            key,
+            StepEntry {
+                by: script.name.clone(),
+                fingerprint,
+                options,
+            },
+        );
+        self.store.commit(manifest)
+    }
+
+    fn context(&self, embedder: Option<Embedder>) -> Result<SessionContext> {
+        match embedder {
+            Some(embedder) => job::session(self.store, embedder),
+            None => session::with_store(self.store, &session::Limits::pipeline()),
+        }
+    }
+
+    fn fingerprint(
+        &self,
+        script: &sql::Script,
+        values: &sql::Options,
+        inputs: &[(String, String)],
+    ) -> String {
+        let mut hasher = Sha256::new();
+        hasher.update(env!("CARGO_PKG_VERSION"));
+        hasher.update(&script.text);
+        for (name, value) in values {
+            hasher.update(format!("\n{name}={value:?}"));
+        }
+        for (table, at) in inputs {
+            hasher.update(format!("\n{table}:\n{}", self.store.manifest().state_of(at)));
+        }
+        hex(&hasher.finalize())
+    }
+}
+
+/// Copies the pairs to where they are wanted, and writes the card beside them.
+async fn deliver(store: &Store, options: &Options, folder: &std::path::Path) -> Result<Made> {
+    let file = options.out.clone().unwrap_or_else(|| folder.join("pairs.parquet"));
+    let [part] = store.files(schema::PAIRS).try_into().map_err(|_| {
+        Error::store(folder, "`pairs` has several parts", "remove the store and ingest again")
+    })?;
+    let bytes = std::fs::read(&part).map_err(Error::io("read", &part))?;
+    write_whole(&file, &bytes)?;
+    let context = session::with_store(store, &session::Limits::pipeline())?;
+    session::add_quarantine(&context, &options.scripts).await?;
+    let rows = options.scripts.query(&context, "70_card.sql", &sql::Options::new()).await?;
+    let card = card::Card::new(store, options, &rows)?;
+    let card_file = file.with_extension("md");
+    write_whole(&card_file, card.markdown().as_bytes())?;
+    write_whole(&file.with_extension("json"), card.json().as_bytes())?;
+    Ok(Made {
+        file,
+        card_file,
+        card,
+    })
+}

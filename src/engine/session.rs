@@ -1,0 +1,175 @@
+//! A DataFusion session with the store's tables, all functions, and bounds on its memory.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::catalog::TableProvider;
+use datafusion::datasource::MemTable;
+use datafusion::datasource::file_format::parquet::ParquetFormat;
+use datafusion::datasource::listing::{
+    ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl,
+};
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use crate::store::Store;
+use crate::{Error, Result, schema, sql, udf};
+
+/// The view's name for what was ingested, with its counts.
+const SOURCES: &str = "sources";
+
+/// What a session may use.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    memory: Option<usize>,
+}
+
+impl Limits {
+    /// The pipeline's own steps: sorts and aggregates spill above 512 MiB.
+    pub const fn pipeline() -> Self {
+        Self {
+            memory: Some(512 << 20),
+        }
+    }
+
+    /// A shell: as much as there is, unless `SET datafusion.runtime.memory_limit` says otherwise.
+    pub const fn unbounded() -> Self {
+        Self { memory: None }
+    }
+}
+
+/// A session that knows all functions and no table.
+///
+/// # Errors
+/// When DataFusion cannot make one, as when there is no folder to spill to.
+pub fn bare(limits: &Limits) -> Result<SessionContext> {
+    let mut runtime = RuntimeEnvBuilder::new();
+    if let Some(bytes) = limits.memory {
+        runtime = runtime.with_memory_pool(Arc::new(FairSpillPool::new(bytes)));
+    }
+    let config = SessionConfig::new()
+        .with_information_schema(true)
+        // A hash join's build side does not spill, a sort-merge join does.
+        .set_bool("datafusion.optimizer.prefer_hash_join", limits.memory.is_none())
+        .set_bool("datafusion.execution.parquet.pushdown_filters", true);
+    let context = SessionContext::new_with_config_rt(config, runtime.build_arc()?);
+    udf::register_all(&context)?;
+    Ok(context)
+}
+
+/// A session with the tables of a store.
+///
+/// # Errors
+/// As [`bare`], or when a part of the store cannot be read.
+pub fn with_store(store: &Store, limits: &Limits) -> Result<SessionContext> {
+    let context = bare(limits)?;
+    let empty = [
+        (schema::DEVIATIONS, schema::deviations()),
+        (schema::WEIGHTS, schema::weights()),
+    ];
+    for (table, schema) in schema::ingested().into_iter().chain(empty) {
+        register_as(&context, store, table, table, Some(schema))?;
+    }
+    for table in store.manifest().tables.keys() {
+        if !context.table_exist(table)? {
+            register_as(&context, store, table, table, None)?;
+        }
+    }
+    context.register_table(SOURCES, sources(store)?)?;
+    Ok(context)
+}
+
+/// Registers a table of the store under a name. A table without parts is empty if its schema is
+/// given, and not there otherwise.
+///
+/// # Errors
+/// When a part cannot be read.
+pub fn register_as(
+    context: &SessionContext,
+    store: &Store,
+    table: &str,
+    name: &str,
+    schema: Option<SchemaRef>,
+) -> Result<()> {
+    let files = store.files(table);
+    let schema = match (schema, files.first()) {
+        (Some(schema), _) => schema,
+        (None, Some(first)) => {
+            let file = File::open(first).map_err(Error::io("read", first))?;
+            SchemaRef::clone(ParquetRecordBatchReaderBuilder::try_new(file)?.schema())
+        }
+        (None, None) => return Ok(()),
+    };
+    context.register_table(name, provider(&files, schema)?)?;
+    Ok(())
+}
+
+/// Makes the view `quarantine` of all that was refused or waits, with reasons.
+///
+/// # Errors
+/// When `00_quarantine.sql` fails.
+pub async fn add_quarantine(context: &SessionContext, scripts: &sql::Scripts) -> Result<()> {
+    let view = scripts.script("00_quarantine.sql")?.frame(context, &sql::Options::new()).await?;
+    context.deregister_table(schema::QUARANTINE)?;
+    context.register_table(schema::QUARANTINE, view.into_view())?;
+    Ok(())
+}
+
+fn provider(files: &[PathBuf], schema: SchemaRef) -> Result<Arc<dyn TableProvider>> {
+    let urls = files
+        .iter()
+        .map(|path| {
+            let path = std::path::absolute(path).map_err(Error::io("read", path))?;
+            Ok(ListingTableUrl::parse(path.to_string_lossy())?)
+        })
+        .collect::<Result<Vec<_>>>()?;
+    if urls.is_empty() {
+        return Ok(Arc::new(MemTable::try_new(schema, vec![vec![]])?));
+    }
+    let options = ListingOptions::new(Arc::new(ParquetFormat::default()))
+        .with_file_extension(".parquet");
+    let config = ListingTableConfig::new_with_multi_paths(urls)
+        .with_listing_options(options)
+        .with_schema(schema);
+    Ok(Arc::new(ListingTable::try_new(config)?))
+}
+
+/// The files that were ingested, as a table.
+fn sources(store: &Store) -> Result<Arc<dyn TableProvider>> {
+    let text = |name: &str, nullable| Field::new(name, DataType::Utf8, nullable);
+    let integer = |name: &str| Field::new(name, DataType::Int64, false);
+    let schema = Arc::new(Schema::new(vec![
+        text("name", false),
+        text("kind", false),
+        integer("position"),
+        text("sha256", false),
+        integer("bytes"),
+        integer("lines"),
+        integer("other_subreddit"),
+        text("truncated", true),
+    ]));
+    let entries = &store.manifest().sources;
+    let count = |of: fn(&crate::store::SourceEntry) -> u64| -> ArrayRef {
+        Arc::new(entries.iter().map(|entry| i64::try_from(of(entry)).ok()).collect::<Int64Array>())
+    };
+    let texts = |of: fn(&crate::store::SourceEntry) -> Option<&str>| -> ArrayRef {
+        Arc::new(entries.iter().map(of).collect::<StringArray>())
+    };
+    let columns: Vec<ArrayRef> = vec![
+        texts(|entry| Some(&entry.name)),
+        texts(|entry| Some(&entry.kind)),
+        Arc::new((0..entries.len() as i64).collect::<Int64Array>()),
+        texts(|entry| Some(&entry.sha256)),
+        count(|entry| entry.bytes),
+        count(|entry| entry.lines),
+        count(|entry| entry.other_subreddit),
+        texts(|entry| entry.truncated.as_deref()),
+    ];
+    let batch = RecordBatch::try_new(Arc::clone(&schema), columns)?;
+    Ok(Arc::new(MemTable::try_new(schema, vec![vec![batch]])?))
+}

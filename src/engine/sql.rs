@@ -1,0 +1,260 @@
+//! How does the pipeline's SQL run? Files with a header, built in or overridden, one step each.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{Int64Type, SchemaRef};
+use datafusion::common::ParamValues;
+use datafusion::dataframe::DataFrame;
+use datafusion::prelude::SessionContext;
+use datafusion::scalar::ScalarValue;
+use datafusion::sql::parser::{DFParserBuilder, Statement};
+use futures::TryStreamExt;
+
+use crate::progress::Progress;
+use crate::store::{Store, Part};
+use crate::{Error, Result};
+
+/// The values for a file's `$name` placeholders.
+pub type Options = BTreeMap<String, ScalarValue>;
+
+/// The files that are built into the binary, in the order in which they run.
+pub const BUILT_IN: [(&str, &str); 14] = [
+    ("00_quarantine.sql", include_str!("../../sql/00_quarantine.sql")),
+    ("05_moves.sql", include_str!("../../sql/05_moves.sql")),
+    ("10_candidates.sql", include_str!("../../sql/10_candidates.sql")),
+    ("20_pairs_all.sql", include_str!("../../sql/20_pairs_all.sql")),
+    ("20_pairs_divpo.sql", include_str!("../../sql/20_pairs_divpo.sql")),
+    ("20_pairs_gap.sql", include_str!("../../sql/20_pairs_gap.sql")),
+    ("20_pairs_ratio.sql", include_str!("../../sql/20_pairs_ratio.sql")),
+    ("30_weighed_all.sql", include_str!("../../sql/30_weighed_all.sql")),
+    ("30_weighed_in_pairs.sql", include_str!("../../sql/30_weighed_in_pairs.sql")),
+    ("35_texts.sql", include_str!("../../sql/35_texts.sql")),
+    ("40_deviation.sql", include_str!("../../sql/40_deviation.sql")),
+    ("50_weights.sql", include_str!("../../sql/50_weights.sql")),
+    ("60_pairs.sql", include_str!("../../sql/60_pairs.sql")),
+    ("70_card.sql", include_str!("../../sql/70_card.sql")),
+];
+
+/// Where the pipeline's SQL comes from.
+#[derive(Debug, Clone, Default)]
+pub struct Scripts {
+    folder: Option<PathBuf>,
+}
+
+/// A SQL file, read: what its header says, and its statements.
+#[derive(Debug)]
+pub struct Script {
+    /// The file's name, or its path when it is not built in.
+    pub name: String,
+    /// The tables it reads, as its first lines say.
+    pub reads: Vec<String>,
+    /// The table it writes.
+    pub writes: String,
+    /// The whole file.
+    pub text: String,
+    statements: Vec<Statement>,
+}
+
+impl Scripts {
+    /// The built-in files.
+    pub fn built_in() -> Self {
+        Self::default()
+    }
+
+    /// The files in `folder`, and the built-in ones for those that it does not hold.
+    ///
+    /// # Errors
+    /// When the folder holds no file of the pipeline.
+    pub fn overridden_by(folder: PathBuf) -> Result<Self> {
+        if BUILT_IN.iter().any(|(name, _)| folder.join(name).is_file()) {
+            Ok(Self {
+                folder: Some(folder),
+            })
+        } else {
+            let names: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
+            Err(Error::source(
+                &folder,
+                "holds no SQL file of the pipeline",
+                format!("name a folder with one of {}", names.join(", ")),
+            ))
+        }
+    }
+
+    /// Reads a file of the pipeline.
+    ///
+    /// # Errors
+    /// When the file has no header, or its SQL cannot be parsed.
+    pub fn script(&self, name: &str) -> Result<Script> {
+        let path = self.folder.as_ref().map(|folder| folder.join(name));
+        if let Some(path) = path.filter(|path| path.is_file()) {
+            let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+            return Script::parse(&path.display().to_string(), &text);
+        }
+        let built_in = BUILT_IN.iter().find(|(known, _)| *known == name);
+        let (_, text) = built_in.ok_or_else(|| Error::Unknown {
+            what: "SQL file",
+            given: name.to_owned(),
+            known: BUILT_IN.map(|(name, _)| name).join(", "),
+        })?;
+        Script::parse(&format!("sql/{name}"), text)
+    }
+
+    /// Runs a file and collects what its last statement gives: for small results only.
+    ///
+    /// # Errors
+    /// When a statement fails; the error names the file and the statement.
+    pub async fn query(
+        &self,
+        context: &SessionContext,
+        name: &str,
+        options: &Options,
+    ) -> Result<Vec<RecordBatch>> {
+        let script = self.script(name)?;
+        let frame = script.frame(context, options).await?;
+        frame.collect().await.map_err(|error| script.failed(script.statements.len(), error))
+    }
+}
+
+impl Script {
+    /// Reads the header and the statements of a file.
+    ///
+    /// # Errors
+    /// When it has no header, or its SQL cannot be parsed.
+    pub fn parse(name: &str, text: &str) -> Result<Self> {
+        let header = |key: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix("-- ")?.strip_prefix(key))?;
+            Some(line.trim().to_owned())
+        };
+        let (Some(reads), Some(writes)) = (header("reads:"), header("writes:")) else {
+            return Err(Error::source(
+                name.as_ref(),
+                "does not say what it reads and writes",
+                "begin it with `-- reads: TABLE, ...` and `-- writes: TABLE`",
+            ));
+        };
+        let statements = parse(text).map_err(|error| Error::Sql {
+            file: name.to_owned(),
+            statement: 1,
+            source: Box::new(error),
+        })?;
+        Ok(Self {
+            name: name.to_owned(),
+            reads: reads.split(',').map(|table| table.trim().to_owned()).collect(),
+            writes,
+            text: text.to_owned(),
+            statements,
+        })
+    }
+
+    /// Runs all statements but the last, and plans the last.
+    ///
+    /// # Errors
+    /// When a statement fails; the error names the file and the statement.
+    pub async fn frame(&self, context: &SessionContext, options: &Options) -> Result<DataFrame> {
+        let mut last = None;
+        for (number, statement) in (1..).zip(&self.statements) {
+            let failed = |error| self.failed(number, error);
+            let plan = context
+                .state()
+                .statement_to_plan(statement.clone())
+                .await
+                .map_err(failed)?;
+            let values: Vec<(&str, ScalarValue)> = options
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.clone()))
+                .collect();
+            let plan = plan.with_param_values(ParamValues::from(values)).map_err(failed)?;
+            let frame = context.execute_logical_plan(plan).await.map_err(failed)?;
+            if number < self.statements.len() {
+                frame.collect().await.map_err(failed)?;
+            } else {
+                last = Some(frame);
+            }
+        }
+        last.ok_or_else(|| {
+            Error::source(self.name.as_ref(), "holds no statement", "end it with a SELECT")
+        })
+    }
+
+    /// Runs the file and writes what its last statement gives to a part of the table it names.
+    ///
+    /// # Errors
+    /// When a statement fails or the disk is full; nothing half-written is kept.
+    pub async fn write(
+        &self,
+        context: &SessionContext,
+        options: &Options,
+        store: &Store,
+        part: &str,
+        schema: Option<SchemaRef>,
+        progress: &dyn Progress,
+    ) -> Result<Part> {
+        let last = self.statements.len();
+        let frame = self.frame(context, options).await?;
+        let schema = match schema {
+            Some(schema) => schema,
+            None => {
+                let planned = RecordBatch::new_empty(frame.schema().inner().clone());
+                crate::store::part::plain(&planned)?.schema()
+            }
+        };
+        let given = frame.schema().inner();
+        if given.fields().len() != schema.fields().len() {
+            return Err(Error::source(
+                self.name.as_ref(),
+                format!(
+                    "gives {} columns where `{}` has {}",
+                    given.fields().len(),
+                    self.writes,
+                    schema.fields().len()
+                ),
+                "give the columns that the built-in file gives",
+            ));
+        }
+        let mut writer = store.part(&self.writes, part, schema)?;
+        let mut stream = frame.execute_stream().await.map_err(|error| self.failed(last, error))?;
+        let mut rows = 0;
+        while let Some(batch) = stream.try_next().await.map_err(|error| self.failed(last, error))? {
+            rows += batch.num_rows() as u64;
+            writer.write(&batch)?;
+            progress.at(rows);
+        }
+        writer.finish()
+    }
+
+    fn failed(&self, statement: usize, source: datafusion::error::DataFusionError) -> Error {
+        Error::Sql {
+            file: self.name.clone(),
+            statement,
+            source: Box::new(source),
+        }
+    }
+}
+
+/// The statements of a SQL text, in DataFusion's dialect.
+///
+/// # Errors
+/// When the text is not SQL.
+pub fn parse(text: &str) -> datafusion::error::Result<Vec<Statement>> {
+    let statements = DFParserBuilder::new(text).build()?.parse_statements()?;
+    Ok(statements.into())
+}
+
+/// Runs a query that gives names and counts, as summaries do.
+///
+/// # Errors
+/// When the query fails.
+pub async fn counts(context: &SessionContext, query: &str) -> Result<Vec<(String, i64)>> {
+    let mut counts = Vec::new();
+    for batch in context.sql(query).await?.collect().await? {
+        let batch = crate::store::part::plain(&batch)?;
+        let names = batch.column(0).as_string::<i32>();
+        let numbers = batch.column(1).as_primitive::<Int64Type>();
+        let rows = names.iter().zip(numbers);
+        counts.extend(rows.filter_map(|(name, number)| Some((name?.to_owned(), number?))));
+    }
+    Ok(counts)
+}

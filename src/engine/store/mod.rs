@@ -1,0 +1,270 @@
+//! Where do tables live, and how are they changed without ever being half-written?
+//!
+//! A store is a folder: `manifest.json` names the parts (Parquet files) of every table, and a part
+//! that it does not name does not exist. Changes write new parts, then replace the manifest in one
+//! rename; what a killed run left behind is swept away by the next writer.
+
+pub mod manifest;
+pub mod part;
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use arrow::datatypes::SchemaRef;
+
+pub use manifest::{Manifest, Part, SourceEntry, StepEntry};
+pub use part::PartWriter;
+
+use crate::{Error, Result};
+
+const MANIFEST: &str = "manifest.json";
+const LOCK: &str = "lock";
+
+/// A store as it was when it was opened. Any number may read; one may write ([`Store::lock`]).
+#[derive(Debug)]
+pub struct Store {
+    folder: PathBuf,
+    manifest: Manifest,
+    lock: Option<File>,
+}
+
+impl Store {
+    /// Opens a store for reading.
+    ///
+    /// # Errors
+    /// When the folder holds no store, or one of a newer version.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let manifest = read_manifest(folder)?.ok_or_else(|| {
+            Error::store(
+                folder,
+                "there is none",
+                "make it with `polyphony ingest SOURCE... --store DIR`, or check the path",
+            )
+        })?;
+        Ok(Self {
+            folder: folder.to_path_buf(),
+            manifest,
+            lock: None,
+        })
+    }
+
+    /// Opens a store for writing, makes it if there is none, and sweeps away what a killed run
+    /// left behind.
+    ///
+    /// # Errors
+    /// When another process writes to it, or as [`Store::open`].
+    pub fn lock(folder: &Path) -> Result<Self> {
+        if folder.is_file() {
+            return Err(Error::store(folder, "is a file", "choose a folder"));
+        }
+        let manifest = read_manifest(folder)?;
+        if manifest.is_none() && fs::read_dir(folder).is_ok_and(|mut entries| {
+            entries.any(|entry| entry.is_ok_and(|entry| entry.file_name() != LOCK))
+        }) && !is_leftover(folder)
+        {
+            return Err(Error::store(
+                folder,
+                "the folder holds other files and no store",
+                "choose an empty or a new folder",
+            ));
+        }
+        fs::create_dir_all(folder).map_err(Error::io("make", folder))?;
+        let lock = take_lock(folder)?;
+        // Another writer may have committed between the first look and the lock.
+        let manifest = read_manifest(folder)?.unwrap_or_default();
+        let store = Self {
+            folder: folder.to_path_buf(),
+            manifest,
+            lock: Some(lock),
+        };
+        store.sweep()?;
+        Ok(store)
+    }
+
+    /// The store's folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What the store holds.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The files of a table's parts, in order.
+    pub fn files(&self, table: &str) -> Vec<PathBuf> {
+        self.manifest
+            .parts(table)
+            .iter()
+            .map(|part| self.folder.join(table).join(&part.file))
+            .collect()
+    }
+
+    /// Begins a part of a table; it belongs to the table once a manifest that names it is
+    /// committed.
+    ///
+    /// # Errors
+    /// When the file cannot be made.
+    pub fn part(&self, table: &str, name: &str, schema: SchemaRef) -> Result<PartWriter> {
+        PartWriter::create(&self.folder.join(table), name, schema)
+    }
+
+    /// Replaces the manifest in one rename, then removes the parts that it no longer names.
+    ///
+    /// # Errors
+    /// When the store is open for reading only, or the manifest cannot be written.
+    pub fn commit(&mut self, manifest: Manifest) -> Result<()> {
+        if self.lock.is_none() {
+            return Err(Error::store(
+                &self.folder,
+                "is open for reading",
+                "this is a fault of polyphony: please report it",
+            ));
+        }
+        write_whole(&self.folder.join(MANIFEST), manifest.to_json().as_bytes())?;
+        self.manifest = manifest;
+        self.sweep()
+    }
+
+    /// Removes the files of tables that the manifest does not name.
+    fn sweep(&self) -> Result<()> {
+        for entry in fs::read_dir(&self.folder).map_err(Error::io("read", &self.folder))? {
+            let table = entry.map_err(Error::io("read", &self.folder))?.path();
+            let Some(name) = table.file_name().and_then(|name| name.to_str()) else {
+                continue;
+            };
+            if !table.is_dir() || !manifest::is_table_name(name) {
+                continue;
+            }
+            for file in fs::read_dir(&table).map_err(Error::io("read", &table))? {
+                let file = file.map_err(Error::io("read", &table))?.path();
+                let is_part = file.extension().is_some_and(|end| end == "parquet" || end == "tmp");
+                let is_named = self
+                    .manifest
+                    .parts(name)
+                    .iter()
+                    .any(|part| file.file_name().is_some_and(|name| name == part.file.as_str()));
+                if is_part && !is_named {
+                    fs::remove_file(&file).map_err(Error::io("remove", &file))?;
+                }
+            }
+            // A table without parts leaves no folder; one that still has files stays.
+            drop(fs::remove_dir(&table));
+        }
+        Ok(())
+    }
+}
+
+/// Writes a file under another name, then renames it: it is there whole or not at all.
+///
+/// # Errors
+/// When the file cannot be written, for want of space or of permission.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder {
+        fs::create_dir_all(folder).map_err(Error::io("make", folder))?;
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = path.with_file_name(format!(".{name}.tmp"));
+    let written = File::create(&temporary)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .map_err(Error::io("write", path))
+        .and_then(|()| fs::rename(&temporary, path).map_err(Error::io("write", path)));
+    if written.is_err() {
+        drop(fs::remove_file(&temporary));
+    }
+    written
+}
+
+fn read_manifest(folder: &Path) -> Result<Option<Manifest>> {
+    let path = folder.join(MANIFEST);
+    match fs::read(&path) {
+        Ok(bytes) => Manifest::from_json(folder, &bytes).map(Some),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("read", &path)(error)),
+    }
+}
+
+/// Whether a folder without manifest is what a run left that was killed before its first commit.
+fn is_leftover(folder: &Path) -> bool {
+    folder.join(LOCK).is_file()
+}
+
+fn take_lock(folder: &Path) -> Result<File> {
+    let path = folder.join(LOCK);
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(Error::io("write", &path))?;
+    match file.try_lock() {
+        Ok(()) => {
+            file.set_len(0).map_err(Error::io("write", &path))?;
+            write!(file, "{}", std::process::id()).map_err(Error::io("write", &path))?;
+            Ok(file)
+        }
+        Err(TryLockError::WouldBlock) => {
+            let mut process = String::new();
+            drop(file.read_to_string(&mut process));
+            Err(Error::store(
+                folder,
+                format!("is being written by another polyphony (process {process})"),
+                "wait until it is done, or use another --store",
+            ))
+        }
+        Err(TryLockError::Error(error)) => Err(Error::io("lock", &path)(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_writer_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store");
+        let _first = Store::lock(&path).unwrap();
+        let message = Store::lock(&path).unwrap_err().to_string();
+        assert!(message.contains("is being written by another polyphony"), "{message}");
+    }
+
+    #[test]
+    fn a_folder_of_other_things_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("thesis.docx"), "x").unwrap();
+        let message = Store::lock(folder.path()).unwrap_err().to_string();
+        assert!(message.contains("holds other files"), "{message}");
+        assert!(folder.path().join("thesis.docx").exists());
+    }
+
+    #[test]
+    fn unnamed_parts_are_swept_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::lock(folder.path()).unwrap();
+        store.commit(Manifest::default()).unwrap();
+        drop(store);
+        let table = folder.path().join("prompts");
+        fs::create_dir(&table).unwrap();
+        fs::write(table.join("half.parquet"), "x").unwrap();
+        fs::write(table.join("half.parquet.tmp"), "x").unwrap();
+        fs::write(folder.path().join("mine.txt"), "x").unwrap();
+        drop(Store::lock(folder.path()).unwrap());
+        assert!(!table.exists());
+        assert!(folder.path().join("mine.txt").exists());
+    }
+
+    #[test]
+    fn a_newer_store_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(MANIFEST), "{\"format\": 99}").unwrap();
+        let message = Store::open(folder.path()).unwrap_err().to_string();
+        assert!(message.contains("made by a newer polyphony"), "{message}");
+        fs::write(folder.path().join(MANIFEST), "{").unwrap();
+        let message = Store::open(folder.path()).unwrap_err().to_string();
+        assert!(message.contains("manifest.json"), "{message}");
+    }
+}

@@ -1,0 +1,197 @@
+//! How is a part of a table written? Under a temporary name, as Parquet, then renamed.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use arrow::array::RecordBatch;
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, SchemaRef};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
+use sha2::{Digest, Sha256};
+
+use super::manifest::Part;
+use crate::ingest::lines::hex;
+use crate::{Error, Result};
+
+/// Row groups are small, so that readers run in parallel and hold little.
+const ROWS_A_GROUP: usize = 16_384;
+
+/// Row groups of vectors: 4,096 x 1,024 values are 16 MiB.
+const VECTORS_A_GROUP: usize = 4_096;
+
+/// Writes one part. Dropped before [`PartWriter::finish`], it leaves nothing behind.
+pub struct PartWriter {
+    writer: Option<ArrowWriter<Hashing>>,
+    schema: SchemaRef,
+    temporary: PathBuf,
+    path: PathBuf,
+    rows: u64,
+}
+
+impl PartWriter {
+    /// Begins `folder/name.parquet`.
+    ///
+    /// # Errors
+    /// When the file cannot be made.
+    pub fn create(folder: &Path, name: &str, schema: SchemaRef) -> Result<Self> {
+        fs::create_dir_all(folder).map_err(Error::io("make", folder))?;
+        let path = folder.join(format!("{name}.parquet"));
+        let temporary = folder.join(format!("{name}.parquet.tmp"));
+        let file = File::create(&temporary).map_err(Error::io("write", &path))?;
+        let hashing = Hashing {
+            inner: BufWriter::with_capacity(1 << 20, file),
+            hasher: Sha256::new(),
+            bytes: 0,
+        };
+        let properties = properties(&schema)?;
+        let writer = ArrowWriter::try_new(hashing, SchemaRef::clone(&schema), Some(properties))?;
+        Ok(Self {
+            writer: Some(writer),
+            schema,
+            temporary,
+            path,
+            rows: 0,
+        })
+    }
+
+    /// Writes a batch; its columns are cast to the part's schema where they differ in type only.
+    ///
+    /// # Errors
+    /// When a column does not fit, or the disk is full.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        let batch = fit(batch, &self.schema)?;
+        self.rows += batch.num_rows() as u64;
+        if let Some(writer) = &mut self.writer {
+            writer.write(&batch).map_err(|error| name_path(error, &self.path))?;
+        }
+        Ok(())
+    }
+
+    /// Completes the file and gives it its name.
+    ///
+    /// # Errors
+    /// When the disk is full.
+    pub fn finish(mut self) -> Result<Part> {
+        let named = |error| name_path(error, &self.path);
+        let Some(writer) = self.writer.take() else {
+            return Err(Error::source(&self.path, "was finished twice", "please report it"));
+        };
+        let mut hashing = writer.into_inner().map_err(named)?;
+        let synced = hashing.inner.flush().and_then(|()| hashing.inner.get_ref().sync_all());
+        synced.map_err(Error::io("write", &self.path))?;
+        fs::rename(&self.temporary, &self.path).map_err(Error::io("write", &self.path))?;
+        Ok(Part {
+            file: self.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            rows: self.rows,
+            bytes: hashing.bytes,
+            sha256: hex(&hashing.hasher.finalize()),
+        })
+    }
+}
+
+impl Drop for PartWriter {
+    fn drop(&mut self) {
+        // After `finish` the temporary name is gone and this fails, as it should.
+        drop(fs::remove_file(&self.temporary));
+    }
+}
+
+/// A batch with the columns of `schema`, cast where only their representation differs.
+///
+/// # Errors
+/// When a column cannot be cast, or the number of columns differs.
+pub fn fit(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    if batch.schema_ref() == schema {
+        return Ok(batch.clone());
+    }
+    let columns = batch
+        .columns()
+        .iter()
+        .zip(schema.fields())
+        .map(|(column, field)| cast(column, field.data_type()))
+        .collect::<std::result::Result<Vec<_>, _>>()?;
+    Ok(RecordBatch::try_new(SchemaRef::clone(schema), columns)?)
+}
+
+/// Texts and vectors get neither dictionary nor statistics: they cost time and gain nothing.
+fn properties(schema: &SchemaRef) -> Result<WriterProperties> {
+    let mut properties = WriterProperties::builder()
+        .set_created_by(format!("polyphony {}", env!("CARGO_PKG_VERSION")))
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
+        .set_max_row_group_row_count(Some(ROWS_A_GROUP));
+    for field in schema.fields() {
+        let path = match field.data_type() {
+            DataType::Utf8 if matches!(field.name().as_str(), "text" | "prompt" | "body") => {
+                ColumnPath::from(field.name().as_str())
+            }
+            DataType::FixedSizeList(item, _) => {
+                properties = properties.set_max_row_group_row_count(Some(VECTORS_A_GROUP));
+                let path = vec![field.name().clone(), "list".to_owned(), item.name().clone()];
+                let path = ColumnPath::new(path);
+                properties = properties
+                    .set_column_encoding(path.clone(), Encoding::PLAIN)
+                    .set_column_compression(path.clone(), Compression::UNCOMPRESSED);
+                path
+            }
+            _ => continue,
+        };
+        properties = properties
+            .set_column_dictionary_enabled(path.clone(), false)
+            .set_column_statistics_enabled(path, EnabledStatistics::None);
+    }
+    Ok(properties.build())
+}
+
+/// A full disk comes out of the Parquet writer without the file's name.
+fn name_path(error: parquet::errors::ParquetError, path: &Path) -> Error {
+    match error {
+        parquet::errors::ParquetError::External(source) => match source.downcast::<io::Error>() {
+            Ok(source) => Error::io("write", path)(*source),
+            Err(source) => Error::Parquet(parquet::errors::ParquetError::External(source)),
+        },
+        other => Error::Parquet(other),
+    }
+}
+
+/// Hashes and counts what is written.
+struct Hashing {
+    inner: BufWriter<File>,
+    hasher: Sha256,
+    bytes: u64,
+}
+
+impl Write for Hashing {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(buffer)?;
+        self.hasher.update(&buffer[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// A batch whose string views are plain strings, as DataFusion's readers give views.
+///
+/// # Errors
+/// When Arrow cannot cast, which would be a fault of Arrow.
+pub fn plain(batch: &RecordBatch) -> Result<RecordBatch> {
+    let fields: Vec<_> = batch
+        .schema()
+        .fields()
+        .iter()
+        .map(|field| match field.data_type() {
+            DataType::Utf8View | DataType::LargeUtf8 => {
+                field.as_ref().clone().with_data_type(DataType::Utf8)
+            }
+            _ => field.as_ref().clone(),
+        })
+        .collect();
+    fit(batch, &SchemaRef::new(arrow::datatypes::Schema::new(fields)))
+}

@@ -6,7 +6,10 @@ SELECT
     $space AS space,
     weighed.prompt_id,
     weighed.response_id,
-    deviation(vectors.vector) OVER (PARTITION BY weighed.prompt_id) AS deviation
+    deviation(vectors.vector) OVER (
+        PARTITION BY weighed.prompt_id ORDER BY weighed.response_id
+    ) AS deviation
 FROM weighed
 JOIN vectors ON vectors.text_hash = weighed.text_hash
 WHERE vectors.model = $model AND vectors.revision = $revision
+ORDER BY prompt_id, response_id

@@ -40,5 +40,10 @@ SELECT
         ELSE 1.0
     END AS weight
 FROM combined
-WINDOW prompt AS (PARTITION BY prompt_id)
+-- The order makes sums, and so their last bit, the same in every run.
+WINDOW prompt AS (
+    PARTITION BY prompt_id
+    ORDER BY response_id
+    ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+)
 ORDER BY prompt_id, response_id

@@ -23,7 +23,7 @@ rows AS (
         min(n),
         'prompts by responses weighed',
         CASE
-            WHEN n <= 4 THEN CAST(n AS VARCHAR)
+            WHEN n <= 4 THEN arrow_cast(n, 'Utf8')
             WHEN n <= 8 THEN '5 to 8'
             WHEN n <= 16 THEN '9 to 16'
             WHEN n <= 64 THEN '17 to 64'
@@ -54,7 +54,7 @@ rows AS (
         4,
         CAST(least(floor(weight * 4), 16) AS BIGINT),
         'weights of the chosen',
-        CAST(least(floor(weight * 4), 16) / 4 AS VARCHAR),
+        arrow_cast(least(floor(weight * 4), 16) / 4, 'Utf8'),
         count(*)
     FROM weighted
     GROUP BY least(floor(weight * 4), 16)

@@ -11,8 +11,13 @@ use clap::Parser;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let arguments = cli::Arguments::parse();
-    env_logger::Builder::new().parse_filters(&arguments.log).init();
+    let arguments = match cli::Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return cli::terminal::usage(&error),
+    };
+    env_logger::Builder::new()
+        .parse_filters(&arguments.log)
+        .init();
     match cli::run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

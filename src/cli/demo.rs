@@ -52,14 +52,24 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         &["pairs", "--store", &store],
     )
     .await?;
-    step("Any question in SQL.", &["sql", "--store", &store, "-c", QUESTION]).await
+    step(
+        "Any question in SQL.",
+        &["sql", "--store", &store, "-c", QUESTION],
+    )
+    .await
 }
 
 /// Shows a command, then runs exactly what it shows.
 async fn step(why: &str, command: &[&str]) -> anyhow::Result<()> {
     let quoted: Vec<String> = command
         .iter()
-        .map(|word| if word.contains(' ') { format!("\"{word}\"") } else { (*word).to_owned() })
+        .map(|word| {
+            if word.contains(' ') {
+                format!("\"{word}\"")
+            } else {
+                (*word).to_owned()
+            }
+        })
         .collect();
     terminal::talk(&format!("\n# {why}\n$ polyphony {}", quoted.join(" ")));
     let words = std::iter::once("polyphony").chain(command.iter().copied());

@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "TAG,...", value_delimiter = ',', default_values = tag::PROMPT_TAGS)]
     tags: Vec<String>,
     /// For tables of responses: which column is what, as prompt=...,response=...,score=... and
-    /// prompt_id, response_id, created_at, author
+    /// `prompt_id`, `response_id`, `created_at`, author
     #[arg(long, value_name = "ROLE=COLUMN,...")]
     columns: Option<String>,
     /// Take what a cut-off file holds as success
@@ -42,7 +42,11 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let options = Options {
         subreddit: arguments.subreddit,
         prompt_tags: arguments.tags,
-        columns: arguments.columns.as_deref().map(Columns::parse).transpose()?,
+        columns: arguments
+            .columns
+            .as_deref()
+            .map(Columns::parse)
+            .transpose()?,
         scripts: scripts(arguments.sql)?,
     };
     let bars = Bars::default();
@@ -85,7 +89,11 @@ async fn report(folder: &Path, scripts: &Scripts, summary: &Summary) -> anyhow::
         manifest.rows(schema::RESPONSES),
         folder.display()
     ));
-    let skipped: u64 = manifest.sources.iter().map(|source| source.other_subreddit).sum();
+    let skipped: u64 = manifest
+        .sources
+        .iter()
+        .map(|source| source.other_subreddit)
+        .sum();
     if skipped > 0 {
         terminal::result(&format!("  skipped {skipped:>9}  other_subreddit"));
     }

@@ -115,14 +115,19 @@ fn options(arguments: Arguments) -> anyhow::Result<(PathBuf, Options)> {
         Strategy::DivPo => 2,
         _ => 100,
     });
-    let min_votes = arguments.min_votes.unwrap_or(if is_ratio { 10 } else { i64::MIN });
+    let min_votes = arguments
+        .min_votes
+        .unwrap_or(if is_ratio { 10 } else { i64::MIN });
     let min_words = arguments.min_words.unwrap_or(if is_ratio { 50 } else { 1 });
     let whole = |number: u32| ScalarValue::from(i64::from(number));
     let values = [
         ("gap", ScalarValue::from(arguments.gap)),
         ("ratio", ScalarValue::from(arguments.ratio)),
         ("any_order", ScalarValue::from(arguments.any_order)),
-        ("balance_length", ScalarValue::from(arguments.balance_length)),
+        (
+            "balance_length",
+            ScalarValue::from(arguments.balance_length),
+        ),
         ("rho", ScalarValue::from(arguments.rho)),
         ("max_pairs", whole(max_pairs)),
         ("min_votes", ScalarValue::from(min_votes)),
@@ -148,7 +153,10 @@ fn options(arguments: Arguments) -> anyhow::Result<(PathBuf, Options)> {
 pub(crate) fn summarise(made: &Made) {
     let card = &made.card;
     let pairs = card.value("pairs", "all");
-    let two = card.value("pairs", "of prompts with two responses (weight 1 by construction)");
+    let two = card.value(
+        "pairs",
+        "of prompts with two responses (weight 1 by construction)",
+    );
     terminal::result(&format!(
         "{pairs} pairs of {} prompts in {}; the card is {}",
         card.value("pairs", "prompts"),
@@ -162,10 +170,18 @@ pub(crate) fn summarise(made: &Made) {
     for embedder in &card.embedders {
         terminal::result(embedder);
     }
-    let Some(histogram) = card.sections.iter().find(|s| s.title == "weights of the chosen") else {
+    let Some(histogram) = card
+        .sections
+        .iter()
+        .find(|s| s.title == "weights of the chosen")
+    else {
         return;
     };
-    let most = histogram.rows.iter().map(|(_, count)| *count).fold(1.0, f64::max);
+    let most = histogram
+        .rows
+        .iter()
+        .map(|(_, count)| *count)
+        .fold(1.0, f64::max);
     terminal::result("weights of the chosen, and how many pairs have them:");
     for (from, count) in &histogram.rows {
         let length = (count / most * 50.0).round() as usize;
@@ -176,16 +192,25 @@ pub(crate) fn summarise(made: &Made) {
 fn share(text: &str) -> Result<f64, String> {
     number(text).and_then(|x| {
         let fits = x > 0.0 && x <= 0.5;
-        fits.then_some(x).ok_or_else(|| "give a share above 0 and up to 0.5".to_owned())
+        fits.then_some(x)
+            .ok_or_else(|| "give a share above 0 and up to 0.5".to_owned())
     })
 }
 
 fn at_least_one(text: &str) -> Result<f64, String> {
-    number(text).and_then(|x| (x >= 1.0).then_some(x).ok_or_else(|| "give 1 or more".to_owned()))
+    number(text).and_then(|x| {
+        (x >= 1.0)
+            .then_some(x)
+            .ok_or_else(|| "give 1 or more".to_owned())
+    })
 }
 
 fn not_negative(text: &str) -> Result<f64, String> {
-    number(text).and_then(|x| (x >= 0.0).then_some(x).ok_or_else(|| "give 0 or more".to_owned()))
+    number(text).and_then(|x| {
+        (x >= 0.0)
+            .then_some(x)
+            .ok_or_else(|| "give 0 or more".to_owned())
+    })
 }
 
 fn number(text: &str) -> Result<f64, String> {

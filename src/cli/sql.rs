@@ -78,7 +78,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     greet(arguments.store.as_deref());
     print.quiet = false;
     print.maxrows = MaxRows::Limited(40);
-    exec_from_repl(&context, &mut print).await.context("the shell stopped")
+    exec_from_repl(&context, &mut print)
+        .await
+        .context("the shell stopped")
 }
 
 /// Runs statements one by one; an error names where it stood.
@@ -88,10 +90,10 @@ async fn statements(
     text: &str,
     print: &PrintOptions,
 ) -> anyhow::Result<()> {
-    let failed = |statement, source| Error::Sql {
+    let failed = |statement, cause| Error::Sql {
         file: place.to_owned(),
         statement,
-        source: Box::new(source),
+        cause: Box::new(cause),
     };
     let parsed = sql::parse(text).map_err(|error| failed(1, error))?;
     for (number, statement) in (1..).zip(parsed) {

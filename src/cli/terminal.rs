@@ -1,6 +1,7 @@
 //! What does the user see? Results on stdout, talk and progress on stderr.
 
 use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +24,24 @@ pub(crate) fn error(error: &anyhow::Error) {
     talk(&format!("error: {error:#}"));
 }
 
+/// Shows help where it was asked for (exit code 0), a wrong command line on one line (1).
+pub(crate) fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        drop(error.print());
+        return ExitCode::SUCCESS;
+    }
+    let text = error.to_string();
+    let said = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:"));
+    let said: Vec<&str> = said
+        .filter(|line| !line.is_empty() && !line.starts_with("For more information"))
+        .collect();
+    talk(&format!("{}: `--help` shows what there is", said.join(" ")));
+    ExitCode::from(1)
+}
+
 /// Shows progress: a bar with rate and time left where stderr is a terminal, lines otherwise.
 #[derive(Debug, Default)]
 pub(crate) struct Bars {
@@ -41,10 +60,10 @@ impl Progress for Bars {
             return;
         }
         let template = match (unit, total) {
-            (Unit::Bytes, _) => {
-                "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta} left"
+            (Unit::Bytes, _) => "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta} left",
+            (Unit::Rows, Some(_)) => {
+                "{msg} {wide_bar} {human_pos}/{human_len} {per_sec} {eta} left"
             }
-            (Unit::Rows, Some(_)) => "{msg} {wide_bar} {human_pos}/{human_len} {per_sec} {eta} left",
             (Unit::Rows, None) => "{spinner} {msg} {human_pos} rows {per_sec} {elapsed}",
         };
         let bar = total.map_or_else(ProgressBar::new_spinner, ProgressBar::new);

@@ -12,14 +12,14 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The operating system refused a file operation.
-    #[error("cannot {doing} {}: {source}{}", path.display(), io_remedy(source))]
+    #[error("cannot {doing} {}: {cause}{}", path.display(), io_remedy(cause))]
     Io {
         /// What was tried, as a verb: `read`, `write`, `rename`.
         doing: &'static str,
         /// The file or folder.
         path: PathBuf,
         /// What the system answered.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A source that cannot be read as what it should be.
     #[error("{}: {problem}: {remedy}", path.display())]
@@ -52,14 +52,14 @@ pub enum Error {
         known: String,
     },
     /// A SQL statement of a file that failed.
-    #[error("{file}, statement {statement}: {}", first_line(source))]
+    #[error("{file}, statement {statement}: {}", first_line(cause))]
     Sql {
         /// The SQL file.
         file: String,
         /// Its number in the file, from 1.
         statement: usize,
-        /// What DataFusion answered.
-        source: Box<DataFusionError>,
+        /// What `DataFusion` answered.
+        cause: Box<DataFusionError>,
     },
     /// A repository of the hub that could not be fetched.
     #[error("hub:{repository}: {problem}: {remedy}")]
@@ -71,9 +71,9 @@ pub enum Error {
         /// What to do.
         remedy: String,
     },
-    /// DataFusion failed outside a SQL file.
+    /// `DataFusion` failed outside a SQL file.
     #[error("{}", first_line(.0))]
-    DataFusion(#[from] DataFusionError),
+    DataFusion(Box<DataFusionError>),
     /// Arrow or Parquet failed.
     #[error(transparent)]
     Arrow(#[from] arrow::error::ArrowError),
@@ -86,11 +86,7 @@ impl Error {
     /// An I/O error with the verb and the path that belong to it.
     pub fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.to_path_buf();
-        move |source| Self::Io {
-            doing,
-            path,
-            source,
-        }
+        move |cause| Self::Io { doing, path, cause }
     }
 
     /// A source that cannot be used: what is wrong, and what to do.
@@ -115,17 +111,23 @@ impl Error {
     pub fn is_users(&self) -> bool {
         match self {
             Self::DataFusion(error) => !matches!(error.find_root(), DataFusionError::Internal(_)),
-            Self::Sql { source, .. } => !matches!(source.find_root(), DataFusionError::Internal(_)),
+            Self::Sql { cause, .. } => !matches!(cause.find_root(), DataFusionError::Internal(_)),
             Self::Arrow(_) | Self::Parquet(_) => false,
             _ => true,
         }
     }
 }
 
+impl From<DataFusionError> for Error {
+    fn from(error: DataFusionError) -> Self {
+        Self::DataFusion(Box::new(error))
+    }
+}
+
 impl From<Error> for DataFusionError {
     fn from(error: Error) -> Self {
         match error {
-            Error::DataFusion(error) => error,
+            Error::DataFusion(error) => *error,
             Error::Arrow(error) => error.into(),
             Error::Parquet(error) => error.into(),
             other => Self::External(Box::new(other)),
@@ -145,8 +147,23 @@ fn io_remedy(error: &io::Error) -> &'static str {
     }
 }
 
-/// DataFusion appends backtraces and hints on further lines; one line is what is shown.
+/// `DataFusion` appends backtraces and hints on further lines; one line is what is shown, with what
+/// to do where that is known.
 fn first_line(error: &DataFusionError) -> String {
-    let text = error.strip_backtrace();
-    text.lines().next().unwrap_or_default().trim().to_owned()
+    let text = match error.find_root() {
+        // An error of ours that went through DataFusion comes out as it went in.
+        DataFusionError::External(ours) => ours.to_string(),
+        _ => error.strip_backtrace(),
+    };
+    let line = text.lines().next().unwrap_or_default().trim();
+    let remedy = if line.contains("table '") && line.ends_with("not found") {
+        ": `SHOW TABLES` lists the tables"
+    } else if line.contains("No field named") && !line.contains("Valid fields") {
+        ": `DESCRIBE` and the table's name list its columns"
+    } else if line.contains("Resources exhausted") {
+        ": free memory, or give more with `SET datafusion.runtime.memory_limit`"
+    } else {
+        ""
+    };
+    format!("{line}{remedy}")
 }

@@ -161,7 +161,11 @@ fn messages() -> DataType {
         optional("role", DataType::Utf8),
         optional("content", DataType::Utf8),
     ]);
-    DataType::List(Arc::new(Field::new("item", DataType::Struct(message), true)))
+    DataType::List(Arc::new(Field::new(
+        "item",
+        DataType::Struct(message),
+        true,
+    )))
 }
 
 fn schema(fields: Vec<Field>) -> SchemaRef {

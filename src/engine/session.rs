@@ -1,7 +1,7 @@
 //! A DataFusion session with the store's tables, all functions, and bounds on its memory.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
@@ -46,7 +46,7 @@ impl Limits {
 /// A session that knows all functions and no table.
 ///
 /// # Errors
-/// When DataFusion cannot make one, as when there is no folder to spill to.
+/// When `DataFusion` cannot make one, as when there is no folder to spill to.
 pub fn bare(limits: &Limits) -> Result<SessionContext> {
     let mut runtime = RuntimeEnvBuilder::new();
     if let Some(bytes) = limits.memory {
@@ -55,7 +55,10 @@ pub fn bare(limits: &Limits) -> Result<SessionContext> {
     let config = SessionConfig::new()
         .with_information_schema(true)
         // A hash join's build side does not spill, a sort-merge join does.
-        .set_bool("datafusion.optimizer.prefer_hash_join", limits.memory.is_none())
+        .set_bool(
+            "datafusion.optimizer.prefer_hash_join",
+            limits.memory.is_none(),
+        )
         .set_bool("datafusion.execution.parquet.pushdown_filters", true);
     let context = SessionContext::new_with_config_rt(config, runtime.build_arc()?);
     udf::register_all(&context)?;
@@ -114,7 +117,10 @@ pub fn register_as(
 /// # Errors
 /// When `00_quarantine.sql` fails.
 pub async fn add_quarantine(context: &SessionContext, scripts: &sql::Scripts) -> Result<()> {
-    let view = scripts.script("00_quarantine.sql")?.frame(context, &sql::Options::new()).await?;
+    let view = scripts
+        .script("00_quarantine.sql")?
+        .frame(context, &sql::Options::new())
+        .await?;
     context.deregister_table(schema::QUARANTINE)?;
     context.register_table(schema::QUARANTINE, view.into_view())?;
     Ok(())
@@ -125,18 +131,25 @@ fn provider(files: &[PathBuf], schema: SchemaRef) -> Result<Arc<dyn TableProvide
         .iter()
         .map(|path| {
             let path = std::path::absolute(path).map_err(Error::io("read", path))?;
-            Ok(ListingTableUrl::parse(path.to_string_lossy())?)
+            file_url(&path)
         })
         .collect::<Result<Vec<_>>>()?;
     if urls.is_empty() {
         return Ok(Arc::new(MemTable::try_new(schema, vec![vec![]])?));
     }
-    let options = ListingOptions::new(Arc::new(ParquetFormat::default()))
-        .with_file_extension(".parquet");
+    let options =
+        ListingOptions::new(Arc::new(ParquetFormat::default())).with_file_extension(".parquet");
     let config = ListingTableConfig::new_with_multi_paths(urls)
         .with_listing_options(options)
         .with_schema(schema);
     Ok(Arc::new(ListingTable::try_new(config)?))
+}
+
+/// A path as a URL: the characters of globs and URLs stand for themselves in a folder's name.
+fn file_url(path: &Path) -> Result<ListingTableUrl> {
+    let refused = || Error::source(path, "cannot be written as a URL", "use another folder");
+    let url = url::Url::from_file_path(path).map_err(|()| refused())?;
+    Ok(ListingTableUrl::try_new(url, None)?)
 }
 
 /// The files that were ingested, as a table.
@@ -155,7 +168,12 @@ fn sources(store: &Store) -> Result<Arc<dyn TableProvider>> {
     ]));
     let entries = &store.manifest().sources;
     let count = |of: fn(&crate::store::SourceEntry) -> u64| -> ArrayRef {
-        Arc::new(entries.iter().map(|entry| i64::try_from(of(entry)).ok()).collect::<Int64Array>())
+        Arc::new(
+            entries
+                .iter()
+                .map(|entry| i64::try_from(of(entry)).ok())
+                .collect::<Int64Array>(),
+        )
     };
     let texts = |of: fn(&crate::store::SourceEntry) -> Option<&str>| -> ArrayRef {
         Arc::new(entries.iter().map(of).collect::<StringArray>())

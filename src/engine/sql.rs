@@ -14,7 +14,7 @@ use datafusion::sql::parser::{DFParserBuilder, Statement};
 use futures::TryStreamExt;
 
 use crate::progress::Progress;
-use crate::store::{Store, Part};
+use crate::store::{Part, Store};
 use crate::{Error, Result};
 
 /// The values for a file's `$name` placeholders.
@@ -22,17 +22,44 @@ pub type Options = BTreeMap<String, ScalarValue>;
 
 /// The files that are built into the binary, in the order in which they run.
 pub const BUILT_IN: [(&str, &str); 14] = [
-    ("00_quarantine.sql", include_str!("../../sql/00_quarantine.sql")),
+    (
+        "00_quarantine.sql",
+        include_str!("../../sql/00_quarantine.sql"),
+    ),
     ("05_moves.sql", include_str!("../../sql/05_moves.sql")),
-    ("10_candidates.sql", include_str!("../../sql/10_candidates.sql")),
-    ("20_pairs_all.sql", include_str!("../../sql/20_pairs_all.sql")),
-    ("20_pairs_divpo.sql", include_str!("../../sql/20_pairs_divpo.sql")),
-    ("20_pairs_gap.sql", include_str!("../../sql/20_pairs_gap.sql")),
-    ("20_pairs_ratio.sql", include_str!("../../sql/20_pairs_ratio.sql")),
-    ("30_weighed_all.sql", include_str!("../../sql/30_weighed_all.sql")),
-    ("30_weighed_in_pairs.sql", include_str!("../../sql/30_weighed_in_pairs.sql")),
+    (
+        "10_candidates.sql",
+        include_str!("../../sql/10_candidates.sql"),
+    ),
+    (
+        "20_pairs_all.sql",
+        include_str!("../../sql/20_pairs_all.sql"),
+    ),
+    (
+        "20_pairs_divpo.sql",
+        include_str!("../../sql/20_pairs_divpo.sql"),
+    ),
+    (
+        "20_pairs_gap.sql",
+        include_str!("../../sql/20_pairs_gap.sql"),
+    ),
+    (
+        "20_pairs_ratio.sql",
+        include_str!("../../sql/20_pairs_ratio.sql"),
+    ),
+    (
+        "30_weighed_all.sql",
+        include_str!("../../sql/30_weighed_all.sql"),
+    ),
+    (
+        "30_weighed_in_pairs.sql",
+        include_str!("../../sql/30_weighed_in_pairs.sql"),
+    ),
     ("35_texts.sql", include_str!("../../sql/35_texts.sql")),
-    ("40_deviation.sql", include_str!("../../sql/40_deviation.sql")),
+    (
+        "40_deviation.sql",
+        include_str!("../../sql/40_deviation.sql"),
+    ),
     ("50_weights.sql", include_str!("../../sql/50_weights.sql")),
     ("60_pairs.sql", include_str!("../../sql/60_pairs.sql")),
     ("70_card.sql", include_str!("../../sql/70_card.sql")),
@@ -114,7 +141,10 @@ impl Scripts {
     ) -> Result<Vec<RecordBatch>> {
         let script = self.script(name)?;
         let frame = script.frame(context, options).await?;
-        frame.collect().await.map_err(|error| script.failed(script.statements.len(), error))
+        frame
+            .collect()
+            .await
+            .map_err(|error| script.failed(script.statements.len(), error))
     }
 }
 
@@ -125,7 +155,9 @@ impl Script {
     /// When it has no header, or its SQL cannot be parsed.
     pub fn parse(name: &str, text: &str) -> Result<Self> {
         let header = |key: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix("-- ")?.strip_prefix(key))?;
+            let line = text
+                .lines()
+                .find_map(|line| line.strip_prefix("-- ")?.strip_prefix(key))?;
             Some(line.trim().to_owned())
         };
         let (Some(reads), Some(writes)) = (header("reads:"), header("writes:")) else {
@@ -138,11 +170,14 @@ impl Script {
         let statements = parse(text).map_err(|error| Error::Sql {
             file: name.to_owned(),
             statement: 1,
-            source: Box::new(error),
+            cause: Box::new(error),
         })?;
         Ok(Self {
             name: name.to_owned(),
-            reads: reads.split(',').map(|table| table.trim().to_owned()).collect(),
+            reads: reads
+                .split(',')
+                .map(|table| table.trim().to_owned())
+                .collect(),
             writes,
             text: text.to_owned(),
             statements,
@@ -166,7 +201,9 @@ impl Script {
                 .iter()
                 .map(|(name, value)| (name.as_str(), value.clone()))
                 .collect();
-            let plan = plan.with_param_values(ParamValues::from(values)).map_err(failed)?;
+            let plan = plan
+                .with_param_values(ParamValues::from(values))
+                .map_err(failed)?;
             let frame = context.execute_logical_plan(plan).await.map_err(failed)?;
             if number < self.statements.len() {
                 frame.collect().await.map_err(failed)?;
@@ -175,7 +212,11 @@ impl Script {
             }
         }
         last.ok_or_else(|| {
-            Error::source(self.name.as_ref(), "holds no statement", "end it with a SELECT")
+            Error::source(
+                self.name.as_ref(),
+                "holds no statement",
+                "end it with a SELECT",
+            )
         })
     }
 
@@ -194,12 +235,11 @@ impl Script {
     ) -> Result<Part> {
         let last = self.statements.len();
         let frame = self.frame(context, options).await?;
-        let schema = match schema {
-            Some(schema) => schema,
-            None => {
-                let planned = RecordBatch::new_empty(frame.schema().inner().clone());
-                crate::store::part::plain(&planned)?.schema()
-            }
+        let schema = if let Some(schema) = schema {
+            schema
+        } else {
+            let planned = RecordBatch::new_empty(frame.schema().inner().clone());
+            crate::store::part::plain(&planned)?.schema()
         };
         let given = frame.schema().inner();
         if given.fields().len() != schema.fields().len() {
@@ -215,9 +255,16 @@ impl Script {
             ));
         }
         let mut writer = store.part(&self.writes, part, schema)?;
-        let mut stream = frame.execute_stream().await.map_err(|error| self.failed(last, error))?;
+        let mut stream = frame
+            .execute_stream()
+            .await
+            .map_err(|error| self.failed(last, error))?;
         let mut rows = 0;
-        while let Some(batch) = stream.try_next().await.map_err(|error| self.failed(last, error))? {
+        while let Some(batch) = stream
+            .try_next()
+            .await
+            .map_err(|error| self.failed(last, error))?
+        {
             rows += batch.num_rows() as u64;
             writer.write(&batch)?;
             progress.at(rows);
@@ -225,16 +272,16 @@ impl Script {
         writer.finish()
     }
 
-    fn failed(&self, statement: usize, source: datafusion::error::DataFusionError) -> Error {
+    fn failed(&self, statement: usize, cause: datafusion::error::DataFusionError) -> Error {
         Error::Sql {
             file: self.name.clone(),
             statement,
-            source: Box::new(source),
+            cause: Box::new(cause),
         }
     }
 }
 
-/// The statements of a SQL text, in DataFusion's dialect.
+/// The statements of a SQL text, in `DataFusion`'s dialect.
 ///
 /// # Errors
 /// When the text is not SQL.

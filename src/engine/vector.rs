@@ -31,7 +31,10 @@ fn dot_avx2(a: &[f32], b: &[f32]) -> f64 {
 }
 
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "compiled once for every instruction set")]
+#[expect(
+    clippy::inline_always,
+    reason = "compiled once for every instruction set"
+)]
 fn dot_lanes(a: &[f32], b: &[f32]) -> f64 {
     let mut lanes = [0.0_f32; LANES];
     let (a_chunks, a_rest) = a.as_chunks::<LANES>();
@@ -63,7 +66,7 @@ pub fn normalize(a: &mut [f32]) {
 }
 
 /// The deviation of every vector from the others: the mean of `1 - cosine` over all others
-/// (Chung et al. 2025, section 3; `DiversityTuning`, models/diversity_model.py).
+/// (Chung et al. 2025, section 3; `DiversityTuning`, `models/diversity_model.py`).
 ///
 /// `vectors` holds `n` vectors of `dimension` values one after another; they need not be of
 /// length 1, a zero vector has cosine 0 with every other. One vector alone has deviation 0.
@@ -104,7 +107,7 @@ fn pairwise(rows: &[&[f32]], inverse: &[f64]) -> Vec<f64> {
     let mut distances = vec![Vec::with_capacity(n - 1); n];
     for i in 0..n {
         for j in i + 1..n {
-            let distance = 1.0 - dot(rows[i], rows[j]) * inverse[i] * inverse[j];
+            let distance = 1.0 - dot(rows[i], rows[j]) * (inverse[i] * inverse[j]);
             distances[i].push(distance);
             distances[j].push(distance);
         }
@@ -147,7 +150,11 @@ fn wide_dot(a: &[f32], b: &[f64]) -> f64 {
             lanes[lane] += f64::from(x[lane]) * y[lane];
         }
     }
-    let rest: f64 = a_rest.iter().zip(b_rest).map(|(&x, y)| f64::from(x) * y).sum();
+    let rest: f64 = a_rest
+        .iter()
+        .zip(b_rest)
+        .map(|(&x, y)| f64::from(x) * y)
+        .sum();
     lanes.iter().sum::<f64>() + rest
 }
 
@@ -162,7 +169,13 @@ pub fn min_max(values: &[f64]) -> Vec<f64> {
     let max = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     values
         .iter()
-        .map(|value| if max > min { (value - min) / (max - min) } else { 0.5 })
+        .map(|value| {
+            if max > min {
+                (value - min) / (max - min)
+            } else {
+                0.5
+            }
+        })
         .collect()
 }
 
@@ -172,7 +185,7 @@ pub fn min_max(values: &[f64]) -> Vec<f64> {
 /// This is the oracle of `sql/50_weights.sql`, which computes the same with window functions.
 ///
 /// ```
-/// let weights = polyphony_engine::vector::weights(&[&[0.2, 0.4, 0.3]]);
+/// let weights = polyphony_engine::vector::weights(&[&[1.0, 3.0, 2.0]]);
 /// assert_eq!(weights, [0.0, 2.0, 1.0]);
 /// ```
 pub fn weights(spaces: &[&[f64]]) -> Vec<f64> {

@@ -1,1 +1,1 @@
-//! The trainer plug-in: LoRA, losses, backward, the loop. Nothing is here yet.
+//! The trainer plug-in: `LoRA`, losses, backward, the loop. Nothing is here yet.

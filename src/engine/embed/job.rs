@@ -24,7 +24,13 @@ pub fn table_of(embedder: Embedder) -> String {
     let name: String = embedder
         .name()
         .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_lowercase()
+            } else {
+                '_'
+            }
+        })
         .collect();
     format!("{}{name}", schema::EMBEDDINGS)
 }
@@ -54,7 +60,11 @@ pub async fn run(
     let script = scripts.script("35_texts.sql")?;
     let frame = script.frame(&context, &options(embedder)).await?;
     let total = store.manifest().rows(schema::WEIGHED);
-    progress.begin(&format!("embedding with {}", embedder.name()), Some(total), Unit::Rows);
+    progress.begin(
+        &format!("embedding with {}", embedder.name()),
+        Some(total),
+        Unit::Rows,
+    );
     let mut stream = frame.execute_stream().await?;
     let mut done = 0;
     let mut shard: Vec<RecordBatch> = Vec::new();
@@ -65,7 +75,13 @@ pub async fn run(
             let missing = TEXTS_A_SHARD - held;
             shard.push(batch.slice(0, missing));
             batch = batch.slice(missing, batch.num_rows() - missing);
-            commit(store, embedder, &std::mem::take(&mut shard), progress, &mut done)?;
+            commit(
+                store,
+                embedder,
+                &std::mem::take(&mut shard),
+                progress,
+                &mut done,
+            )?;
             held = 0;
         }
         if batch.num_rows() > 0 {
@@ -83,7 +99,10 @@ pub async fn run(
 pub fn options(embedder: Embedder) -> sql::Options {
     sql::Options::from([
         ("model".to_owned(), ScalarValue::from(embedder.name())),
-        ("revision".to_owned(), ScalarValue::from(embedder.revision())),
+        (
+            "revision".to_owned(),
+            ScalarValue::from(embedder.revision()),
+        ),
     ])
 }
 
@@ -102,11 +121,18 @@ fn commit(
         }
     }
     let table = table_of(embedder);
-    let name = format!("r{}-{}", embedder.revision(), &hex(&hasher.finalize())[..16]);
+    let name = format!(
+        "r{}-{}",
+        embedder.revision(),
+        &hex(&hasher.finalize())[..16]
+    );
     let mut writer = store.part(&table, &name, Arc::clone(&schema))?;
     for batch in shard {
         let constant = |value: &str| -> ArrayRef {
-            Arc::new(StringArray::from_iter_values(std::iter::repeat_n(value, batch.num_rows())))
+            Arc::new(StringArray::from_iter_values(std::iter::repeat_n(
+                value,
+                batch.num_rows(),
+            )))
         };
         let columns = vec![
             Arc::clone(batch.column(0)),

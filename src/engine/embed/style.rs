@@ -31,20 +31,166 @@ const MARKS: [char; PUNCTUATION] = [
 ];
 
 const FUNCTION_WORDS: [&str; 160] = [
-    "a", "about", "above", "across", "after", "again", "against", "all", "almost", "along",
-    "already", "also", "although", "always", "am", "among", "an", "and", "another", "any", "are",
-    "around", "as", "at", "away", "back", "be", "because", "been", "before", "behind", "being",
-    "below", "between", "both", "but", "by", "can", "can't", "could", "did", "didn't", "do", "does",
-    "doesn't", "don't", "done", "down", "each", "either", "enough", "even", "ever", "every", "few",
-    "for", "from", "had", "has", "have", "he", "her", "here", "hers", "him", "his", "how",
-    "however", "i", "i'd", "i'll", "i'm", "i've", "if", "in", "into", "is", "it", "it's", "its",
-    "just", "least", "less", "many", "may", "me", "might", "more", "most", "much", "must", "my",
-    "myself", "never", "no", "nor", "not", "nothing", "now", "of", "off", "often", "on", "once",
-    "one", "only", "or", "other", "our", "out", "over", "own", "perhaps", "rather",
-    "really", "said", "same", "shall", "she", "should", "since", "so", "some", "something", "still",
-    "such", "than", "that", "the", "their", "them", "then", "there", "these", "they", "this",
-    "those", "though", "through", "to", "too", "under", "until", "up", "upon", "very", "was", "we",
-    "were", "what", "when", "where", "which", "who", "will", "with", "would", "yet", "you", "your",
+    "a",
+    "about",
+    "above",
+    "across",
+    "after",
+    "again",
+    "against",
+    "all",
+    "almost",
+    "along",
+    "already",
+    "also",
+    "although",
+    "always",
+    "am",
+    "among",
+    "an",
+    "and",
+    "another",
+    "any",
+    "are",
+    "around",
+    "as",
+    "at",
+    "away",
+    "back",
+    "be",
+    "because",
+    "been",
+    "before",
+    "behind",
+    "being",
+    "below",
+    "between",
+    "both",
+    "but",
+    "by",
+    "can",
+    "can't",
+    "could",
+    "did",
+    "didn't",
+    "do",
+    "does",
+    "doesn't",
+    "don't",
+    "done",
+    "down",
+    "each",
+    "either",
+    "enough",
+    "even",
+    "ever",
+    "every",
+    "few",
+    "for",
+    "from",
+    "had",
+    "has",
+    "have",
+    "he",
+    "her",
+    "here",
+    "hers",
+    "him",
+    "his",
+    "how",
+    "however",
+    "i",
+    "i'd",
+    "i'll",
+    "i'm",
+    "i've",
+    "if",
+    "in",
+    "into",
+    "is",
+    "it",
+    "it's",
+    "its",
+    "just",
+    "least",
+    "less",
+    "many",
+    "may",
+    "me",
+    "might",
+    "more",
+    "most",
+    "much",
+    "must",
+    "my",
+    "myself",
+    "never",
+    "no",
+    "nor",
+    "not",
+    "nothing",
+    "now",
+    "of",
+    "off",
+    "often",
+    "on",
+    "once",
+    "one",
+    "only",
+    "or",
+    "other",
+    "our",
+    "out",
+    "over",
+    "own",
+    "perhaps",
+    "rather",
+    "really",
+    "said",
+    "same",
+    "shall",
+    "she",
+    "should",
+    "since",
+    "so",
+    "some",
+    "something",
+    "still",
+    "such",
+    "than",
+    "that",
+    "the",
+    "their",
+    "them",
+    "then",
+    "there",
+    "these",
+    "they",
+    "this",
+    "those",
+    "though",
+    "through",
+    "to",
+    "too",
+    "under",
+    "until",
+    "up",
+    "upon",
+    "very",
+    "was",
+    "we",
+    "were",
+    "what",
+    "when",
+    "where",
+    "which",
+    "who",
+    "will",
+    "with",
+    "would",
+    "yet",
+    "you",
+    "your",
 ];
 
 /// Writes the vector of `text` to `vector`, which holds [`DIMENSION`] zeros.
@@ -78,12 +224,19 @@ pub fn embed(text: &str, vector: &mut [f32]) {
 fn count_trigrams(text: &str, counts: &mut [f32]) {
     let mut window = [' '; 3];
     for character in text.chars().flat_map(char::to_lowercase) {
-        let character = if character.is_whitespace() { ' ' } else { character };
+        let character = if character.is_whitespace() {
+            ' '
+        } else {
+            character
+        };
         if character == ' ' && window[2] == ' ' {
             continue;
         }
         window = [window[1], window[2], character];
-        let bytes: Vec<u8> = window.iter().flat_map(|c| u32::from(*c).to_le_bytes()).collect();
+        let bytes: Vec<u8> = window
+            .iter()
+            .flat_map(|c| u32::from(*c).to_le_bytes())
+            .collect();
         counts[mix(hash(&bytes)) as usize % counts.len()] += 1.0;
     }
 }
@@ -97,25 +250,39 @@ fn describe_shape(text: &str, words: &[String], shape: &mut [f32]) {
     let lengths = words.iter().map(|word| word.chars().count() - 1);
     histogram(lengths, word_lengths);
     let count = |part: &str| part.split_whitespace().count();
-    let sentences = || text.split(['.', '!', '?', '\u{2026}', '\u{3002}']).map(count);
-    histogram(sentences().filter(|n| *n > 0).map(|n| (n - 1) / 2), sentence_lengths);
+    let sentences = || {
+        text.split(['.', '!', '?', '\u{2026}', '\u{3002}'])
+            .map(count)
+    };
+    histogram(
+        sentences().filter(|n| *n > 0).map(|n| (n - 1) / 2),
+        sentence_lengths,
+    );
     let paragraphs = || text.split('\n').map(count).filter(|n| *n > 0);
     histogram(paragraphs().map(|n| (n - 1) / 8), paragraph_lengths);
 
     let characters = text.chars().count().max(1) as f32;
-    let share = |of: fn(char) -> bool| text.chars().filter(|c| of(*c)).count() as f32 / characters;
+    let portion =
+        |of: fn(char) -> bool| text.chars().filter(|c| of(*c)).count() as f32 / characters;
     let mut distinct: Vec<&String> = words.iter().collect();
     distinct.sort_unstable();
     distinct.dedup();
-    ratios[0] = share(char::is_uppercase);
-    ratios[1] = share(char::is_numeric);
-    ratios[2] = share(char::is_whitespace);
-    ratios[3] = share(|c| !c.is_ascii());
+    ratios[0] = portion(char::is_uppercase);
+    ratios[1] = portion(char::is_numeric);
+    ratios[2] = portion(char::is_whitespace);
+    ratios[3] = portion(|c| !c.is_ascii());
     ratios[4] = distinct.len() as f32 / words.len().max(1) as f32;
     ratios[5] = sentences().filter(|n| *n == 1).count() as f32 / words.len().max(1) as f32;
     ratios[6] = paragraphs().count() as f32 / words.len().max(1) as f32;
-    let spoken = |line: &&str| line.trim_start().starts_with(['"', '\u{201c}', '\'', '\u{2018}']);
-    let lines = text.lines().filter(|line| !line.trim().is_empty()).count().max(1) as f32;
+    let spoken = |line: &&str| {
+        line.trim_start()
+            .starts_with(['"', '\u{201c}', '\'', '\u{2018}'])
+    };
+    let lines = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .count()
+        .max(1) as f32;
     ratios[7] = text.lines().filter(spoken).count() as f32 / lines;
 }
 

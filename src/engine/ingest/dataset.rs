@@ -65,9 +65,18 @@ impl Columns {
 
     /// The columns that a file must have.
     pub fn names(&self) -> Vec<&str> {
-        let optional = [&self.prompt_id, &self.response_id, &self.created_at, &self.author];
+        let optional = [
+            &self.prompt_id,
+            &self.response_id,
+            &self.created_at,
+            &self.author,
+        ];
         let needed = [&self.prompt, &self.response, &self.score];
-        needed.into_iter().chain(optional.into_iter().flatten()).map(String::as_str).collect()
+        needed
+            .into_iter()
+            .chain(optional.into_iter().flatten())
+            .map(String::as_str)
+            .collect()
     }
 }
 
@@ -112,7 +121,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn preferences(&mut self, line: i64, object: &Map<String, Value>, rows: &mut Rows) -> Option<()> {
+    fn preferences(
+        &mut self,
+        line: i64,
+        object: &Map<String, Value>,
+        rows: &mut Rows,
+    ) -> Option<()> {
         let title = object.get("post_title")?.as_str()?;
         let body = string(object, "post_text").unwrap_or_default();
         let texts = object.get("comment_texts")?.as_array()?;
@@ -156,7 +170,10 @@ impl<'a> Reader<'a> {
         rows: &mut Rows,
     ) -> Option<()> {
         let named = |column: &Option<String>| {
-            column.as_ref().and_then(|name| object.get(name)).and_then(as_text)
+            column
+                .as_ref()
+                .and_then(|name| object.get(name))
+                .and_then(as_text)
         };
         let given = named(&columns.prompt_id);
         let prompt = string(object, &columns.prompt)?;
@@ -165,7 +182,11 @@ impl<'a> Reader<'a> {
             id: named(&columns.response_id),
             text: string(object, &columns.response)?,
             score: object.get(&columns.score).and_then(integer),
-            created_at: columns.created_at.as_ref().and_then(|name| object.get(name)).and_then(time),
+            created_at: columns
+                .created_at
+                .as_ref()
+                .and_then(|name| object.get(name))
+                .and_then(time),
             author: named(&columns.author),
         };
         self.response(line, &prompt_id, &answer, rows);
@@ -207,7 +228,10 @@ impl<'a> Reader<'a> {
     /// Takes a response, or refuses it.
     fn response(&mut self, line: i64, prompt_id: &str, answer: &Answer<'_>, rows: &mut Rows) {
         let text = text::clean(answer.text);
-        let id = answer.id.clone().unwrap_or_else(|| short_hash(&[prompt_id, &text]));
+        let id = answer
+            .id
+            .clone()
+            .unwrap_or_else(|| short_hash(&[prompt_id, &text]));
         let removed = matches!(text.as_str(), "[deleted]" | "[removed]");
         let reason = if text.is_empty() {
             Some(Reason::EmptyText)
@@ -265,13 +289,16 @@ fn as_text(value: &Value) -> Option<String> {
 }
 
 /// A whole number, as number or text; fractions are cut.
-#[expect(clippy::cast_possible_truncation, reason = "votes are far below 2^53")]
 fn integer(value: &Value) -> Option<i64> {
     match value {
-        Value::Number(number) => number.as_i64().or_else(|| number.as_f64().map(|f| f as i64)),
+        Value::Number(number) => number
+            .as_i64()
+            .or_else(|| number.as_f64().map(|f| f as i64)),
         Value::String(text) => {
             let text = text.trim();
-            text.parse().ok().or_else(|| text.parse::<f64>().ok().map(|f| f as i64))
+            text.parse()
+                .ok()
+                .or_else(|| text.parse::<f64>().ok().map(|f| f as i64))
         }
         _ => None,
     }
@@ -308,7 +335,10 @@ mod tests {
             "comment_texts": ["One.", "[removed]", "Two."], "comment_scores": [4, 2, null],
             "comment_times": ["2019-01-01 00:00:00", "1546300800", null],
         });
-        assert_eq!(read(Kind::Preferences, None, &[row, json!({"post_title": 3})]), [1, 1, 3, 0]);
+        assert_eq!(
+            read(Kind::Preferences, None, &[row, json!({"post_title": 3})]),
+            [1, 1, 3, 0]
+        );
     }
 
     #[test]
@@ -318,7 +348,10 @@ mod tests {
             "chosen_upvotes": 40, "rejected_upvotes": "12",
             "chosen_timestamp": "2019-01-01T00:00:00", "rejected_timestamp": null,
         });
-        assert_eq!(read(Kind::LitBench, None, &[row.clone(), row]), [1, 4, 0, 0]);
+        assert_eq!(
+            read(Kind::LitBench, None, &[row.clone(), row]),
+            [1, 4, 0, 0]
+        );
     }
 
     #[test]

@@ -68,9 +68,9 @@ pub fn read(
             }
             progress.at(position.load(Ordering::Relaxed));
         }
-        reader.join().map_err(|_| {
-            Error::source(&source.path, "its reader stopped", "please report it")
-        })
+        reader
+            .join()
+            .map_err(|_| Error::source(&source.path, "its reader stopped", "please report it"))
     })
 }
 

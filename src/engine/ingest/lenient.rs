@@ -83,8 +83,6 @@ impl<'de> Visitor<'de> for IntegerVisitor {
     fn visit_u64<E: Error>(self, value: u64) -> Result<Self::Value, E> {
         Ok(i64::try_from(value).ok())
     }
-
-    #[expect(clippy::cast_possible_truncation, reason = "checked against the range before")]
     fn visit_f64<E: Error>(self, value: f64) -> Result<Self::Value, E> {
         Ok((value.abs() < 9e18).then_some(value as i64))
     }
@@ -93,7 +91,9 @@ impl<'de> Visitor<'de> for IntegerVisitor {
         let value = value.trim();
         match value.parse::<i64>() {
             Ok(whole) => Ok(Some(whole)),
-            Err(_) => value.parse::<f64>().map_or(Ok(None), |float| self.visit_f64(float)),
+            Err(_) => value
+                .parse::<f64>()
+                .map_or(Ok(None), |float| self.visit_f64(float)),
         }
     }
 
@@ -151,7 +151,15 @@ mod tests {
         assert_eq!(integer("\"1546322416\""), Some(1_546_322_416));
         assert_eq!(integer("\" 12.7 \""), Some(12));
         assert_eq!(integer("-3"), Some(-3));
-        for absent in ["null", "true", "\"soon\"", "[1]", "{\"a\":1}", "1e300", "18446744073709551615"] {
+        for absent in [
+            "null",
+            "true",
+            "\"soon\"",
+            "[1]",
+            "{\"a\":1}",
+            "1e300",
+            "18446744073709551615",
+        ] {
             assert_eq!(integer(absent), None, "{absent}");
         }
     }
@@ -163,7 +171,11 @@ mod tests {
         let escaped: Text<'_> = serde_json::from_str("\"a\\nb\"").unwrap();
         assert_eq!(escaped.as_str(), "a\nb");
         for absent in ["null", "3", "2.5", "false", "[\"x\"]", "{}"] {
-            assert_eq!(serde_json::from_str::<Text<'_>>(absent).unwrap().0, None, "{absent}");
+            assert_eq!(
+                serde_json::from_str::<Text<'_>>(absent).unwrap().0,
+                None,
+                "{absent}"
+            );
         }
     }
 }

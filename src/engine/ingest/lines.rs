@@ -79,7 +79,11 @@ pub fn open(path: &Path, position: &Arc<AtomicU64>) -> Result<Opened> {
         .read_to_end(&mut magic)
         .map_err(Error::io("read", path))?;
     if magic.is_empty() {
-        return Err(Error::source(path, "is empty", "leave it out, or fetch it again"));
+        return Err(Error::source(
+            path,
+            "is empty",
+            "leave it out, or fetch it again",
+        ));
     }
     let hasher = Arc::new(Mutex::new(Sha256::new()));
     let hashing = Hashing {
@@ -88,13 +92,19 @@ pub fn open(path: &Path, position: &Arc<AtomicU64>) -> Result<Opened> {
         position: Arc::clone(position),
     };
     let buffered = BufReader::with_capacity(BLOCK, hashing);
-    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    let extension = path
+        .extension()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .to_lowercase();
     let is_zstd = magic.starts_with(&[0x28, 0xb5, 0x2f, 0xfd])
         || (magic.len() == 4 && magic[0] & 0xf0 == 0x50 && magic[1..] == [0x2a, 0x4d, 0x18]);
     let is_gzip = magic.starts_with(&[0x1f, 0x8b]);
     let reader: Box<dyn Read + Send> = if is_zstd {
         let mut decoder = zstd::Decoder::with_buffer(buffered).map_err(Error::io("read", path))?;
-        decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(Error::io("read", path))?;
+        decoder
+            .window_log_max(ZSTD_WINDOW_LOG)
+            .map_err(Error::io("read", path))?;
         Box::new(decoder)
     } else if is_gzip {
         Box::new(flate2::bufread::MultiGzDecoder::new(buffered))
@@ -241,10 +251,12 @@ pub fn sha256_of(path: &Path) -> Result<String> {
 /// Bytes as lower-case hex digits.
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 #[cfg(test)]
@@ -293,7 +305,8 @@ mod tests {
         frames.extend(zstd(b"b\nc\n"));
         assert_eq!(read("x.zst", &frames).unwrap().0, expected);
         let gzip = |bytes: &[u8]| {
-            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            let mut encoder =
+                flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
             encoder.write_all(bytes).unwrap();
             encoder.finish().unwrap()
         };
@@ -307,7 +320,9 @@ mod tests {
 
     #[test]
     fn a_cut_file_gives_what_it_holds_and_says_so() {
-        let text: String = (0..20_000).map(|i| format!("line {}\n", i * 7919)).collect();
+        let text: String = (0..20_000)
+            .map(|i| format!("line {}\n", i * 7919))
+            .collect();
         let packed = zstd(text.as_bytes());
         let (lines, ending) = read("x.zst", &packed[..packed.len() / 2]).unwrap();
         assert!(!lines.is_empty() && lines.len() < 20_000);
@@ -324,7 +339,17 @@ mod tests {
 
     #[test]
     fn empty_and_misnamed_files_are_refused() {
-        assert!(read("x.zst", b"").unwrap_err().to_string().contains("is empty"));
-        assert!(read("x.zst", b"{}").unwrap_err().to_string().contains("is no .zst file"));
+        assert!(
+            read("x.zst", b"")
+                .unwrap_err()
+                .to_string()
+                .contains("is empty")
+        );
+        assert!(
+            read("x.zst", b"{}")
+                .unwrap_err()
+                .to_string()
+                .contains("is no .zst file")
+        );
     }
 }

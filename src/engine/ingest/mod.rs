@@ -70,8 +70,8 @@ pub async fn ingest(
     for source in &sources {
         if let Some(entry) = already_in(&store, source, options)? {
             summary.known.push(source.name.clone());
-            if let Some(why) = entry {
-                summary.truncated.push((source.name.clone(), why));
+            if let Some(why) = &entry.truncated {
+                summary.truncated.push((source.name.clone(), why.clone()));
             }
             continue;
         }
@@ -110,8 +110,10 @@ fn find(given: &[String], options: &Options, progress: &dyn Progress) -> Result<
     if let Some(columns) = &options.columns {
         for source in sources.iter().filter(|source| source.kind == Kind::Flat) {
             let has = source::columns_of(&source.path, source.format)?;
-            if let Some(missing) =
-                columns.names().into_iter().find(|name| !has.iter().any(|column| column == name))
+            if let Some(missing) = columns
+                .names()
+                .into_iter()
+                .find(|name| !has.iter().any(|column| column == name))
             {
                 return Err(Error::Unknown {
                     what: "column",
@@ -124,25 +126,22 @@ fn find(given: &[String], options: &Options, progress: &dyn Progress) -> Result<
     Ok(sources)
 }
 
-/// Whether a file was ingested before under the same options: then `Some`, with what cut it off.
-fn already_in(
-    store: &Store,
+/// What the manifest says of a file that was ingested before under the same options.
+fn already_in<'a>(
+    store: &'a Store,
     source: &Source,
     options: &Options,
-) -> Result<Option<Option<String>>> {
+) -> Result<Option<&'a SourceEntry>> {
     let asked = options_of(source, options);
-    let alike: Vec<&SourceEntry> = store
-        .manifest()
-        .sources
-        .iter()
+    let entries = store.manifest().sources.iter();
+    let mut alike = entries
         .filter(|entry| entry.bytes == source.bytes && entry.options == asked)
-        .collect();
-    if alike.is_empty() {
+        .peekable();
+    if alike.peek().is_none() {
         return Ok(None);
     }
     let sha256 = lines::sha256_of(&source.path)?;
-    let same = alike.into_iter().find(|entry| entry.sha256 == sha256);
-    Ok(same.map(|entry| entry.truncated.clone()))
+    Ok(alike.find(|entry| entry.sha256 == sha256))
 }
 
 /// Reads one file and commits what it held; why it is cut off, if it is.
@@ -167,7 +166,9 @@ fn take(
             Kind::Comments => known_prompts(store)?,
             _ => Known::new(),
         };
-        dump::read(source, &wanted, &known, progress, &mut |rows| parts.write(&rows))?
+        dump::read(source, &wanted, &known, progress, &mut |rows| {
+            parts.write(&rows)
+        })?
     } else {
         let mut reader =
             dataset::Reader::new(source.kind, options.columns.as_ref(), &options.prompt_tags);
@@ -187,7 +188,7 @@ fn take(
                     },
                 ),
             }
-            if rows.lines % 1024 == 0 {
+            if rows.lines.is_multiple_of(1024) {
                 let full = std::mem::replace(&mut rows, Rows::new(&name));
                 parts.write(&full.finish()?)?;
             }
@@ -258,7 +259,10 @@ impl Parts<'_> {
 /// since (or was cut off, or is read with other options) takes the place of its earlier self.
 fn prefix(manifest: &mut Manifest, source: &Source) -> String {
     let base = rows::short_hash(&[source.kind.name(), &source.name]);
-    let earlier = manifest.sources.iter().position(|entry| entry.name == source.name);
+    let earlier = manifest
+        .sources
+        .iter()
+        .position(|entry| entry.name == source.name);
     let Some(earlier) = earlier.map(|position| manifest.sources.remove(position)) else {
         return format!("{base}-0");
     };
@@ -266,7 +270,10 @@ fn prefix(manifest: &mut Manifest, source: &Source) -> String {
         parts.retain(|part| !part.file.starts_with(&earlier.prefix));
     }
     // The files of the earlier prefix are there until the commit.
-    let number = earlier.prefix.rsplit_once('-').and_then(|(_, number)| number.parse().ok());
+    let number = earlier
+        .prefix
+        .rsplit_once('-')
+        .and_then(|(_, number)| number.parse().ok());
     format!("{base}-{}", number.unwrap_or(0_u32) + 1)
 }
 
@@ -274,7 +281,11 @@ fn prefix(manifest: &mut Manifest, source: &Source) -> String {
 fn options_of(source: &Source, options: &Options) -> String {
     match (source.kind, &options.columns) {
         (Kind::Submissions | Kind::Comments, _) => {
-            format!("subreddit={} tags={}", options.subreddit, options.prompt_tags.join(","))
+            format!(
+                "subreddit={} tags={}",
+                options.subreddit,
+                options.prompt_tags.join(",")
+            )
         }
         (Kind::Flat, Some(columns)) => format!("columns={}", columns.names().join(",")),
         _ => String::new(),

@@ -14,7 +14,7 @@ pub enum Reason {
     Reply,
     /// A moderator's note that a submission was removed.
     RemovalNotice,
-    /// Written by a moderator, AutoModerator or another bot.
+    /// Written by a moderator, `AutoModerator` or another bot.
     ModeratorNotice,
     /// The votes were never recorded.
     NullScore,

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use memchr::memmem;
+use regex::bytes::{Regex, RegexBuilder};
 use serde::Deserialize;
 
 use super::lenient::{Flag, Integer, Text};
@@ -17,7 +17,7 @@ const NOTICES: [&str; 2] = ["**Welcome to the Prompt!**", "**Off-Topic Discussio
 /// What is taken from a dump.
 pub struct Wanted {
     subreddit: String,
-    finder: memmem::Finder<'static>,
+    named: Option<Regex>,
     prompt_tags: Vec<String>,
 }
 
@@ -29,7 +29,10 @@ impl Wanted {
     pub fn new(subreddit: &str, prompt_tags: &[String]) -> Self {
         Self {
             subreddit: subreddit.to_owned(),
-            finder: memmem::Finder::new(subreddit.as_bytes()).into_owned(),
+            named: RegexBuilder::new(&regex::escape(subreddit))
+                .case_insensitive(true)
+                .build()
+                .ok(),
             prompt_tags: prompt_tags.iter().map(|tag| tag.to_uppercase()).collect(),
         }
     }
@@ -37,7 +40,7 @@ impl Wanted {
     /// Whether a line may be of the subreddit: most lines of a monthly dump are not, and need no
     /// parsing to know it. A line that is cut short is kept, to be counted as malformed.
     fn may_match(&self, line: &[u8]) -> bool {
-        self.finder.find(line).is_some() || line.last() != Some(&b'}')
+        self.named.as_ref().is_none_or(|named| named.is_match(line)) || line.last() != Some(&b'}')
     }
 
     fn is_prompt_tag(&self, tag: &str) -> bool {
@@ -133,7 +136,11 @@ pub fn submission(line: i64, json: &[u8], wanted: &Wanted, rows: &mut Rows) {
     let Ok(raw) = serde_json::from_slice::<Submission<'_>>(json) else {
         return malformed(line, json, rows);
     };
-    if !raw.subreddit.as_str().eq_ignore_ascii_case(&wanted.subreddit) {
+    if !raw
+        .subreddit
+        .as_str()
+        .eq_ignore_ascii_case(&wanted.subreddit)
+    {
         rows.skipped += 1;
         return;
     }
@@ -143,7 +150,11 @@ pub fn submission(line: i64, json: &[u8], wanted: &Wanted, rows: &mut Rows) {
     let retrieved_at = latest(raw.retrieved_on, raw.retrieved_utc, raw.meta.as_ref());
     let title = text::clean(title);
     let body = text::clean(raw.selftext.as_str());
-    let tagged = tag::split(&title, raw.link_flair_text.0.as_deref(), &wanted.prompt_tags);
+    let tagged = tag::split(
+        &title,
+        raw.link_flair_text.0.as_deref(),
+        &wanted.prompt_tags,
+    );
     let removed = !raw.removed_by_category.as_str().is_empty()
         || raw.meta.as_ref().is_some_and(Meta::is_removed)
         || is_removed(&body);
@@ -184,7 +195,11 @@ pub fn comment(line: i64, json: &[u8], wanted: &Wanted, known: &Known, rows: &mu
     let Ok(raw) = serde_json::from_slice::<Comment<'_>>(json) else {
         return malformed(line, json, rows);
     };
-    if !raw.subreddit.as_str().eq_ignore_ascii_case(&wanted.subreddit) {
+    if !raw
+        .subreddit
+        .as_str()
+        .eq_ignore_ascii_case(&wanted.subreddit)
+    {
         rows.skipped += 1;
         return;
     }
@@ -247,7 +262,9 @@ pub fn number(id: &str) -> Option<u64> {
 fn refuses(raw: &Comment<'_>, body: &str) -> Option<Reason> {
     let author = raw.author.as_str();
     let is_bot = author == "AutoModerator"
-        || ["Bot", "_bot", "-bot"].iter().any(|end| author.ends_with(end));
+        || ["Bot", "_bot", "-bot"]
+            .iter()
+            .any(|end| author.ends_with(end));
     if is_removed(body) || raw.removed.0 || raw.meta.as_ref().is_some_and(Meta::is_removed) {
         Some(Reason::DeletedOrRemoved)
     } else if raw.parent_id.as_str() != raw.link_id.as_str() {
@@ -280,7 +297,8 @@ fn own_id<'a>(id: &'a Text<'_>, name: &'a Text<'_>) -> Option<&'a str> {
 }
 
 fn latest(on: Integer, utc: Integer, meta: Option<&Meta<'_>>) -> Option<i64> {
-    on.0.max(utc.0).max(meta.and_then(|meta| meta.retrieved_2nd_on.0))
+    on.0.max(utc.0)
+        .max(meta.and_then(|meta| meta.retrieved_2nd_on.0))
 }
 
 fn malformed(line: i64, json: &[u8], rows: &mut Rows) {

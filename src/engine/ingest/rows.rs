@@ -7,6 +7,7 @@ use arrow::array::{
 };
 use sha2::{Digest, Sha256};
 
+use super::lines::hex;
 use super::reason::Reason;
 use super::text;
 use crate::{Result, schema};
@@ -136,7 +137,8 @@ impl Rows {
         to.reason.append_value(row.reason.name());
         to.id.append_option(row.id);
         to.retrieved_at.append_option(millis(row.retrieved_at));
-        to.text.append_value(text::start(row.text, QUARANTINED_BYTES));
+        to.text
+            .append_value(text::start(row.text, QUARANTINED_BYTES));
     }
 
     /// The rows as record batches.
@@ -151,8 +153,9 @@ impl Rows {
             self.pending.finish(),
         ];
         let mut batches = [None, None, None, None];
-        for (slot, ((_, schema), columns)) in
-            batches.iter_mut().zip(schema::ingested().into_iter().zip(columns))
+        for (slot, ((_, schema), columns)) in batches
+            .iter_mut()
+            .zip(schema::ingested().into_iter().zip(columns))
         {
             let batch = RecordBatch::try_new(schema, columns)?;
             *slot = (batch.num_rows() > 0).then_some(batch);
@@ -222,7 +225,8 @@ impl ResponseColumns {
         self.score.append_value(row.score);
         self.created_at.append_option(millis(row.created_at));
         self.retrieved_at.append_option(millis(row.retrieved_at));
-        self.author_hash.append_option(row.author.map(|author| short_hash(&[author])));
+        self.author_hash
+            .append_option(row.author.map(|author| short_hash(&[author])));
         self.words.append_value(text::words(row.text));
     }
 
@@ -272,7 +276,11 @@ pub fn split_of(prompt_id: &str) -> &'static str {
     let number = u64::from_be_bytes([
         digest[0], digest[1], digest[2], digest[3], digest[4], digest[5], digest[6], digest[7],
     ]);
-    if number.is_multiple_of(10) { "test" } else { "train" }
+    if number.is_multiple_of(10) {
+        "test"
+    } else {
+        "train"
+    }
 }
 
 /// The first 16 hex digits of a text's SHA-256: an id for what has none.
@@ -283,7 +291,7 @@ pub fn short_hash(parts: &[&str]) -> String {
         hasher.update([0]);
     }
     let digest = hasher.finalize();
-    digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&digest[..8])
 }
 
 /// The text that models see: the title, and below it the body if there is one.

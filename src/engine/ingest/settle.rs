@@ -111,16 +111,12 @@ struct Arrivals {
 }
 
 impl Arrivals {
-    fn take(
-        &mut self,
-        store: &Store,
-        place: Goes,
-        name: &str,
-        batch: &RecordBatch,
-    ) -> Result<()> {
+    fn take(&mut self, store: &Store, place: Goes, name: &str, batch: &RecordBatch) -> Result<()> {
         let writer = match self.writers.entry((place, name.to_owned())) {
             Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => entry.insert(store.part(place.table(), name, place.schema())?),
+            Entry::Vacant(entry) => {
+                entry.insert(store.part(place.table(), name, place.schema())?)
+            }
         };
         if place == Goes::Refused {
             for duplicates in duplicates(batch)? {
@@ -142,7 +138,9 @@ impl Arrivals {
 
 async fn moves(store: &Store, scripts: &sql::Scripts) -> Result<HashMap<String, Moving>> {
     let context = session::with_store(store, &session::Limits::pipeline())?;
-    let batches = scripts.query(&context, "05_moves.sql", &sql::Options::new()).await?;
+    let batches = scripts
+        .query(&context, "05_moves.sql", &sql::Options::new())
+        .await?;
     let mut moves: HashMap<String, Moving> = HashMap::new();
     for batch in batches {
         let batch = crate::store::part::plain(&batch)?;
@@ -183,14 +181,20 @@ fn destinations(batch: &RecordBatch, moving: &Moving) -> Vec<Option<Goes>> {
     (0..batch.num_rows())
         .map(|row| {
             let of_source = moving.get(source.value(row))?;
-            of_source.get(&(line.value(row), id.value(row).to_owned())).copied()
+            of_source
+                .get(&(line.value(row), id.value(row).to_owned()))
+                .copied()
         })
         .collect()
 }
 
 /// Rows of prompts or responses as rows of the quarantine.
 fn duplicates(batch: &RecordBatch) -> Result<Vec<RecordBatch>> {
-    let named = |name: &str| batch.column_by_name(name).or_else(|| batch.column_by_name("title"));
+    let named = |name: &str| {
+        batch
+            .column_by_name(name)
+            .or_else(|| batch.column_by_name("title"))
+    };
     let (Some(text), Some(source), Some(line)) = (named("text"), named("source"), named("line"))
     else {
         return Ok(Vec::new());
@@ -212,17 +216,24 @@ fn duplicates(batch: &RecordBatch) -> Result<Vec<RecordBatch>> {
                 text: text.value(row),
             };
             rows.refuse(line.value(row), &refusal);
-            rows.finish().map(|mut finished| finished.batches[2].take()).transpose()
+            rows.finish()
+                .map(|mut finished| finished.batches[2].take())
+                .transpose()
         })
         .collect()
 }
 
 /// The number of the next generation of rewritten and arriving parts.
 fn generation(manifest: &Manifest) -> usize {
-    let files = || manifest.tables.values().flatten().map(|part| part.file.as_str());
-    let taken = |number: usize| {
-        let (rewritten, arrived) = (format!("-g{number}.parquet"), format!("-m{number}"));
-        files().any(|file| file.ends_with(&rewritten) || file.contains(&arrived))
+    let files = manifest
+        .tables
+        .values()
+        .flatten()
+        .map(|part| part.file.as_str());
+    let number = |file: &str| -> Option<usize> {
+        let stem = file.trim_end_matches(".parquet");
+        let last = stem.rsplit('-').next()?;
+        last.strip_prefix(['g', 'm'])?.parse().ok()
     };
-    (1..).find(|number| !taken(*number)).unwrap_or(1)
+    files.filter_map(number).max().unwrap_or(0) + 1
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::lines;
 use crate::{Error, Result};
@@ -14,7 +15,7 @@ pub enum Kind {
     Submissions,
     /// Comments of a Reddit dump.
     Comments,
-    /// A row a prompt with lists of comments and votes (euclaise/WritingPrompts_preferences).
+    /// A row a prompt with lists of comments and votes (`euclaise/WritingPrompts_preferences`).
     Preferences,
     /// A row a pair of stories with votes (SAA-Lab/LitBench-Train).
     LitBench,
@@ -115,7 +116,10 @@ pub fn format_of(path: &Path) -> Option<Format> {
         .strip_suffix(".zst")
         .or_else(|| name.strip_suffix(".gz"))
         .map_or((name.as_str(), false), |inner| (inner, true));
-    let extension = Path::new(name.0).extension().unwrap_or_default().to_string_lossy();
+    let extension = Path::new(name.0)
+        .extension()
+        .unwrap_or_default()
+        .to_string_lossy();
     match (&*extension, name.1) {
         ("csv", _) => Some(Format::Csv),
         ("parquet", false) => Some(Format::Parquet),
@@ -134,9 +138,21 @@ fn source(path: &Path, flat: bool) -> Result<Source> {
         )
     })?;
     if about.len() == 0 {
-        return Err(Error::source(path, "is empty", "leave it out, or fetch it again"));
+        return Err(Error::source(
+            path,
+            "is empty",
+            "leave it out, or fetch it again",
+        ));
     }
-    let kind = if flat { Kind::Flat } else { kind_of(path, format)? };
+    if format != Format::Parquet {
+        // A file that is not of the compression that its name says is refused before any work.
+        lines::open(path, &Arc::default())?;
+    }
+    let kind = if flat {
+        Kind::Flat
+    } else {
+        kind_of(path, format)?
+    };
     Ok(Source {
         kind,
         name: path.display().to_string(),
@@ -150,7 +166,9 @@ fn files_in(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
         let path = entry.map_err(Error::io("read", folder))?.path();
-        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        let hidden = path
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         if hidden {
             continue;
         }
@@ -166,7 +184,11 @@ fn files_in(folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// The kind that the name of a dump says, else what the first row's columns say.
 fn kind_of(path: &Path, format: Format) -> Result<Kind> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let name = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .to_lowercase();
     if format == Format::JsonLines {
         if name.starts_with("rs_") || name.contains("submissions") {
             return Ok(Kind::Submissions);
@@ -176,7 +198,11 @@ fn kind_of(path: &Path, format: Format) -> Result<Kind> {
         }
     }
     let columns = columns_of(path, format)?;
-    let has = |names: &[&str]| names.iter().all(|name| columns.iter().any(|column| column == name));
+    let has = |names: &[&str]| {
+        names
+            .iter()
+            .all(|name| columns.iter().any(|column| column == name))
+    };
     if has(&["comment_texts", "comment_scores"]) {
         Ok(Kind::Preferences)
     } else if has(&["prompt", "chosen_story", "rejected_story"]) {
@@ -188,7 +214,10 @@ fn kind_of(path: &Path, format: Format) -> Result<Kind> {
     } else {
         Err(Error::source(
             path,
-            format!("is none of the known kinds; its columns are {}", listed(&columns)),
+            format!(
+                "is none of the known kinds; its columns are {}",
+                listed(&columns)
+            ),
             "for a table of responses say `--columns prompt=...,response=...,score=...`",
         ))
     }
@@ -199,7 +228,11 @@ pub fn listed(columns: &[String]) -> String {
     if columns.is_empty() {
         "none that can be read".to_owned()
     } else {
-        columns.iter().map(|column| format!("`{column}`")).collect::<Vec<_>>().join(", ")
+        columns
+            .iter()
+            .map(|column| format!("`{column}`"))
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 }
 
@@ -211,23 +244,32 @@ pub fn columns_of(path: &Path, format: Format) -> Result<Vec<String>> {
     match format {
         Format::Parquet => {
             let reader = super::table::parquet(path)?;
-            Ok(reader.schema().fields().iter().map(|field| field.name().clone()).collect())
+            Ok(reader
+                .schema()
+                .fields()
+                .iter()
+                .map(|field| field.name().clone())
+                .collect())
         }
         Format::Csv => {
-            let opened = lines::open(path, &std::sync::Arc::default())?;
+            let opened = lines::open(path, &Arc::default())?;
             let mut reader = csv::Reader::from_reader(opened.reader);
-            let header = reader.headers().map(|header| header.iter().map(str::to_owned).collect());
+            let header = reader
+                .headers()
+                .map(|header| header.iter().map(str::to_owned).collect());
             Ok(header.unwrap_or_default())
         }
         Format::JsonLines => {
-            let opened = lines::open(path, &std::sync::Arc::default())?;
+            let opened = lines::open(path, &Arc::default())?;
             let mut start = Vec::new();
             // A cut file still shows its first lines; reading it whole will tell that it is cut.
             drop(opened.reader.take(1 << 20).read_to_end(&mut start));
             let object = start.split(|byte| *byte == b'\n').find_map(|line| {
                 serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(line).ok()
             });
-            Ok(object.map(|object| object.keys().cloned().collect()).unwrap_or_default())
+            Ok(object
+                .map(|object| object.keys().cloned().collect())
+                .unwrap_or_default())
         }
     }
 }
@@ -260,7 +302,10 @@ mod tests {
         }
         let found = find(&[folder.path().to_path_buf()], false).unwrap();
         let kinds: Vec<Kind> = found.iter().map(|source| source.kind).collect();
-        assert_eq!(kinds, [Kind::Submissions, Kind::Submissions, Kind::Comments]);
+        assert_eq!(
+            kinds,
+            [Kind::Submissions, Kind::Submissions, Kind::Comments]
+        );
     }
 
     #[test]

@@ -40,7 +40,11 @@ pub fn read(
 pub fn parquet(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
     let file = File::open(path).map_err(Error::io("read", path))?;
     ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| {
-        Error::source(path, format!("is no Parquet file ({error})"), "fetch it again")
+        Error::source(
+            path,
+            format!("is no Parquet file ({error})"),
+            "fetch it again",
+        )
     })
 }
 
@@ -70,10 +74,14 @@ fn comma_separated(
 ) -> Result<Ending> {
     let position = Arc::new(AtomicU64::new(0));
     let opened = lines::open(&source.path, &position)?;
-    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(opened.reader);
+    let mut reader = csv::ReaderBuilder::new()
+        .flexible(true)
+        .from_reader(opened.reader);
     let header = reader.byte_headers().cloned().unwrap_or_default();
-    let names: Vec<String> =
-        header.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
+    let names: Vec<String> = header
+        .iter()
+        .map(|name| String::from_utf8_lossy(name).into_owned())
+        .collect();
     let mut record = csv::ByteRecord::new();
     let mut truncated = None;
     loop {
@@ -85,7 +93,9 @@ fn comma_separated(
                 break;
             }
         }
-        let number = record.position().map_or(0, |position| position.line().cast_signed());
+        let number = record
+            .position()
+            .map_or(0, |position| position.line().cast_signed());
         let fields: Option<Map<String, Value>> = (record.len() == names.len())
             .then(|| {
                 let pairs = names.iter().zip(&record);
@@ -97,12 +107,15 @@ fn comma_separated(
                     .collect()
             })
             .flatten();
-        match fields {
-            Some(fields) => each((number, Ok(fields)))?,
-            None => {
-                let line = record.iter().map(String::from_utf8_lossy).collect::<Vec<_>>().join(",");
-                each((number, Err(&line)))?;
-            }
+        if let Some(fields) = fields {
+            each((number, Ok(fields)))?
+        } else {
+            let line = record
+                .iter()
+                .map(String::from_utf8_lossy)
+                .collect::<Vec<_>>()
+                .join(",");
+            each((number, Err(&line)))?;
         }
         progress.at(position.load(Ordering::Relaxed));
     }
@@ -118,7 +131,12 @@ fn parquet_rows(
     each: &mut dyn FnMut(Object<'_>) -> Result<()>,
 ) -> Result<Ending> {
     let builder = parquet(&source.path)?;
-    let total = builder.metadata().file_metadata().num_rows().max(1).unsigned_abs();
+    let total = builder
+        .metadata()
+        .file_metadata()
+        .num_rows()
+        .max(1)
+        .unsigned_abs();
     let mut number = 0;
     let mut truncated = None;
     for batch in builder.with_batch_size(256).build()? {

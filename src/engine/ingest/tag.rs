@@ -5,8 +5,18 @@ pub const PROMPT_TAGS: [&str; 8] = ["WP", "SP", "EU", "CW", "TT", "RF", "IP", "M
 
 /// Tags of r/WritingPrompts that ask for none.
 const OTHER_TAGS: [&str; 12] = [
-    "OT", "PI", "CC", "PM", "MOD", "META", "MODPOST", "OFF TOPIC", "PROMPT ME", "PROMPT INSPIRED",
-    "CONTEST", "NEWS",
+    "OT",
+    "PI",
+    "CC",
+    "PM",
+    "MOD",
+    "META",
+    "MODPOST",
+    "OFF TOPIC",
+    "PROMPT ME",
+    "PROMPT INSPIRED",
+    "CONTEST",
+    "NEWS",
 ];
 
 /// Flairs stand in for a tag that the title does not have.

@@ -18,7 +18,10 @@ pub fn clean(raw: &str) -> String {
         Cow::Borrowed(text) => decode(text),
         Cow::Owned(text) => Cow::Owned(decode(&text).into_owned()),
     };
-    if decoded.bytes().any(|byte| matches!(byte, 0xc2 | 0xe2 | 0xef | b'\r')) {
+    if decoded
+        .bytes()
+        .any(|byte| matches!(byte, 0xc2 | 0xe2 | 0xef | b'\r'))
+    {
         tidy(&decoded)
     } else {
         decoded.trim().to_owned()
@@ -87,7 +90,10 @@ mod tests {
     #[test]
     fn zero_width_characters_go_and_joiners_stay() {
         assert_eq!(clean("a\u{200b}b\u{feff}c\u{a0}d\r\ne\rf"), "abc d\ne\nf");
-        assert_eq!(clean("\u{1f469}\u{200d}\u{1f680}"), "\u{1f469}\u{200d}\u{1f680}");
+        assert_eq!(
+            clean("\u{1f469}\u{200d}\u{1f680}"),
+            "\u{1f469}\u{200d}\u{1f680}"
+        );
     }
 
     #[test]

@@ -28,13 +28,23 @@ pub struct HubFile {
 pub fn dataset(repository: &str, progress: &dyn Progress) -> Result<Vec<HubFile>> {
     let (id, revision) = repository.split_once('@').unwrap_or((repository, "main"));
     if id.split('/').filter(|part| !part.is_empty()).count() != 2 {
-        return Err(hub(repository, "is no repository", "write it as hub:OWNER/NAME[@REVISION]"));
+        return Err(hub(
+            repository,
+            "is no repository",
+            "write it as hub:OWNER/NAME[@REVISION]",
+        ));
     }
     let api = api(repository)?;
     let repo = |revision: &str| {
-        api.repo(Repo::with_revision(id.to_owned(), RepoType::Dataset, revision.to_owned()))
+        api.repo(Repo::with_revision(
+            id.to_owned(),
+            RepoType::Dataset,
+            revision.to_owned(),
+        ))
     };
-    let info = repo(revision).info().map_err(|error| failed(repository, &error))?;
+    let info = repo(revision)
+        .info()
+        .map_err(|error| failed(repository, &error))?;
     let mut files: Vec<String> = info
         .siblings
         .into_iter()
@@ -54,7 +64,9 @@ pub fn dataset(repository: &str, progress: &dyn Progress) -> Result<Vec<HubFile>
         .into_iter()
         .map(|file| {
             progress.say(&format!("fetching hub:{id}@{}/{file}", info.sha));
-            let path = pinned.get(&file).map_err(|error| failed(repository, &error))?;
+            let path = pinned
+                .get(&file)
+                .map_err(|error| failed(repository, &error))?;
             Ok(HubFile {
                 name: format!("hub:{id}@{}/{file}", info.sha),
                 path,
@@ -70,7 +82,10 @@ pub fn dataset(repository: &str, progress: &dyn Progress) -> Result<Vec<HubFile>
 pub fn model_file(repository: &str, file: &str) -> Result<PathBuf> {
     let (id, revision) = repository.split_once('@').unwrap_or((repository, "main"));
     let repo = Repo::with_revision(id.to_owned(), RepoType::Model, revision.to_owned());
-    api(repository)?.repo(repo).get(file).map_err(|error| failed(repository, &error))
+    api(repository)?
+        .repo(repo)
+        .get(file)
+        .map_err(|error| failed(repository, &error))
 }
 
 fn api(repository: &str) -> Result<Api> {
@@ -85,7 +100,10 @@ fn api(repository: &str) -> Result<Api> {
 /// Files beside the data that have a data file's ending.
 fn is_about(file: &str) -> bool {
     let name = file.rsplit('/').next().unwrap_or(file);
-    matches!(name, "dataset_infos.json" | "dataset_info.json" | "state.json")
+    matches!(
+        name,
+        "dataset_infos.json" | "dataset_info.json" | "state.json"
+    )
 }
 
 fn hub(repository: &str, problem: impl Into<String>, remedy: &str) -> Error {

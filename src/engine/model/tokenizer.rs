@@ -50,9 +50,11 @@ pub fn load(name: &str) -> Result<Arc<Tokenizer>> {
 /// When the tokenizer refuses a text.
 pub fn count(tokenizer: &Tokenizer, texts: Vec<&str>) -> Result<Vec<i64>> {
     let encodings = tokenizer.encode_batch_fast(texts, true).map_err(|error| {
-        Error::DataFusion(datafusion::error::DataFusionError::Execution(format!(
-            "the tokenizer refuses a text: {error}"
-        )))
+        let refused = format!("the tokenizer refuses a text: {error}");
+        Error::from(datafusion::error::DataFusionError::Execution(refused))
     })?;
-    Ok(encodings.iter().map(|encoding| encoding.len() as i64).collect())
+    Ok(encodings
+        .iter()
+        .map(|encoding| encoding.len() as i64)
+        .collect())
 }

@@ -45,7 +45,10 @@ impl Card {
         let mut sections: Vec<Section> = Vec::new();
         for batch in rows {
             let batch = part::plain(batch)?;
-            let (titles, keys) = (batch.column(0).as_string::<i32>(), batch.column(1).as_string::<i32>());
+            let (titles, keys) = (
+                batch.column(0).as_string::<i32>(),
+                batch.column(1).as_string::<i32>(),
+            );
             let values = batch.column(2).as_primitive::<Float64Type>();
             for ((title, key), value) in titles.iter().zip(keys).zip(values) {
                 let (Some(title), Some(key), Some(value)) = (title, key, value) else {
@@ -64,13 +67,23 @@ impl Card {
         }
         let manifest = store.manifest();
         let embedders = options.spaces.iter().map(|(space, embedder)| {
-            format!("{space}: {}, revision {}", embedder.name(), embedder.revision())
+            format!(
+                "{space}: {}, revision {}",
+                embedder.name(),
+                embedder.revision()
+            )
         });
         let steps = manifest.steps.values().flat_map(|step| {
-            step.options.iter().map(|(name, value)| format!("{}: {name} = {value}", step.by))
+            step.options
+                .iter()
+                .map(|(name, value)| format!("{}: {name} = {value}", step.by))
         });
         let sources = manifest.sources.iter().map(|source| {
-            let cut = if source.truncated.is_some() { " (cut off)" } else { "" };
+            let cut = if source.truncated.is_some() {
+                " (cut off)"
+            } else {
+                ""
+            };
             format!("{}{cut}, SHA-256 {}", source.name, source.sha256)
         });
         Ok(Self {
@@ -134,7 +147,11 @@ impl Card {
             }
             text.push('\n');
         }
-        let _ = writeln!(text, "Made by polyphony {}; SHA-256 {}", self.polyphony, self.sha256);
+        let _ = writeln!(
+            text,
+            "Made by polyphony {}; SHA-256 {}",
+            self.polyphony, self.sha256
+        );
         text
     }
 

@@ -44,11 +44,13 @@ impl Strategy {
     /// When there is none of that name.
     pub fn named(name: &str) -> Result<Self> {
         let found = Self::NAMES.iter().find(|(known, _)| *known == name);
-        found.map(|(_, strategy)| *strategy).ok_or_else(|| Error::Unknown {
-            what: "strategy",
-            given: name.to_owned(),
-            known: Self::NAMES.map(|(name, _)| name).join(", "),
-        })
+        found
+            .map(|(_, strategy)| *strategy)
+            .ok_or_else(|| Error::Unknown {
+                what: "strategy",
+                given: name.to_owned(),
+                known: Self::NAMES.map(|(name, _)| name).join(", "),
+            })
     }
 
     fn script(self) -> &'static str {
@@ -119,7 +121,10 @@ pub async fn pairs(
         model::tokenizer::load(&options.tokenizer)?;
     }
     let mut values = options.values.clone();
-    values.insert("tokenizer".to_owned(), ScalarValue::from(options.tokenizer.as_str()));
+    values.insert(
+        "tokenizer".to_owned(),
+        ScalarValue::from(options.tokenizer.as_str()),
+    );
     let mut run = Run {
         store: &mut store,
         options,
@@ -131,20 +136,15 @@ pub async fn pairs(
         run.step("30_weighed_all.sql", None, None).await?;
         run.weigh().await?;
         run.step(options.strategy.script(), None, None).await?;
+        run.expect_pairs()?;
     } else {
         run.step(options.strategy.script(), None, None).await?;
+        run.expect_pairs()?;
         run.step("30_weighed_in_pairs.sql", None, None).await?;
         run.weigh().await?;
     }
-    run.step("60_pairs.sql", None, Some(schema::pairs())).await?;
-    if store.manifest().rows(schema::PAIRS) == 0 {
-        return Err(Error::store(
-            folder,
-            "no two responses of a prompt can be paired under these options",
-            "lower --gap, --ratio or --min-votes; `SELECT excluded, count(*) FROM candidates \
-             GROUP BY excluded` shows what was left out",
-        ));
-    }
+    run.step("60_pairs.sql", None, Some(schema::pairs()))
+        .await?;
     deliver(&store, options, folder).await
 }
 
@@ -157,11 +157,29 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// Refuses to go on without a single pair.
+    fn expect_pairs(&self) -> Result<()> {
+        if self.store.manifest().rows(schema::MATCHED) > 0 {
+            return Ok(());
+        }
+        Err(Error::store(
+            self.store.folder(),
+            "no two responses of a prompt can be paired under these options",
+            "lower --gap, --ratio or --min-votes; `SELECT excluded, count(*) FROM candidates \
+             GROUP BY excluded` shows what was left out",
+        ))
+    }
+
     /// Vectors, deviations and weights of what is in `weighed`.
     async fn weigh(&mut self) -> Result<()> {
-        let wanted: Vec<&str> = self.options.spaces.iter().map(|(space, _)| *space).collect();
+        let wanted: Vec<&str> = self
+            .options
+            .spaces
+            .iter()
+            .map(|(space, _)| *space)
+            .collect();
         let mut manifest = self.store.manifest().clone();
-        for parts in manifest.tables.get_mut(schema::DEVIATIONS).into_iter() {
+        if let Some(parts) = manifest.tables.get_mut(schema::DEVIATIONS) {
             parts.retain(|part| wanted.iter().any(|space| part.file.starts_with(space)));
         }
         if manifest != *self.store.manifest() {
@@ -169,9 +187,11 @@ impl Run<'_> {
         }
         for (space, embedder) in &self.options.spaces {
             job::run(self.store, *embedder, &self.options.scripts, self.progress).await?;
-            self.step("40_deviation.sql", Some((*space, *embedder)), None).await?;
+            self.step("40_deviation.sql", Some((*space, *embedder)), None)
+                .await?;
         }
-        self.step("50_weights.sql", None, Some(schema::weights())).await
+        self.step("50_weights.sql", None, Some(schema::weights()))
+            .await
     }
 
     /// Runs one SQL file and commits the table it writes, unless it is up to date.
@@ -201,25 +221,39 @@ impl Run<'_> {
             })
             .collect();
         let fingerprint = self.fingerprint(&script, &values, &inputs);
-        let key = space.map_or_else(|| script.writes.clone(), |(space, _)| {
-            format!("{}/{space}", script.writes)
-        });
+        let key = space.map_or_else(
+            || script.writes.clone(),
+            |(space, _)| format!("{}/{space}", script.writes),
+        );
         let manifest = self.store.manifest();
         let reads: Vec<String> = inputs
             .iter()
             .map(|(table, at)| format!("{table} ({})", manifest.rows(at)))
             .collect();
         let reads = reads.join(", ");
-        let done = manifest.steps.get(&key).is_some_and(|step| step.fingerprint == fingerprint);
+        let done = manifest
+            .steps
+            .get(&key)
+            .is_some_and(|step| step.fingerprint == fingerprint);
         if done {
-            self.progress.say(&format!("{}: {key} is up to date", script.name));
+            self.progress
+                .say(&format!("{}: {key} is up to date", script.name));
             return Ok(());
         }
         self.progress.begin(&script.name, None, Unit::Rows);
-        let prefix = space.map(|(space, _)| format!("{space}-")).unwrap_or_default();
+        let prefix = space
+            .map(|(space, _)| format!("{space}-"))
+            .unwrap_or_default();
         let part_name = format!("{prefix}{}", &fingerprint[..16]);
         let part = script
-            .write(&context, &values, self.store, &part_name, schema, self.progress)
+            .write(
+                &context,
+                &values,
+                self.store,
+                &part_name,
+                schema,
+                self.progress,
+            )
             .await?;
         self.progress.end();
         self.progress.say(&format!(
@@ -231,8 +265,10 @@ impl Run<'_> {
             parts.retain(|part| !prefix.is_empty() && !part.file.starts_with(&prefix));
         }
         manifest.add(&script.writes, part);
-        let options: BTreeMap<String, String> =
-            values.iter().map(|(name, value)| (name.clone(), value.to_string())).collect();
+        let options: BTreeMap<String, String> = values
+            .iter()
+            .map(|(name, value)| (name.clone(), value.to_string()))
+            .collect();
         manifest.steps.insert(
             key,
             StepEntry {
@@ -264,7 +300,10 @@ impl Run<'_> {
             hasher.update(format!("\n{name}={value:?}"));
         }
         for (table, at) in inputs {
-            hasher.update(format!("\n{table}:\n{}", self.store.manifest().state_of(at)));
+            hasher.update(format!(
+                "\n{table}:\n{}",
+                self.store.manifest().state_of(at)
+            ));
         }
         hex(&hasher.finalize())
     }
@@ -272,15 +311,25 @@ impl Run<'_> {
 
 /// Copies the pairs to where they are wanted, and writes the card beside them.
 async fn deliver(store: &Store, options: &Options, folder: &std::path::Path) -> Result<Made> {
-    let file = options.out.clone().unwrap_or_else(|| folder.join("pairs.parquet"));
+    let file = options
+        .out
+        .clone()
+        .unwrap_or_else(|| folder.join("pairs.parquet"));
     let [part] = store.files(schema::PAIRS).try_into().map_err(|_| {
-        Error::store(folder, "`pairs` has several parts", "remove the store and ingest again")
+        Error::store(
+            folder,
+            "`pairs` has several parts",
+            "remove the store and ingest again",
+        )
     })?;
     let bytes = std::fs::read(&part).map_err(Error::io("read", &part))?;
     write_whole(&file, &bytes)?;
     let context = session::with_store(store, &session::Limits::pipeline())?;
     session::add_quarantine(&context, &options.scripts).await?;
-    let rows = options.scripts.query(&context, "70_card.sql", &sql::Options::new()).await?;
+    let rows = options
+        .scripts
+        .query(&context, "70_card.sql", &sql::Options::new())
+        .await?;
     let card = card::Card::new(store, options, &rows)?;
     let card_file = file.with_extension("md");
     write_whole(&card_file, card.markdown().as_bytes())?;

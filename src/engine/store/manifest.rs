@@ -95,7 +95,9 @@ impl Manifest {
     /// The names and hashes of a table's parts: what a step that reads it depends on.
     pub fn state_of(&self, table: &str) -> String {
         let parts = self.parts(table).iter();
-        parts.map(|part| format!("{}:{}\n", part.file, part.sha256)).collect()
+        parts
+            .map(|part| format!("{}:{}\n", part.file, part.sha256))
+            .collect()
     }
 
     /// The bytes of `manifest.json`.

@@ -59,9 +59,11 @@ impl Store {
             return Err(Error::store(folder, "is a file", "choose a folder"));
         }
         let manifest = read_manifest(folder)?;
-        if manifest.is_none() && fs::read_dir(folder).is_ok_and(|mut entries| {
-            entries.any(|entry| entry.is_ok_and(|entry| entry.file_name() != LOCK))
-        }) && !is_leftover(folder)
+        if manifest.is_none()
+            && fs::read_dir(folder).is_ok_and(|mut entries| {
+                entries.any(|entry| entry.is_ok_and(|entry| entry.file_name() != LOCK))
+            })
+            && !is_leftover(folder)
         {
             return Err(Error::store(
                 folder,
@@ -139,12 +141,13 @@ impl Store {
             }
             for file in fs::read_dir(&table).map_err(Error::io("read", &table))? {
                 let file = file.map_err(Error::io("read", &table))?.path();
-                let is_part = file.extension().is_some_and(|end| end == "parquet" || end == "tmp");
-                let is_named = self
-                    .manifest
-                    .parts(name)
-                    .iter()
-                    .any(|part| file.file_name().is_some_and(|name| name == part.file.as_str()));
+                let is_part = file
+                    .extension()
+                    .is_some_and(|end| end == "parquet" || end == "tmp");
+                let is_named = self.manifest.parts(name).iter().any(|part| {
+                    file.file_name()
+                        .is_some_and(|name| name == part.file.as_str())
+                });
                 if is_part && !is_named {
                     fs::remove_file(&file).map_err(Error::io("remove", &file))?;
                 }
@@ -161,7 +164,9 @@ impl Store {
 /// # Errors
 /// When the file cannot be written, for want of space or of permission.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
     if let Some(folder) = folder {
         fs::create_dir_all(folder).map_err(Error::io("make", folder))?;
     }
@@ -229,7 +234,10 @@ mod tests {
         let path = folder.path().join("store");
         let _first = Store::lock(&path).unwrap();
         let message = Store::lock(&path).unwrap_err().to_string();
-        assert!(message.contains("is being written by another polyphony"), "{message}");
+        assert!(
+            message.contains("is being written by another polyphony"),
+            "{message}"
+        );
     }
 
     #[test]

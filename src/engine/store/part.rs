@@ -66,7 +66,9 @@ impl PartWriter {
         let batch = fit(batch, &self.schema)?;
         self.rows += batch.num_rows() as u64;
         if let Some(writer) = &mut self.writer {
-            writer.write(&batch).map_err(|error| name_path(error, &self.path))?;
+            writer
+                .write(&batch)
+                .map_err(|error| name_path(error, &self.path))?;
         }
         Ok(())
     }
@@ -78,14 +80,26 @@ impl PartWriter {
     pub fn finish(mut self) -> Result<Part> {
         let named = |error| name_path(error, &self.path);
         let Some(writer) = self.writer.take() else {
-            return Err(Error::source(&self.path, "was finished twice", "please report it"));
+            return Err(Error::source(
+                &self.path,
+                "was finished twice",
+                "please report it",
+            ));
         };
         let mut hashing = writer.into_inner().map_err(named)?;
-        let synced = hashing.inner.flush().and_then(|()| hashing.inner.get_ref().sync_all());
+        let synced = hashing
+            .inner
+            .flush()
+            .and_then(|()| hashing.inner.get_ref().sync_all());
         synced.map_err(Error::io("write", &self.path))?;
         fs::rename(&self.temporary, &self.path).map_err(Error::io("write", &self.path))?;
         Ok(Part {
-            file: self.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            file: self
+                .path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
             rows: self.rows,
             bytes: hashing.bytes,
             sha256: hex(&hashing.hasher.finalize()),
@@ -177,7 +191,7 @@ impl Write for Hashing {
     }
 }
 
-/// A batch whose string views are plain strings, as DataFusion's readers give views.
+/// A batch whose string views are plain strings, as `DataFusion`'s readers give views.
 ///
 /// # Errors
 /// When Arrow cannot cast, which would be a fault of Arrow.
@@ -193,5 +207,8 @@ pub fn plain(batch: &RecordBatch) -> Result<RecordBatch> {
             _ => field.as_ref().clone(),
         })
         .collect();
-    fit(batch, &SchemaRef::new(arrow::datatypes::Schema::new(fields)))
+    fit(
+        batch,
+        &SchemaRef::new(arrow::datatypes::Schema::new(fields)),
+    )
 }

@@ -8,16 +8,17 @@ use datafusion::common::{exec_err, plan_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::function::{PartitionEvaluatorArgs, WindowUDFFieldArgs};
 use datafusion::logical_expr::{
-    Documentation, LimitEffect, PartitionEvaluator, Signature, Volatility, WindowUDFImpl,
-    window_doc_sections::DOC_SECTION_ANALYTICAL,
+    Documentation, LimitEffect, PartitionEvaluator, Signature, TypeSignature, Volatility,
+    WindowUDFImpl, window_doc_sections::DOC_SECTION_ANALYTICAL,
 };
 use datafusion::physical_plan::PhysicalExpr;
 use datafusion::scalar::ScalarValue;
 
-use crate::vector;
+use crate::{schema, vector};
 
-static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
-    Documentation::builder(
+static DOCUMENTATION: LazyLock<Documentation> =
+    LazyLock::new(|| {
+        Documentation::builder(
         DOC_SECTION_ANALYTICAL,
         "Mean cosine distance (0 to 2) of a vector to all other vectors of its partition; 0 for \
          one alone, NULL for NULL. Rows without vector do not count among the others.",
@@ -25,9 +26,9 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     )
     .with_argument("vector", "FixedSizeList or List of Float32, all of one length")
     .build()
-});
+    });
 
-/// The window function. A partition is all it holds in memory: DataFusion streams sorted
+/// The window function. A partition is all it holds in memory: `DataFusion` streams sorted
 /// partitions through it (`BoundedWindowAggExec`) because it says that it can be bounded.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Deviation {
@@ -37,7 +38,14 @@ pub struct Deviation {
 impl Default for Deviation {
     fn default() -> Self {
         Self {
-            signature: Signature::user_defined(Volatility::Immutable),
+            signature: Signature::one_of(
+                vec![
+                    TypeSignature::UserDefined,
+                    // One example, for SHOW FUNCTIONS.
+                    TypeSignature::Exact(vec![schema::vector(1024)]),
+                ],
+                Volatility::Immutable,
+            ),
         }
     }
 }
@@ -55,9 +63,8 @@ impl WindowUDFImpl for Deviation {
         let [vector] = types else {
             return plan_err!("deviation takes one vector, not {} arguments", types.len());
         };
-        let single = |item: &FieldRef| {
-            Arc::new(item.as_ref().clone().with_data_type(DataType::Float32))
-        };
+        let single =
+            |item: &FieldRef| Arc::new(item.as_ref().clone().with_data_type(DataType::Float32));
         match vector {
             DataType::FixedSizeList(item, length) if item.data_type().is_numeric() => {
                 Ok(vec![DataType::FixedSizeList(single(item), *length)])
@@ -77,7 +84,11 @@ impl WindowUDFImpl for Deviation {
     }
 
     fn field(&self, arguments: WindowUDFFieldArgs<'_>) -> Result<FieldRef> {
-        Ok(Arc::new(Field::new(arguments.name(), DataType::Float64, true)))
+        Ok(Arc::new(Field::new(
+            arguments.name(),
+            DataType::Float64,
+            true,
+        )))
     }
 
     fn documentation(&self) -> Option<&Documentation> {
@@ -101,12 +112,16 @@ impl PartitionEvaluator for Evaluator {
         Ok(Arc::new(deviations(&values[0])?))
     }
 
-    /// Every row needs the whole partition: so DataFusion waits for its end.
+    /// Every row needs the whole partition: so `DataFusion` waits for its end.
     fn get_range(&self, _row: usize, rows: usize) -> Result<std::ops::Range<usize>> {
         Ok(0..rows)
     }
 
-    fn evaluate(&mut self, values: &[ArrayRef], range: &std::ops::Range<usize>) -> Result<ScalarValue> {
+    fn evaluate(
+        &mut self,
+        values: &[ArrayRef],
+        range: &std::ops::Range<usize>,
+    ) -> Result<ScalarValue> {
         let all = match &mut self.deviations {
             Some(all) if all.len() == range.len() => all,
             stale => {
@@ -139,7 +154,10 @@ pub fn deviations(column: &ArrayRef) -> Result<Float64Array> {
         );
     }
     let mut values = vector::deviations_of(&present).into_iter();
-    Ok(rows.iter().map(|row| row.and_then(|_| values.next())).collect())
+    Ok(rows
+        .iter()
+        .map(|row| row.and_then(|_| values.next()))
+        .collect())
 }
 
 /// The vectors of a column as slices, without a copy.

@@ -40,10 +40,7 @@ impl Default for Embed {
     fn default() -> Self {
         Self {
             // Volatile: the optimizer must not copy an expensive call into a filter.
-            signature: Signature::exact(
-                vec![DataType::Utf8, DataType::Utf8],
-                Volatility::Volatile,
-            ),
+            signature: Signature::exact(vec![DataType::Utf8, DataType::Utf8], Volatility::Volatile),
         }
     }
 }
@@ -70,7 +67,11 @@ impl ScalarUDFImpl for Embed {
             ("model".to_owned(), embedder.name().to_owned()),
             ("revision".to_owned(), embedder.revision().to_owned()),
         ]);
-        let field = Field::new(self.name(), schema::vector(embedder.dimension() as i32), true);
+        let field = Field::new(
+            self.name(),
+            schema::vector(embedder.dimension() as i32),
+            true,
+        );
         Ok(Arc::new(field.with_metadata(metadata)))
     }
 
@@ -103,5 +104,10 @@ pub fn embed_column(texts: &ArrayRef, embedder: Embedder) -> Result<ArrayRef> {
         return exec_err!("a vector is a FixedSizeList");
     };
     let nulls: Option<NullBuffer> = texts.nulls().cloned();
-    Ok(Arc::new(FixedSizeListArray::try_new(item, dimension, Arc::new(values), nulls)?))
+    Ok(Arc::new(FixedSizeListArray::try_new(
+        item,
+        dimension,
+        Arc::new(values),
+        nulls,
+    )?))
 }

@@ -15,8 +15,9 @@ use datafusion::scalar::ScalarValue;
 
 use crate::pairs::gap;
 
-static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
-    Documentation::builder(
+static DOCUMENTATION: LazyLock<Documentation> =
+    LazyLock::new(|| {
+        Documentation::builder(
         DOC_SECTION_GENERAL,
         "Random pairs of responses whose votes differ by at least `gap`, each response once; when \
          none is left, pairs that differ at all. The same rows and seed give the same pairs, in \
@@ -28,7 +29,7 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     .with_argument("gap", "the least difference of votes, the same in every row")
     .with_argument("seed", "the seed, the same in every row")
     .build()
-});
+    });
 
 /// The aggregate function.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -40,7 +41,12 @@ impl Default for PairsByGap {
     fn default() -> Self {
         Self {
             signature: Signature::exact(
-                vec![DataType::Utf8, DataType::Int64, DataType::Int64, DataType::Int64],
+                vec![
+                    DataType::Utf8,
+                    DataType::Int64,
+                    DataType::Int64,
+                    DataType::Int64,
+                ],
                 Volatility::Immutable,
             ),
         }
@@ -73,7 +79,11 @@ impl AggregateUDFImpl for PairsByGap {
 
     fn state_fields(&self, arguments: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
         let field = |name: &str, data_type| {
-            Arc::new(Field::new(format!("{}[{name}]", arguments.name), data_type, true))
+            Arc::new(Field::new(
+                format!("{}[{name}]", arguments.name),
+                data_type,
+                true,
+            ))
         };
         Ok(vec![
             field("ids", list_of(DataType::Utf8)),
@@ -104,7 +114,10 @@ impl Accumulator for Gathered {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         let ids = values[0].as_string::<i32>();
         let scores = values[1].as_primitive::<Int64Type>();
-        let present = ids.iter().zip(scores).filter_map(|(id, score)| Some((id?.to_owned(), score?)));
+        let present = ids
+            .iter()
+            .zip(scores)
+            .filter_map(|(id, score)| Some((id?.to_owned(), score?)));
         self.rows.extend(present);
         if !ids.is_empty() {
             self.gap = values[2].as_primitive::<Int64Type>().value(0);
@@ -155,7 +168,12 @@ impl Accumulator for Gathered {
     }
 
     fn size(&self) -> usize {
-        size_of_val(self) + self.rows.iter().map(|(id, _)| id.capacity() + 32).sum::<usize>()
+        size_of_val(self)
+            + self
+                .rows
+                .iter()
+                .map(|(id, _)| id.capacity() + 32)
+                .sum::<usize>()
     }
 }
 

@@ -22,7 +22,10 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
         "token_count(text, tokenizer)",
     )
     .with_argument("text", "the text")
-    .with_argument("tokenizer", "a tokenizer.json, a folder that holds one, or a hub id; a literal")
+    .with_argument(
+        "tokenizer",
+        "a tokenizer.json, a folder that holds one, or a hub id; a literal",
+    )
     .build()
 });
 
@@ -35,10 +38,7 @@ pub struct TokenCount {
 impl Default for TokenCount {
     fn default() -> Self {
         Self {
-            signature: Signature::exact(
-                vec![DataType::Utf8, DataType::Utf8],
-                Volatility::Volatile,
-            ),
+            signature: Signature::exact(vec![DataType::Utf8, DataType::Utf8], Volatility::Volatile),
         }
     }
 }

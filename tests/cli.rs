@@ -1,0 +1,253 @@
+//! What does the program say? Help, and one line for every way to use it wrongly.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Command lines and what they printed: the exit code, then stdout, then stderr.
+struct Transcript {
+    folder: PathBuf,
+    text: String,
+}
+
+impl Transcript {
+    fn of(folder: &tempfile::TempDir) -> Self {
+        Self {
+            folder: folder.path().to_path_buf(),
+            text: String::new(),
+        }
+    }
+
+    fn run(&mut self, words: &[&str]) {
+        let output = polyphony(&self.folder).args(words).output().unwrap();
+        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let _ = writeln!(
+            self.text,
+            "$ polyphony {}\nexit {}\n{}{}",
+            words.join(" "),
+            output.status.code().unwrap(),
+            said(&output.stdout),
+            said(&output.stderr).replace(&std::process::id().to_string(), "[PID]")
+        );
+    }
+}
+
+fn polyphony(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_polyphony"));
+    command.current_dir(folder).env_clear();
+    command
+}
+
+/// A folder with a small store.
+fn store() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    std::os::unix::fs::symlink(root.join("data"), folder.path().join("data")).unwrap();
+    let made = polyphony(folder.path())
+        .args(["ingest", "data", "--store", "store"])
+        .output();
+    assert!(made.unwrap().status.success());
+    folder
+}
+
+#[test]
+fn help_shows_the_commands() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut said = Transcript::of(&folder);
+    said.run(&["--help"]);
+    insta::assert_snapshot!(said.text);
+}
+
+#[test]
+fn help_of_ingest() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut said = Transcript::of(&folder);
+    said.run(&["ingest", "--help"]);
+    insta::assert_snapshot!(said.text);
+}
+
+#[test]
+fn help_of_pairs() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut said = Transcript::of(&folder);
+    said.run(&["pairs", "--help"]);
+    insta::assert_snapshot!(said.text);
+}
+
+#[test]
+fn help_of_sql() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut said = Transcript::of(&folder);
+    said.run(&["sql", "--help"]);
+    insta::assert_snapshot!(said.text);
+}
+
+#[test]
+fn sources_that_cannot_be_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut said = Transcript::of(&folder);
+    let at = |name: &str| folder.path().join(name);
+    said.run(&["ingest", "gone.zst", "--store", "s"]);
+    std::fs::write(at("empty.jsonl"), "").unwrap();
+    said.run(&["ingest", "empty.jsonl", "--store", "s"]);
+    std::fs::write(at("RC_2019-01.zst"), "not zstd").unwrap();
+    said.run(&["ingest", "RC_2019-01.zst", "--store", "s"]);
+    std::fs::create_dir(at("folder")).unwrap();
+    std::fs::write(at("folder/notes.txt"), "x").unwrap();
+    said.run(&["ingest", "folder", "--store", "s"]);
+    said.run(&["ingest", "folder/notes.txt", "--store", "s"]);
+    std::fs::write(at("odd.jsonl"), "{\"a\": 1, \"b\": 2}\n").unwrap();
+    said.run(&["ingest", "odd.jsonl", "--store", "s"]);
+    let columns = "prompt=a,response=b,score=votes";
+    said.run(&["ingest", "odd.jsonl", "--store", "s", "--columns", columns]);
+    said.run(&[
+        "ingest",
+        "odd.jsonl",
+        "--store",
+        "s",
+        "--columns",
+        "story=b",
+    ]);
+    std::fs::write(at("odd.parquet"), "PAR0").unwrap();
+    said.run(&["ingest", "odd.parquet", "--store", "s"]);
+    said.run(&["ingest", "hub:nobody", "--store", "s"]);
+    assert!(!at("s").exists(), "a refused source leaves nothing behind");
+    insta::assert_snapshot!(said.text);
+}
+
+#[test]
+fn stores_that_cannot_be_used() {
+    let folder = store();
+    let mut said = Transcript::of(&folder);
+    let at = |name: &str| folder.path().join(name);
+    said.run(&["sql", "--store", "gone", "-c", "SELECT 1"]);
+    said.run(&["pairs", "--store", "gone"]);
+    std::fs::create_dir(at("newer")).unwrap();
+    std::fs::write(at("newer/manifest.json"), "{\"format\": 2}").unwrap();
+    said.run(&["sql", "--store", "newer", "-c", "SELECT 1"]);
+    said.run(&["ingest", "data", "--store", "newer"]);
+    std::fs::write(at("file"), "x").unwrap();
+    said.run(&["ingest", "data", "--store", "file"]);
+    std::fs::create_dir(at("other")).unwrap();
+    std::fs::write(at("other/thesis.txt"), "x").unwrap();
+    said.run(&["ingest", "data", "--store", "other"]);
+    let mut lock = std::fs::File::create(at("store/lock")).unwrap();
+    write!(lock, "{}", std::process::id()).unwrap();
+    lock.lock().unwrap();
+    said.run(&["ingest", "data", "--store", "store"]);
+    insta::assert_snapshot!(said.text);
+}
+
+#[test]
+fn options_that_cannot_be_used() {
+    let folder = store();
+    let mut said = Transcript::of(&folder);
+    said.run(&["ingest", "data"]);
+    said.run(&["pairs", "--store", "store", "--strategy", "best"]);
+    said.run(&["pairs", "--store", "store", "--semantic", "builtin:meaning"]);
+    said.run(&["pairs", "--store", "store", "--rho", "0.9"]);
+    said.run(&["pairs", "--store", "store", "--best-first"]);
+    said.run(&["pairs", "--store", "store", "--tokenizer", "gone.json"]);
+    said.run(&["pairs", "--store", "store", "--min-votes", "100000"]);
+    said.run(&["pairs", "--store", "store", "--sql", "data"]);
+    said.run(&["pairs", "--store", "store", "--deviation", "lexical"]);
+    insta::assert_snapshot!(said.text);
+}
+
+#[test]
+fn sql_that_cannot_be_run() {
+    let folder = store();
+    let mut said = Transcript::of(&folder);
+    let at = |name: &str| folder.path().join(name);
+    said.run(&["sql", "--store", "store", "-c", "SELECT * FROM nope"]);
+    said.run(&["sql", "--store", "store", "-c", "SELEC 1"]);
+    std::fs::write(
+        at("two.sql"),
+        "SELECT 1 AS one;\nSELECT score + FROM responses;",
+    )
+    .unwrap();
+    said.run(&["sql", "--store", "store", "-f", "two.sql"]);
+    std::fs::write(
+        at("two.sql"),
+        "-- a comment\nSELECT 1 AS one;\nSELECT nope FROM responses;",
+    )
+    .unwrap();
+    said.run(&["sql", "--store", "store", "-f", "two.sql"]);
+    said.run(&["sql", "--store", "store", "-f", "gone.sql"]);
+    std::fs::create_dir(at("mine")).unwrap();
+    std::fs::write(at("mine/10_candidates.sql"), "SELECT 1").unwrap();
+    said.run(&["pairs", "--store", "store", "--sql", "mine"]);
+    std::fs::write(
+        at("mine/10_candidates.sql"),
+        "-- reads: responses\n-- writes: candidates\nSELECT nope FROM responses",
+    )
+    .unwrap();
+    said.run(&["pairs", "--store", "store", "--sql", "mine"]);
+    insta::assert_snapshot!(said.text);
+}
+
+#[test]
+fn a_query_prints_data_and_nothing_else() {
+    let folder = store();
+    let mut said = Transcript::of(&folder);
+    let query = "SELECT tag, count(*) AS prompts FROM prompts GROUP BY tag ORDER BY tag";
+    said.run(&["sql", "--store", "store", "-c", query, "--format", "csv"]);
+    let functions = "SELECT DISTINCT routine_name AS name, syntax_example AS call \
+        FROM information_schema.routines \
+        WHERE routine_name IN ('deviation', 'embed', 'pairs_by_gap', 'token_count') ORDER BY name";
+    said.run(&["sql", "-c", functions, "--format", "csv"]);
+    insta::assert_snapshot!(said.text);
+}
+
+#[test]
+fn a_full_disk_leaves_nothing_half_written() {
+    let folder = tempfile::tempdir().unwrap();
+    // A limit on the size of files stands in for the disk's end.
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let script = format!(
+        "trap '' XFSZ; ulimit -f 16; exec {} ingest {} --store s",
+        env!("CARGO_BIN_EXE_polyphony"),
+        root.join("data").display()
+    );
+    let output = Command::new("bash")
+        .current_dir(folder.path())
+        .args(["-c", &script])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(
+        said.starts_with("error: cannot write s/responses/"),
+        "{said}"
+    );
+    let left: Vec<_> = walk(&folder.path().join("s"))
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|end| end == "tmp"))
+        .collect();
+    assert_eq!(left, Vec::<PathBuf>::new());
+    let again = polyphony(folder.path())
+        .args([
+            "ingest",
+            &root.join("data").display().to_string(),
+            "--store",
+            "s",
+        ])
+        .output()
+        .unwrap();
+    assert!(again.status.success());
+}
+
+fn walk(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(walk(&path));
+        } else {
+            files.push(path);
+        }
+    }
+    files
+}

@@ -2,8 +2,7 @@
 -- writes: moves
 -- What has to change its place once all sources are in: of several retrievals of one id the latest
 -- counts (the others become duplicates); responses whose prompt has gone wait in `pending`; those
--- that waited and whose prompt has come become responses. Narrow columns only, and sorts that
--- spill: memory does not grow with the store.
+-- that waited and whose prompt has come become responses. Only ids that stand twice are ranked.
 WITH seen AS (
     SELECT 'prompts' AS place, 'prompt' AS kind, prompt_id AS id, source, line, retrieved_at
     FROM prompts
@@ -26,6 +25,9 @@ WITH seen AS (
         AND refused.retrieved_at IS NOT NULL
         AND refused.reason <> 'duplicate'
 ),
+twice AS (
+    SELECT kind, id FROM seen GROUP BY kind, id HAVING count(*) > 1
+),
 ranked AS (
     SELECT
         seen.*,
@@ -34,9 +36,14 @@ ranked AS (
             ORDER BY seen.retrieved_at DESC NULLS LAST, sources.position DESC, seen.line
         ) AS rank
     FROM seen
+    JOIN twice ON twice.kind = seen.kind AND twice.id = seen.id
     JOIN sources ON seen.source = sources.name
 ),
 standing AS (
+    SELECT prompt_id AS id
+    FROM prompts
+    WHERE prompt_id NOT IN (SELECT id FROM twice WHERE kind = 'prompt')
+    UNION ALL
     SELECT id FROM ranked WHERE kind = 'prompt' AND rank = 1 AND place = 'prompts'
 )
 SELECT place, source, line, id, 'refused' AS goes_to
@@ -46,7 +53,6 @@ UNION ALL
 SELECT 'responses', source, line, response_id, 'pending'
 FROM responses
 WHERE prompt_id NOT IN (SELECT id FROM standing)
-    AND (source, line, response_id) IS NOT NULL
 UNION ALL
 SELECT 'pending', source, line, response_id, 'responses'
 FROM pending

@@ -1,5 +1,10 @@
 //! What does the program say? Help, and one line for every way to use it wrongly.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
+
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

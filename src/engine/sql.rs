@@ -139,12 +139,7 @@ impl Scripts {
         name: &str,
         options: &Options,
     ) -> Result<Vec<RecordBatch>> {
-        let script = self.script(name)?;
-        let frame = script.frame(context, options).await?;
-        frame
-            .collect()
-            .await
-            .map_err(|error| script.failed(script.statements.len(), error))
+        self.script(name)?.collect(context, options).await
     }
 }
 
@@ -218,6 +213,33 @@ impl Script {
                 "end it with a SELECT",
             )
         })
+    }
+
+    /// Runs the file and collects what its last statement gives: for small results only.
+    ///
+    /// # Errors
+    /// When a statement fails; the error names the file and the statement.
+    pub async fn collect(
+        &self,
+        context: &SessionContext,
+        options: &Options,
+    ) -> Result<Vec<RecordBatch>> {
+        let frame = self.frame(context, options).await?;
+        let last = self.statements.len();
+        frame
+            .collect()
+            .await
+            .map_err(|error| self.failed(last, error))
+    }
+
+    /// What it reads, with the numbers of rows: `sql/X.sql: reads a (3), b (4)`.
+    pub fn describe(&self, rows: impl Fn(&str) -> u64) -> String {
+        let reads: Vec<String> = self
+            .reads
+            .iter()
+            .map(|table| format!("{table} ({})", rows(table)))
+            .collect();
+        format!("{}: reads {}", self.name, reads.join(", "))
     }
 
     /// Runs the file and writes what its last statement gives to a part of the table it names.

@@ -1,8 +1,13 @@
 //! What are the vectors' dot products, norms, deviations and weights? Pure maths on slices.
 
+#![expect(
+    clippy::inline_always,
+    reason = "the kernels are compiled anew for every instruction set"
+)]
+
 /// Sums are kept in this many lanes, whatever the machine: the same input gives the same bits
-/// with SSE2, AVX2 or AVX-512 alike.
-const LANES: usize = 32;
+/// with SSE2, AVX2 or AVX-512 alike. With more, the compiler no longer keeps them in registers.
+const LANES: usize = 16;
 
 /// Up to this many vectors every pair's dot product is computed once, so that equal deviations
 /// stay equal to the last bit; above, the closed form through the sum takes over.
@@ -13,29 +18,9 @@ pub const PAIRWISE_LIMIT: usize = 64;
 /// ```
 /// assert_eq!(polyphony_engine::vector::dot(&[1.0, 2.0], &[3.0, 4.0]), 11.0);
 /// ```
+#[inline(always)]
 pub fn dot(a: &[f32], b: &[f32]) -> f64 {
     debug_assert_eq!(a.len(), b.len());
-    #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") {
-        #[expect(unsafe_code, reason = "the line above saw that the CPU has AVX2")]
-        // SAFETY: `dot_avx2` needs nothing but the instruction set that was detected.
-        return unsafe { dot_avx2(a, b) };
-    }
-    dot_lanes(a, b)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn dot_avx2(a: &[f32], b: &[f32]) -> f64 {
-    dot_lanes(a, b)
-}
-
-#[inline(always)]
-#[expect(
-    clippy::inline_always,
-    reason = "compiled once for every instruction set"
-)]
-fn dot_lanes(a: &[f32], b: &[f32]) -> f64 {
     let mut lanes = [0.0_f32; LANES];
     let (a_chunks, a_rest) = a.as_chunks::<LANES>();
     let (b_chunks, b_rest) = b.as_chunks::<LANES>();
@@ -85,23 +70,45 @@ pub fn deviations(vectors: &[f32], dimension: usize) -> Vec<f64> {
 
 /// [`deviations`] of vectors that do not lie one after another.
 pub fn deviations_of(rows: &[&[f32]]) -> Vec<f64> {
-    let inverse: Vec<f64> = rows
-        .iter()
-        .map(|row| {
-            let length = norm(row);
-            if length > 0.0 { 1.0 / length } else { 0.0 }
-        })
-        .collect();
-    match rows.len() {
-        0 => Vec::new(),
-        1 => vec![0.0],
-        n if n <= PAIRWISE_LIMIT => pairwise(rows, &inverse),
-        _ => through_the_sum(rows, &inverse),
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        #[expect(unsafe_code, reason = "the line above saw that the CPU has AVX2")]
+        // SAFETY: the function needs nothing but the instruction set that was detected.
+        return unsafe { deviations_avx2(rows) };
+    }
+    deviations_on_any(rows)
+}
+
+/// The same code with wider registers: the lanes are the same, and so are the bits.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn deviations_avx2(rows: &[&[f32]]) -> Vec<f64> {
+    deviations_on_any(rows)
+}
+
+#[inline(always)]
+fn deviations_on_any(rows: &[&[f32]]) -> Vec<f64> {
+    if rows.len() < 2 {
+        return vec![0.0; rows.len()];
+    }
+    let inverse_length = |row: &&[f32]| {
+        let length = dot(row, row).sqrt();
+        if length > 0.0 { 1.0 / length } else { 0.0 }
+    };
+    let mut inverse = Vec::with_capacity(rows.len());
+    for row in rows {
+        inverse.push(inverse_length(row));
+    }
+    if rows.len() <= PAIRWISE_LIMIT {
+        pairwise(rows, &inverse)
+    } else {
+        through_the_sum(rows, &inverse)
     }
 }
 
 /// Each pair's cosine once, added to both sides: equal by definition stays equal in bits. The
 /// distances of a row are added in order of size, so the order of the rows changes nothing.
+#[inline(always)]
 fn pairwise(rows: &[&[f32]], inverse: &[f64]) -> Vec<f64> {
     let n = rows.len();
     let mut distances = vec![Vec::with_capacity(n - 1); n];
@@ -112,16 +119,15 @@ fn pairwise(rows: &[&[f32]], inverse: &[f64]) -> Vec<f64> {
             distances[j].push(distance);
         }
     }
-    distances
-        .iter_mut()
-        .map(|row| {
-            row.sort_unstable_by(f64::total_cmp);
-            row.iter().sum::<f64>() / (n - 1) as f64
-        })
-        .collect()
+    let mean = |row: &mut Vec<f64>| {
+        row.sort_unstable_by(f64::total_cmp);
+        row.iter().sum::<f64>() / (n - 1) as f64
+    };
+    distances.iter_mut().map(mean).collect()
 }
 
 /// `(n - e_i . S) / (n - 1)` with S the sum of the unit vectors in f64.
+#[inline(always)]
 fn through_the_sum(rows: &[&[f32]], inverse: &[f64]) -> Vec<f64> {
     let others = (rows.len() - 1) as f64;
     let mut sum = vec![0.0_f64; rows[0].len()];
@@ -130,16 +136,16 @@ fn through_the_sum(rows: &[&[f32]], inverse: &[f64]) -> Vec<f64> {
             *total += f64::from(value) * scale;
         }
     }
-    rows.iter()
-        .zip(inverse)
-        .map(|(row, &scale)| {
-            let with_itself = if scale > 0.0 { 1.0 } else { 0.0 };
-            (others - (wide_dot(row, &sum) * scale - with_itself)) / others
-        })
-        .collect()
+    let mut deviations = Vec::with_capacity(rows.len());
+    for (row, &scale) in rows.iter().zip(inverse) {
+        let with_itself = if scale > 0.0 { 1.0 } else { 0.0 };
+        deviations.push((others - (wide_dot(row, &sum) * scale - with_itself)) / others);
+    }
+    deviations
 }
 
 /// The dot product of an f32 vector with an f64 one, in f64 lanes.
+#[inline(always)]
 fn wide_dot(a: &[f32], b: &[f64]) -> f64 {
     const WIDE: usize = 8;
     let mut lanes = [0.0_f64; WIDE];

@@ -232,7 +232,7 @@ impl<'a> Reader<'a> {
             .id
             .clone()
             .unwrap_or_else(|| short_hash(&[prompt_id, &text]));
-        let removed = matches!(text.as_str(), "[deleted]" | "[removed]");
+        let removed = matches!(&*text, "[deleted]" | "[removed]");
         let reason = if text.is_empty() {
             Some(Reason::EmptyText)
         } else if removed {

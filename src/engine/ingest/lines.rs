@@ -31,11 +31,14 @@ pub struct Block {
 impl Block {
     /// The lines that hold more than white space, with their numbers.
     pub fn lines(&self) -> impl Iterator<Item = (i64, &[u8])> {
-        self.bytes
-            .split(|byte| *byte == b'\n')
-            .zip(self.first_line..)
-            .map(|(line, number)| (number, line.trim_ascii()))
-            .filter(|(_, line)| !line.is_empty())
+        let ends = memchr::memchr_iter(b'\n', &self.bytes).chain([self.bytes.len()]);
+        let mut from = 0;
+        ends.zip(self.first_line..)
+            .filter_map(move |(end, number)| {
+                let line = self.bytes.get(from..end)?.trim_ascii();
+                from = end + 1;
+                (!line.is_empty()).then_some((number, line))
+            })
     }
 }
 

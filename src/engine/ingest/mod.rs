@@ -84,7 +84,7 @@ pub async fn ingest(
         }
     }
     if summary.read > 0 || !store.manifest().complete {
-        let settled = settle::settle(&store, &options.scripts).await?;
+        let settled = settle::settle(&store, &options.scripts, progress).await?;
         store.commit(settled)?;
     }
     Ok(summary)

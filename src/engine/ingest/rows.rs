@@ -15,6 +15,10 @@ use crate::{Result, schema};
 /// How many bytes of a refused text the quarantine keeps.
 const QUARANTINED_BYTES: usize = 200;
 
+/// Room for the texts of a block of lines, so that they are not copied as they come.
+const TEXTS: usize = 512;
+const TEXT_BYTES: usize = 1 << 20;
+
 /// A prompt before it is a row. Times are in seconds.
 #[derive(Debug, Default)]
 pub struct Prompt<'a> {
@@ -95,7 +99,10 @@ impl Rows {
         Self {
             source: Arc::clone(source),
             prompts: PromptColumns::default(),
-            responses: ResponseColumns::default(),
+            responses: ResponseColumns {
+                text: StringBuilder::with_capacity(TEXTS, TEXT_BYTES),
+                ..ResponseColumns::default()
+            },
             refused: RefusedColumns::default(),
             pending: ResponseColumns::default(),
             skipped: 0,

@@ -14,6 +14,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::reason::Reason;
 use super::rows::{Refusal, Rows};
+use crate::progress::Progress;
 use crate::store::{Manifest, PartWriter, Store};
 use crate::{Error, Result, schema, session, sql};
 
@@ -50,10 +51,25 @@ impl Goes {
 ///
 /// # Errors
 /// When the SQL fails or the disk is full.
-pub async fn settle(store: &Store, scripts: &sql::Scripts) -> Result<Manifest> {
+pub async fn settle(
+    store: &Store,
+    scripts: &sql::Scripts,
+    progress: &dyn Progress,
+) -> Result<Manifest> {
     let mut manifest = store.manifest().clone();
     manifest.complete = true;
-    let moves = moves(store, scripts).await?;
+    let script = scripts.script("05_moves.sql")?;
+    let moves = moves(store, &script).await?;
+    let rows: usize = moves
+        .values()
+        .flat_map(Moving::values)
+        .map(HashMap::len)
+        .sum();
+    let reads = script.describe(|table| match table {
+        "sources" => manifest.sources.len() as u64,
+        table => manifest.rows(table),
+    });
+    progress.say(&format!("{reads}; {rows} rows move"));
     if moves.values().all(HashMap::is_empty) {
         return Ok(manifest);
     }
@@ -136,11 +152,9 @@ impl Arrivals {
     }
 }
 
-async fn moves(store: &Store, scripts: &sql::Scripts) -> Result<HashMap<String, Moving>> {
+async fn moves(store: &Store, script: &sql::Script) -> Result<HashMap<String, Moving>> {
     let context = session::with_store(store, &session::Limits::pipeline())?;
-    let batches = scripts
-        .query(&context, "05_moves.sql", &sql::Options::new())
-        .await?;
+    let batches = script.collect(&context, &sql::Options::new()).await?;
     let mut moves: HashMap<String, Moving> = HashMap::new();
     for batch in batches {
         let batch = crate::store::part::plain(&batch)?;

@@ -108,7 +108,7 @@ fn comma_separated(
             })
             .flatten();
         if let Some(fields) = fields {
-            each((number, Ok(fields)))?
+            each((number, Ok(fields)))?;
         } else {
             let line = record
                 .iter()

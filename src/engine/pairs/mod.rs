@@ -172,6 +172,7 @@ impl Run<'_> {
 
     /// Vectors, deviations and weights of what is in `weighed`.
     async fn weigh(&mut self) -> Result<()> {
+        // What was measured in other spaces before must not weigh now.
         let wanted: Vec<&str> = self
             .options
             .spaces
@@ -182,6 +183,10 @@ impl Run<'_> {
         if let Some(parts) = manifest.tables.get_mut(schema::DEVIATIONS) {
             parts.retain(|part| wanted.iter().any(|space| part.file.starts_with(space)));
         }
+        manifest.steps.retain(|key, _| {
+            let space = key.strip_prefix("deviations/");
+            space.is_none_or(|space| wanted.contains(&space))
+        });
         if manifest != *self.store.manifest() {
             self.store.commit(manifest)?;
         }
@@ -209,28 +214,17 @@ impl Run<'_> {
         }
         values.retain(|name, _| script.text.contains(&format!("${name}")));
         let context = self.context(space.map(|(_, embedder)| embedder))?;
-        let inputs: Vec<(String, String)> = script
-            .reads
-            .iter()
-            .map(|table| {
-                let at = match space {
-                    Some((_, embedder)) if table == job::VECTORS => job::table_of(embedder),
-                    _ => table.clone(),
-                };
-                (table.clone(), at)
-            })
-            .collect();
-        let fingerprint = self.fingerprint(&script, &values, &inputs);
+        let stands_for = |table: &str| match space {
+            Some((_, embedder)) if table == job::VECTORS => job::table_of(embedder),
+            _ => table.to_owned(),
+        };
+        let fingerprint = self.fingerprint(&script, &values, stands_for);
         let key = space.map_or_else(
             || script.writes.clone(),
             |(space, _)| format!("{}/{space}", script.writes),
         );
         let manifest = self.store.manifest();
-        let reads: Vec<String> = inputs
-            .iter()
-            .map(|(table, at)| format!("{table} ({})", manifest.rows(at)))
-            .collect();
-        let reads = reads.join(", ");
+        let reads = script.describe(|table| manifest.rows(&stands_for(table)));
         let done = manifest
             .steps
             .get(&key)
@@ -256,10 +250,8 @@ impl Run<'_> {
             )
             .await?;
         self.progress.end();
-        self.progress.say(&format!(
-            "{}: reads {reads}; writes {key} ({} rows)",
-            script.name, part.rows
-        ));
+        self.progress
+            .say(&format!("{reads}; writes {key} ({} rows)", part.rows));
         let mut manifest = self.store.manifest().clone();
         if let Some(parts) = manifest.tables.get_mut(&script.writes) {
             parts.retain(|part| !prefix.is_empty() && !part.file.starts_with(&prefix));
@@ -291,7 +283,7 @@ impl Run<'_> {
         &self,
         script: &sql::Script,
         values: &sql::Options,
-        inputs: &[(String, String)],
+        stands_for: impl Fn(&str) -> String,
     ) -> String {
         let mut hasher = Sha256::new();
         hasher.update(env!("CARGO_PKG_VERSION"));
@@ -299,11 +291,9 @@ impl Run<'_> {
         for (name, value) in values {
             hasher.update(format!("\n{name}={value:?}"));
         }
-        for (table, at) in inputs {
-            hasher.update(format!(
-                "\n{table}:\n{}",
-                self.store.manifest().state_of(at)
-            ));
+        for table in &script.reads {
+            let state = self.store.manifest().state_of(&stands_for(table));
+            hasher.update(format!("\n{table}:\n{state}"));
         }
         hex(&hasher.finalize())
     }

@@ -4,6 +4,7 @@
 //! that it does not name does not exist. Changes write new parts, then replace the manifest in one
 //! rename; what a killed run left behind is swept away by the next writer.
 
+mod encode;
 pub mod manifest;
 pub mod part;
 

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use arrow::array::RecordBatch;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, SchemaRef};
-use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use sha2::{Digest, Sha256};
 
+use super::encode::Encoder;
 use super::manifest::Part;
 use crate::ingest::lines::hex;
 use crate::{Error, Result};
@@ -25,7 +25,7 @@ const VECTORS_A_GROUP: usize = 4_096;
 
 /// Writes one part. Dropped before [`PartWriter::finish`], it leaves nothing behind.
 pub struct PartWriter {
-    writer: Option<ArrowWriter<Hashing>>,
+    encoder: Option<Encoder<Hashing>>,
     schema: SchemaRef,
     temporary: PathBuf,
     path: PathBuf,
@@ -47,10 +47,10 @@ impl PartWriter {
             hasher: Sha256::new(),
             bytes: 0,
         };
-        let properties = properties(&schema)?;
-        let writer = ArrowWriter::try_new(hashing, SchemaRef::clone(&schema), Some(properties))?;
+        let (properties, rows_a_group) = properties(&schema)?;
+        let encoder = Encoder::new(hashing, SchemaRef::clone(&schema), properties, rows_a_group)?;
         Ok(Self {
-            writer: Some(writer),
+            encoder: Some(encoder),
             schema,
             temporary,
             path,
@@ -65,9 +65,9 @@ impl PartWriter {
     pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         let batch = fit(batch, &self.schema)?;
         self.rows += batch.num_rows() as u64;
-        if let Some(writer) = &mut self.writer {
-            writer
-                .write(&batch)
+        if let Some(encoder) = &mut self.encoder {
+            encoder
+                .write(batch)
                 .map_err(|error| name_path(error, &self.path))?;
         }
         Ok(())
@@ -79,14 +79,14 @@ impl PartWriter {
     /// When the disk is full.
     pub fn finish(mut self) -> Result<Part> {
         let named = |error| name_path(error, &self.path);
-        let Some(writer) = self.writer.take() else {
+        let Some(encoder) = self.encoder.take() else {
             return Err(Error::source(
                 &self.path,
                 "was finished twice",
                 "please report it",
             ));
         };
-        let mut hashing = writer.into_inner().map_err(named)?;
+        let mut hashing = encoder.finish().map_err(named)?;
         let synced = hashing
             .inner
             .flush()
@@ -131,19 +131,19 @@ pub fn fit(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     Ok(RecordBatch::try_new(SchemaRef::clone(schema), columns)?)
 }
 
-/// Texts and vectors get neither dictionary nor statistics: they cost time and gain nothing.
-fn properties(schema: &SchemaRef) -> Result<WriterProperties> {
+/// The properties of a part, and how many rows its groups hold. Texts and vectors get neither dictionary nor statistics: they cost time and gain nothing.
+fn properties(schema: &SchemaRef) -> Result<(WriterProperties, usize)> {
+    let mut rows_a_group = ROWS_A_GROUP;
     let mut properties = WriterProperties::builder()
         .set_created_by(format!("polyphony {}", env!("CARGO_PKG_VERSION")))
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
-        .set_max_row_group_row_count(Some(ROWS_A_GROUP));
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?));
     for field in schema.fields() {
         let path = match field.data_type() {
             DataType::Utf8 if matches!(field.name().as_str(), "text" | "prompt" | "body") => {
                 ColumnPath::from(field.name().as_str())
             }
             DataType::FixedSizeList(item, _) => {
-                properties = properties.set_max_row_group_row_count(Some(VECTORS_A_GROUP));
+                rows_a_group = VECTORS_A_GROUP;
                 let path = vec![field.name().clone(), "list".to_owned(), item.name().clone()];
                 let path = ColumnPath::new(path);
                 properties = properties
@@ -157,7 +157,7 @@ fn properties(schema: &SchemaRef) -> Result<WriterProperties> {
             .set_column_dictionary_enabled(path.clone(), false)
             .set_column_statistics_enabled(path, EnabledStatistics::None);
     }
-    Ok(properties.build())
+    Ok((properties.build(), rows_a_group))
 }
 
 /// A full disk comes out of the Parquet writer without the file's name.

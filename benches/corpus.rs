@@ -1,0 +1,167 @@
+//! A dump of any size in the paper's shape: `cargo bench --bench corpus -- DIR [PROMPTS] [SEED]`.
+//!
+//! 95,805 prompts (the default) with 4.4 responses each and a long tail to 500, stories of 500
+//! words on average, and the noise of real dumps: replies, notices, removed texts. The same seed
+//! gives the same bytes. The words are made up; no story is told.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+const PROMPTS: u64 = 95_805;
+const LONGEST_TAIL: f64 = 500.0;
+/// The exponent of the responses' distribution that gives 4.4 a prompt.
+const TAIL: f64 = 1.17;
+const VOCABULARY: usize = 30_000;
+
+fn main() -> std::io::Result<()> {
+    let mut arguments = std::env::args()
+        .skip(1)
+        .filter(|argument| argument != "--bench");
+    let Some(folder) = arguments.next() else {
+        // `cargo bench` runs every bench without arguments.
+        return Ok(());
+    };
+    let prompts = arguments
+        .next()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(PROMPTS);
+    let seed = arguments.next().and_then(|n| n.parse().ok()).unwrap_or(1);
+    write(Path::new(&folder), prompts, seed)
+}
+
+fn write(folder: &Path, prompts: u64, seed: u64) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    let open = |name: &str| File::create(folder.join(name)).map(BufWriter::new);
+    let mut submissions = open("RS_corpus.jsonl")?;
+    let mut comments = open("RC_corpus.jsonl")?;
+    let mut random = Random(seed);
+    let words = vocabulary(&mut random);
+    let (mut id, mut responses) = (60_000_000_u64, 0_u64);
+    for prompt in 0..prompts {
+        let link = base36(50_000_000 + prompt * 7);
+        let time = 1_546_300_800 + prompt * 60;
+        let title = story(&words, 25, &mut random);
+        writeln!(
+            submissions,
+            r#"{{"author":"user_{}","created_utc":{time},"distinguished":null,"edited":false,"id":"{link}","is_self":true,"link_flair_text":"Writing Prompt","num_comments":4,"over_18":false,"permalink":"/r/WritingPrompts/comments/{link}/","removed_by_category":null,"retrieved_on":{},"score":{},"selftext":"","stickied":false,"subreddit":"WritingPrompts","subreddit_id":"t5_2s3nb","title":"[WP] {title}","upvote_ratio":0.9}}"#,
+            random.below(90_000),
+            time + 130_000,
+            random.votes(),
+        )?;
+        let mut comment = |author: &str,
+                           body: &str,
+                           parent: &str,
+                           votes: u64|
+         -> std::io::Result<()> {
+            id += 1 + random.below(9);
+            writeln!(
+                comments,
+                r#"{{"author":"{author}","body":"{body}","controversiality":0,"created_utc":{time},"distinguished":null,"edited":false,"gilded":0,"id":"{}","is_submitter":false,"link_id":"t3_{link}","parent_id":"{parent}","permalink":"/r/WritingPrompts/comments/{link}/_/","retrieved_on":{},"score":{votes},"score_hidden":false,"stickied":false,"subreddit":"WritingPrompts","subreddit_id":"t5_2s3nb"}}"#,
+                base36(id),
+                time + 130_000,
+            )
+        };
+        let top = format!("t3_{link}");
+        comment(
+            "AutoModerator",
+            "**Welcome to the Prompt!** Reply here for other comments.",
+            &top,
+            1,
+        )?;
+        let mut random = Random(seed ^ (prompt + 1).wrapping_mul(0x2545_f491_4f6c_dd1d));
+        let count = random.unit().powf(-1.0 / TAIL).min(LONGEST_TAIL) as u64;
+        for _ in 0..count {
+            let length = 120 + (760.0 * random.unit() * random.unit() * 2.0) as usize;
+            let text = story(&words, length, &mut random);
+            let author = format!("user_{}", random.below(90_000));
+            comment(&author, &text, &top, random.votes())?;
+            responses += 1;
+            if random.below(3) == 0 {
+                comment(
+                    &author,
+                    "This was wonderful, I would read more.",
+                    "t1_reply",
+                    3,
+                )?;
+            }
+            if random.below(12) == 0 {
+                comment("[deleted]", "[removed]", &top, 1)?;
+            }
+        }
+    }
+    submissions.flush()?;
+    comments.flush()?;
+    let said = format!(
+        "{prompts} prompts, {responses} responses in {}\n",
+        folder.display()
+    );
+    std::io::stdout().write_all(said.as_bytes())
+}
+
+/// Made-up words, the frequent ones short.
+fn vocabulary(random: &mut Random) -> Vec<String> {
+    (0..VOCABULARY)
+        .map(|rank| {
+            let length = 1 + (rank + 1).ilog10() as usize + random.below(4) as usize;
+            (0..length.max(2))
+                .map(|at| {
+                    let letters: &[u8] = if at % 2 == 0 {
+                        b"tnshrdlcmwfgypbvk"
+                    } else {
+                        b"eaoiu"
+                    };
+                    letters[random.below(letters.len() as u64) as usize] as char
+                })
+                .collect()
+        })
+        .collect()
+}
+
+/// Sentences of words by Zipf's law, as escaped JSON.
+fn story(words: &[String], length: usize, random: &mut Random) -> String {
+    let mut text = String::with_capacity(length * 6);
+    for at in 0..length {
+        let rank = (VOCABULARY as f64).powf(random.unit()) as usize - 1;
+        text.push_str(&words[rank.min(VOCABULARY - 1)]);
+        text.push_str(match (at % 12, at % 90) {
+            (_, 89) => ".\\n\\n",
+            (11, _) => ". ",
+            (5, _) => ", ",
+            _ => " ",
+        });
+    }
+    text
+}
+
+fn base36(mut number: u64) -> String {
+    let mut digits = Vec::new();
+    while number > 0 {
+        digits.push(b"0123456789abcdefghijklmnopqrstuvwxyz"[(number % 36) as usize] as char);
+        number /= 36;
+    }
+    digits.iter().rev().collect()
+}
+
+/// `SplitMix64`.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        polyphony_engine::embed::words::mix(self.0)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    /// Above 0, at most 1.
+    fn unit(&mut self) -> f64 {
+        ((self.next() >> 11) + 1) as f64 / (1_u64 << 53) as f64
+    }
+
+    fn votes(&mut self) -> u64 {
+        self.unit().powf(-0.9).min(20_000.0) as u64
+    }
+}

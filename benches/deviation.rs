@@ -1,0 +1,170 @@
+//! Deviation and weights beside one pass over the same bytes: `cargo bench --bench deviation`.
+//!
+//! The paper's corpus: 421,330 responses with 1,024 semantic and 768 style values, 4.4 a prompt with
+//! a long tail to 500. `ROWS=421330` sets another number of responses.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a bench that cannot be set up has failed"
+)]
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, FixedSizeListArray, Float32Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Schema};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use polyphony_engine::datafusion::datasource::MemTable;
+use polyphony_engine::datafusion::prelude::SessionContext;
+use polyphony_engine::embed::words::mix;
+use polyphony_engine::{schema, session, vector};
+
+const SPACES: [(&str, usize); 2] = [("semantic", 1024), ("style", 768)];
+
+/// One space: its vectors, and where each prompt's begin.
+struct Space {
+    name: &'static str,
+    dimension: usize,
+    values: Vec<f32>,
+}
+
+/// How many responses each prompt has: a power law with mean 4.4, at most 500.
+fn prompts(rows: usize) -> Vec<usize> {
+    let mut left = rows;
+    let mut sizes = Vec::new();
+    let mut state = 7_u64;
+    while left > 0 {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let unit = ((mix(state) >> 11) + 1) as f64 / (1_u64 << 53) as f64;
+        let size = (unit.powf(-1.0 / 1.17).min(500.0) as usize).min(left);
+        sizes.push(size);
+        left -= size;
+    }
+    sizes
+}
+
+fn spaces(rows: usize) -> Vec<Space> {
+    SPACES
+        .into_iter()
+        .map(|(name, dimension)| Space {
+            name,
+            dimension,
+            values: (0..rows * dimension)
+                .map(|i| (mix(i as u64) >> 40) as f32 / 8_388_608.0 - 1.0)
+                .collect(),
+        })
+        .collect()
+}
+
+/// One pass over the bytes: what a copy of them costs.
+fn copy(spaces: &[Space], target: &mut [f32]) {
+    let mut from = 0;
+    for space in spaces {
+        target[from..from + space.values.len()].copy_from_slice(&space.values);
+        from += space.values.len();
+    }
+}
+
+/// Deviations and weights of every prompt, on all cores.
+fn weigh(spaces: &[Space], sizes: &[usize]) -> f64 {
+    use rayon::prelude::*;
+    let starts: Vec<usize> = sizes
+        .iter()
+        .scan(0, |sum, size| {
+            *sum += size;
+            Some(*sum - size)
+        })
+        .collect();
+    starts
+        .par_iter()
+        .zip(sizes)
+        .map(|(start, size)| {
+            let deviations: Vec<Vec<f64>> = spaces
+                .iter()
+                .map(|space| {
+                    let rows = start * space.dimension..(start + size) * space.dimension;
+                    vector::deviations(&space.values[rows], space.dimension)
+                })
+                .collect();
+            let slices: Vec<&[f64]> = deviations.iter().map(Vec::as_slice).collect();
+            vector::weights(&slices).iter().sum::<f64>()
+        })
+        .sum()
+}
+
+/// The same through SQL, on tables that are in memory and sorted by prompt.
+fn context(spaces: Vec<Space>, sizes: &[usize]) -> SessionContext {
+    let context = session::bare(&session::Limits::unbounded()).unwrap();
+    let mut ids = Vec::new();
+    for (prompt, size) in sizes.iter().enumerate() {
+        ids.extend(std::iter::repeat_n(format!("{prompt:06}"), *size));
+    }
+    for space in spaces {
+        let DataType::FixedSizeList(item, length) = schema::vector(space.dimension as i32) else {
+            continue;
+        };
+        let vectors: ArrayRef = Arc::new(
+            FixedSizeListArray::try_new(
+                item,
+                length,
+                Arc::new(Float32Array::from(space.values)),
+                None,
+            )
+            .unwrap(),
+        );
+        let prompts: ArrayRef = Arc::new(StringArray::from(ids.clone()));
+        let whole =
+            RecordBatch::try_from_iter([("prompt_id", prompts), ("vector", vectors)]).unwrap();
+        let batches: Vec<RecordBatch> = (0..whole.num_rows())
+            .step_by(8192)
+            .map(|from| whole.slice(from, 8192.min(whole.num_rows() - from)))
+            .collect();
+        let schema: Arc<Schema> = whole.schema();
+        let table = MemTable::try_new(schema, vec![batches]).unwrap();
+        let sorted =
+            vec![polyphony_engine::datafusion::prelude::col("prompt_id").sort(true, false)];
+        context
+            .register_table(space.name, Arc::new(table.with_sort_order(vec![sorted])))
+            .unwrap();
+    }
+    context
+}
+
+fn bench(criterion: &mut Criterion) {
+    let rows = std::env::var("ROWS")
+        .ok()
+        .and_then(|rows| rows.parse().ok())
+        .unwrap_or(421_330);
+    let sizes = prompts(rows);
+    let spaces = spaces(rows);
+    let values: usize = spaces.iter().map(|space| space.values.len()).sum();
+    let mut group = criterion.benchmark_group("deviation");
+    group
+        .sample_size(10)
+        .throughput(Throughput::Bytes(4 * values as u64));
+    let mut target = vec![1.0_f32; values];
+    group.bench_function("one pass (copy)", |bencher| {
+        bencher.iter(|| copy(black_box(&spaces), black_box(&mut target)));
+    });
+    drop(target);
+    group.bench_function("kernel", |bencher| {
+        bencher.iter(|| weigh(black_box(&spaces), &sizes));
+    });
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let context = context(spaces, &sizes);
+    for (name, _) in SPACES {
+        let query = format!(
+            "SELECT sum(d) FROM (SELECT deviation(vector) OVER (PARTITION BY prompt_id) AS d FROM {name})"
+        );
+        group.bench_function(format!("SQL, {name}"), |bencher| {
+            bencher.iter(|| {
+                runtime
+                    .block_on(async { context.sql(&query).await.unwrap().collect().await.unwrap() })
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, bench);
+criterion_main!(benches);

@@ -143,7 +143,7 @@ fn base36(mut number: u64) -> String {
     digits.iter().rev().collect()
 }
 
-/// `SplitMix64`.
+/// SplitMix64.
 struct Random(u64);
 
 impl Random {

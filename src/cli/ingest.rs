@@ -13,9 +13,12 @@ use super::terminal::{self, Bars};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Reddit dumps (.zst, .gz, .jsonl), data sets (.parquet, .jsonl, .csv), folders of them, or
-    /// hub:OWNER/NAME[@REVISION]
-    #[arg(required = true, value_name = "SOURCE")]
+    #[arg(
+        required = true,
+        value_name = "SOURCE",
+        help = "Reddit dumps (.zst, .gz, .jsonl), data sets (.parquet, .jsonl, .csv), folders of \
+                them, or hub:OWNER/NAME[@REVISION]"
+    )]
     sources: Vec<String>,
     /// The store's folder; it is made if it is not there
     #[arg(long, value_name = "DIR")]

@@ -58,7 +58,7 @@ pub enum Error {
         file: String,
         /// Its number in the file, from 1.
         statement: usize,
-        /// What `DataFusion` answered.
+        /// What DataFusion answered.
         cause: Box<DataFusionError>,
     },
     /// A repository of the hub that could not be fetched.
@@ -71,7 +71,7 @@ pub enum Error {
         /// What to do.
         remedy: String,
     },
-    /// `DataFusion` failed outside a SQL file.
+    /// DataFusion failed outside a SQL file.
     #[error("{}", first_line(.0))]
     DataFusion(Box<DataFusionError>),
     /// Arrow or Parquet failed.
@@ -147,7 +147,7 @@ fn io_remedy(error: &io::Error) -> &'static str {
     }
 }
 
-/// `DataFusion` appends backtraces and hints on further lines; one line is what is shown, with what
+/// DataFusion appends backtraces and hints on further lines; one line is what is shown, with what
 /// to do where that is known.
 fn first_line(error: &DataFusionError) -> String {
     let text = match error.find_root() {

@@ -29,7 +29,7 @@ fn numbers(value: &Value) -> Vec<f64> {
         .collect()
 }
 
-/// The fixture's vectors: `SplitMix64`, values in [-1, 1); a shared component is always drawn first
+/// The fixture's vectors: SplitMix64, values in [-1, 1); a shared component is always drawn first
 /// and added when the case says so.
 fn vectors(case: &Value, seed: &str, space: &str) -> (Vec<f32>, usize) {
     let mut state = case[seed].as_u64().unwrap();

@@ -26,7 +26,7 @@ pub mod vector;
 
 pub use error::{Error, Result};
 
-/// `DataFusion` as the engine uses it, for those who build on it.
+/// DataFusion as the engine uses it, for those who build on it.
 pub use datafusion;
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ impl Limits {
 /// A session that knows all functions and no table.
 ///
 /// # Errors
-/// When `DataFusion` cannot make one, as when there is no folder to spill to.
+/// When DataFusion cannot make one, as when there is no folder to spill to.
 pub fn bare(limits: &Limits) -> Result<SessionContext> {
     let mut runtime = RuntimeEnvBuilder::new();
     if let Some(bytes) = limits.memory {

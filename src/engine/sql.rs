@@ -303,7 +303,7 @@ impl Script {
     }
 }
 
-/// The statements of a SQL text, in `DataFusion`'s dialect.
+/// The statements of a SQL text, in DataFusion's dialect.
 ///
 /// # Errors
 /// When the text is not SQL.

@@ -51,7 +51,7 @@ pub fn normalize(a: &mut [f32]) {
 }
 
 /// The deviation of every vector from the others: the mean of `1 - cosine` over all others
-/// (Chung et al. 2025, section 3; `DiversityTuning`, `models/diversity_model.py`).
+/// (Chung et al. 2025, section 3; DiversityTuning, `models/diversity_model.py`).
 ///
 /// `vectors` holds `n` vectors of `dimension` values one after another; they need not be of
 /// length 1, a zero vector has cosine 0 with every other. One vector alone has deviation 0.

@@ -16,7 +16,7 @@ use polyphony_engine::datafusion::prelude::SessionContext;
 use polyphony_engine::datafusion::scalar::ScalarValue;
 use polyphony_engine::sql;
 
-/// `DataFusion`, and `RUN file WITH ...`.
+/// DataFusion, and `RUN file WITH ...`.
 pub struct Polyphony {
     context: SessionContext,
     plain: DataFusion,

@@ -22,7 +22,7 @@ fn main() {
     let arguments = std::env::args().filter(|argument| argument != "--complete");
     let arguments = Arguments::from_iter(arguments);
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut files: Vec<PathBuf> = std::fs::read_dir(&folder)
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|end| end == "slt"))

@@ -10,7 +10,7 @@ use super::reason::Reason;
 use super::rows::{Prompt, Refusal, Response, Rows};
 use super::{tag, text};
 
-/// The notices that moderators' bots leave under every prompt (`DiversityTuning`,
+/// The notices that moderators' bots leave under every prompt (DiversityTuning,
 /// `1_data_prep_filtering.py`).
 const NOTICES: [&str; 2] = ["**Welcome to the Prompt!**", "**Off-Topic Discussion**"];
 

@@ -1,6 +1,6 @@
 //! Which random pairs have a vote gap? The reference's draw, seeded and without its O(n^2) a draw.
 //!
-//! The reference (`DiversityTuning`, `2_data_prep_to_preference.py`, `sample_pairs_with_gap`) lists
+//! The reference (DiversityTuning, `2_data_prep_to_preference.py`, `sample_pairs_with_gap`) lists
 //! all pairs of remaining responses whose votes differ by at least the gap, picks one at random,
 //! takes both out, and goes on; when the list is empty it lists the pairs that differ at all. Here
 //! the same distribution is drawn without the list: two responses are drawn at random until they
@@ -118,7 +118,7 @@ fn take(by_votes: &mut BTreeMap<i64, Vec<usize>>, votes: i64, random: &mut Rando
     row
 }
 
-/// `SplitMix64` (Steele, Lea, Flood 2014), begun from a seed and the ids.
+/// SplitMix64 (Steele, Lea, Flood 2014), begun from a seed and the ids.
 struct Random(u64);
 
 impl Random {

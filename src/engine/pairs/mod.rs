@@ -22,7 +22,7 @@ use crate::{Error, Result, model, schema, session, sql};
 pub enum Strategy {
     /// Random pairs with a vote gap, each response once: the paper's.
     Gap,
-    /// A ratio of votes, the winner posted later: SHP's and `LitBench`'s.
+    /// A ratio of votes, the winner posted later: SHP's and LitBench's.
     Ratio,
     /// Every pair, capped.
     All,

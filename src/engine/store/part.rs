@@ -191,7 +191,7 @@ impl Write for Hashing {
     }
 }
 
-/// A batch whose string views are plain strings, as `DataFusion`'s readers give views.
+/// A batch whose string views are plain strings, as DataFusion's readers give views.
 ///
 /// # Errors
 /// When Arrow cannot cast, which would be a fault of Arrow.

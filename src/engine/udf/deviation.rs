@@ -28,7 +28,7 @@ static DOCUMENTATION: LazyLock<Documentation> =
     .build()
     });
 
-/// The window function. A partition is all it holds in memory: `DataFusion` streams sorted
+/// The window function. A partition is all it holds in memory: DataFusion streams sorted
 /// partitions through it (`BoundedWindowAggExec`) because it says that it can be bounded.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Deviation {
@@ -112,7 +112,7 @@ impl PartitionEvaluator for Evaluator {
         Ok(Arc::new(deviations(&values[0])?))
     }
 
-    /// Every row needs the whole partition: so `DataFusion` waits for its end.
+    /// Every row needs the whole partition: so DataFusion waits for its end.
     fn get_range(&self, _row: usize, rows: usize) -> Result<std::ops::Range<usize>> {
         Ok(0..rows)
     }

@@ -2,7 +2,9 @@
 -- writes: candidates
 -- Which responses may stand in pairs, and why the others may not. A text that stands several times
 -- under one prompt counts once, with its best votes; --max-responses keeps that many of a prompt,
--- drawn by seed, or the best with --best-first.
+-- drawn by seed, or the best with --best-first. The join holds the prompts, which are written
+-- first, and streams the stories past them.
+SET datafusion.optimizer.join_reordering = false;
 WITH measured AS (
     SELECT
         responses.prompt_id,
@@ -16,8 +18,8 @@ WITH measured AS (
             WHEN $tokenizer = '' THEN responses.words
             ELSE token_count(prompts.prompt || chr(10) || responses.text, $tokenizer)
         END AS length
-    FROM responses
-    JOIN prompts ON prompts.prompt_id = responses.prompt_id
+    FROM prompts
+    JOIN responses ON responses.prompt_id = prompts.prompt_id
 ),
 distinguished AS (
     SELECT

@@ -1,6 +1,8 @@
 -- reads: weighed, responses, vectors
 -- writes: texts
--- The texts that have no vector of this model yet, each once.
+-- The texts that have no vector of this model yet, each once. The join holds the hashes, which
+-- are written first, and streams the texts past them.
+SET datafusion.optimizer.join_reordering = false;
 SELECT missing.text_hash, responses.text
 FROM (
     SELECT weighed.text_hash, min(weighed.response_id) AS response_id

@@ -1,7 +1,9 @@
 -- reads: weighed, vectors
 -- writes: deviations
 -- How far each response stands from the others to its prompt, in one space. The rows are sorted by
--- prompt (a sort that spills) and stream through the window function: one prompt at a time.
+-- prompt (a sort that spills) and stream through the window function: one prompt at a time. The
+-- join holds the narrow side, which is written first, and streams the vectors past it.
+SET datafusion.optimizer.join_reordering = false;
 SELECT
     $space AS space,
     weighed.prompt_id,

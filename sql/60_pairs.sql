@@ -1,28 +1,50 @@
--- reads: matched, candidates, weights, prompts, responses
+-- reads: matched, weights, prompts, responses
 -- writes: pairs
 -- The pairs as trainers read them: chats, votes, and the chosen response's deviation and weight.
--- Stories are wide: joins sort and spill here instead of holding one side in memory.
-SET datafusion.optimizer.prefer_hash_join = false;
+-- Stories are wide. They are streamed past the narrow ids once, sorted once (a sort that spills),
+-- and a pair's two stories then stand one after the other; every later join keeps that order.
+SET datafusion.optimizer.join_reordering = false;
+SET datafusion.execution.target_partitions = 1;
+SET datafusion.execution.batch_size = 1024;
+WITH sides AS (
+    SELECT prompt_id, chosen_id, rejected_id, 1 AS side, chosen_id AS response_id FROM matched
+    UNION ALL
+    SELECT prompt_id, chosen_id, rejected_id, 2, rejected_id AS response_id FROM matched
+),
+told AS (
+    SELECT sides.*, responses.text, responses.score
+    FROM sides
+    JOIN responses
+        ON responses.response_id = sides.response_id AND responses.prompt_id = sides.prompt_id
+),
+paired AS (
+    SELECT
+        *,
+        lead(text) OVER pair AS rejected_text,
+        lead(score) OVER pair AS rejected_score
+    FROM told
+    WINDOW pair AS (PARTITION BY prompt_id, chosen_id, rejected_id ORDER BY side)
+)
 SELECT
-    matched.chosen_id || '-' || matched.rejected_id AS pair_id,
-    matched.prompt_id,
+    paired.chosen_id || '-' || paired.rejected_id AS pair_id,
+    paired.prompt_id,
     make_array(named_struct('role', 'user', 'content', prompts.prompt)) AS prompt,
-    make_array(named_struct('role', 'assistant', 'content', chosen.text)) AS chosen,
-    make_array(named_struct('role', 'assistant', 'content', rejected.text)) AS rejected,
-    chosen.score AS score_chosen,
-    rejected.score AS score_rejected,
-    weights.deviation_semantic,
-    weights.deviation_style,
-    greatest(coalesce(weights.weight, 1.0), $min_weight) AS weight,
-    matched.chosen_id,
-    matched.rejected_id,
+    make_array(named_struct('role', 'assistant', 'content', paired.text)) AS chosen,
+    make_array(named_struct('role', 'assistant', 'content', paired.rejected_text)) AS rejected,
+    paired.score AS score_chosen,
+    paired.rejected_score AS score_rejected,
+    paired.deviation_semantic,
+    paired.deviation_style,
+    greatest(coalesce(paired.weight, 1.0), $min_weight) AS weight,
+    paired.chosen_id,
+    paired.rejected_id,
     prompts.split
-FROM matched
-JOIN prompts ON prompts.prompt_id = matched.prompt_id
-JOIN responses AS chosen
-    ON chosen.response_id = matched.chosen_id AND chosen.prompt_id = matched.prompt_id
-JOIN responses AS rejected
-    ON rejected.response_id = matched.rejected_id AND rejected.prompt_id = matched.prompt_id
-LEFT JOIN weights
-    ON weights.response_id = matched.chosen_id AND weights.prompt_id = matched.prompt_id
-ORDER BY matched.prompt_id, matched.chosen_id, matched.rejected_id
+FROM prompts
+JOIN (
+    SELECT paired.*, deviation_semantic, deviation_style, weight
+    FROM weights
+    RIGHT JOIN paired
+        ON paired.chosen_id = weights.response_id AND paired.prompt_id = weights.prompt_id
+) AS paired ON paired.prompt_id = prompts.prompt_id
+WHERE paired.side = 1
+ORDER BY paired.prompt_id, paired.chosen_id, paired.rejected_id

@@ -30,10 +30,10 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The pipeline's own steps: sorts and aggregates spill above 512 MiB.
+    /// The pipeline's own steps: sorts, aggregates and merge joins spill above 1 GiB.
     pub const fn pipeline() -> Self {
         Self {
-            memory: Some(512 << 20),
+            memory: Some(1 << 30),
         }
     }
 
@@ -54,11 +54,8 @@ pub fn bare(limits: &Limits) -> Result<SessionContext> {
     }
     let config = SessionConfig::new()
         .with_information_schema(true)
-        // A hash join's build side does not spill, a sort-merge join does.
-        .set_bool(
-            "datafusion.optimizer.prefer_hash_join",
-            limits.memory.is_none(),
-        )
+        // What a merge of spilled runs holds back, a partition: the default leaves little to sort in.
+        .set_usize("datafusion.execution.sort_spill_reservation_bytes", 4 << 20)
         .set_bool("datafusion.execution.parquet.pushdown_filters", true);
     let context = SessionContext::new_with_config_rt(config, runtime.build_arc()?);
     udf::register_all(&context)?;

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::embed::{Embedder, job};
 use crate::ingest::lines::hex;
 use crate::progress::{Progress, Unit};
-use crate::store::{StepEntry, Store, write_whole};
+use crate::store::{StepEntry, Store, copy_whole, write_whole};
 use crate::{Error, Result, model, schema, session, sql};
 
 /// How pairs are found.
@@ -312,8 +312,7 @@ async fn deliver(store: &Store, options: &Options, folder: &std::path::Path) -> 
             "remove the store and ingest again",
         )
     })?;
-    let bytes = std::fs::read(&part).map_err(Error::io("read", &part))?;
-    write_whole(&file, &bytes)?;
+    copy_whole(&part, &file)?;
     let context = session::with_store(store, &session::Limits::pipeline())?;
     session::add_quarantine(&context, &options.scripts).await?;
     let rows = options

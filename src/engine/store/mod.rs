@@ -165,6 +165,19 @@ impl Store {
 /// # Errors
 /// When the file cannot be written, for want of space or of permission.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    whole(path, |file| file.write_all(bytes))
+}
+
+/// Copies a file, whole or not at all.
+///
+/// # Errors
+/// When the one cannot be read or the other not be written.
+pub fn copy_whole(from: &Path, to: &Path) -> Result<()> {
+    let mut source = File::open(from).map_err(Error::io("read", from))?;
+    whole(to, |file| std::io::copy(&mut source, file).map(drop))
+}
+
+fn whole(path: &Path, write: impl FnOnce(&mut File) -> std::io::Result<()>) -> Result<()> {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());
@@ -174,9 +187,9 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = path.with_file_name(format!(".{name}.tmp"));
     let written = File::create(&temporary)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .map_err(Error::io("write", path))
-        .and_then(|()| fs::rename(&temporary, path).map_err(Error::io("write", path)));
+        .and_then(|mut file| write(&mut file).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&temporary, path))
+        .map_err(Error::io("write", path));
     if written.is_err() {
         drop(fs::remove_file(&temporary));
     }

@@ -42,11 +42,12 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         arguments = DPOConfig(
             output_dir=folder, max_steps=1, per_device_train_batch_size=2, max_length=256,
-            max_prompt_length=64, report_to=[], use_cpu=True, bf16=False,
+            report_to=[], use_cpu=True, bf16=False,
         )
-        trainer = DPOTrainer(
-            model=LlamaForCausalLM(config), args=arguments, train_dataset=pairs, processing_class=fast
-        )
+        # The trainer loads its reference from where the model came from.
+        LlamaForCausalLM(config).save_pretrained(folder)
+        fast.save_pretrained(folder)
+        trainer = DPOTrainer(model=folder, args=arguments, train_dataset=pairs, processing_class=fast)
         loss = trainer.train().training_loss
     assert loss == loss and loss > 0.0, loss
     print(f"datasets read {len(pairs)} pairs, TRL's DPOTrainer took a step, loss {loss:.4f}")

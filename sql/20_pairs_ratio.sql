@@ -20,17 +20,23 @@ WITH pairs AS (
         AND rejected.excluded IS NULL
         AND ($any_order OR chosen.created_at > rejected.created_at)
 ),
+capped AS (
+    SELECT *
+    FROM (
+        SELECT *, row_number() OVER (PARTITION BY prompt_id ORDER BY draw) AS place_in_prompt
+        FROM pairs
+    ) AS counted
+    WHERE place_in_prompt <= $max_pairs
+),
 placed AS (
     SELECT
         *,
         row_number() OVER (PARTITION BY bin, longer ORDER BY draw) AS place_in_bin,
         sum(CASE WHEN longer THEN 1 ELSE 0 END) OVER (PARTITION BY bin) AS longer_in_bin,
-        sum(CASE WHEN longer THEN 0 ELSE 1 END) OVER (PARTITION BY bin) AS others_in_bin,
-        row_number() OVER (PARTITION BY prompt_id ORDER BY draw) AS place_in_prompt
-    FROM pairs
+        sum(CASE WHEN longer THEN 0 ELSE 1 END) OVER (PARTITION BY bin) AS others_in_bin
+    FROM capped
 )
 SELECT prompt_id, chosen_id, rejected_id
 FROM placed
-WHERE place_in_prompt <= $max_pairs
-    AND (NOT $balance_length OR place_in_bin <= least(longer_in_bin, others_in_bin))
+WHERE NOT $balance_length OR place_in_bin <= least(longer_in_bin, others_in_bin)
 ORDER BY prompt_id, chosen_id, rejected_id

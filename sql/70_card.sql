@@ -32,7 +32,7 @@ rows AS (
         count(*)
     FROM sizes GROUP BY bucket
     UNION ALL
-    SELECT 3, 0, 'weights', 'mean', avg(weight) FROM weighted
+    SELECT 3, 0, 'weights', 'mean', round(avg(weight), 9) FROM weighted
     UNION ALL
     SELECT 3, 1, 'weights', 'least', min(weight) FROM weighted
     UNION ALL
@@ -47,7 +47,8 @@ rows AS (
     UNION ALL
     SELECT 3, 5, 'weights', 'greatest', max(weight) FROM weighted
     UNION ALL
-    SELECT 3, 6, 'weights', 'share that is 0', avg(CASE WHEN weight = 0 THEN 1.0 ELSE 0.0 END)
+    SELECT 3, 6, 'weights', 'share that is 0',
+        round(avg(CASE WHEN weight = 0 THEN 1.0 ELSE 0.0 END), 9)
     FROM weighted
     UNION ALL
     SELECT

@@ -595,3 +595,44 @@ fn every_strategy_and_option_makes_pairs() {
     let _ = write!(counts, "--tokenizer\n{}", query(&store, left_out));
     insta::assert_snapshot!(counts);
 }
+
+#[test]
+fn files_of_one_name_stand_beside_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for (place, story) in [("x", "One."), ("y", "Two.")] {
+        std::fs::create_dir(at(place)).unwrap();
+        let row = format!("p,r,s\nA door.,{story},3\n");
+        std::fs::write(at(place).join("votes.csv"), row).unwrap();
+        // The same words from another folder, and a store that is reached through its parent.
+        let output = polyphony()
+            .current_dir(at(place))
+            .args(["ingest", "votes.csv", "--store", "../store", "--columns"])
+            .arg("prompt=p,response=r,score=s")
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    let texts = "SELECT source, text FROM responses ORDER BY 1";
+    assert_eq!(
+        query(&at("store"), texts),
+        "source,text\nvotes.csv,One.\nvotes.csv#2,Two.\n"
+    );
+}
+
+#[test]
+fn queries_write_files_and_keep_their_quotes() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("it's.csv");
+    let quoted = text(&out).replace('\'', "''");
+    let copy = format!(
+        "-- a first file; with a semicolon\nCOPY (SELECT 'a;b' AS x, 'it''s' AS y) TO '{quoted}' \
+         STORED AS CSV; SELECT ';' AS mark;"
+    );
+    assert!(done(&["sql", "--format", "csv", "-c", &copy]).ends_with("mark\n;\n"));
+    assert_eq!(std::fs::read_to_string(out).unwrap(), "x,y\na;b,it's\n");
+}

@@ -45,14 +45,19 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N")]
     min_words: Option<u32>,
     /// Leave longer responses out, where no tokenizer counts tokens
-    #[arg(long, value_name = "N", default_value_t = 1500)]
+    #[arg(
+        long,
+        value_name = "N",
+        conflicts_with = "tokenizer",
+        default_value_t = 1500
+    )]
     max_words: u32,
     /// Count tokens of prompt and response with this tokenizer: a file, a folder or a hub id
     #[arg(long, value_name = "TOKENIZER")]
     tokenizer: Option<String>,
-    /// With --tokenizer: leave longer responses out
-    #[arg(long, value_name = "N", default_value_t = 2048)]
-    max_tokens: u32,
+    /// With --tokenizer: leave longer responses out [default: 2048]
+    #[arg(long, value_name = "N", requires = "tokenizer")]
+    max_tokens: Option<u32>,
     /// Keep at most this many responses of a prompt
     #[arg(long, value_name = "N")]
     max_responses: Option<u32>,
@@ -108,7 +113,7 @@ fn options(arguments: Arguments) -> anyhow::Result<(PathBuf, Options)> {
         spaces.push(("style", Embedder::named(&arguments.style)?));
     }
     let max_length = match &arguments.tokenizer {
-        Some(_) => arguments.max_tokens,
+        Some(_) => arguments.max_tokens.unwrap_or(2048),
         None => arguments.max_words,
     };
     let max_pairs = arguments.max_pairs.unwrap_or(match strategy {

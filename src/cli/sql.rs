@@ -22,7 +22,13 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DIR")]
     store: Option<PathBuf>,
     /// Run this query and leave
-    #[arg(short, long, value_name = "QUERY", conflicts_with = "file")]
+    #[arg(
+        short,
+        long,
+        value_name = "QUERY",
+        conflicts_with = "file",
+        allow_hyphen_values = true
+    )]
     command: Option<String>,
     /// Run this file of queries, stop at the first that fails
     #[arg(short, long, value_name = "FILE")]
@@ -42,10 +48,11 @@ enum Format {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let context = match &arguments.store {
-        Some(folder) => {
-            let store = Store::open(folder)?;
-            let context = session::with_store(&store, &session::Limits::unbounded())?;
+    // Held to the end: what it names is not removed while it is read.
+    let store = arguments.store.as_deref().map(Store::open).transpose()?;
+    let context = match &store {
+        Some(store) => {
+            let context = session::with_store(store, &session::Limits::unbounded())?;
             session::add_quarantine(&context, &Scripts::built_in()).await?;
             context
         }
@@ -95,9 +102,9 @@ async fn statements(
         statement,
         cause: Box::new(cause),
     };
-    let parsed = sql::parse(text).map_err(|error| failed(1, error))?;
+    let parsed = sql::split(text).map_err(|error| failed(1, error))?;
     for (number, statement) in (1..).zip(parsed) {
-        exec_from_commands(context, vec![statement.to_string()], print)
+        exec_from_commands(context, vec![statement], print)
             .await
             .map_err(|error| failed(number, error))?;
     }

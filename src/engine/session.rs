@@ -127,7 +127,8 @@ fn provider(files: &[PathBuf], schema: SchemaRef) -> Result<Arc<dyn TableProvide
     let urls = files
         .iter()
         .map(|path| {
-            let path = std::path::absolute(path).map_err(Error::io("read", path))?;
+            // A part that is gone would read as no rows at all.
+            let path = path.canonicalize().map_err(Error::io("read", path))?;
             file_url(&path)
         })
         .collect::<Result<Vec<_>>>()?;

@@ -6,11 +6,13 @@ use std::path::PathBuf;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, SchemaRef};
-use datafusion::common::ParamValues;
+use datafusion::common::{ParamValues, plan_datafusion_err};
 use datafusion::dataframe::DataFrame;
 use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use futures::TryStreamExt;
 
 use crate::progress::Progress;
@@ -118,7 +120,16 @@ impl Scripts {
         let path = self.folder.as_ref().map(|folder| folder.join(name));
         if let Some(path) = path.filter(|path| path.is_file()) {
             let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-            return Script::parse(&path.display().to_string(), &text);
+            let script = Script::parse(&path.display().to_string(), &text)?;
+            let ours = Self::built_in().script(name)?.writes;
+            if script.writes != ours {
+                return Err(Error::source(
+                    &path,
+                    format!("writes `{}`", script.writes),
+                    format!("it takes the place of a file that writes `{ours}`"),
+                ));
+            }
+            return Ok(script);
         }
         let built_in = BUILT_IN.iter().find(|(known, _)| *known == name);
         let (_, text) = built_in.ok_or_else(|| Error::Unknown {
@@ -264,16 +275,15 @@ impl Script {
             crate::store::part::plain(&planned)?.schema()
         };
         let given = frame.schema().inner();
-        if given.fields().len() != schema.fields().len() {
+        let names = |fields: &arrow::datatypes::Fields| {
+            let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
+            names.join(", ")
+        };
+        if names(given.fields()) != names(schema.fields()) {
             return Err(Error::source(
                 self.name.as_ref(),
-                format!(
-                    "gives {} columns where `{}` has {}",
-                    given.fields().len(),
-                    self.writes,
-                    schema.fields().len()
-                ),
-                "give the columns that the built-in file gives",
+                format!("gives the columns {}", names(given.fields())),
+                format!("`{}` has {}", self.writes, names(schema.fields())),
             ));
         }
         let mut writer = store.part(&self.writes, part, schema)?;
@@ -310,6 +320,27 @@ impl Script {
 pub fn parse(text: &str) -> datafusion::error::Result<Vec<Statement>> {
     let statements = DFParserBuilder::new(text).build()?.parse_statements()?;
     Ok(statements.into())
+}
+
+/// The texts of the statements of a SQL text, cut at the semicolons that end them.
+///
+/// # Errors
+/// When the text is not made of SQL's words.
+pub fn split(text: &str) -> datafusion::error::Result<Vec<String>> {
+    // Quotes stay as they were written: what is cut is run again as text.
+    let tokens = Tokenizer::new(&GenericDialect {}, text)
+        .with_unescape(false)
+        .tokenize()
+        .map_err(|error| plan_datafusion_err!("{error}"))?;
+    let is_end = |token: &Token| *token == Token::SemiColon;
+    let statements = tokens.split(is_end).filter(|statement| {
+        statement
+            .iter()
+            .any(|token| !matches!(token, Token::Whitespace(_)))
+    });
+    Ok(statements
+        .map(|statement| statement.iter().map(ToString::to_string).collect())
+        .collect())
 }
 
 /// Runs a query that gives names and counts, as summaries do.

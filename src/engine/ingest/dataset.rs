@@ -291,17 +291,19 @@ fn as_text(value: &Value) -> Option<String> {
 /// A whole number, as number or text; fractions are cut.
 fn integer(value: &Value) -> Option<i64> {
     match value {
-        Value::Number(number) => number
-            .as_i64()
-            .or_else(|| number.as_f64().map(|f| f as i64)),
+        Value::Number(number) => number.as_i64().or_else(|| number.as_f64().and_then(whole)),
         Value::String(text) => {
             let text = text.trim();
             text.parse()
                 .ok()
-                .or_else(|| text.parse::<f64>().ok().map(|f| f as i64))
+                .or_else(|| text.parse::<f64>().ok().and_then(whole))
         }
         _ => None,
     }
+}
+
+fn whole(number: f64) -> Option<i64> {
+    (number.abs() < 9e18).then_some(number as i64)
 }
 
 /// Seconds of UTC, from a number of seconds or a date as text.
@@ -377,6 +379,8 @@ mod tests {
     fn times_are_read_as_numbers_or_dates() {
         assert_eq!(time(&json!("2019-01-01T00:00:00")), Some(1_546_300_800));
         assert_eq!(time(&json!(1_546_300_800.0)), Some(1_546_300_800));
-        assert_eq!(time(&json!("soon")), None);
+        for absent in ["soon", "NaN", "inf", "1e300"] {
+            assert_eq!(time(&json!(absent)), None);
+        }
     }
 }

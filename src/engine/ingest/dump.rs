@@ -49,7 +49,8 @@ pub fn read(
         let reader = scope.spawn(move || {
             for block in lines.by_ref() {
                 if to_parse.send(block).is_err() {
-                    break;
+                    // Whoever wrote has failed and says why.
+                    return Ok(Ending::default());
                 }
             }
             lines.ending()
@@ -70,7 +71,7 @@ pub fn read(
         }
         reader
             .join()
-            .map_err(|_| Error::source(&source.path, "its reader stopped", "please report it"))
+            .map_err(|_| Error::source(&source.path, "its reader stopped", "please report it"))?
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -43,7 +43,7 @@ impl Block {
 }
 
 /// What is known of a file once all of it was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ending {
     /// The SHA-256 of the file as it lies on disk, hex.
     pub sha256: String,
@@ -53,6 +53,7 @@ pub struct Ending {
 
 /// A file's blocks of lines, read one after another.
 pub struct Lines {
+    path: PathBuf,
     reader: Box<dyn Read + Send>,
     hasher: Arc<Mutex<Sha256>>,
     carry: Vec<u8>,
@@ -64,6 +65,7 @@ pub struct Lines {
 
 /// A reader of a file's decompressed bytes.
 pub struct Opened {
+    path: PathBuf,
     /// The decompressed bytes.
     pub reader: Box<dyn Read + Send>,
     hasher: Arc<Mutex<Sha256>>,
@@ -120,13 +122,18 @@ pub fn open(path: &Path, position: &Arc<AtomicU64>) -> Result<Opened> {
     } else {
         Box::new(buffered)
     };
-    Ok(Opened { reader, hasher })
+    Ok(Opened {
+        path: path.to_path_buf(),
+        reader,
+        hasher,
+    })
 }
 
 impl Opened {
     /// The blocks of lines of this file.
     pub fn lines(self) -> Lines {
         Lines {
+            path: self.path,
             reader: self.reader,
             hasher: self.hasher,
             carry: Vec::with_capacity(2 * BLOCK),
@@ -140,14 +147,25 @@ impl Opened {
 
 impl Lines {
     /// What is known of the file, once [`Iterator::next`] gave `None`.
-    pub fn ending(mut self) -> Ending {
+    ///
+    /// # Errors
+    /// When a file that is damaged in the middle can no longer be read to its end.
+    pub fn ending(mut self) -> Result<Ending> {
+        if let Some(why) = self.truncated {
+            // What stands behind the damage was not unpacked, but is part of the file.
+            let sha256 = sha256_of(&self.path)?;
+            return Ok(Ending {
+                sha256,
+                truncated: Some(why),
+            });
+        }
         // Bytes behind the last frame belong to the file's hash too.
         drop(io::copy(&mut self.reader, &mut io::sink()));
         let hasher = self.hasher.lock().unwrap_or_else(PoisonError::into_inner);
-        Ending {
+        Ok(Ending {
             sha256: hex(&hasher.clone().finalize()),
-            truncated: self.truncated,
-        }
+            truncated: None,
+        })
     }
 
     /// Reads until a block is full; false when nothing is left to read.
@@ -268,7 +286,7 @@ mod tests {
 
     use super::*;
 
-    fn write(name: &str, bytes: &[u8]) -> (tempfile::TempDir, std::path::PathBuf) {
+    fn write(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
         std::fs::write(&path, bytes).unwrap();
@@ -287,7 +305,8 @@ mod tests {
                     .collect::<Vec<_>>()
             })
             .collect();
-        Ok((texts, lines.ending()))
+        let ending = lines.ending()?;
+        Ok((texts, ending))
     }
 
     fn zstd(bytes: &[u8]) -> Vec<u8> {
@@ -330,6 +349,12 @@ mod tests {
         let (lines, ending) = read("x.zst", &packed[..packed.len() / 2]).unwrap();
         assert!(!lines.is_empty() && lines.len() < 20_000);
         assert!(ending.truncated.is_some());
+        let mut damaged = packed.clone();
+        let middle = damaged.len() / 2;
+        damaged[middle..middle + 200].fill(0);
+        let (_, ending) = read("x.zst", &damaged).unwrap();
+        assert!(ending.truncated.is_some());
+        assert_eq!(ending.sha256, hex(&Sha256::digest(&damaged)));
     }
 
     #[test]

@@ -64,6 +64,14 @@ pub async fn ingest(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Summary> {
+    let options = &Options {
+        prompt_tags: options
+            .prompt_tags
+            .iter()
+            .map(|tag| tag.to_uppercase())
+            .collect(),
+        ..options.clone()
+    };
     let sources = find(sources, options, progress)?;
     let mut store = Store::lock(folder)?;
     let mut summary = Summary::default();
@@ -83,8 +91,12 @@ pub async fn ingest(
             summary.truncated.push((source.name.clone(), why));
         }
     }
-    if summary.read > 0 || !store.manifest().complete {
-        let settled = settle::settle(&store, &options.scripts, progress).await?;
+    let moves = settle::fingerprint(&options.scripts)?;
+    let known = store.manifest().steps.get(settle::STEP);
+    let changed = known.is_none_or(|step| step.fingerprint != moves.fingerprint);
+    if summary.read > 0 || !store.manifest().complete || changed {
+        let mut settled = settle::settle(&store, &options.scripts, progress).await?;
+        settled.steps.insert(settle::STEP.to_owned(), moves);
         store.commit(settled)?;
     }
     Ok(summary)
@@ -152,7 +164,11 @@ fn take(
     progress: &dyn Progress,
 ) -> Result<Option<String>> {
     let mut manifest = store.manifest().clone();
-    let prefix = prefix(&mut manifest, source);
+    let (name, prefix) = identity(&mut manifest, source);
+    let source = &Source {
+        name,
+        ..source.clone()
+    };
     let mut parts = Parts {
         store,
         prefix: &prefix,
@@ -255,40 +271,53 @@ impl Parts<'_> {
     }
 }
 
-/// The beginning of the names of a file's parts. A file that was ingested before and has changed
-/// since (or was cut off, or is read with other options) takes the place of its earlier self.
-fn prefix(manifest: &mut Manifest, source: &Source) -> String {
-    let base = rows::short_hash(&[source.kind.name(), &source.name]);
-    let earlier = manifest
-        .sources
-        .iter()
-        .position(|entry| entry.name == source.name);
-    let Some(earlier) = earlier.map(|position| manifest.sources.remove(position)) else {
-        return format!("{base}-0");
+/// The name under which a file's rows stand, and the beginning of the names of its parts. A file
+/// that was cut off and comes again whole takes the place of what was kept of it; any other file of
+/// a name that is known already (another folder, a newer version, other options) comes in beside it
+/// as `NAME#2`, so that nothing that was read before is lost.
+fn identity(manifest: &mut Manifest, source: &Source) -> (String, String) {
+    let is_namesake = |entry: &SourceEntry| {
+        let rest = entry.name.strip_prefix(source.name.as_str());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('#'))
     };
-    for parts in manifest.tables.values_mut() {
-        parts.retain(|part| !part.file.starts_with(&earlier.prefix));
-    }
-    // The files of the earlier prefix are there until the commit.
-    let number = earlier
-        .prefix
-        .rsplit_once('-')
-        .and_then(|(_, number)| number.parse().ok());
-    format!("{base}-{}", number.unwrap_or(0_u32) + 1)
+    let entries = &manifest.sources;
+    let cut = entries
+        .iter()
+        .position(|entry| is_namesake(entry) && entry.truncated.is_some());
+    let hash = rows::short_hash(&[source.kind.name(), &source.name]);
+    let numbers = entries
+        .iter()
+        .filter(|entry| is_namesake(entry))
+        .filter_map(|entry| {
+            entry
+                .prefix
+                .rsplit_once('-')
+                .and_then(|(_, number)| number.parse::<u32>().ok())
+        });
+    // The parts of what is replaced are there until the commit: their number is not used again.
+    let number = numbers.max().map_or(0, |last| last + 1);
+    let name = match cut.map(|place| manifest.sources.remove(place)) {
+        Some(entry) => {
+            for parts in manifest.tables.values_mut() {
+                parts.retain(|part| !part.file.starts_with(&entry.prefix));
+            }
+            entry.name
+        }
+        None if number == 0 => source.name.clone(),
+        None => format!("{}#{}", source.name, number + 1),
+    };
+    (name, format!("{hash}-{number}"))
 }
 
 /// The options that decide what a file's rows become.
 fn options_of(source: &Source, options: &Options) -> String {
+    let tags = options.prompt_tags.join(",");
     match (source.kind, &options.columns) {
         (Kind::Submissions | Kind::Comments, _) => {
-            format!(
-                "subreddit={} tags={}",
-                options.subreddit,
-                options.prompt_tags.join(",")
-            )
+            format!("subreddit={} tags={tags}", options.subreddit)
         }
-        (Kind::Flat, Some(columns)) => format!("columns={}", columns.names().join(",")),
-        _ => String::new(),
+        (Kind::Flat, Some(columns)) => format!("{columns:?} tags={tags}"),
+        _ => format!("tags={tags}"),
     }
 }
 

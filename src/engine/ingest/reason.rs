@@ -8,7 +8,7 @@
 pub enum Reason {
     /// The line is no JSON object with the fields that its kind needs.
     MalformedLine,
-    /// The text or its author was deleted or removed.
+    /// The text was deleted or removed.
     DeletedOrRemoved,
     /// A comment on a comment, not a story.
     Reply,

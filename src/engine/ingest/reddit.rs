@@ -33,7 +33,7 @@ impl Wanted {
                 .case_insensitive(true)
                 .build()
                 .ok(),
-            prompt_tags: prompt_tags.iter().map(|tag| tag.to_uppercase()).collect(),
+            prompt_tags: prompt_tags.to_vec(),
         }
     }
 

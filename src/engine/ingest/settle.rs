@@ -6,17 +6,24 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
+use std::path::Path;
 
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Int64Type, SchemaRef, TimestampMillisecondType};
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use sha2::{Digest, Sha256};
 
+use super::lines::hex;
 use super::reason::Reason;
 use super::rows::{Refusal, Rows};
 use crate::progress::Progress;
-use crate::store::{Manifest, PartWriter, Store};
+use crate::store::{Manifest, PartWriter, StepEntry, Store};
 use crate::{Error, Result, schema, session, sql};
+
+/// Rows of stories that are held at once.
+const BATCH: usize = 1024;
 
 /// A row by its line and its id, in the source that the map names.
 type Moving = HashMap<String, HashMap<(i64, String), Goes>>;
@@ -44,6 +51,22 @@ impl Goes {
             Self::Pending | Self::Responses => schema::responses(),
         }
     }
+}
+
+/// The name of this step in the manifest.
+pub const STEP: &str = "moves";
+
+/// Which SQL settles the store: when it changes, the store is settled anew.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn fingerprint(scripts: &sql::Scripts) -> Result<StepEntry> {
+    let script = scripts.script("05_moves.sql")?;
+    Ok(StepEntry {
+        by: script.name,
+        fingerprint: hex(&Sha256::digest(&script.text)),
+        options: BTreeMap::new(),
+    })
 }
 
 /// Settles the store: afterwards every id stands once, and every response has its prompt.
@@ -82,42 +105,56 @@ pub async fn settle(
         let old = manifest.tables.remove(table).unwrap_or_default();
         for part in old {
             let path = store.folder().join(table).join(&part.file);
-            let mut leaving = Vec::new();
-            let mut staying = Vec::new();
-            let file = File::open(&path).map_err(Error::io("read", &path))?;
-            for batch in ParquetRecordBatchReaderBuilder::try_new(file)?.build()? {
-                let batch = batch?;
-                let goes = destinations(&batch, moving);
-                let stays: BooleanArray = goes.iter().map(|goes| Some(goes.is_none())).collect();
-                for place in [Goes::Refused, Goes::Pending, Goes::Responses] {
-                    let to_place: BooleanArray =
-                        goes.iter().map(|goes| Some(*goes == Some(place))).collect();
-                    if to_place.true_count() > 0 {
-                        leaving.push((place, filter_record_batch(&batch, &to_place)?));
-                    }
-                }
-                staying.push((stays, batch));
-            }
-            if leaving.is_empty() {
+            if !leaves(&path, moving)? {
                 manifest.add(table, part);
                 continue;
             }
             let stem = part.file.trim_end_matches(".parquet");
             let stem = stem.rsplit_once("-g").map_or(stem, |(stem, _)| stem);
-            let name = format!("{stem}-g{generation}");
-            let source = stem.split("-m").next().unwrap_or(stem);
-            let mut writer = store.part(table, &name, staying[0].1.schema())?;
-            for (stays, batch) in staying {
-                writer.write(&filter_record_batch(&batch, &stays)?)?;
+            let arriving = stem.split("-m").next().unwrap_or(stem);
+            let arriving = format!("{arriving}-m{generation}");
+            let reader = open(&path)?;
+            let schema = SchemaRef::clone(reader.schema());
+            let mut writer = store.part(table, &format!("{stem}-g{generation}"), schema)?;
+            for batch in reader.build()? {
+                let batch = batch?;
+                let goes = destinations(&batch, moving);
+                let those = |place: Option<Goes>| -> BooleanArray {
+                    goes.iter().map(|goes| Some(*goes == place)).collect()
+                };
+                writer.write(&filter_record_batch(&batch, &those(None))?)?;
+                for place in [Goes::Refused, Goes::Pending, Goes::Responses] {
+                    let those = those(Some(place));
+                    if those.true_count() > 0 {
+                        let batch = filter_record_batch(&batch, &those)?;
+                        arrivals.take(store, place, &arriving, &batch)?;
+                    }
+                }
             }
             manifest.add(table, writer.finish()?);
-            for (place, batch) in leaving {
-                arrivals.take(store, place, &format!("{source}-m{generation}"), &batch)?;
-            }
         }
     }
     arrivals.finish(&mut manifest)?;
     Ok(manifest)
+}
+
+fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
+    let file = File::open(path).map_err(Error::io("read", path))?;
+    Ok(ParquetRecordBatchReaderBuilder::try_new(file)?.with_batch_size(BATCH))
+}
+
+/// Whether any row of a part moves: only narrow columns are read to know.
+fn leaves(path: &Path, moving: &Moving) -> Result<bool> {
+    let reader = open(path)?;
+    let id = reader.schema().field(0).name().clone();
+    let columns = [id.as_str(), "source", "line"];
+    let narrow = ProjectionMask::columns(reader.parquet_schema(), columns);
+    for batch in reader.with_projection(narrow).build()? {
+        if destinations(&batch?, moving).iter().any(Option::is_some) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Rows that arrive at another table, one new part a table and source.

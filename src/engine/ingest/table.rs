@@ -64,7 +64,7 @@ fn json_lines(
         }
         progress.at(position.load(Ordering::Relaxed));
     }
-    Ok(lines.ending())
+    lines.ending()
 }
 
 fn comma_separated(

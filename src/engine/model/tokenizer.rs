@@ -4,21 +4,32 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
+use sha2::{Digest, Sha256};
 use tokenizers::Tokenizer;
 
 use super::hub;
+use crate::ingest::lines::hex;
 use crate::{Error, Result};
 
-static LOADED: LazyLock<Mutex<HashMap<String, Arc<Tokenizer>>>> = LazyLock::new(Mutex::default);
+static LOADED: LazyLock<Mutex<HashMap<String, Loaded>>> = LazyLock::new(Mutex::default);
+
+/// A tokenizer, and the SHA-256 of the file that it came from.
+#[derive(Clone)]
+pub struct Loaded {
+    /// The tokenizer.
+    pub tokenizer: Arc<Tokenizer>,
+    /// The hash, hex.
+    pub sha256: String,
+}
 
 /// Loads a tokenizer once a process: a `tokenizer.json`, a folder that holds one, or a hub id.
 ///
 /// # Errors
 /// When there is none, or the file is no tokenizer.
-pub fn load(name: &str) -> Result<Arc<Tokenizer>> {
+pub fn load(name: &str) -> Result<Loaded> {
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(tokenizer) = loaded.get(name) {
-        return Ok(Arc::clone(tokenizer));
+    if let Some(known) = loaded.get(name) {
+        return Ok(known.clone());
     }
     let path = Path::new(name);
     let file = if path.is_dir() {
@@ -29,6 +40,7 @@ pub fn load(name: &str) -> Result<Arc<Tokenizer>> {
         hub::model_file(name, "tokenizer.json")?
     };
     let bytes = std::fs::read(&file).map_err(Error::io("read", &file))?;
+    let sha256 = hex(&Sha256::digest(&bytes));
     let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| {
         Error::source(
             &file,
@@ -39,22 +51,29 @@ pub fn load(name: &str) -> Result<Arc<Tokenizer>> {
     // A file may ask for truncation or padding; a count wants neither.
     drop(tokenizer.with_truncation(None));
     tokenizer.with_padding(None);
-    let tokenizer = Arc::new(tokenizer);
-    loaded.insert(name.to_owned(), Arc::clone(&tokenizer));
-    Ok(tokenizer)
+    let known = Loaded {
+        tokenizer: Arc::new(tokenizer),
+        sha256,
+    };
+    loaded.insert(name.to_owned(), known.clone());
+    Ok(known)
 }
 
 /// How many tokens each text has, with the special tokens that the tokenizer adds.
 ///
 /// # Errors
 /// When the tokenizer refuses a text.
-pub fn count(tokenizer: &Tokenizer, texts: Vec<&str>) -> Result<Vec<i64>> {
-    let encodings = tokenizer.encode_batch_fast(texts, true).map_err(|error| {
-        let refused = format!("the tokenizer refuses a text: {error}");
-        Error::from(datafusion::error::DataFusionError::Execution(refused))
-    })?;
-    Ok(encodings
-        .iter()
-        .map(|encoding| encoding.len() as i64)
-        .collect())
+pub fn count(tokenizer: &Tokenizer, texts: &[&str]) -> Result<Vec<i64>> {
+    let mut counts = Vec::with_capacity(texts.len());
+    // An encoding is many times larger than its text: few are held at once.
+    for texts in texts.chunks(64) {
+        let encodings = tokenizer
+            .encode_batch_fast(texts.to_vec(), true)
+            .map_err(|error| {
+                let refused = format!("the tokenizer refuses a text: {error}");
+                Error::from(datafusion::error::DataFusionError::Execution(refused))
+            })?;
+        counts.extend(encodings.iter().map(|encoding| encoding.len() as i64));
+    }
+    Ok(counts)
 }

@@ -101,6 +101,19 @@ pub async fn pairs(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Made> {
+    if let Some(out) = &options.out
+        && out.extension().is_none_or(|end| end != "parquet")
+    {
+        let remedy = "name a file that ends in .parquet; its card goes beside it";
+        return Err(Error::source(out, "is no name for pairs", remedy));
+    }
+    if options.strategy == Strategy::DivPo && options.spaces.is_empty() {
+        return Err(Error::Unknown {
+            what: "deviation for divpo",
+            given: "none".to_owned(),
+            known: "both, semantic, style: it chooses by deviation".to_owned(),
+        });
+    }
     Store::open(folder)?;
     let mut store = Store::lock(folder)?;
     if store.manifest().rows(schema::RESPONSES) == 0 {
@@ -117,9 +130,10 @@ pub async fn pairs(
             "run the same `polyphony ingest` again: it goes on where it stopped",
         ));
     }
-    if !options.tokenizer.is_empty() {
-        model::tokenizer::load(&options.tokenizer)?;
-    }
+    let tokenizer_sha256 = match options.tokenizer.as_str() {
+        "" => String::new(),
+        name => model::tokenizer::load(name)?.sha256,
+    };
     let mut values = options.values.clone();
     values.insert(
         "tokenizer".to_owned(),
@@ -129,6 +143,7 @@ pub async fn pairs(
         store: &mut store,
         options,
         values,
+        tokenizer_sha256,
         progress,
     };
     run.step("10_candidates.sql", None, None).await?;
@@ -153,6 +168,7 @@ struct Run<'a> {
     store: &'a mut Store,
     options: &'a Options,
     values: sql::Options,
+    tokenizer_sha256: String,
     progress: &'a dyn Progress,
 }
 
@@ -165,7 +181,7 @@ impl Run<'_> {
         Err(Error::store(
             self.store.folder(),
             "no two responses of a prompt can be paired under these options",
-            "lower --gap, --ratio or --min-votes; `SELECT excluded, count(*) FROM candidates \
+            "lower --gap, --ratio or --min-votes, or say --any-order; `SELECT excluded, count(*) FROM candidates \
              GROUP BY excluded` shows what was left out",
         ))
     }
@@ -288,6 +304,9 @@ impl Run<'_> {
         let mut hasher = Sha256::new();
         hasher.update(env!("CARGO_PKG_VERSION"));
         hasher.update(&script.text);
+        if values.contains_key("tokenizer") {
+            hasher.update(&self.tokenizer_sha256);
+        }
         for (name, value) in values {
             hasher.update(format!("\n{name}={value:?}"));
         }

@@ -21,6 +21,7 @@ use crate::{Error, Result};
 
 const MANIFEST: &str = "manifest.json";
 const LOCK: &str = "lock";
+const READERS: &str = "readers";
 
 /// A store as it was when it was opened. Any number may read; one may write ([`Store::lock`]).
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub struct Store {
     folder: PathBuf,
     manifest: Manifest,
     lock: Option<File>,
+    /// Held shared while the store is read: parts that a reader may still need are not removed.
+    _reading: Option<File>,
 }
 
 impl Store {
@@ -36,6 +39,9 @@ impl Store {
     /// # Errors
     /// When the folder holds no store, or one of a newer version.
     pub fn open(folder: &Path) -> Result<Self> {
+        // Before the manifest is read; a folder that cannot be written has no writer to wait for.
+        let reading = File::open(folder.join(READERS)).ok();
+        let reading = reading.filter(|file| file.lock_shared().is_ok());
         let manifest = read_manifest(folder)?.ok_or_else(|| {
             Error::store(
                 folder,
@@ -47,6 +53,7 @@ impl Store {
             folder: folder.to_path_buf(),
             manifest,
             lock: None,
+            _reading: reading,
         })
     }
 
@@ -62,7 +69,11 @@ impl Store {
         let manifest = read_manifest(folder)?;
         if manifest.is_none()
             && fs::read_dir(folder).is_ok_and(|mut entries| {
-                entries.any(|entry| entry.is_ok_and(|entry| entry.file_name() != LOCK))
+                entries.any(|entry| {
+                    entry.is_ok_and(|entry| {
+                        entry.file_name() != LOCK && entry.file_name() != READERS
+                    })
+                })
             })
             && !is_leftover(folder)
         {
@@ -74,12 +85,19 @@ impl Store {
         }
         fs::create_dir_all(folder).map_err(Error::io("make", folder))?;
         let lock = take_lock(folder)?;
+        let readers = folder.join(READERS);
+        File::options()
+            .create(true)
+            .append(true)
+            .open(&readers)
+            .map_err(Error::io("write", &readers))?;
         // Another writer may have committed between the first look and the lock.
         let manifest = read_manifest(folder)?.unwrap_or_default();
         let store = Self {
             folder: folder.to_path_buf(),
             manifest,
             lock: Some(lock),
+            _reading: None,
         };
         store.sweep()?;
         Ok(store)
@@ -130,8 +148,14 @@ impl Store {
         self.sweep()
     }
 
-    /// Removes the files of tables that the manifest does not name.
+    /// Removes the files of tables that the manifest does not name; while somebody reads, the next
+    /// writer does.
     fn sweep(&self) -> Result<()> {
+        let readers = self.folder.join(READERS);
+        let readers = File::open(&readers).map_err(Error::io("read", &readers))?;
+        if readers.try_lock().is_err() {
+            return Ok(());
+        }
         for entry in fs::read_dir(&self.folder).map_err(Error::io("read", &self.folder))? {
             let table = entry.map_err(Error::io("read", &self.folder))?.path();
             let Some(name) = table.file_name().and_then(|name| name.to_str()) else {
@@ -277,6 +301,22 @@ mod tests {
         drop(Store::lock(folder.path()).unwrap());
         assert!(!table.exists());
         assert!(folder.path().join("mine.txt").exists());
+    }
+
+    #[test]
+    fn what_somebody_reads_is_not_swept_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::lock(folder.path()).unwrap();
+        store.commit(Manifest::default()).unwrap();
+        let reader = Store::open(folder.path()).unwrap();
+        let table = folder.path().join("prompts");
+        fs::create_dir(&table).unwrap();
+        fs::write(table.join("old.parquet"), "x").unwrap();
+        store.commit(Manifest::default()).unwrap();
+        assert!(table.exists());
+        drop(reader);
+        store.commit(Manifest::default()).unwrap();
+        assert!(!table.exists());
     }
 
     #[test]

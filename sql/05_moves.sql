@@ -3,6 +3,8 @@
 -- What has to change its place once all sources are in: of several retrievals of one id the latest
 -- counts (the others become duplicates); responses whose prompt has gone wait in `pending`; those
 -- that waited and whose prompt has come become responses. Only ids that stand twice are ranked.
+-- Joins hold the side that is written first, which is the small one.
+SET datafusion.optimizer.join_reordering = false;
 WITH seen AS (
     SELECT 'prompts' AS place, 'prompt' AS kind, prompt_id AS id, source, line, retrieved_at
     FROM prompts
@@ -18,8 +20,8 @@ WITH seen AS (
         refused.source,
         refused.line,
         refused.retrieved_at
-    FROM refused
-    JOIN sources ON refused.source = sources.name
+    FROM sources
+    JOIN refused ON refused.source = sources.name
     -- A row of a data set that is refused has no retrieval that could supersede another's.
     WHERE refused.id IS NOT NULL
         AND refused.retrieved_at IS NOT NULL
@@ -35,14 +37,15 @@ ranked AS (
             PARTITION BY seen.kind, seen.id
             ORDER BY seen.retrieved_at DESC NULLS LAST, sources.position DESC, seen.line
         ) AS rank
-    FROM seen
-    JOIN twice ON twice.kind = seen.kind AND twice.id = seen.id
-    JOIN sources ON seen.source = sources.name
+    FROM sources
+    JOIN (
+        SELECT seen.* FROM twice JOIN seen ON twice.kind = seen.kind AND twice.id = seen.id
+    ) AS seen ON seen.source = sources.name
 ),
 standing AS (
-    SELECT prompt_id AS id
-    FROM prompts
-    WHERE prompt_id NOT IN (SELECT id FROM twice WHERE kind = 'prompt')
+    SELECT prompts.prompt_id AS id
+    FROM (SELECT id FROM twice WHERE kind = 'prompt') AS twice
+    RIGHT ANTI JOIN prompts ON twice.id = prompts.prompt_id
     UNION ALL
     SELECT id FROM ranked WHERE kind = 'prompt' AND rank = 1 AND place = 'prompts'
 )
@@ -51,9 +54,9 @@ FROM ranked
 WHERE rank > 1 AND place <> 'refused'
 UNION ALL
 SELECT 'responses', source, line, response_id, 'pending'
-FROM responses
-WHERE prompt_id NOT IN (SELECT id FROM standing)
+FROM standing
+RIGHT ANTI JOIN responses ON standing.id = responses.prompt_id
 UNION ALL
 SELECT 'pending', source, line, response_id, 'responses'
-FROM pending
-WHERE prompt_id IN (SELECT id FROM standing)
+FROM standing
+RIGHT SEMI JOIN pending ON standing.id = pending.prompt_id

@@ -37,6 +37,13 @@ impl Limits {
         }
     }
 
+    /// Steps that touch ids and no text: they spill above 256 MiB.
+    pub const fn narrow() -> Self {
+        Self {
+            memory: Some(256 << 20),
+        }
+    }
+
     /// A shell: as much as there is, unless `SET datafusion.runtime.memory_limit` says otherwise.
     pub const fn unbounded() -> Self {
         Self { memory: None }

@@ -190,7 +190,7 @@ impl Arrivals {
 }
 
 async fn moves(store: &Store, script: &sql::Script) -> Result<HashMap<String, Moving>> {
-    let context = session::with_store(store, &session::Limits::pipeline())?;
+    let context = session::with_store(store, &session::Limits::narrow())?;
     let batches = script.collect(&context, &sql::Options::new()).await?;
     let mut moves: HashMap<String, Moving> = HashMap::new();
     for batch in batches {

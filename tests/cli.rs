@@ -65,6 +65,14 @@ fn help_shows_the_commands() {
 }
 
 #[test]
+fn help_of_embed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut said = Transcript::of(&folder);
+    said.run(&["embed", "--help"]);
+    insta::assert_snapshot!(said.text);
+}
+
+#[test]
 fn help_of_ingest() {
     let folder = tempfile::tempdir().unwrap();
     let mut said = Transcript::of(&folder);
@@ -158,6 +166,77 @@ fn options_that_cannot_be_used() {
     said.run(&["pairs", "--store", "store", "--sql", "data"]);
     said.run(&["pairs", "--store", "store", "--deviation", "lexical"]);
     insta::assert_snapshot!(said.text);
+}
+
+#[test]
+fn embeddings_that_cannot_be_made() {
+    let folder = store();
+    let mut said = Transcript::of(&folder);
+    let at = |name: &str| folder.path().join(name);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let tiny = root.join("tests/fixtures/models/minilm_bert/model");
+    std::os::unix::fs::symlink(tiny, at("tiny")).unwrap();
+    std::fs::write(at("texts.csv"), "story,votes\none,1\n").unwrap();
+    said.run(&["embed"]);
+    said.run(&["embed", "texts.csv", "--model", "tiny"]);
+    said.run(&["embed", "--store", "gone", "--model", "tiny"]);
+    said.run(&["embed", "--store", "store", "--model", "builtin:meaning"]);
+    said.run(&["embed", "--store", "store", "--model", "gone"]);
+    said.run(&["embed", "--store", "store", "--model", "data"]);
+    said.run(&["embed", "--store", "store", "--model", "tiny#query"]);
+    said.run(&[
+        "embed", "--store", "store", "--model", "tiny", "--device", "gpu",
+    ]);
+    said.run(&[
+        "embed", "--store", "store", "--model", "tiny", "--device", "cuda:0",
+    ]);
+    let mut file = |file: &str, column: &str, out: &str| {
+        said.run(&[
+            "embed", file, "--column", column, "--model", "tiny", "--out", out,
+        ]);
+    };
+    file("gone.csv", "story", "o.parquet");
+    file("texts.csv", "text", "o.parquet");
+    file("texts.csv", "votes", "o.parquet");
+    file("texts.csv", "story", "o.csv");
+    std::fs::write(at("empty.csv"), "").unwrap();
+    file("empty.csv", "story", "o.parquet");
+    std::fs::write(at("head.csv"), "story,votes\n").unwrap();
+    file("head.csv", "story", "o.parquet");
+    std::fs::write(at("no.parquet"), "PAR1 it is not").unwrap();
+    file("no.parquet", "story", "o.parquet");
+    std::fs::write(at("odd.jsonl"), "{\"story\": \"one\"}\n{\"story\": ").unwrap();
+    file("odd.jsonl", "story", "o.parquet");
+    std::fs::write(at("texts.txt"), "one").unwrap();
+    file("texts.txt", "story", "o.parquet");
+    file("texts.csv", "story", "first.parquet");
+    file("first.parquet", "story", "o.parquet");
+    assert!(
+        !at("o.parquet").exists(),
+        "a refused file leaves nothing behind"
+    );
+    assert!(
+        !at("o.parts").exists(),
+        "a refused file leaves nothing behind"
+    );
+    said.text = said
+        .text
+        .lines()
+        .filter(|line| !line.starts_with("embedded "))
+        .fold(String::new(), |text, line| text + line + "\n");
+    insta::assert_snapshot!(said.text);
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_error() {
+    let script = format!(
+        "set -o pipefail; {} sql --format csv -c 'SELECT * FROM generate_series(1, 1000000)' | head -1",
+        env!("CARGO_BIN_EXE_polyphony")
+    );
+    let output = Command::new("bash").args(["-c", &script]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "value\n");
 }
 
 #[test]

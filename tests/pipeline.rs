@@ -5,46 +5,17 @@
     reason = "a test that cannot be set up has failed"
 )]
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::time::Instant;
 
 use arrow::array::RecordBatch;
 use parquet::arrow::ArrowWriter;
 
-fn polyphony() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_polyphony"));
-    command.env_clear();
-    command
-}
-
-fn run(words: &[&str]) -> Output {
-    polyphony().args(words).output().unwrap()
-}
-
-/// Runs a command that must succeed; its stdout.
-fn done(words: &[&str]) -> String {
-    let output = run(words);
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
-
-fn query(store: &Path, sql: &str) -> String {
-    done(&["sql", "--store", text(store), "--format", "csv", "-c", sql])
-}
+use support::{bytes, done, dump, polyphony, query, run, text};
 
 /// What a store holds, without regard to which file a row came from in which order.
 fn contents(store: &Path) -> String {
@@ -56,62 +27,6 @@ fn contents(store: &Path) -> String {
     ]
     .map(|sql| query(store, sql))
     .concat()
-}
-
-/// Every file of a store with a hash of its bytes, the lock aside.
-fn bytes(folder: &Path) -> BTreeMap<PathBuf, u64> {
-    let mut files = BTreeMap::new();
-    let mut folders = vec![folder.to_path_buf()];
-    while let Some(next) = folders.pop() {
-        for entry in std::fs::read_dir(next).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.file_name().unwrap() != "lock" {
-                let name = path.strip_prefix(folder).unwrap().to_path_buf();
-                let mut hasher = DefaultHasher::new();
-                std::fs::read(path).unwrap().hash(&mut hasher);
-                files.insert(name, hasher.finish());
-            }
-        }
-    }
-    files
-}
-
-/// A dump of `prompts` prompts with seven responses each, in the shape of r/WritingPrompts.
-fn dump(folder: &Path, prompts: usize) {
-    let (mut submissions, mut comments) = (String::new(), String::new());
-    for prompt in 0..prompts {
-        let _ = writeln!(
-            submissions,
-            r#"{{"id":"p{prompt:04}","title":"[WP] Prompt {prompt}.","selftext":"","subreddit":"WritingPrompts","score":{prompt},"created_utc":"15{prompt:08}","retrieved_on":1600000000}}"#
-        );
-        for response in 0..7 {
-            let votes = (prompt * 31 + response * 17) % 40;
-            let story = format!("Story {response} of prompt {prompt}. ").repeat(3 + response);
-            let _ = writeln!(
-                comments,
-                r#"{{"id":"r{prompt:04}{response}","link_id":"t3_p{prompt:04}","parent_id":"t3_p{prompt:04}","body":"{story}","author":"a{response}","subreddit":"WritingPrompts","score":{votes},"created_utc":15{prompt:08}.0,"retrieved_on":1600000000}}"#
-            );
-        }
-    }
-    std::fs::create_dir_all(folder).unwrap();
-    let pack = |name: &str, text: &str| {
-        let path = folder.join(name);
-        std::fs::write(path, zstd::encode_all(text.as_bytes(), 3).unwrap()).unwrap();
-    };
-    pack("RS_2019-01.zst", &submissions);
-    for (month, lines) in comments
-        .lines()
-        .collect::<Vec<_>>()
-        .chunks(prompts)
-        .enumerate()
-    {
-        pack(
-            &format!("RC_2019-{:02}.zst", month + 1),
-            &(lines.join("\n") + "\n"),
-        );
-    }
 }
 
 #[test]
@@ -186,29 +101,15 @@ fn killed_at_any_moment_and_run_again_ends_the_same() {
     }
     let whole = began.elapsed();
     let expected = bytes(&path);
+    let mut random = support::Random::seeded();
     let mut kills = 0;
-    for round in 0..12_u32 {
+    for round in 0..12 {
         let store = folder.path().join(format!("stormy{round}"));
         for words in commands(&store) {
-            // Ever later points, spread by a multiplier that is prime to the number of rounds.
-            let mut delay = whole * (round * 5 % 12 + 1) / 20;
-            loop {
-                let mut child = polyphony()
-                    .args(&words)
-                    .stderr(Stdio::null())
-                    .stdout(Stdio::null())
-                    .spawn()
-                    .unwrap();
-                std::thread::sleep(delay);
-                child.kill().unwrap();
-                if child.wait().unwrap().success() {
-                    break;
-                }
-                kills += 1;
-                delay += whole / 15 + Duration::from_millis(5);
-            }
+            let delay = whole.mul_f64(0.6 * random.unit());
+            kills += support::kill_until_done(&words, delay, whole / 15);
         }
-        assert_eq!(bytes(&store), expected, "round {round}");
+        assert_eq!(bytes(&store), expected, "round {round}, {random:?}");
     }
     assert!(
         kills > 12,
@@ -387,9 +288,14 @@ fn data_sets_come_in_whatever_their_format() {
 fn data_sets_come_from_the_hub() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    std::thread::spawn(move || serve(&listener));
+    let row = r#"{"post_title":"A door.","comment_texts":["One.","Two."],"comment_scores":[7,3]}"#;
+    let endpoint = support::hub(
+        "datasets/ann/stories",
+        vec![
+            ("README.md", Vec::new()),
+            ("data/train.jsonl", row.as_bytes().to_vec()),
+        ],
+    );
     let ingest = |source: &str, token: &str| {
         polyphony()
             .env("HF_ENDPOINT", &endpoint)
@@ -421,51 +327,6 @@ fn data_sets_come_from_the_hub() {
         query(&at("store"), "SELECT count(*) AS n FROM responses"),
         "n\n2\n"
     );
-}
-
-/// The part of the hub that a download needs.
-fn serve(listener: &TcpListener) {
-    const ROW: &str =
-        r#"{"post_title":"A door.","comment_texts":["One.","Two."],"comment_scores":[7,3]}"#;
-    for stream in listener.incoming() {
-        let mut stream = stream.unwrap();
-        let mut request = BufReader::new(stream.try_clone().unwrap());
-        let mut head = Vec::new();
-        loop {
-            let mut line = String::new();
-            if request.read_line(&mut line).unwrap() <= 2 {
-                break;
-            }
-            head.push(line.to_lowercase());
-        }
-        let Some(first) = head.first() else { continue };
-        let has = |text: &str| head.iter().any(|line| line.contains(text));
-        let info = r#"{"sha":"c0ffee","siblings":[{"rfilename":"README.md"},{"rfilename":"data/train.jsonl"}]}"#;
-        let (status, headers, body) = if !has("authorization: bearer secret") {
-            ("401 Unauthorized", String::new(), "")
-        } else if first.contains("/api/datasets/ann/stories/revision/v1") {
-            ("200 OK", String::new(), info)
-        } else if first.contains("/datasets/ann/stories/resolve/c0ffee/data/train.jsonl") {
-            let (from, to) = if has("bytes=0-0") {
-                (0, 1)
-            } else {
-                (0, ROW.len())
-            };
-            let headers = format!(
-                "etag: \"e1\"\r\nx-repo-commit: c0ffee\r\ncontent-range: bytes {from}-{}/{}\r\n",
-                to - 1,
-                ROW.len()
-            );
-            ("206 Partial Content", headers, &ROW[from..to])
-        } else {
-            ("404 Not Found", String::new(), "")
-        };
-        let _ = write!(
-            stream,
-            "HTTP/1.1 {status}\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n{body}",
-            body.len()
-        );
-    }
 }
 
 /// Real stories with made noise; what must come out is said beside them. They are not part of the

@@ -1,6 +1,7 @@
 //! Which commands are there? One file each: arguments, then validated options, then one call.
 
 mod demo;
+mod embed;
 mod ingest;
 mod pairs;
 mod sql;
@@ -24,6 +25,8 @@ pub(crate) struct Arguments {
 enum Command {
     /// Walk the whole path on the sample that comes with the source, offline
     Demo(demo::Arguments),
+    /// Give texts their vectors: all of a store's, or a column of a file
+    Embed(embed::Arguments),
     /// Read dumps and data sets into a store
     Ingest(ingest::Arguments),
     /// Make weighted preference pairs out of a store
@@ -41,6 +44,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
 async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Command::Demo(arguments) => demo::run(arguments).await,
+        Command::Embed(arguments) => embed::run(arguments).await,
         Command::Ingest(arguments) => ingest::run(arguments).await,
         Command::Pairs(arguments) => pairs::run(arguments).await,
         Command::Sql(arguments) => sql::run(arguments).await,

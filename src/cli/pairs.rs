@@ -8,6 +8,7 @@ use polyphony_engine::embed::{Embedder, style, words};
 use polyphony_engine::pairs::{self, Made, Options, Strategy};
 use polyphony_engine::sql;
 
+use super::embed::places;
 use super::ingest::scripts;
 use super::terminal::{self, Bars};
 
@@ -67,12 +68,15 @@ pub(crate) struct Arguments {
     /// In which spaces deviation is measured
     #[arg(long, value_enum, default_value_t = Deviation::Both)]
     deviation: Deviation,
-    /// The embedder of the semantic space
+    /// The embedder of the semantic space: a built-in one, a folder or a hub id
     #[arg(long, value_name = "MODEL", default_value = words::NAME)]
     semantic: String,
-    /// The embedder of the style space
+    /// The embedder of the style space: likewise
     #[arg(long, value_name = "MODEL", default_value = style::NAME)]
     style: String,
+    /// Where trained embedders run: cpu, cuda:0, or several as cuda:0,cuda:1
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    device: String,
     /// Raise the weights of winners to at least this (the paper's minimum: 0.2)
     #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = not_negative)]
     min_weight: f64,
@@ -105,12 +109,13 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 fn options(arguments: Arguments) -> anyhow::Result<(PathBuf, Options)> {
     let strategy = Strategy::named(&arguments.strategy)?;
     let is_ratio = strategy == Strategy::Ratio;
+    let places = places(&arguments.device)?;
     let mut spaces = Vec::new();
     if matches!(arguments.deviation, Deviation::Both | Deviation::Semantic) {
-        spaces.push(("semantic", Embedder::named(&arguments.semantic)?));
+        spaces.push(("semantic", Embedder::named(&arguments.semantic, &places)?));
     }
     if matches!(arguments.deviation, Deviation::Both | Deviation::Style) {
-        spaces.push(("style", Embedder::named(&arguments.style)?));
+        spaces.push(("style", Embedder::named(&arguments.style, &places)?));
     }
     let max_length = match &arguments.tokenizer {
         Some(_) => arguments.max_tokens.unwrap_or(2048),

@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use datafusion_cli::exec::{exec_from_commands, exec_from_repl};
 use datafusion_cli::print_format::PrintFormat;
 use datafusion_cli::print_options::{MaxRows, PrintOptions};
+use polyphony_engine::datafusion::error::DataFusionError;
 use polyphony_engine::datafusion::prelude::SessionContext;
 use polyphony_engine::sql::{self, Scripts};
 use polyphony_engine::store::Store;
@@ -58,6 +59,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
         None => session::bare(&session::Limits::unbounded())?,
     };
+    // `FROM 'file.parquet'` reads a file.
+    let context = context.enable_url_table();
     let mut print = PrintOptions {
         format: match arguments.format {
             Format::Table => PrintFormat::Table,
@@ -104,11 +107,18 @@ async fn statements(
     };
     let parsed = sql::split(text).map_err(|error| failed(1, error))?;
     for (number, statement) in (1..).zip(parsed) {
-        exec_from_commands(context, vec![statement], print)
-            .await
-            .map_err(|error| failed(number, error))?;
+        match exec_from_commands(context, vec![statement], print).await {
+            // A reader that closed the pipe has what it wanted.
+            Err(error) if is_closed_pipe(&error) => return Ok(()),
+            ended => ended.map_err(|error| failed(number, error))?,
+        }
     }
     Ok(())
+}
+
+/// Arrow's writers of CSV and JSON hand on the system's answer as text only.
+fn is_closed_pipe(error: &DataFusionError) -> bool {
+    error.strip_backtrace().contains("Broken pipe")
 }
 
 fn greet(store: Option<&Path>) {

@@ -62,7 +62,7 @@ impl Progress for Bars {
         let template = match (unit, total) {
             (Unit::Bytes, _) => "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta} left",
             (Unit::Rows, Some(_)) => {
-                "{msg} {wide_bar} {human_pos}/{human_len} {per_sec} {eta} left"
+                "{msg} {wide_bar} {human_pos}/{human_len} {per_sec} {prefix}{eta} left"
             }
             (Unit::Rows, None) => "{spinner} {msg} {human_pos} rows {per_sec} {elapsed}",
         };
@@ -78,6 +78,14 @@ impl Progress for Bars {
         self.with_bar(|bar| {
             if let Some(bar) = bar {
                 bar.set_position(position);
+            }
+        });
+    }
+
+    fn rate(&self, rate: &str) {
+        self.with_bar(|bar| {
+            if let Some(bar) = bar {
+                bar.set_prefix(format!("{rate} "));
             }
         });
     }

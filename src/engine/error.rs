@@ -71,6 +71,19 @@ pub enum Error {
         /// What to do.
         remedy: String,
     },
+    /// A device that models cannot run on.
+    #[error("device {name}: {problem}: {remedy}")]
+    Device {
+        /// `cpu` or `cuda:N`.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// candle failed while a model was loaded or ran.
+    #[error("the model failed: {}", .0.to_string().lines().next().unwrap_or_default())]
+    Candle(#[from] candle_core::Error),
     /// DataFusion failed outside a SQL file.
     #[error("{}", first_line(.0))]
     DataFusion(Box<DataFusionError>),
@@ -112,7 +125,7 @@ impl Error {
         match self {
             Self::DataFusion(error) => !matches!(error.find_root(), DataFusionError::Internal(_)),
             Self::Sql { cause, .. } => !matches!(cause.find_root(), DataFusionError::Internal(_)),
-            Self::Arrow(_) | Self::Parquet(_) => false,
+            Self::Arrow(_) | Self::Candle(_) | Self::Parquet(_) => false,
             _ => true,
         }
     }

@@ -6,6 +6,8 @@ pub trait Progress: Sync {
     fn begin(&self, what: &str, total: Option<u64>, unit: Unit);
     /// `position` steps of the current stretch are done.
     fn at(&self, position: u64);
+    /// How fast it goes, in the work's own measure, as `1,234 tokens/s`.
+    fn rate(&self, rate: &str);
     /// The current stretch is done.
     fn end(&self);
     /// Something worth a line of its own.
@@ -28,6 +30,7 @@ pub struct Silent;
 impl Progress for Silent {
     fn begin(&self, _what: &str, _total: Option<u64>, _unit: Unit) {}
     fn at(&self, _position: u64) {}
+    fn rate(&self, _rate: &str) {}
     fn end(&self) {}
     fn say(&self, _line: &str) {}
 }

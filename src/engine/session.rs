@@ -12,6 +12,7 @@ use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::{
     ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl,
 };
+use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -64,7 +65,12 @@ pub fn bare(limits: &Limits) -> Result<SessionContext> {
         // What a merge of spilled runs holds back, a partition: the default leaves little to sort in.
         .set_usize("datafusion.execution.sort_spill_reservation_bytes", 4 << 20)
         .set_bool("datafusion.execution.parquet.pushdown_filters", true);
-    let context = SessionContext::new_with_config_rt(config, runtime.build_arc()?);
+    let state = SessionStateBuilder::new_with_default_features()
+        .with_config(config)
+        .with_runtime_env(runtime.build_arc()?)
+        .with_physical_optimizer_rule(Arc::new(udf::deviation::operator::Rule))
+        .build();
+    let context = SessionContext::new_with_state(state);
     udf::register_all(&context)?;
     Ok(context)
 }

@@ -23,7 +23,7 @@ use crate::{Error, Result};
 pub type Options = BTreeMap<String, ScalarValue>;
 
 /// The files that are built into the binary, in the order in which they run.
-pub const BUILT_IN: [(&str, &str); 14] = [
+pub const BUILT_IN: [(&str, &str); 15] = [
     (
         "00_quarantine.sql",
         include_str!("../../sql/00_quarantine.sql"),
@@ -58,6 +58,10 @@ pub const BUILT_IN: [(&str, &str); 14] = [
         include_str!("../../sql/30_weighed_in_pairs.sql"),
     ),
     ("35_texts.sql", include_str!("../../sql/35_texts.sql")),
+    (
+        "35_texts_of_all.sql",
+        include_str!("../../sql/35_texts_of_all.sql"),
+    ),
     (
         "40_deviation.sql",
         include_str!("../../sql/40_deviation.sql"),

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
-use hf_hub::{Repo, RepoType};
+use hf_hub::{Cache, Repo, RepoType};
 
 use crate::ingest::source::format_of;
 use crate::progress::Progress;
@@ -75,17 +75,90 @@ pub fn dataset(repository: &str, progress: &dyn Progress) -> Result<Vec<HubFile>
         .collect()
 }
 
-/// Fetches one file of the model `OWNER/NAME[@REVISION]`.
+/// A repository of a model, at one commit.
+#[derive(Debug)]
+pub struct ModelRepository {
+    /// `OWNER/NAME`.
+    pub id: String,
+    /// The commit that the name stood for when it was looked up.
+    pub commit: String,
+    /// What the commit holds; unknown offline, where the cache alone counts.
+    files: Option<Vec<String>>,
+}
+
+/// Looks up the model `OWNER/NAME[@REVISION]`: on the hub, or, where that cannot be reached or
+/// `HF_HUB_OFFLINE` is set, in the cache.
 ///
 /// # Errors
-/// When the repository or the file is not there, or needs a token.
-pub fn model_file(repository: &str, file: &str) -> Result<PathBuf> {
+/// When neither knows it.
+pub fn model(repository: &str) -> Result<ModelRepository> {
     let (id, revision) = repository.split_once('@').unwrap_or((repository, "main"));
-    let repo = Repo::with_revision(id.to_owned(), RepoType::Model, revision.to_owned());
-    api(repository)?
-        .repo(repo)
-        .get(file)
-        .map_err(|error| failed(repository, &error))
+    let repo = model_at(id, revision);
+    let offline = std::env::var("HF_HUB_OFFLINE").is_ok_and(|set| set != "0" && !set.is_empty());
+    let answer = if offline {
+        Err(hub(
+            repository,
+            "is not in the cache, and HF_HUB_OFFLINE is set",
+            "unset it, or fetch the model first",
+        ))
+    } else {
+        api(repository)?
+            .repo(repo.clone())
+            .info()
+            .map_err(|error| failed(repository, &error))
+    };
+    match answer {
+        Ok(info) => {
+            // What the revision stands for is kept, for when the hub cannot be reached.
+            drop(Cache::from_env().repo(repo).create_ref(&info.sha));
+            let files = info.siblings.into_iter().map(|file| file.rfilename);
+            Ok(ModelRepository {
+                id: id.to_owned(),
+                commit: info.sha,
+                files: Some(files.collect()),
+            })
+        }
+        Err(refused) => {
+            // A cached file's path ends in COMMIT/config.json.
+            let cached = Cache::from_env().repo(repo).get("config.json");
+            let commit = cached
+                .as_deref()
+                .and_then(|path| path.parent()?.file_name()?.to_str());
+            let commit = commit.ok_or(refused)?;
+            Ok(ModelRepository {
+                id: id.to_owned(),
+                commit: commit.to_owned(),
+                files: None,
+            })
+        }
+    }
+}
+
+impl ModelRepository {
+    /// A file of the repository, from the cache or fetched; none where it has no such file.
+    ///
+    /// # Errors
+    /// When the hub refuses it.
+    pub fn file(&self, name: &str) -> Result<Option<PathBuf>> {
+        let pinned = model_at(&self.id, &self.commit);
+        let snapshot = Cache::from_env().repo(pinned.clone());
+        let cached = snapshot.pointer_path(&self.commit).join(name);
+        if cached.is_file() {
+            return Ok(Some(cached));
+        }
+        match &self.files {
+            Some(files) if files.iter().any(|file| file == name) => api(&self.id)?
+                .repo(pinned)
+                .get(name)
+                .map(Some)
+                .map_err(|error| failed(&self.id, &error)),
+            _ => Ok(None),
+        }
+    }
+}
+
+fn model_at(id: &str, revision: &str) -> Repo {
+    Repo::with_revision(id.to_owned(), RepoType::Model, revision.to_owned())
 }
 
 fn api(repository: &str) -> Result<Api> {

@@ -1,4 +1,13 @@
-//! What comes from outside the project: files of the hub, tokenizers.
+//! What do models compute? Every forward pass, and where their files come from.
 
+pub mod device;
+pub mod encoder;
+pub mod files;
+#[cfg(test)]
+mod golden;
 pub mod hub;
+pub mod kernel;
+pub mod ops;
+pub mod sentence;
 pub mod tokenizer;
+pub mod weights;

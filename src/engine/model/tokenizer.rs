@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use sha2::{Digest, Sha256};
 use tokenizers::Tokenizer;
 
-use super::hub;
+use super::files::{ModelFiles, is_hub_id};
 use crate::ingest::lines::hex;
 use crate::{Error, Result};
 
@@ -32,12 +32,10 @@ pub fn load(name: &str) -> Result<Loaded> {
         return Ok(known.clone());
     }
     let path = Path::new(name);
-    let file = if path.is_dir() {
-        path.join("tokenizer.json")
-    } else if path.exists() || name.starts_with(['.', '/']) || name.matches('/').count() != 1 {
-        path.to_path_buf()
+    let file = if path.is_dir() || is_hub_id(name) {
+        ModelFiles::find_model(name)?.require("tokenizer.json")?
     } else {
-        hub::model_file(name, "tokenizer.json")?
+        path.to_path_buf()
     };
     let bytes = std::fs::read(&file).map_err(Error::io("read", &file))?;
     let sha256 = hex(&Sha256::digest(&bytes));

@@ -207,8 +207,13 @@ impl Run<'_> {
             self.store.commit(manifest)?;
         }
         for (space, embedder) in &self.options.spaces {
-            job::run(self.store, *embedder, &self.options.scripts, self.progress).await?;
-            self.step("40_deviation.sql", Some((*space, *embedder)), None)
+            let texts = job::Texts {
+                script: job::TEXTS_OF_PAIRS,
+                a_shard: embedder.texts_a_shard(),
+            };
+            let scripts = &self.options.scripts;
+            job::run(self.store, embedder, scripts, &texts, self.progress).await?;
+            self.step("40_deviation.sql", Some((space, embedder)), None)
                 .await?;
         }
         self.step("50_weights.sql", None, Some(schema::weights()))
@@ -219,7 +224,7 @@ impl Run<'_> {
     async fn step(
         &mut self,
         name: &str,
-        space: Option<(&str, Embedder)>,
+        space: Option<(&str, &Embedder)>,
         schema: Option<SchemaRef>,
     ) -> Result<()> {
         let script = self.options.scripts.script(name)?;
@@ -288,7 +293,7 @@ impl Run<'_> {
         self.store.commit(manifest)
     }
 
-    fn context(&self, embedder: Option<Embedder>) -> Result<SessionContext> {
+    fn context(&self, embedder: Option<&Embedder>) -> Result<SessionContext> {
         match embedder {
             Some(embedder) => job::session(self.store, embedder),
             None => session::with_store(self.store, &session::Limits::pipeline()),

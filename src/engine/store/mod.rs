@@ -8,6 +8,7 @@ mod encode;
 pub mod manifest;
 pub mod part;
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -164,15 +165,15 @@ impl Store {
             if !table.is_dir() || !manifest::is_table_name(name) {
                 continue;
             }
+            let parts = self.manifest.parts(name).iter();
+            let named: HashSet<&str> = parts.map(|part| part.file.as_str()).collect();
             for file in fs::read_dir(&table).map_err(Error::io("read", &table))? {
                 let file = file.map_err(Error::io("read", &table))?.path();
                 let is_part = file
                     .extension()
                     .is_some_and(|end| end == "parquet" || end == "tmp");
-                let is_named = self.manifest.parts(name).iter().any(|part| {
-                    file.file_name()
-                        .is_some_and(|name| name == part.file.as_str())
-                });
+                let name = file.file_name().and_then(|name| name.to_str());
+                let is_named = name.is_some_and(|name| named.contains(name));
                 if is_part && !is_named {
                     fs::remove_file(&file).map_err(Error::io("remove", &file))?;
                 }

@@ -1,6 +1,5 @@
 //! `embed(text, model)`: which vector has a text?
 
-use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Array, ArrayRef, AsArray, FixedSizeListArray, Float32Array};
@@ -11,22 +10,25 @@ use datafusion::common::{exec_err, plan_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::{
     ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature,
-    Volatility, scalar_doc_sections::DOC_SECTION_ARRAY,
+    TypeSignature, Volatility, scalar_doc_sections::DOC_SECTION_ARRAY,
 };
 use datafusion::scalar::ScalarValue;
 
 use crate::embed::Embedder;
+use crate::model::device::Place;
 use crate::schema;
 
 static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     Documentation::builder(
         DOC_SECTION_ARRAY,
-        "The vector of a text, of length 1 (zeros for a text without content), NULL for NULL. \
-         Models: builtin:words (1,024 values), builtin:style (768 values).",
-        "embed(text, model)",
+        "The vector of a text, NULL for NULL. Models: builtin:words (1,024 values) and builtin:style \
+         (768 values), whose vectors have length 1 (zeros for a text without content); a folder or a \
+         hub id OWNER/NAME[@REVISION][#TASK] of a sentence-transformers model.",
+        "embed(text, model[, device])",
     )
     .with_argument("text", "the text")
     .with_argument("model", "the model's name, a literal")
+    .with_argument("device", "cpu (the default) or cuda:0, a literal")
     .build()
 });
 
@@ -40,7 +42,13 @@ impl Default for Embed {
     fn default() -> Self {
         Self {
             // Volatile: the optimizer must not copy an expensive call into a filter.
-            signature: Signature::exact(vec![DataType::Utf8, DataType::Utf8], Volatility::Volatile),
+            signature: Signature::one_of(
+                vec![
+                    TypeSignature::Exact(vec![DataType::Utf8; 2]),
+                    TypeSignature::Exact(vec![DataType::Utf8; 3]),
+                ],
+                Volatility::Volatile,
+            ),
         }
     }
 }
@@ -59,31 +67,46 @@ impl ScalarUDFImpl for Embed {
     }
 
     fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
-        let Some(Some(ScalarValue::Utf8(Some(model)))) = arguments.scalar_arguments.get(1) else {
-            return plan_err!("embed needs to know its model: give its name as a literal");
-        };
-        let embedder = Embedder::named(model)?;
-        let metadata = HashMap::from([
-            ("model".to_owned(), embedder.name().to_owned()),
-            ("revision".to_owned(), embedder.revision().to_owned()),
-        ]);
+        let embedder = embedder(arguments.scalar_arguments.get(1..).unwrap_or_default())?;
         let field = Field::new(
             self.name(),
             schema::vector(embedder.dimension() as i32),
             true,
         );
-        Ok(Arc::new(field.with_metadata(metadata)))
+        Ok(Arc::new(field.with_metadata(embedder.metadata())))
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let [texts, ColumnarValue::Scalar(ScalarValue::Utf8(Some(model)))] =
-            arguments.args.as_slice()
-        else {
-            return exec_err!("embed needs to know its model: give its name as a literal");
+        let Some((texts, literals)) = arguments.args.split_first() else {
+            return exec_err!("embed needs a text");
         };
-        let embedder = Embedder::named(model)?;
+        let literals: Vec<Option<&ScalarValue>> = literals
+            .iter()
+            .map(|argument| match argument {
+                ColumnarValue::Scalar(value) => Some(value),
+                ColumnarValue::Array(_) => None,
+            })
+            .collect();
+        let embedder = embedder(&literals)?;
         let texts = cast(&texts.to_array(arguments.number_rows)?, &DataType::Utf8)?;
-        Ok(ColumnarValue::Array(embed_column(&texts, embedder)?))
+        let texts = texts.as_string::<i32>();
+        // The model sees the texts that are there; the others get no vector.
+        let present: Vec<String> = texts.iter().flatten().map(str::to_owned).collect();
+        let given = embedder.embed_queued(present)?;
+        let dimension = embedder.dimension();
+        let mut rows = given.chunks_exact(dimension);
+        let mut vectors = Vec::with_capacity(texts.len() * dimension);
+        for text in texts {
+            match text.and_then(|_| rows.next()) {
+                Some(row) => vectors.extend_from_slice(row),
+                None => vectors.resize(vectors.len() + dimension, 0.0),
+            }
+        }
+        Ok(ColumnarValue::Array(column(
+            vectors,
+            dimension,
+            texts.nulls().cloned(),
+        )?))
     }
 
     fn documentation(&self) -> Option<&Documentation> {
@@ -91,23 +114,33 @@ impl ScalarUDFImpl for Embed {
     }
 }
 
-/// The vectors of a column of texts.
+/// The embedder that the literals behind the text name.
+fn embedder(literals: &[Option<&ScalarValue>]) -> Result<Embedder> {
+    let text = |at: usize| match literals.get(at) {
+        Some(Some(ScalarValue::Utf8(Some(text)))) => Some(text),
+        _ => None,
+    };
+    let Some(model) = text(0) else {
+        return plan_err!("embed needs to know its model: give its name as a literal");
+    };
+    let place = match (text(1), literals.len()) {
+        (Some(device), _) => Place::named(device)?,
+        (None, 0 | 1) => Place::Cpu,
+        _ => return plan_err!("embed needs to know its device: give its name as a literal"),
+    };
+    Ok(Embedder::named(model, &[place])?)
+}
+
+/// Vectors that stand one after another, as a column.
 ///
 /// # Errors
-/// When Arrow refuses the column, which would be a fault of this file.
-pub fn embed_column(texts: &ArrayRef, embedder: Embedder) -> Result<ArrayRef> {
-    let texts = texts.as_string::<i32>();
-    let present: Vec<&str> = texts.iter().map(Option::unwrap_or_default).collect();
-    let values = Float32Array::from(embedder.embed(&present));
-    let DataType::FixedSizeList(item, dimension) = schema::vector(embedder.dimension() as i32)
-    else {
+/// When their number is not a whole multiple of the dimension.
+pub fn column(vectors: Vec<f32>, dimension: usize, nulls: Option<NullBuffer>) -> Result<ArrayRef> {
+    let DataType::FixedSizeList(item, length) = schema::vector(dimension as i32) else {
         return exec_err!("a vector is a FixedSizeList");
     };
-    let nulls: Option<NullBuffer> = texts.nulls().cloned();
+    let values = Arc::new(Float32Array::from(vectors));
     Ok(Arc::new(FixedSizeListArray::try_new(
-        item,
-        dimension,
-        Arc::new(values),
-        nulls,
+        item, length, values, nulls,
     )?))
 }

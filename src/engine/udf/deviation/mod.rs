@@ -1,5 +1,7 @@
 //! `deviation(vector) OVER (PARTITION BY prompt_id)`: how far does a vector stand from the others?
 
+pub mod operator;
+
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Array, ArrayRef, AsArray, FixedSizeListArray, Float64Array};
@@ -109,7 +111,7 @@ struct Evaluator {
 
 impl PartitionEvaluator for Evaluator {
     fn evaluate_all(&mut self, values: &[ArrayRef], _rows: usize) -> Result<ArrayRef> {
-        Ok(Arc::new(deviations(&values[0])?))
+        Ok(Arc::new(deviations(&values[..1])?))
     }
 
     /// Every row needs the whole partition: so DataFusion waits for its end.
@@ -126,7 +128,7 @@ impl PartitionEvaluator for Evaluator {
             Some(all) if all.len() == range.len() => all,
             stale => {
                 self.row = 0;
-                stale.insert(deviations(&values[0].slice(range.start, range.len()))?)
+                stale.insert(deviations(&[values[0].slice(range.start, range.len())])?)
             }
         };
         let row = self.row;
@@ -139,12 +141,15 @@ impl PartitionEvaluator for Evaluator {
     }
 }
 
-/// The deviation of every row of a column of vectors; NULL for NULL.
+/// The deviation of every row of a column of vectors, given in chunks; NULL for NULL.
 ///
 /// # Errors
 /// When the vectors differ in length.
-pub fn deviations(column: &ArrayRef) -> Result<Float64Array> {
-    let rows = rows(column)?;
+pub fn deviations(chunks: &[ArrayRef]) -> Result<Float64Array> {
+    let mut rows = Vec::with_capacity(chunks.iter().map(Array::len).sum());
+    for chunk in chunks {
+        rows.extend(self::rows(chunk)?);
+    }
     let present: Vec<&[f32]> = rows.iter().flatten().copied().collect();
     if let Some(odd) = present.iter().find(|row| row.len() != present[0].len()) {
         return exec_err!(

@@ -1,0 +1,83 @@
+//! `polyphony embed`: which texts get vectors, of which model, on which device?
+
+use std::path::PathBuf;
+
+use clap::Args;
+use polyphony_engine::embed::{Embedder, file, job};
+use polyphony_engine::model::device::Place;
+use polyphony_engine::store::Store;
+
+use super::ingest::scripts;
+use super::terminal::{self, Bars};
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// A Parquet, JSONL or CSV file, whose columns stay
+    #[arg(required_unless_present = "store", requires = "column")]
+    file: Option<PathBuf>,
+    /// The store whose responses are embedded
+    #[arg(long, value_name = "DIR", conflicts_with = "file")]
+    store: Option<PathBuf>,
+    /// The column of texts in FILE
+    #[arg(long, value_name = "NAME", requires = "file")]
+    column: Option<String>,
+    /// builtin:words, builtin:style, a folder, or a hub id `OWNER/NAME[@REVISION]`; `#TASK` behind
+    /// it chooses an adapter of jina-embeddings-v3
+    #[arg(long, value_name = "MODEL")]
+    model: String,
+    /// Where the model runs: cpu, cuda:0, or several as cuda:0,cuda:1
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    device: String,
+    /// Commit vectors after so many texts, which is what a killed run loses [default: about a
+    /// minute's work]
+    #[arg(long, value_name = "TEXTS", value_parser = clap::value_parser!(u32).range(1..))]
+    shard: Option<u32>,
+    /// Where FILE goes with the column `embedding` [default: FILE with the ending
+    /// .embedded.parquet]
+    #[arg(long, value_name = "FILE", requires = "file")]
+    out: Option<PathBuf>,
+    /// SQL files that stand in for the built-in ones
+    #[arg(long, value_name = "DIR", conflicts_with = "file")]
+    sql: Option<PathBuf>,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let progress = Bars::default();
+    let shard = |embedder: &Embedder| match arguments.shard {
+        Some(texts) => texts as usize,
+        None => embedder.texts_a_shard(),
+    };
+    if let Some(folder) = arguments.store {
+        Store::open(&folder)?;
+        let embedder = Embedder::named(&arguments.model, &places(&arguments.device)?)?;
+        let scripts = scripts(arguments.sql)?;
+        let mut store = Store::lock(&folder)?;
+        let texts = job::Texts {
+            script: job::TEXTS_OF_ALL,
+            a_shard: shard(&embedder),
+        };
+        let new = job::run(&mut store, &embedder, &scripts, &texts, &progress).await?;
+        let table = job::table_of(&embedder);
+        let all = store.manifest().rows(&table);
+        terminal::result(&format!(
+            "{new} new vectors, {all} in all, in table {table}"
+        ));
+    } else if let (Some(path), Some(column)) = (arguments.file, arguments.column) {
+        let embedder = Embedder::named(&arguments.model, &places(&arguments.device)?)?;
+        let out = arguments.out.unwrap_or_else(|| file::default_out(&path));
+        let texts = file::Texts {
+            file: &path,
+            column: &column,
+            a_shard: shard(&embedder),
+        };
+        let rows = file::embed_file(&texts, &embedder, &out, &progress).await?;
+        terminal::result(&format!("{rows} rows with vectors in {}", out.display()));
+    }
+    Ok(())
+}
+
+/// The devices that a list of them names.
+pub(crate) fn places(list: &str) -> anyhow::Result<Vec<Place>> {
+    let places = list.split(',').map(|name| Place::named(name.trim()));
+    Ok(places.collect::<Result<_, _>>()?)
+}

@@ -1,0 +1,195 @@
+//! Where do a model's files lie? In a folder, or in a repository of the hub.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::hub::{self, ModelRepository};
+use crate::ingest::lines::hex;
+use crate::{Error, Result};
+
+/// A model's files, and what the model is called.
+#[derive(Debug)]
+pub struct ModelFiles {
+    /// The hub's `OWNER/NAME`, or the name of the folder.
+    pub name: String,
+    place: FilesPlace,
+}
+
+#[derive(Debug)]
+enum FilesPlace {
+    Folder(PathBuf),
+    Hub(ModelRepository),
+}
+
+impl ModelFiles {
+    /// Finds a model by the path of a folder or by a hub id `OWNER/NAME[@REVISION]`.
+    ///
+    /// # Errors
+    /// When there is no such folder, or the hub does not know it.
+    pub fn find_model(given: &str) -> Result<Self> {
+        let path = Path::new(given);
+        if path.is_dir() {
+            let whole = path.canonicalize().map_err(Error::io("read", path))?;
+            return Ok(Self {
+                name: name_of(&whole),
+                place: FilesPlace::Folder(path.to_path_buf()),
+            });
+        }
+        if !is_hub_id(given) {
+            return Err(Error::source(
+                path,
+                "is no folder of a model",
+                "name a folder with config.json, a hub id OWNER/NAME[@REVISION], builtin:words or builtin:style",
+            ));
+        }
+        let repository = hub::model(given)?;
+        Ok(Self {
+            name: repository.id.clone(),
+            place: FilesPlace::Hub(repository),
+        })
+    }
+
+    /// A file of the model, fetched where need be; none where the model does not have it.
+    ///
+    /// # Errors
+    /// When it cannot be fetched.
+    pub fn find(&self, file: &str) -> Result<Option<PathBuf>> {
+        match &self.place {
+            FilesPlace::Folder(folder) => Ok(Some(folder.join(file)).filter(|path| path.is_file())),
+            FilesPlace::Hub(repository) => repository.file(file),
+        }
+    }
+
+    /// A file that every such model has.
+    ///
+    /// # Errors
+    /// When it is missing; the message names it.
+    pub fn require(&self, file: &str) -> Result<PathBuf> {
+        self.find(file)?.ok_or_else(|| self.lacks(file))
+    }
+
+    /// The JSON object in a file.
+    ///
+    /// # Errors
+    /// When it is no JSON.
+    pub fn json(&self, file: &str) -> Result<Option<Value>> {
+        let Some(path) = self.find(file)? else {
+            return Ok(None);
+        };
+        let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
+        let value = serde_json::from_slice(&text).map_err(|error| {
+            Error::source(
+                &path,
+                format!("is no JSON ({error})"),
+                "fetch the model again",
+            )
+        })?;
+        Ok(Some(value))
+    }
+
+    /// The error for a file that is not there.
+    pub fn lacks(&self, file: &str) -> Error {
+        match &self.place {
+            FilesPlace::Folder(folder) => Error::source(
+                folder,
+                format!("lacks {file}"),
+                "name the folder of a whole model",
+            ),
+            FilesPlace::Hub(repository) => Error::Hub {
+                repository: repository.id.clone(),
+                problem: format!("has no {file}"),
+                remedy: "choose a model that has one".to_owned(),
+            },
+        }
+    }
+
+    /// What the files hold: the hub's commit, or a hash of a folder's files.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn revision(&self) -> Result<String> {
+        let folder = match &self.place {
+            FilesPlace::Hub(repository) => return Ok(repository.commit.clone()),
+            FilesPlace::Folder(folder) => folder,
+        };
+        let whole = folder.canonicalize().map_err(Error::io("read", folder))?;
+        if let Some((_, commit)) = snapshot(&whole) {
+            return Ok(commit);
+        }
+        let mut files = Vec::new();
+        list(folder, folder, &mut files)?;
+        files.sort();
+        let mut hasher = Sha256::new();
+        for file in files {
+            let path = folder.join(&file);
+            let mut content = std::fs::File::open(&path).map_err(Error::io("read", &path))?;
+            let mut of_file = Sha256::new();
+            std::io::copy(&mut content, &mut HashWriter(&mut of_file))
+                .map_err(Error::io("read", &path))?;
+            hasher.update(file.as_bytes());
+            hasher.update(of_file.finalize());
+        }
+        Ok(hex(&hasher.finalize())[..16].to_owned())
+    }
+}
+
+/// Whether a name is one of the hub's, `OWNER/NAME[@REVISION]`, and no path that is there.
+pub fn is_hub_id(given: &str) -> bool {
+    let (id, _) = given.split_once('@').unwrap_or((given, ""));
+    let parts: Vec<&str> = id.split('/').collect();
+    parts.len() == 2
+        && parts
+            .iter()
+            .all(|part| !part.is_empty() && !part.starts_with('.'))
+        && !Path::new(given).exists()
+}
+
+struct HashWriter<'a>(&'a mut Sha256);
+
+impl std::io::Write for HashWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The files that decide what a model computes, by their paths within its folder.
+fn list(folder: &Path, root: &Path, files: &mut Vec<String>) -> Result<()> {
+    for entry in std::fs::read_dir(folder).map_err(Error::io("read", folder))? {
+        let path = entry.map_err(Error::io("read", folder))?.path();
+        if path.is_dir() {
+            list(&path, root, files)?;
+        } else if let Some(end) = path.extension().and_then(|end| end.to_str())
+            && ["json", "safetensors", "bin"].contains(&end)
+            && let Ok(inside) = path.strip_prefix(root)
+        {
+            files.push(inside.to_string_lossy().into_owned());
+        }
+    }
+    Ok(())
+}
+
+/// The hub's name and commit of a folder of its cache: `models--OWNER--NAME/snapshots/COMMIT`.
+fn snapshot(folder: &Path) -> Option<(String, String)> {
+    let commit = folder.file_name()?.to_str()?;
+    let snapshots = folder.parent()?;
+    let repository = snapshots.parent()?.file_name()?.to_str()?;
+    let id = repository.strip_prefix("models--")?;
+    let is_commit = commit.len() == 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (snapshots.file_name()? == "snapshots" && is_commit)
+        .then(|| (id.replacen("--", "/", 1), commit.to_owned()))
+}
+
+fn name_of(folder: &Path) -> String {
+    if let Some((id, _)) = snapshot(folder) {
+        return id;
+    }
+    let name = folder.file_name().unwrap_or(folder.as_os_str());
+    name.to_string_lossy().into_owned()
+}

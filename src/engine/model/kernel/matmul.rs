@@ -1,0 +1,125 @@
+//! What is the product of two matrices? The `gemm` crate's, behind bounds that are checked.
+
+use gemm::Parallelism;
+
+/// A matrix that lies in a slice, not necessarily without gaps.
+#[derive(Debug, Clone, Copy)]
+pub struct Matrix<'a> {
+    values: &'a [f32],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// `rows` rows of `columns` neighbours each, that begin `row_stride` values apart.
+    ///
+    /// # Panics
+    /// When the slice is too short for it.
+    pub fn new(values: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
+        assert!(spans(rows, columns, row_stride) <= values.len());
+        Self {
+            values,
+            rows,
+            columns,
+            row_stride,
+            column_stride: 1,
+        }
+    }
+
+    /// Its rows as columns; nothing moves.
+    #[must_use]
+    pub const fn transposed(self) -> Self {
+        Self {
+            values: self.values,
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+        }
+    }
+}
+
+/// How many threads share a product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Threads {
+    /// The caller's only.
+    One,
+    /// All of rayon's.
+    All,
+}
+
+/// `out = scale * a b`, or `out += scale * a b` when `onto` what is there; the rows of `out` begin
+/// `out_stride` values apart.
+///
+/// # Panics
+/// When the shapes do not fit.
+pub fn matmul(
+    out: &mut [f32],
+    out_stride: usize,
+    onto: bool,
+    scale: f32,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    threads: Threads,
+) {
+    assert_eq!(a.columns, b.rows);
+    assert!(spans(a.rows, b.columns, out_stride) <= out.len());
+    let parallelism = match threads {
+        Threads::One => Parallelism::None,
+        Threads::All => Parallelism::Rayon(rayon::current_num_threads()),
+    };
+    #[expect(unsafe_code, reason = "the crate takes pointers and strides")]
+    // SAFETY: `Matrix::new` and the assertions above hold every index within its slice, and `out`
+    // is borrowed for writing, so it overlaps neither input.
+    unsafe {
+        gemm::gemm(
+            a.rows,
+            b.columns,
+            a.columns,
+            out.as_mut_ptr(),
+            1,
+            out_stride as isize,
+            onto,
+            a.values.as_ptr(),
+            a.column_stride as isize,
+            a.row_stride as isize,
+            b.values.as_ptr(),
+            b.column_stride as isize,
+            b.row_stride as isize,
+            1.0,
+            scale,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+}
+
+/// How many values lie between the first of the first row and the last of the last.
+const fn spans(rows: usize, columns: usize, row_stride: usize) -> usize {
+    if rows == 0 || columns == 0 {
+        return 0;
+    }
+    (rows - 1) * row_stride + columns
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn products_and_sums_onto() {
+        let a = [1.0, 2.0, 9.0, 3.0, 4.0, 9.0];
+        let b = [5.0, 6.0, 7.0, 8.0];
+        let a = Matrix::new(&a, 2, 2, 3);
+        let b = Matrix::new(&b, 2, 2, 2);
+        let mut out = [0.0; 4];
+        matmul(&mut out, 2, false, 1.0, a, b, Threads::One);
+        assert_eq!(out, [19.0, 22.0, 43.0, 50.0]);
+        matmul(&mut out, 2, true, 2.0, a, b.transposed(), Threads::All);
+        assert_eq!(out, [53.0, 68.0, 121.0, 156.0]);
+    }
+}

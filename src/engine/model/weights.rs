@@ -1,0 +1,167 @@
+//! Which tensors does a model have? Read from safetensors or PyTorch files, checked by shape.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use candle_core::pickle::PthTensors;
+use candle_core::safetensors::MmapedSafetensors;
+use candle_core::{DType, Device, Tensor};
+
+use super::files::ModelFiles;
+use crate::{Error, Result};
+
+/// A model's tensors, on the disk until they are asked for.
+pub struct Weights {
+    /// What messages name: the one file, or the index of several.
+    file: PathBuf,
+    tensors: Tensors,
+    device: Device,
+    precision: DType,
+}
+
+enum Tensors {
+    Safetensors(MmapedSafetensors),
+    Pickled(Vec<PthTensors>),
+}
+
+/// The files that may hold the weights, in the order in which they are looked for.
+const CANDIDATES: [&str; 4] = [
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+];
+
+impl Weights {
+    /// Opens the weights of a model, in one file or in several.
+    ///
+    /// # Errors
+    /// When there are none, or a file is not what its name says.
+    pub fn open(files: &ModelFiles, device: &Device, precision: DType) -> Result<Self> {
+        let mut found = None;
+        for name in CANDIDATES {
+            if let Some(path) = files.find(name)? {
+                found = Some(path);
+                break;
+            }
+        }
+        let Some(file) = found else {
+            return Err(files.lacks("model.safetensors or pytorch_model.bin"));
+        };
+        let is_index = file.extension().is_some_and(|end| end == "json");
+        let parts = if is_index {
+            shards(&file)?
+                .iter()
+                .map(|shard| files.require(shard))
+                .collect::<Result<_>>()?
+        } else {
+            vec![file.clone()]
+        };
+        let refused = |error: candle_core::Error| {
+            Error::source(
+                &file,
+                format!("cannot be read as weights ({})", first_line(&error)),
+                "fetch the model again",
+            )
+        };
+        let pickled = parts[0].extension().is_some_and(|end| end == "bin");
+        let tensors = if pickled {
+            let parts = parts.iter().map(|part| PthTensors::new(part, None));
+            Tensors::Pickled(parts.collect::<candle_core::Result<_>>().map_err(refused)?)
+        } else {
+            #[expect(unsafe_code, reason = "the files are mapped into memory")]
+            // SAFETY: nobody is to change a model's files while it runs; the library checks
+            // every offset against the file's length when it maps it.
+            let mapped = unsafe { MmapedSafetensors::multi(&parts) };
+            Tensors::Safetensors(mapped.map_err(refused)?)
+        };
+        Ok(Self {
+            file,
+            tensors,
+            device: device.clone(),
+            precision,
+        })
+    }
+
+    /// Whether there is a tensor of that name.
+    pub fn has(&self, name: &str) -> bool {
+        self.shape(name).is_some()
+    }
+
+    /// The shape of a tensor; none where it is not there.
+    pub fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        match &self.tensors {
+            Tensors::Safetensors(mapped) => Some(mapped.get(name).ok()?.shape().to_vec()),
+            Tensors::Pickled(parts) => {
+                let info = parts
+                    .iter()
+                    .find_map(|part| part.tensor_infos().get(name))?;
+                Some(info.layout.dims().to_vec())
+            }
+        }
+    }
+
+    /// Loads a tensor of the shape given, in the model's precision.
+    ///
+    /// # Errors
+    /// When it is not there or has another shape; the message names the file, the tensor and both.
+    pub fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let Some(given) = self.shape(name) else {
+            return Err(Error::source(
+                &self.file,
+                format!("has no tensor `{name}`"),
+                "its config.json belongs to another model: fetch the model again",
+            ));
+        };
+        if given != shape {
+            return Err(Error::source(
+                &self.file,
+                format!("tensor `{name}` has shape {given:?}, config.json says {shape:?}"),
+                "its config.json belongs to another model: fetch the model again",
+            ));
+        }
+        let loaded = match &self.tensors {
+            Tensors::Safetensors(mapped) => mapped.load(name, &self.device),
+            Tensors::Pickled(parts) => parts
+                .iter()
+                .find_map(|part| part.get(name).transpose())
+                .unwrap_or_else(|| candle_core::bail!("no tensor {name}"))
+                .and_then(|tensor| tensor.to_device(&self.device)),
+        };
+        loaded
+            .and_then(|tensor| tensor.to_dtype(self.precision)?.contiguous())
+            .map_err(|error| {
+                Error::source(
+                    &self.file,
+                    format!("tensor `{name}` cannot be read ({})", first_line(&error)),
+                    "fetch the model again",
+                )
+            })
+    }
+}
+
+/// The files that an index names.
+fn shards(index: &std::path::Path) -> Result<BTreeSet<String>> {
+    let text = std::fs::read(index).map_err(Error::io("read", index))?;
+    let refused = || Error::source(index, "is no index of weights", "fetch the model again");
+    let index: serde_json::Value = serde_json::from_slice(&text).map_err(|_| refused())?;
+    let map = index["weight_map"].as_object().ok_or_else(refused)?;
+    let shards: BTreeSet<String> = map
+        .values()
+        .filter_map(|file| Some(file.as_str()?.to_owned()))
+        .collect();
+    if shards.is_empty() {
+        return Err(refused());
+    }
+    Ok(shards)
+}
+
+/// candle appends backtraces on further lines.
+fn first_line(error: &candle_core::Error) -> String {
+    error
+        .to_string()
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .to_owned()
+}

@@ -1,0 +1,390 @@
+//! Do texts get the vectors of trained models: of files, of stores, from the hub, killed and resumed?
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::Float32Type;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use support::{bytes, done, dump, polyphony, query, run, text};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn model(name: &str) -> PathBuf {
+    root().join(format!("tests/fixtures/models/{name}/model"))
+}
+
+fn rows(file: &Path) -> RecordBatch {
+    let file = fs::File::open(file).unwrap();
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+    let schema = reader.schema().clone();
+    let batches: Vec<RecordBatch> = reader.build().unwrap().map(Result::unwrap).collect();
+    arrow::compute::concat_batches(&schema, &batches).unwrap()
+}
+
+/// The vectors of a table's rows; none for NULL.
+fn vectors(rows: &RecordBatch) -> Vec<Option<Vec<f32>>> {
+    let column = rows
+        .column_by_name("embedding")
+        .unwrap()
+        .as_fixed_size_list();
+    column
+        .iter()
+        .map(|row| Some(row?.as_primitive::<Float32Type>().values().to_vec()))
+        .collect()
+}
+
+/// The texts of a golden file, as lines of JSON.
+fn lines(expected: &serde_json::Value) -> String {
+    let rows = expected["rows"].as_array().unwrap().iter().enumerate();
+    rows.map(|(number, row)| {
+        serde_json::json!({"number": number, "story": row["text"]}).to_string() + "\n"
+    })
+    .collect()
+}
+
+fn assert_near(given: &[Option<Vec<f32>>], expected: &serde_json::Value, tolerance: f64) {
+    let rows = expected["rows"].as_array().unwrap();
+    assert_eq!(given.len(), rows.len());
+    for (given, row) in given.iter().zip(rows) {
+        let unit = row["unit"].as_array().unwrap();
+        let given = given.as_ref().unwrap();
+        assert_eq!(given.len(), unit.len());
+        for (value, expected) in given.iter().zip(unit) {
+            let off = (f64::from(*value) - expected.as_f64().unwrap()).abs();
+            assert!(off < tolerance, "{off}: {}", row["text"]);
+        }
+    }
+}
+
+fn expected(file: &str) -> serde_json::Value {
+    serde_json::from_slice(&fs::read(root().join(file)).unwrap()).unwrap()
+}
+
+#[test]
+fn a_column_of_a_file_gets_vectors_and_the_others_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let expected = expected("tests/fixtures/models/minilm_bert/expected.json");
+    fs::write(at("stories.jsonl"), lines(&expected)).unwrap();
+    let embed = |file: &str, out: &str| {
+        let model = model("minilm_bert");
+        let (file, out) = (at(file), at(out));
+        let words = [
+            "embed",
+            text(&file),
+            "--column",
+            "story",
+            "--model",
+            text(&model),
+            "--out",
+            text(&out),
+        ];
+        let output = run(&words);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        (rows(&out), said)
+    };
+    let (given, said) = embed("stories.jsonl", "a.parquet");
+    assert_eq!(given.num_columns(), 3);
+    assert!(
+        said.contains("embedded 16 texts with model: 1178 tokens"),
+        "{said}"
+    );
+    assert!(
+        said.contains("were longer than the model's 100 tokens, and were cut"),
+        "{said}"
+    );
+    assert_near(&vectors(&given), &expected, 2e-5);
+    let field = given.schema().field_with_name("embedding").unwrap().clone();
+    assert_eq!(field.metadata()["model"], "model");
+    assert_eq!(field.metadata()["revision"].len(), 16);
+    // From Parquet the same, and with nothing left beside it.
+    fs::rename(at("a.parquet"), at("b.parquet")).unwrap();
+    done(&[
+        "sql",
+        "-c",
+        &format!(
+            "COPY (SELECT number, story FROM '{}') TO '{}'",
+            text(&at("b.parquet")),
+            text(&at("c.parquet"))
+        ),
+    ]);
+    let (again, _) = embed("c.parquet", "d.parquet");
+    assert_eq!(vectors(&again), vectors(&given));
+    assert!(!at("d.parts").exists());
+    // Rows without a text keep their place.
+    fs::write(at("gap.csv"), "story,number\none,1\n,2\nthree,3\n").unwrap();
+    let (gap, _) = embed("gap.csv", "e.parquet");
+    let missing: Vec<bool> = vectors(&gap).iter().map(Option::is_none).collect();
+    assert_eq!(missing, [false, true, false]);
+}
+
+/// Weights of 22 million parameters that people use, where they can be had: `POLYPHONY_MINILM`
+/// names their folder (`tests/peers/fetch_minilm.py`).
+#[test]
+fn minilm_gives_what_sentence_transformers_gives() {
+    let Some(minilm) = std::env::var_os("POLYPHONY_MINILM").map(PathBuf::from) else {
+        #[expect(clippy::print_stdout, reason = "what is skipped is said aloud")]
+        {
+            println!("skipped: POLYPHONY_MINILM is not set");
+        }
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let expected = expected("tests/fixtures/minilm.json");
+    let file = folder.path().join("texts.jsonl");
+    fs::write(&file, lines(&expected)).unwrap();
+    let out = folder.path().join("out.parquet");
+    done(&[
+        "embed",
+        text(&file),
+        "--column",
+        "story",
+        "--model",
+        text(&minilm),
+        "--out",
+        text(&out),
+    ]);
+    assert_near(&vectors(&rows(&out)), &expected, 1e-5);
+}
+
+#[test]
+fn pairs_are_weighed_by_trained_models() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store");
+    dump(&folder.path().join("dump"), 12);
+    done(&[
+        "ingest",
+        text(&folder.path().join("dump")),
+        "--store",
+        text(&store),
+    ]);
+    let (semantic, style) = (model("jina_v3"), model("style_roberta"));
+    let words = [
+        "pairs",
+        "--store",
+        text(&store),
+        "--semantic",
+        text(&semantic),
+        "--style",
+        text(&style),
+    ];
+    let output = run(&words);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert_eq!(said.matches("CC-BY-NC-4.0").count(), 1, "{said}");
+    let summary = String::from_utf8(output.stdout).unwrap();
+    let tables = query(
+        &store,
+        "SELECT table_name FROM information_schema.tables WHERE table_name LIKE 'embeddings%' ORDER BY 1",
+    );
+    let tables: Vec<&str> = tables.lines().skip(1).collect();
+    assert_eq!(tables.len(), 2, "{tables:?}");
+    for (space, table) in ["semantic", "style"].iter().zip(["jina", "style"]) {
+        let line = summary
+            .lines()
+            .find(|line| line.starts_with(&format!("{space}: model, revision ")));
+        assert!(line.is_some(), "{table}: {summary}");
+    }
+    let weights = query(
+        &store,
+        "SELECT count(*) AS n, count(deviation_semantic) AS a, count(deviation_style) AS b, avg(weight) > 0.99 AS mean FROM weights",
+    );
+    assert!(weights.ends_with(",true\n"), "{weights}");
+    // What has a vector is not embedded again.
+    let output = run(&words);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!said.contains("embedded "), "{said}");
+    // Nor by `embed`, which gives the rest of the store theirs.
+    let all: usize = query(&store, "SELECT count(DISTINCT text) AS n FROM responses")
+        .lines()
+        .nth(1)
+        .unwrap()
+        .parse()
+        .unwrap();
+    let before: usize = query(&store, &format!("SELECT count(*) AS n FROM {}", tables[0]))
+        .lines()
+        .nth(1)
+        .unwrap()
+        .parse()
+        .unwrap();
+    let said = done(&["embed", "--store", text(&store), "--model", text(&style)]);
+    assert!(
+        said.starts_with(&format!("{} new vectors, {all} in all, ", all - before)),
+        "{said} {before}"
+    );
+}
+
+#[test]
+fn killed_at_any_moment_the_job_loses_a_shard_at_most() {
+    let folder = tempfile::tempdir().unwrap();
+    let dumps = folder.path().join("dump");
+    dump(&dumps, 300);
+    let ingest = |name: &str| {
+        let store = folder.path().join(name);
+        done(&["ingest", text(&dumps), "--store", text(&store)]);
+        store
+    };
+    let style = model("style_roberta");
+    let words = |store: &Path| -> Vec<String> {
+        let words = [
+            "embed",
+            "--store",
+            text(store),
+            "--model",
+            text(&style),
+            "--shard",
+            "150",
+        ];
+        words.map(str::to_owned).to_vec()
+    };
+    let calm = ingest("calm");
+    let began = Instant::now();
+    assert!(
+        polyphony()
+            .args(words(&calm))
+            .output()
+            .unwrap()
+            .status
+            .success()
+    );
+    let whole = began.elapsed();
+    let expected = bytes(&calm);
+    let mut random = support::Random::seeded();
+    let mut kills = 0;
+    for round in 0..3 {
+        let store = ingest(&format!("stormy{round}"));
+        let delay = whole.mul_f64(0.5 * random.unit());
+        kills += support::kill_until_done(&words(&store), delay, whole / 10);
+        assert_eq!(bytes(&store), expected, "round {round}, {random:?}");
+    }
+    assert!(kills > 2, "only {kills} runs were killed");
+    // The same for a file.
+    let file = folder.path().join("stories.parquet");
+    let copy = format!(
+        "COPY (SELECT response_id, text FROM responses ORDER BY 1) TO '{}'",
+        text(&file)
+    );
+    done(&["sql", "--store", text(&calm), "-c", &copy]);
+    let words = |out: &Path| -> Vec<String> {
+        let words = [
+            "embed",
+            text(&file),
+            "--column",
+            "text",
+            "--model",
+            text(&style),
+            "--shard",
+            "150",
+            "--out",
+            text(out),
+        ];
+        words.map(str::to_owned).to_vec()
+    };
+    let calm = folder.path().join("calm.parquet");
+    assert!(
+        polyphony()
+            .args(words(&calm))
+            .output()
+            .unwrap()
+            .status
+            .success()
+    );
+    let stormy = folder.path().join("stormy.parquet");
+    let delay = whole.mul_f64(0.5 * random.unit());
+    assert!(support::kill_until_done(&words(&stormy), delay, whole / 10) > 0);
+    assert_eq!(
+        fs::read(calm).unwrap(),
+        fs::read(stormy).unwrap(),
+        "{random:?}"
+    );
+}
+
+#[test]
+fn models_come_from_the_hub_and_then_from_the_cache() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("texts.csv");
+    fs::write(&file, "story\none\ntwo\n").unwrap();
+    let names = [
+        "config.json",
+        "model.safetensors",
+        "modules.json",
+        "sentence_bert_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "1_Pooling/config.json",
+    ];
+    let files = names.map(|name| (name, fs::read(model("minilm_bert").join(name)).unwrap()));
+    let endpoint = support::hub("ann/tiny", files.to_vec());
+    let embed = |model: &str, endpoint: &str, token: &str, offline: &str| {
+        polyphony()
+            .env("HF_ENDPOINT", endpoint)
+            .env("HF_HOME", folder.path().join("cache"))
+            .env("HF_TOKEN", token)
+            .env("HF_HUB_OFFLINE", offline)
+            .args(["embed", text(&file), "--column", "story", "--model", model])
+            .output()
+            .unwrap()
+    };
+    let refusal = |output: std::process::Output| {
+        assert_eq!(output.status.code(), Some(1));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(said.lines().count(), 1, "{said}");
+        said
+    };
+    let said = refusal(embed("ann/tiny", &endpoint, "", "1"));
+    assert!(said.contains("hub:ann/tiny: is not in the cache"), "{said}");
+    let said = refusal(embed("ann/tiny", &endpoint, "", ""));
+    assert!(said.contains("set HF_TOKEN"), "{said}");
+    let said = refusal(embed("ann/gone", &endpoint, "secret", ""));
+    assert!(said.contains("hub:ann/gone: cannot be fetched"), "{said}");
+    assert!(
+        embed("ann/tiny@v2", &endpoint, "secret", "")
+            .status
+            .success()
+    );
+    let out = folder.path().join("texts.embedded.parquet");
+    let first = rows(&out);
+    let field = first.schema().field_with_name("embedding").unwrap().clone();
+    assert_eq!(field.metadata()["model"], "ann/tiny");
+    assert_eq!(field.metadata()["revision"], "c0ffee");
+    // The hub is gone, or not to be asked: what is in the cache serves.
+    for (endpoint, offline) in [("http://127.0.0.1:9", ""), (endpoint.as_str(), "1")] {
+        fs::remove_file(&out).unwrap();
+        let output = embed("ann/tiny@v2", endpoint, "secret", offline);
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        assert_eq!(rows(&out), first);
+    }
+}
+
+#[test]
+fn sql_embeds_with_trained_models() {
+    let model = model("minilm_bert");
+    let query = format!(
+        "SELECT story, deviation(embed(story, '{0}')) OVER () > 0.0 AS far, \
+         cosine_distance(embed(story, '{0}'), embed(story, '{0}')) < 1e-6 AS same \
+         FROM (VALUES ('one'), (NULL), ('two stories')) AS t (story)",
+        text(&model)
+    );
+    let said = done(&["sql", "--format", "csv", "-c", &query]);
+    assert_eq!(
+        said,
+        "story,far,same\none,true,true\n,,\ntwo stories,true,true\n"
+    );
+}

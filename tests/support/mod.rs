@@ -1,0 +1,210 @@
+//! What do the tests of the whole share? Running the program, dumps, a hub, killing at random.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{BufRead, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, SystemTime};
+
+pub(crate) fn polyphony() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_polyphony"));
+    command.env_clear();
+    command
+}
+
+pub(crate) fn run(words: &[&str]) -> Output {
+    polyphony().args(words).output().unwrap()
+}
+
+/// Runs a command that must succeed; its stdout.
+pub(crate) fn done(words: &[&str]) -> String {
+    let output = run(words);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+pub(crate) fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+pub(crate) fn query(store: &Path, sql: &str) -> String {
+    done(&["sql", "--store", text(store), "--format", "csv", "-c", sql])
+}
+
+/// Every file of a store with a hash of its bytes, the lock aside.
+pub(crate) fn bytes(folder: &Path) -> BTreeMap<PathBuf, u64> {
+    let mut files = BTreeMap::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.file_name().unwrap() != "lock" {
+                let name = path.strip_prefix(folder).unwrap().to_path_buf();
+                let mut hasher = DefaultHasher::new();
+                std::fs::read(path).unwrap().hash(&mut hasher);
+                files.insert(name, hasher.finish());
+            }
+        }
+    }
+    files
+}
+
+/// A dump of `prompts` prompts with seven responses each, in the shape of r/WritingPrompts.
+pub(crate) fn dump(folder: &Path, prompts: usize) {
+    let (mut submissions, mut comments) = (String::new(), String::new());
+    for prompt in 0..prompts {
+        let _ = writeln!(
+            submissions,
+            r#"{{"id":"p{prompt:04}","title":"[WP] Prompt {prompt}.","selftext":"","subreddit":"WritingPrompts","score":{prompt},"created_utc":"15{prompt:08}","retrieved_on":1600000000}}"#
+        );
+        for response in 0..7 {
+            let votes = (prompt * 31 + response * 17) % 40;
+            let story = format!("Story {response} of prompt {prompt}. ").repeat(3 + response);
+            let _ = writeln!(
+                comments,
+                r#"{{"id":"r{prompt:04}{response}","link_id":"t3_p{prompt:04}","parent_id":"t3_p{prompt:04}","body":"{story}","author":"a{response}","subreddit":"WritingPrompts","score":{votes},"created_utc":15{prompt:08}.0,"retrieved_on":1600000000}}"#
+            );
+        }
+    }
+    std::fs::create_dir_all(folder).unwrap();
+    let pack = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::write(path, zstd::encode_all(text.as_bytes(), 3).unwrap()).unwrap();
+    };
+    pack("RS_2019-01.zst", &submissions);
+    for (month, lines) in comments
+        .lines()
+        .collect::<Vec<_>>()
+        .chunks(prompts)
+        .enumerate()
+    {
+        pack(
+            &format!("RC_2019-{:02}.zst", month + 1),
+            &(lines.join("\n") + "\n"),
+        );
+    }
+}
+
+/// Runs a command and kills it after `delay`, again and again, each time `more` later, until it is
+/// through; how often it was killed.
+pub(crate) fn kill_until_done(words: &[String], mut delay: Duration, more: Duration) -> u32 {
+    let mut kills = 0;
+    loop {
+        let mut child = polyphony()
+            .args(words)
+            .stderr(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(delay);
+        child.kill().unwrap();
+        if child.wait().unwrap().success() {
+            return kills;
+        }
+        kills += 1;
+        delay += more + Duration::from_millis(5);
+    }
+}
+
+/// Random numbers whose seed a failing test shows: `{:?}`.
+#[derive(Debug)]
+pub(crate) struct Random {
+    #[expect(dead_code, reason = "it is there to be shown")]
+    seed: u64,
+    state: u64,
+}
+
+impl Random {
+    /// Another seed in every run.
+    pub(crate) fn seeded() -> Self {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let seed = now.unwrap().as_nanos() as u64 | 1;
+        Self { seed, state: seed }
+    }
+
+    /// From 0 to 1 (xorshift64*, Vigna 2016).
+    pub(crate) fn unit(&mut self) -> f64 {
+        self.state ^= self.state >> 12;
+        self.state ^= self.state << 25;
+        self.state ^= self.state >> 27;
+        (self.state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}
+
+/// A hub that has one repository, at commit `c0ffee`, for who has the token `secret`; its address.
+pub(crate) fn hub(repository: &'static str, files: Vec<(&'static str, Vec<u8>)>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            answer(stream.unwrap(), repository, &files);
+        }
+    });
+    address
+}
+
+/// The part of the hub that a download needs.
+fn answer(mut stream: TcpStream, repository: &str, files: &[(&str, Vec<u8>)]) {
+    let mut request = BufReader::new(stream.try_clone().unwrap());
+    let mut head = Vec::new();
+    loop {
+        let mut line = String::new();
+        if request.read_line(&mut line).unwrap() <= 2 {
+            break;
+        }
+        head.push(line);
+    }
+    let Some(path) = head.first().and_then(|first| first.split(' ').nth(1)) else {
+        return;
+    };
+    let has = |text: &str| head.iter().any(|line| line.to_lowercase().contains(text));
+    // Data sets are named by their kind, models are not.
+    let api = match repository.strip_prefix("datasets/") {
+        Some(_) => format!("/api/{repository}/"),
+        None => format!("/api/models/{repository}/"),
+    };
+    let prefix = format!("/{repository}/resolve/c0ffee/");
+    let file = path
+        .strip_prefix(&prefix)
+        .and_then(|name| files.iter().position(|(known, _)| *known == name));
+    let names = files
+        .iter()
+        .map(|(name, _)| format!(r#"{{"rfilename":"{name}"}}"#));
+    let info = format!(
+        r#"{{"sha":"c0ffee","siblings":[{}]}}"#,
+        names.collect::<Vec<_>>().join(",")
+    );
+    let (status, headers, body) = if !has("authorization: bearer secret") {
+        ("401 Unauthorized", String::new(), &[][..])
+    } else if path.starts_with(&api) {
+        ("200 OK", String::new(), info.as_bytes())
+    } else if let Some(number) = file {
+        let content = &files[number].1;
+        let to = if has("bytes=0-0") { 1 } else { content.len() };
+        let headers = format!(
+            "etag: \"e{number}\"\r\nx-repo-commit: c0ffee\r\ncontent-range: bytes 0-{}/{}\r\n",
+            to - 1,
+            content.len()
+        );
+        ("206 Partial Content", headers, &content[..to])
+    } else {
+        ("404 Not Found", String::new(), &[][..])
+    };
+    let length = body.len();
+    write!(
+        stream,
+        "HTTP/1.1 {status}\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n"
+    )
+    .unwrap();
+    // Who only looks closes early.
+    drop(stream.write_all(body));
+}

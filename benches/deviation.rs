@@ -17,6 +17,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use polyphony_engine::datafusion::datasource::MemTable;
 use polyphony_engine::datafusion::prelude::SessionContext;
 use polyphony_engine::embed::words::mix;
+use polyphony_engine::sql::{Options, Scripts};
 use polyphony_engine::{schema, session, vector};
 
 const SPACES: [(&str, usize); 2] = [("semantic", 1024), ("style", 768)];
@@ -99,6 +100,7 @@ fn context(spaces: Vec<Space>, sizes: &[usize]) -> SessionContext {
     for (prompt, size) in sizes.iter().enumerate() {
         ids.extend(std::iter::repeat_n(format!("{prompt:06}"), *size));
     }
+    let responses: Vec<String> = (0..ids.len()).map(|row| format!("{row:07}")).collect();
     for space in spaces {
         let DataType::FixedSizeList(item, length) = schema::vector(space.dimension as i32) else {
             continue;
@@ -113,8 +115,13 @@ fn context(spaces: Vec<Space>, sizes: &[usize]) -> SessionContext {
             .unwrap(),
         );
         let prompts: ArrayRef = Arc::new(StringArray::from(ids.clone()));
-        let whole =
-            RecordBatch::try_from_iter([("prompt_id", prompts), ("vector", vectors)]).unwrap();
+        let responses: ArrayRef = Arc::new(StringArray::from(responses.clone()));
+        let columns = [
+            ("prompt_id", prompts),
+            ("response_id", responses),
+            ("vector", vectors),
+        ];
+        let whole = RecordBatch::try_from_iter(columns).unwrap();
         let batches: Vec<RecordBatch> = (0..whole.num_rows())
             .step_by(8192)
             .map(|from| whole.slice(from, 8192.min(whole.num_rows() - from)))
@@ -152,17 +159,40 @@ fn bench(criterion: &mut Criterion) {
     });
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let context = context(spaces, &sizes);
+    // The tables are sorted: one stream of each passes through the operator, which uses all cores.
+    let setting = context.sql("SET datafusion.execution.target_partitions = 1");
+    runtime.block_on(setting).unwrap();
+    let deviations = |name: &str| {
+        format!(
+            "SELECT '{name}' AS space, prompt_id, response_id, \
+             deviation(vector) OVER (PARTITION BY prompt_id) AS deviation FROM {name}"
+        )
+    };
+    let run = |query: &str| -> Vec<RecordBatch> {
+        runtime.block_on(async { context.sql(query).await.unwrap().collect().await.unwrap() })
+    };
     for (name, _) in SPACES {
-        let query = format!(
-            "SELECT sum(d) FROM (SELECT deviation(vector) OVER (PARTITION BY prompt_id) AS d FROM {name})"
-        );
         group.bench_function(format!("SQL, {name}"), |bencher| {
-            bencher.iter(|| {
-                runtime
-                    .block_on(async { context.sql(&query).await.unwrap().collect().await.unwrap() })
-            });
+            bencher.iter(|| run(&deviations(name)));
         });
     }
+    group.bench_function("SQL, both and the weights", |bencher| {
+        bencher.iter(|| {
+            let measured: Vec<Vec<RecordBatch>> = SPACES
+                .iter()
+                .map(|(name, _)| run(&deviations(name)))
+                .collect();
+            let table = MemTable::try_new(measured[0][0].schema(), measured).unwrap();
+            drop(context.deregister_table(schema::DEVIATIONS));
+            context
+                .register_table(schema::DEVIATIONS, Arc::new(table))
+                .unwrap();
+            let scripts = Scripts::built_in();
+            let options = Options::new();
+            let weights = scripts.query(&context, "50_weights.sql", &options);
+            runtime.block_on(weights).unwrap()
+        });
+    });
     group.finish();
 }
 

@@ -13,6 +13,9 @@ use super::encoder::fused::Buffers;
 use super::files::ModelFiles;
 use crate::{Error, Result, vector};
 
+/// The tokens around a text.
+const SPECIAL_TOKENS: usize = 2;
+
 /// A sentence-transformers model, loaded.
 #[derive(Debug)]
 pub struct SentenceEncoder {
@@ -81,6 +84,13 @@ impl SentenceEncoder {
         let encoder = Encoder::load(&files, task, precision, &device)?;
         let limit = modules.max_tokens.unwrap_or(encoder.max_tokens);
         let max_tokens = limit.min(encoder.max_tokens);
+        if max_tokens <= SPECIAL_TOKENS {
+            return Err(Error::source(
+                files.name.as_ref(),
+                format!("takes texts of {max_tokens} tokens, special ones counted"),
+                "check max_seq_length in its sentence_bert_config.json",
+            ));
+        }
         let mut name = files.name.clone();
         if let Some(task) = task {
             name = format!("{name}#{task}");
@@ -214,9 +224,11 @@ impl SentenceEncoder {
     }
 
     fn divisor(&self, length: usize) -> f32 {
+        // A tokenizer without special tokens makes none of the empty text: its mean is zero.
+        let length = length.max(1) as f32;
         match self.pooling {
-            Pooling::MeanSqrtLength => (length as f32).sqrt(),
-            _ => length as f32,
+            Pooling::MeanSqrtLength => length.sqrt(),
+            _ => length,
         }
     }
 }

@@ -127,7 +127,8 @@ impl Encoder {
             let given = &config.hidden_act;
             return Err(wrong(format!("says activation `{given}`, known is gelu")));
         }
-        if config.num_attention_heads == 0
+        if config.hidden_size == 0
+            || config.num_attention_heads == 0
             || !config
                 .hidden_size
                 .is_multiple_of(config.num_attention_heads)

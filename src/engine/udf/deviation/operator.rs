@@ -28,7 +28,7 @@ use rayon::prelude::*;
 
 use super::{Deviation, deviations};
 
-/// The rule that puts [`DeviationExec`] in the place of the general window operator, which copies
+/// The rule that puts an operator of our own in the place of the general window operator, which copies
 /// every vector several times, where nothing but deviations is asked of it.
 #[derive(Debug)]
 pub struct Rule;

@@ -77,6 +77,10 @@ pub async fn embed_file(
     let fingerprint = hex(&hasher.finalize())[..16].to_owned();
     let folder = out.with_file_name(format!("{stem}.parts"));
     let mut store = Store::lock(&folder)?;
+    if store.manifest().tables.keys().any(|table| table != SHARDS) {
+        let remedy = "choose another --out: the shards lie there while they are made";
+        return Err(Error::store(&folder, "is a store of its own", remedy));
+    }
     let mut manifest = store.manifest().clone();
     // Shards of another file, column or model are not ours.
     if let Some(parts) = manifest.tables.get_mut(SHARDS) {

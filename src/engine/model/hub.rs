@@ -152,6 +152,12 @@ impl ModelRepository {
                 .get(name)
                 .map(Some)
                 .map_err(|error| failed(&self.id, &error)),
+            // Offline nobody knows whether the model has it; without this one texts are pooled otherwise.
+            None if name == "modules.json" => Err(hub(
+                &self.id,
+                "is in the cache only in part, and the hub cannot be reached",
+                "run once with the network",
+            )),
             _ => Ok(None),
         }
     }

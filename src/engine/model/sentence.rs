@@ -96,7 +96,11 @@ impl SentenceEncoder {
             name = format!("{name}#{task}");
         }
         Ok(Self {
-            revision: files.revision()?,
+            revision: match precision {
+                DType::F32 => files.revision()?,
+                // Vectors of another precision do not mix with these.
+                other => format!("{}-{}", files.revision()?, other.as_str()),
+            },
             dimension: encoder.width,
             max_tokens,
             notice: notice(&files.name, &files)?,
@@ -163,6 +167,11 @@ impl SentenceEncoder {
             let pooled = self.pool_there(&tokens, &lengths)?;
             pooled.flatten_all()?.to_vec1::<f32>()?
         };
+        if rows.iter().any(|value| !value.is_finite()) {
+            candle_core::bail!(
+                "a vector is not finite: check the weights, or run with --device cpu"
+            );
+        }
         if self.normalize {
             rows.chunks_exact_mut(self.dimension)
                 .for_each(vector::normalize);

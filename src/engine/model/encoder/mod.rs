@@ -54,7 +54,6 @@ struct Layer {
 /// What config.json says of an encoder.
 #[derive(Debug, Deserialize)]
 struct Config {
-    model_type: String,
     vocab_size: usize,
     hidden_size: usize,
     num_hidden_layers: usize,
@@ -65,8 +64,7 @@ struct Config {
     type_vocab_size: usize,
     layer_norm_eps: f64,
     hidden_act: String,
-    #[serde(default)]
-    pad_token_id: u32,
+    pad_token_id: Option<u32>,
     #[serde(flatten)]
     rest: serde_json::Map<String, Value>,
 }
@@ -115,6 +113,7 @@ impl Encoder {
                 });
             }
         };
+        let turned = positions == "rotary";
         let config: Config = serde_json::from_value(raw).map_err(|error| {
             Error::source(
                 &path,
@@ -127,6 +126,14 @@ impl Encoder {
             let given = &config.hidden_act;
             return Err(wrong(format!("says activation `{given}`, known is gelu")));
         }
+        // No known encoder has more positions; tables are made of this number.
+        let longest = 1 << 20;
+        if config.intermediate_size == 0
+            || config.num_hidden_layers == 0
+            || config.max_position_embeddings > longest
+        {
+            return Err(wrong("has no layers, or impossible ones".to_owned()));
+        }
         if config.hidden_size == 0
             || config.num_attention_heads == 0
             || !config
@@ -136,7 +143,7 @@ impl Encoder {
             return Err(wrong("has no whole number of values a head".to_owned()));
         }
         if let Some(task) = task
-            && config.model_type != "xlm-roberta"
+            && !turned
         {
             return Err(wrong(format!("has no adapters: there is no task `{task}`")));
         }

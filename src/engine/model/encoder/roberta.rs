@@ -5,7 +5,7 @@ use crate::Result;
 
 /// Loads RoBERTa: BERT, but positions count from the padding token's id plus one.
 pub(super) fn load(source: &Source) -> Result<Encoder> {
-    let pad = source.config.pad_token_id;
+    let pad = source.config.pad_token_id.unwrap_or(1);
     let reserved = pad as usize + 1;
     bert::load_named(source, "roberta.", reserved, |table| {
         Positions::AfterPad(table, pad)

@@ -15,12 +15,11 @@ use datafusion::physical_expr_common::sort_expr::OrderingRequirements;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::execution_plan::CardinalityEffect;
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
-use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowUDFExpr};
 use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties,
-    InputDistributionRequirements, InputOrderMode, PhysicalExpr, PlanProperties,
+    DisplayAs, DisplayFormatType, ExecutionPlan, InputDistributionRequirements, InputOrderMode,
+    PhysicalExpr, PlanProperties,
 };
 use datafusion::scalar::ScalarValue;
 use futures::{StreamExt, TryStreamExt};
@@ -86,16 +85,9 @@ impl DeviationExec {
         if !all || window.input_order_mode != InputOrderMode::Sorted {
             return Ok(None);
         }
-        // It uses all cores by itself: one sorted stream need not be dealt out, which copies.
-        let input = match window.input().downcast_ref::<RepartitionExec>() {
-            Some(dealt) if dealt.input().output_partitioning().partition_count() == 1 => {
-                dealt.input()
-            }
-            _ => window.input(),
-        };
         let window = BoundedWindowAggExec::try_new(
             window.window_expr().to_vec(),
-            Arc::clone(input),
+            Arc::clone(window.input()),
             window.input_order_mode.clone(),
             true,
         )?;

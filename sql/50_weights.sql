@@ -2,45 +2,61 @@
 -- writes: weights
 -- Each deviation min-max scaled within its prompt (one half where all are equal), the geometric
 -- mean over the spaces, divided by its mean over the prompt: weights of a prompt have mean 1.
-WITH scaled AS (
+WITH beside AS (
     SELECT
-        space,
         prompt_id,
         response_id,
-        deviation,
-        CASE
-            WHEN max(deviation) OVER prompt_in_space > min(deviation) OVER prompt_in_space
-                THEN (deviation - min(deviation) OVER prompt_in_space)
-                    / (max(deviation) OVER prompt_in_space - min(deviation) OVER prompt_in_space)
-            ELSE 0.5
-        END AS m
+        max(deviation) FILTER (WHERE space = 'semantic') AS semantic,
+        max(deviation) FILTER (WHERE space = 'style') AS style
     FROM deviations
-    WINDOW prompt_in_space AS (PARTITION BY space, prompt_id)
+    GROUP BY prompt_id, response_id
+),
+-- One sort serves both windows, and makes sums, and so their last bit, the same in every run.
+ranged AS (
+    SELECT
+        *,
+        min(semantic) OVER prompt AS least_semantic,
+        max(semantic) OVER prompt AS most_semantic,
+        min(style) OVER prompt AS least_style,
+        max(style) OVER prompt AS most_style
+    FROM beside
+    WINDOW prompt AS (
+        PARTITION BY prompt_id
+        ORDER BY response_id
+        ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+    )
+),
+scaled AS (
+    SELECT
+        *,
+        CASE
+            WHEN most_semantic > least_semantic
+                THEN (semantic - least_semantic) / (most_semantic - least_semantic)
+            WHEN semantic IS NOT NULL THEN 0.5
+        END AS m_semantic,
+        CASE
+            WHEN most_style > least_style
+                THEN (style - least_style) / (most_style - least_style)
+            WHEN style IS NOT NULL THEN 0.5
+        END AS m_style
+    FROM ranged
 ),
 combined AS (
     SELECT
-        prompt_id,
-        response_id,
-        max(CASE WHEN space = 'semantic' THEN deviation END) AS deviation_semantic,
-        max(CASE WHEN space = 'style' THEN deviation END) AS deviation_style,
-        CASE
-            WHEN count(*) = 1 THEN max(m)
-            ELSE sqrt(min(m) * max(m))
-        END AS g
+        *,
+        coalesce(sqrt(m_semantic * m_style), m_semantic, m_style) AS g
     FROM scaled
-    GROUP BY prompt_id, response_id
 )
 SELECT
     prompt_id,
     response_id,
-    deviation_semantic,
-    deviation_style,
+    semantic AS deviation_semantic,
+    style AS deviation_style,
     CASE
         WHEN max(g) OVER prompt > min(g) OVER prompt THEN g / avg(g) OVER prompt
         ELSE 1.0
     END AS weight
 FROM combined
--- The order makes sums, and so their last bit, the same in every run.
 WINDOW prompt AS (
     PARTITION BY prompt_id
     ORDER BY response_id

@@ -1,15 +1,16 @@
 //! `polyphony demo`: what does the whole path look like, on a small sample, offline?
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser};
 use polyphony_engine::store::write_whole;
+use polyphony_trainer::tiny::Tiny;
 
 use super::terminal;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Where the demo writes; a store, pairs and their card
+    /// Where the demo writes: a store, pairs and their card, a small model and its adapters
     #[arg(long, value_name = "DIR", default_value = "demo")]
     out: PathBuf,
 }
@@ -25,6 +26,14 @@ const SAMPLE: [(&str, &str); 2] = [
         include_str!("../../data/WritingPrompts_comments.jsonl"),
     ),
 ];
+
+/// The model that learns.
+const TINY: Tiny = Tiny {
+    width: 64,
+    layers: 2,
+    heads: 4,
+    seed: 42,
+};
 
 /// What the demo asks of the store: the story that strays furthest from the others to its prompt.
 const QUESTION: &str = "SELECT prompts.title, responses.score, round(weight, 2) AS weight, \
@@ -56,7 +65,75 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         "Any question in SQL.",
         &["sql", "--store", &store, "-c", QUESTION],
     )
-    .await
+    .await?;
+    train(&arguments.out).await
+}
+
+/// A small model learns the stories, then to prefer those that stand apart.
+async fn train(out: &Path) -> anyhow::Result<()> {
+    let path = |name: &str| out.join(name).display().to_string();
+    let (tiny, pairs) = (path("tiny"), path("store/pairs.parquet"));
+    let (sft, ddpo) = (path("sft"), path("ddpo"));
+    terminal::talk(&format!(
+        "\n# A small Llama with random weights that reads bytes goes to {tiny}: it learns in seconds, \
+         and writes no story that is worth reading."
+    ));
+    TINY.write(&out.join("tiny"))?;
+    // Short texts and few steps: this is to be seen, not to be used.
+    let brief = [
+        "--max-length",
+        "256",
+        "--too-long",
+        "truncate",
+        "--target-modules",
+        "all-linear",
+        "--batch-pairs",
+        "8",
+        "--lora-r",
+        "16",
+        "--warmup",
+        "0",
+        "--schedule",
+        "constant",
+    ];
+    let words = |method, rate, more: &[&'static str]| -> Vec<String> {
+        let words = [
+            "train",
+            method,
+            "--model",
+            &tiny,
+            "--pairs",
+            &pairs,
+            "--learning-rate",
+            rate,
+        ];
+        let words = words.iter().chain(more).chain(&brief);
+        words.map(|word| (*word).to_owned()).collect()
+    };
+    let mut first = words("sft", "5e-3", &["--steps", "24"]);
+    first.extend(["--out".to_owned(), sft.clone()]);
+    step("It learns what stories look like.", &refs(&first)).await?;
+    let mut second = words("ddpo", "1e-3", &["--steps", "12"]);
+    second.extend([
+        "--adapter".to_owned(),
+        sft,
+        "--out".to_owned(),
+        ddpo.clone(),
+    ]);
+    step(
+        "It learns to prefer the stories that readers preferred, the more so the further they stand \
+         from the others.",
+        &refs(&second),
+    )
+    .await?;
+    terminal::talk(&format!(
+        "\nThe curves are {ddpo}/loss.svg and metrics.jsonl beside it."
+    ));
+    Ok(())
+}
+
+fn refs(words: &[String]) -> Vec<&str> {
+    words.iter().map(String::as_str).collect()
 }
 
 /// Shows a command, then runs exactly what it shows.

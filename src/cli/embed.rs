@@ -28,8 +28,8 @@ pub(crate) struct Arguments {
     /// Where the model runs: cpu, cuda:0, or several as cuda:0,cuda:1
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: String,
-    /// Commit vectors after so many texts, which is what a killed run loses [default: about a
-    /// minute's work]
+    /// Commit vectors after so many texts, which is what a killed run loses; with another number
+    /// FILE starts over [default: a minute's work, or a few]
     #[arg(long, value_name = "TEXTS", value_parser = clap::value_parser!(u32).range(1..))]
     shard: Option<u32>,
     /// Where FILE goes with the column `embedding` [default: FILE with the ending
@@ -53,7 +53,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         let scripts = scripts(arguments.sql)?;
         let mut store = Store::lock(&folder)?;
         let texts = job::Texts {
-            script: job::TEXTS_OF_ALL,
+            of_all: true,
             a_shard: shard(&embedder),
         };
         let new = job::run(&mut store, &embedder, &scripts, &texts, &progress).await?;
@@ -79,5 +79,11 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 /// The devices that a list of them names.
 pub(crate) fn places(list: &str) -> anyhow::Result<Vec<Place>> {
     let places = list.split(',').map(|name| Place::named(name.trim()));
-    Ok(places.collect::<Result<_, _>>()?)
+    let places: Vec<Place> = places.collect::<Result<_, _>>()?;
+    anyhow::ensure!(
+        places.len() == 1 || !places.contains(&Place::Cpu),
+        "--device {list}: the CPU and GPUs compute in different precision and do not mix: name GPUs \
+         only, or cpu alone"
+    );
+    Ok(places)
 }

@@ -6,6 +6,7 @@ mod ingest;
 mod pairs;
 mod sql;
 pub(crate) mod terminal;
+mod train;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -33,6 +34,8 @@ enum Command {
     Pairs(pairs::Arguments),
     /// Query a store; without a query, an interactive shell
     Sql(sql::Arguments),
+    /// Train an adapter on pairs
+    Train(Box<train::Arguments>),
 }
 
 /// Runs the command.
@@ -48,6 +51,7 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
         Command::Ingest(arguments) => ingest::run(arguments).await,
         Command::Pairs(arguments) => pairs::run(arguments).await,
         Command::Sql(arguments) => sql::run(arguments).await,
+        Command::Train(arguments) => train::run(*arguments).await,
     }
 }
 

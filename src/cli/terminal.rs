@@ -42,6 +42,21 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
     ExitCode::from(1)
 }
 
+/// A curve in a line of at most forty characters: each the mean of a stretch.
+pub(crate) fn spark(values: &[f64]) -> String {
+    const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let stretch = values.len().div_ceil(40).max(1);
+    let means = values
+        .chunks(stretch)
+        .map(|part| part.iter().sum::<f64>() / part.len() as f64);
+    let means: Vec<f64> = means.collect();
+    let low = means.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = means.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let level =
+        |mean: &f64| LEVELS[((mean - low) / (high - low).max(1e-12) * 7.0).round() as usize];
+    means.iter().map(level).collect()
+}
+
 /// Shows progress: a bar with rate and time left where stderr is a terminal, lines otherwise.
 #[derive(Debug, Default)]
 pub(crate) struct Bars {

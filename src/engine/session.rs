@@ -157,7 +157,7 @@ fn provider(files: &[PathBuf], schema: SchemaRef) -> Result<Arc<dyn TableProvide
 }
 
 /// A path as a URL: the characters of globs and URLs stand for themselves in a folder's name.
-fn file_url(path: &Path) -> Result<ListingTableUrl> {
+pub(crate) fn file_url(path: &Path) -> Result<ListingTableUrl> {
     let refused = || Error::source(path, "cannot be written as a URL", "use another folder");
     let url = url::Url::from_file_path(path).map_err(|()| refused())?;
     Ok(ListingTableUrl::try_new(url, None)?)

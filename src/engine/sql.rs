@@ -57,11 +57,11 @@ pub const BUILT_IN: [(&str, &str); 15] = [
         "30_weighed_in_pairs.sql",
         include_str!("../../sql/30_weighed_in_pairs.sql"),
     ),
-    ("35_texts.sql", include_str!("../../sql/35_texts.sql")),
     (
-        "35_texts_of_all.sql",
-        include_str!("../../sql/35_texts_of_all.sql"),
+        "30_weighed_of_store.sql",
+        include_str!("../../sql/30_weighed_of_store.sql"),
     ),
+    ("35_texts.sql", include_str!("../../sql/35_texts.sql")),
     (
         "40_deviation.sql",
         include_str!("../../sql/40_deviation.sql"),

@@ -1,1 +1,28 @@
-//! The trainer plug-in: `LoRA`, losses, backward, the loop. Nothing is here yet.
+//! The trainer plug-in: LoRA adapters on weighted preference pairs, in the order the numbers flow.
+
+pub mod agreement;
+/// How gradients flow back through a layer.
+pub mod backward;
+pub mod batch;
+pub mod checkpoint;
+pub mod config;
+pub mod curve;
+pub mod data;
+pub mod lora;
+/// What a batch costs.
+pub mod loss;
+pub mod metrics;
+pub mod objective;
+pub mod optimizer;
+pub mod pass;
+pub mod peft;
+pub mod policy;
+pub mod random;
+pub mod reference;
+pub mod run;
+pub mod schedule;
+pub mod tiny;
+pub mod votes;
+
+#[cfg(test)]
+mod golden;

@@ -58,8 +58,8 @@ impl Batcher {
         answered.unwrap_or_else(|| {
             Err(Error::Device {
                 name: "of a model".to_owned(),
-                problem: "its thread has ended".to_owned(),
-                remedy: "run again; if it ends again, report it".to_owned(),
+                problem: "it failed without an answer".to_owned(),
+                remedy: "run again; if it fails again, report what it said".to_owned(),
             })
         })
     }
@@ -76,7 +76,9 @@ fn serve(model: &Trained, requests: &Receiver<Request>) {
             texts += request.texts.len();
             joined.push(request);
         }
-        answer(model, joined);
+        // A panic answers nobody, who hear so, and leaves the thread to the next who ask.
+        let answered = std::panic::AssertUnwindSafe(|| answer(model, joined));
+        drop(std::panic::catch_unwind(answered));
     }
 }
 

@@ -147,7 +147,9 @@ async fn read(file: &Path) -> Result<DataFrame> {
     ] {
         context.sql(setting).await?;
     }
-    let path = file.display().to_string();
+    // As a URL: a `*`, `?` or `[` in the name stands for itself.
+    let path = file.canonicalize().map_err(Error::io("read", file))?;
+    let path = session::file_url(&path)?.to_string();
     let end = file
         .extension()
         .and_then(|end| end.to_str())

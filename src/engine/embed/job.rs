@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::compute::concat_batches;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::scalar::ScalarValue;
-use futures::TryStreamExt;
+use futures::stream::Fuse;
+use futures::{StreamExt, TryStreamExt};
 use sha2::{Digest, Sha256};
 
 use super::{Embedded, Embedder};
@@ -20,17 +21,14 @@ use crate::{Result, schema, session, sql};
 
 /// The name under which a step's SQL finds the vectors of the model at hand.
 pub const VECTORS: &str = "vectors";
-
-/// The texts that stand in pairs, or all.
-pub const TEXTS_OF_PAIRS: &str = "35_texts.sql";
-/// See [`TEXTS_OF_PAIRS`].
-pub const TEXTS_OF_ALL: &str = "35_texts_of_all.sql";
+/// The name under which a step's SQL finds the responses whose texts get vectors.
+const WEIGHED: &str = "weighed";
 
 /// Which texts of a store a job embeds, and how.
 #[derive(Debug, Clone, Copy)]
 pub struct Texts {
-    /// The SQL file that selects them.
-    pub script: &'static str,
+    /// Whether all of the store, or those of its table `weighed`: what stands in pairs.
+    pub of_all: bool,
     /// How many are committed at a time.
     pub a_shard: usize,
 }
@@ -74,8 +72,14 @@ pub async fn run(
     progress: &dyn Progress,
 ) -> Result<u64> {
     let context = session(store, embedder)?;
+    if texts.of_all {
+        let all = scripts.script("30_weighed_of_store.sql")?;
+        let all = all.frame(&context, &sql::Options::new()).await?;
+        context.deregister_table(WEIGHED)?;
+        context.register_table(WEIGHED, all.into_view())?;
+    }
     let frame = scripts
-        .script(texts.script)?
+        .script("35_texts.sql")?
         .frame(&context, &options(embedder))
         .await?;
     let total = frame.clone().count().await? as u64;
@@ -139,16 +143,15 @@ fn commit(
 /// When the model fails.
 pub fn embed_column(texts: &ArrayRef, embedder: &Embedder, meter: &Meter<'_>) -> Result<ArrayRef> {
     let texts = texts.as_string::<i32>();
-    let given: Vec<&str> = texts.iter().map(Option::unwrap_or_default).collect();
-    let made = embedder.embed(&given, &|texts, tokens| meter.at(texts, tokens))?;
+    let present: Vec<&str> = texts.iter().flatten().collect();
+    let made = embedder.embed(&present, &|texts, tokens| meter.at(texts, tokens))?;
     meter.add(&made);
-    let nulls = texts.nulls().cloned();
-    Ok(column(made.vectors, embedder.dimension(), nulls)?)
+    Ok(column(&made.vectors, embedder.dimension(), texts)?)
 }
 
 /// A stream cut into batches of so many rows, whatever the sizes in which they come.
 pub struct Shards {
-    stream: SendableRecordBatchStream,
+    stream: Fuse<SendableRecordBatchStream>,
     rows: usize,
     held: Vec<RecordBatch>,
 }
@@ -157,7 +160,7 @@ impl Shards {
     /// Shards of `rows` rows; the last may be shorter.
     pub fn new(stream: SendableRecordBatchStream, rows: usize) -> Self {
         Self {
-            stream,
+            stream: stream.fuse(),
             rows,
             held: Vec::new(),
         }

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::Embedded;
-use crate::Result;
 use crate::model::device::Place;
 use crate::model::sentence::{SentenceEncoder, Tokenized};
+use crate::{Error, Result};
 
 /// So many tokens are in one batch on the CPU: their activations stay near the caches.
 const CPU_BUDGET: usize = 8192;
@@ -14,7 +14,7 @@ const CPU_BUDGET: usize = 8192;
 const GPU_BUDGET: usize = 65_536;
 
 /// The least and the most texts of a shard.
-const LEAST_A_SHARD: usize = 32;
+const LEAST_A_SHARD: usize = 128;
 const MOST_A_SHARD: usize = 8192;
 
 /// A trained model on one device or several: each holds the whole model and takes batches.
@@ -53,7 +53,8 @@ impl Trained {
         &self.workers[0]
     }
 
-    /// How many texts make a shard of a long job, so that a killed one loses about a minute.
+    /// How many texts make a shard of a long job, so that a killed one loses about a minute,
+    /// or a few where that would leave thousands of little parts.
     pub fn texts_a_shard(&self) -> usize {
         /// So many texts times parameters take a CPU about that long.
         const WORK: usize = 10_000_000_000;
@@ -97,10 +98,15 @@ impl Trained {
         };
         let work = |worker: &SentenceEncoder| -> Result<()> {
             while let Some(batch) = next() {
-                self.one_batch(worker, texts, batch, &|text, vector| {
+                let made = self.one_batch(worker, texts, batch, &|text, vector| {
                     let mut vectors = vectors.lock().unwrap_or_else(PoisonError::into_inner);
                     vectors[text * dimension..][..dimension].copy_from_slice(vector);
-                })?;
+                });
+                if made.is_err() {
+                    // What is lost is lost: other devices need not go on.
+                    *rest.lock().unwrap_or_else(PoisonError::into_inner) = &[];
+                }
+                made?;
                 done(
                     batch.len(),
                     batch.iter().map(|&text| texts.ids[text].len()).sum(),
@@ -149,6 +155,11 @@ impl Trained {
             .map(|&text| texts.ids[text].as_slice())
             .collect();
         match worker.embed(&ids) {
+            Ok(rows) if rows.iter().any(|value| !value.is_finite()) => Err(failed(
+                worker,
+                "a vector is not finite".to_owned(),
+                "check the weights, or run with --device cpu",
+            )),
             Ok(rows) => {
                 let rows = rows.chunks_exact(worker.dimension);
                 batch
@@ -164,9 +175,21 @@ impl Trained {
                 self.one_batch(worker, texts, first, keep)?;
                 self.one_batch(worker, texts, second, keep)
             }
+            Err(error) if is_out_of_memory(&error) => Err(failed(
+                worker,
+                format!(
+                    "has too little memory for one text of {} tokens",
+                    ids[0].len()
+                ),
+                "free memory there, choose a smaller model, or run with --device cpu",
+            )),
             Err(error) => Err(error.into()),
         }
     }
+}
+
+fn failed(worker: &SentenceEncoder, problem: String, remedy: &str) -> Error {
+    Error::source(worker.name.as_ref(), problem, remedy)
 }
 
 fn is_out_of_memory(error: &candle_core::Error) -> bool {

@@ -1,20 +1,18 @@
 //! Which vector has a text? Tokenizer, encoder and pooling, put together as sentence-transformers
 //! does.
 
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::{DType, Tensor};
 use serde_json::Value;
-use tokenizers::{Tokenizer, TruncationParams};
+use tokenizers::{PostProcessor, Tokenizer, TruncationDirection, TruncationParams};
 
 use super::device::Place;
 use super::encoder::Encoder;
 use super::encoder::fused::Buffers;
 use super::files::ModelFiles;
 use crate::{Error, Result, vector};
-
-/// The tokens around a text.
-const SPECIAL_TOKENS: usize = 2;
 
 /// A sentence-transformers model, loaded.
 #[derive(Debug)]
@@ -84,7 +82,10 @@ impl SentenceEncoder {
         let encoder = Encoder::load(&files, task, precision, &device)?;
         let limit = modules.max_tokens.unwrap_or(encoder.max_tokens);
         let max_tokens = limit.min(encoder.max_tokens);
-        if max_tokens <= SPECIAL_TOKENS {
+        let tokenizer = tokenizer(&files)?;
+        let special = tokenizer.get_post_processor();
+        let special = special.map_or(0, |special| special.added_tokens(false));
+        if max_tokens <= special {
             return Err(Error::source(
                 files.name.as_ref(),
                 format!("takes texts of {max_tokens} tokens, special ones counted"),
@@ -104,7 +105,7 @@ impl SentenceEncoder {
             dimension: encoder.width,
             max_tokens,
             notice: notice(&files.name, &files)?,
-            tokenizer: tokenizer(&files, max_tokens)?,
+            tokenizer: cutting(tokenizer, max_tokens, &files)?,
             lower_case: modules.lower_case,
             prefix: prefix(&files, task)?,
             encoder,
@@ -126,6 +127,7 @@ impl SentenceEncoder {
     /// When the tokenizer refuses a text.
     pub fn tokenize(&self, texts: &[&str]) -> Result<Tokenized> {
         use rayon::prelude::*;
+        let vocabulary = self.encoder.vocabulary();
         let one = |text: &&str| -> Result<(Vec<u32>, bool)> {
             let mut text = format!("{}{text}", self.prefix);
             if self.lower_case {
@@ -138,6 +140,13 @@ impl SentenceEncoder {
                     "check its tokenizer.json",
                 )
             })?;
+            if let Some(id) = encoding.get_ids().iter().find(|&&id| id >= vocabulary) {
+                return Err(Error::source(
+                    self.name.as_ref(),
+                    format!("the tokenizer gives token {id}, the model knows {vocabulary}"),
+                    "its tokenizer.json belongs to another model: fetch the model again",
+                ));
+            }
             let cut = !encoding.get_overflowing().is_empty();
             Ok((encoding.get_ids().to_vec(), cut))
         };
@@ -167,11 +176,6 @@ impl SentenceEncoder {
             let pooled = self.pool_there(&tokens, &lengths)?;
             pooled.flatten_all()?.to_vec1::<f32>()?
         };
-        if rows.iter().any(|value| !value.is_finite()) {
-            candle_core::bail!(
-                "a vector is not finite: check the weights, or run with --device cpu"
-            );
-        }
         if self.normalize {
             rows.chunks_exact_mut(self.dimension)
                 .for_each(vector::normalize);
@@ -219,6 +223,10 @@ impl SentenceEncoder {
     fn pool_there(&self, tokens: &Tensor, lengths: &[usize]) -> candle_core::Result<Tensor> {
         let mut start = 0;
         let pooled = lengths.iter().map(|&length| {
+            if length == 0 {
+                // A tokenizer without special tokens makes none of the empty text.
+                return Tensor::zeros((1, self.dimension), tokens.dtype(), tokens.device());
+            }
             let rows = tokens.narrow(0, start, length)?;
             start += length;
             match self.pooling {
@@ -324,26 +332,35 @@ fn pooling(files: &ModelFiles, file: &str) -> Result<Pooling> {
     }
 }
 
-/// The model's tokenizer, which cuts texts and pads none.
-fn tokenizer(files: &ModelFiles, max_tokens: usize) -> Result<Tokenizer> {
+/// The model's tokenizer, which pads no text.
+fn tokenizer(files: &ModelFiles) -> Result<Tokenizer> {
     let path = files.require("tokenizer.json")?;
-    let refused = |error: tokenizers::Error| {
-        Error::source(
-            &path,
-            format!("is no tokenizer ({error})"),
-            "fetch the model again",
-        )
-    };
-    let mut tokenizer = Tokenizer::from_file(&path).map_err(refused)?;
+    let mut tokenizer = Tokenizer::from_file(&path).map_err(|error| no_tokenizer(&path, &error))?;
     tokenizer.with_padding(None);
+    Ok(tokenizer)
+}
+
+/// The tokenizer, which cuts texts at so many tokens, on the side on which it always did.
+fn cutting(mut tokenizer: Tokenizer, max_tokens: usize, files: &ModelFiles) -> Result<Tokenizer> {
     let truncation = TruncationParams {
         max_length: max_tokens,
+        direction: tokenizer
+            .get_truncation()
+            .map_or(TruncationDirection::Right, |given| given.direction),
         ..TruncationParams::default()
     };
     tokenizer
         .with_truncation(Some(truncation))
-        .map_err(refused)?;
+        .map_err(|error| no_tokenizer(files.name.as_ref(), &error))?;
     Ok(tokenizer)
+}
+
+fn no_tokenizer(path: &Path, error: &tokenizers::Error) -> Error {
+    Error::source(
+        path,
+        format!("is no tokenizer ({error})"),
+        "fetch the model again",
+    )
 }
 
 /// What the model puts before every text: its default prompt, or its task's instruction.

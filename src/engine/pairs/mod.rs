@@ -208,7 +208,7 @@ impl Run<'_> {
         }
         for (space, embedder) in &self.options.spaces {
             let texts = job::Texts {
-                script: job::TEXTS_OF_PAIRS,
+                of_all: false,
                 a_shard: embedder.texts_a_shard(),
             };
             let scripts = &self.options.scripts;

@@ -2,8 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{Array, ArrayRef, AsArray, FixedSizeListArray, Float32Array};
-use arrow::buffer::NullBuffer;
+use arrow::array::{Array, ArrayRef, AsArray, FixedSizeListArray, Float32Array, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{exec_err, plan_err};
@@ -93,20 +92,8 @@ impl ScalarUDFImpl for Embed {
         // The model sees the texts that are there; the others get no vector.
         let present: Vec<String> = texts.iter().flatten().map(str::to_owned).collect();
         let given = embedder.embed_queued(present)?;
-        let dimension = embedder.dimension();
-        let mut rows = given.chunks_exact(dimension);
-        let mut vectors = Vec::with_capacity(texts.len() * dimension);
-        for text in texts {
-            match text.and_then(|_| rows.next()) {
-                Some(row) => vectors.extend_from_slice(row),
-                None => vectors.resize(vectors.len() + dimension, 0.0),
-            }
-        }
-        Ok(ColumnarValue::Array(column(
-            vectors,
-            dimension,
-            texts.nulls().cloned(),
-        )?))
+        let vectors = column(&given, embedder.dimension(), texts)?;
+        Ok(ColumnarValue::Array(vectors))
     }
 
     fn documentation(&self) -> Option<&Documentation> {
@@ -131,11 +118,20 @@ fn embedder(literals: &[Option<&ScalarValue>]) -> Result<Embedder> {
     Ok(Embedder::named(model, &[place])?)
 }
 
-/// Vectors that stand one after another, as a column.
+/// The vectors of the texts that are there, one after another, as a column: NULL for NULL.
 ///
 /// # Errors
-/// When their number is not a whole multiple of the dimension.
-pub fn column(vectors: Vec<f32>, dimension: usize, nulls: Option<NullBuffer>) -> Result<ArrayRef> {
+/// When their number is not that of those texts times the dimension.
+pub fn column(given: &[f32], dimension: usize, texts: &StringArray) -> Result<ArrayRef> {
+    let mut rows = given.chunks_exact(dimension);
+    let mut vectors = Vec::with_capacity(texts.len() * dimension);
+    for text in texts {
+        match text.and_then(|_| rows.next()) {
+            Some(row) => vectors.extend_from_slice(row),
+            None => vectors.resize(vectors.len() + dimension, 0.0),
+        }
+    }
+    let nulls = texts.nulls().cloned();
     let DataType::FixedSizeList(item, length) = schema::vector(dimension as i32) else {
         return exec_err!("a vector is a FixedSizeList");
     };

@@ -3,6 +3,7 @@
 pub mod deviation;
 pub mod embed;
 pub mod pairs_by_gap;
+pub mod reward;
 pub mod token_count;
 
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
@@ -18,6 +19,7 @@ pub fn register_all(context: &SessionContext) -> Result<()> {
     context.register_udwf(WindowUDF::from(deviation::Deviation::default()));
     context.register_udf(ScalarUDF::from(embed::Embed::default()));
     context.register_udaf(AggregateUDF::from(pairs_by_gap::PairsByGap::default()));
+    context.register_udf(ScalarUDF::from(reward::Reward::default()));
     context.register_udf(ScalarUDF::from(token_count::TokenCount::default()));
     Ok(())
 }

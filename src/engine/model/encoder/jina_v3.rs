@@ -39,11 +39,6 @@ pub(super) fn load(source: &Source) -> Result<Encoder> {
     // Two positions are kept for padding, as XLM-RoBERTa counts.
     let max_tokens = config.max_position_embeddings.saturating_sub(2);
     let head = width / config.num_attention_heads;
-    if !head.is_multiple_of(2) {
-        let problem = format!("has heads of {head} values, which do not turn in pairs");
-        let remedy = "check hidden_size and num_attention_heads in its config.json";
-        return Err(Error::source("config.json".as_ref(), problem, remedy));
-    }
     let base = config.rest.get("rotary_emb_base").and_then(Value::as_f64);
     let rotary = Rotary::new(
         base.unwrap_or(10_000.0),

@@ -89,14 +89,7 @@ impl Encoder {
         device: &Device,
     ) -> Result<Self> {
         let path = files.require("config.json")?;
-        let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
-        let raw: Value = serde_json::from_slice(&text).map_err(|error| {
-            Error::source(
-                &path,
-                format!("is no JSON ({error})"),
-                "fetch the model again",
-            )
-        })?;
+        let raw = files.json("config.json")?.unwrap_or_default();
         let family = raw["model_type"].as_str().unwrap_or_default();
         let positions = raw["position_embedding_type"]
             .as_str()
@@ -142,6 +135,14 @@ impl Encoder {
         {
             return Err(wrong("has no whole number of values a head".to_owned()));
         }
+        if turned && !(config.hidden_size / config.num_attention_heads).is_multiple_of(2) {
+            let problem = "has heads of an odd size, which do not turn in pairs";
+            return Err(wrong(problem.to_owned()));
+        }
+        let base = config.rest.get("rotary_emb_base");
+        if base.is_some_and(|base| base.as_f64().is_none_or(|base| base <= 1.0)) {
+            return Err(wrong("has no rotary_emb_base above 1".to_owned()));
+        }
         if let Some(task) = task
             && !turned
         {
@@ -155,6 +156,11 @@ impl Encoder {
             precision,
             device: device.clone(),
         })
+    }
+
+    /// How many different tokens it knows: ids are below this.
+    pub fn vocabulary(&self) -> u32 {
+        self.words.dims()[0] as u32
     }
 
     /// How many weights work on every token: those of the layers.

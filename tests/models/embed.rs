@@ -1,12 +1,5 @@
 //! Do texts get the vectors of trained models: of files, of stores, from the hub, killed and resumed?
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot be set up has failed"
-)]
-
-mod support;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -15,15 +8,8 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Float32Type;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use support::{bytes, done, dump, polyphony, query, run, text};
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn model(name: &str) -> PathBuf {
-    root().join(format!("tests/fixtures/models/{name}/model"))
-}
+use super::support::{bytes, done, dump, polyphony, query, run, text};
+use super::{model, root};
 
 fn rows(file: &Path) -> RecordBatch {
     let file = fs::File::open(file).unwrap();
@@ -262,12 +248,12 @@ fn killed_at_any_moment_the_job_loses_a_shard_at_most() {
     );
     let whole = began.elapsed();
     let expected = bytes(&calm);
-    let mut random = support::Random::seeded();
+    let mut random = super::support::Random::seeded();
     let mut kills = 0;
     for round in 0..3 {
         let store = ingest(&format!("stormy{round}"));
         let delay = whole.mul_f64(0.5 * random.unit());
-        kills += support::kill_until_done(&words(&store), delay, whole / 10);
+        kills += super::support::kill_until_done(&words(&store), delay, whole / 10);
         assert_eq!(bytes(&store), expected, "round {round}, {random:?}");
     }
     assert!(kills > 2, "only {kills} runs were killed");
@@ -304,7 +290,7 @@ fn killed_at_any_moment_the_job_loses_a_shard_at_most() {
     );
     let stormy = folder.path().join("stormy.parquet");
     let delay = whole.mul_f64(0.5 * random.unit());
-    assert!(support::kill_until_done(&words(&stormy), delay, whole / 10) > 0);
+    assert!(super::support::kill_until_done(&words(&stormy), delay, whole / 10) > 0);
     assert_eq!(
         fs::read(calm).unwrap(),
         fs::read(stormy).unwrap(),
@@ -327,7 +313,7 @@ fn models_come_from_the_hub_and_then_from_the_cache() {
         "1_Pooling/config.json",
     ];
     let files = names.map(|name| (name, fs::read(model("minilm_bert").join(name)).unwrap()));
-    let endpoint = support::hub("ann/tiny", files.to_vec());
+    let endpoint = super::support::hub("ann/tiny", files.to_vec());
     let embed = |model: &str, endpoint: &str, token: &str, offline: &str| {
         polyphony()
             .env("HF_ENDPOINT", endpoint)

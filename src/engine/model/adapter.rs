@@ -1,0 +1,209 @@
+//! Which adapter is in a PEFT folder? `adapter_config.json` and `adapter_model.safetensors`, as PEFT,
+//! TRL and vLLM name them.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+use serde_json::Value;
+
+use crate::{Error, Result};
+
+/// The file that says what adapters are like.
+pub const CONFIG: &str = "adapter_config.json";
+/// The file of their tensors.
+pub const WEIGHTS: &str = "adapter_model.safetensors";
+
+/// What adapters are like.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Spec {
+    /// The rank.
+    pub r: usize,
+    /// The scale is this over the rank.
+    pub alpha: f64,
+    /// Whether it is over the rank's square root instead (Kalajdzievski 2023).
+    pub rslora: bool,
+    /// Which products have one: the last part of their names, or `all-linear`.
+    pub target_modules: Vec<String>,
+    /// The model that they belong to.
+    pub base: Option<String>,
+}
+
+impl Default for Spec {
+    fn default() -> Self {
+        Self {
+            r: 8,
+            alpha: 8.0,
+            rslora: false,
+            target_modules: vec!["q_proj".to_owned(), "v_proj".to_owned()],
+            base: None,
+        }
+    }
+}
+
+impl Spec {
+    /// What an adapter's term is multiplied by.
+    pub fn scale(&self) -> f64 {
+        let r = self.r as f64;
+        self.alpha / if self.rslora { r.sqrt() } else { r }
+    }
+
+    /// Whether a product, `self_attn.q_proj`, has an adapter.
+    pub fn targets(&self, product: &str) -> bool {
+        let matches = |target: &String| {
+            target == "all-linear"
+                || product == target
+                || product.rsplit('.').next() == Some(target.as_str())
+        };
+        self.target_modules.iter().any(matches)
+    }
+}
+
+/// An adapter, read.
+#[derive(Debug)]
+pub struct Adapter {
+    /// What it is like.
+    pub spec: Spec,
+    file: PathBuf,
+    tensors: HashMap<String, Tensor>,
+}
+
+impl Adapter {
+    /// Reads a PEFT folder.
+    ///
+    /// # Errors
+    /// When it is none, or is of a kind that is not known here.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join(CONFIG);
+        let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
+        let config: Value = serde_json::from_slice(&text).map_err(|error| {
+            let problem = format!("is no JSON ({error})");
+            Error::source(&path, problem, "name the folder of an adapter")
+        })?;
+        let refused = |problem: &str| {
+            Error::source(
+                &path,
+                problem,
+                "train one with `polyphony train`, or with PEFT's LoRA",
+            )
+        };
+        if config["peft_type"] != "LORA" {
+            return Err(refused("is no LoRA"));
+        }
+        for unknown in ["use_dora", "fan_in_fan_out", "lora_bias"] {
+            if config[unknown].as_bool() == Some(true) {
+                return Err(refused(&format!("says {unknown}, which is not known here")));
+            }
+        }
+        for unknown in ["rank_pattern", "alpha_pattern"] {
+            if config[unknown]
+                .as_object()
+                .is_some_and(|map| !map.is_empty())
+            {
+                return Err(refused(&format!(
+                    "has a {unknown}, which is not known here"
+                )));
+            }
+        }
+        let target_modules = match &config["target_modules"] {
+            Value::String(one) => vec![one.clone()],
+            Value::Array(several) => {
+                let names = several.iter().filter_map(Value::as_str);
+                names.map(str::to_owned).collect()
+            }
+            _ => return Err(refused("names no target_modules")),
+        };
+        let r = config["r"].as_u64().filter(|r| *r > 0);
+        let spec = Spec {
+            r: r.ok_or_else(|| refused("has no rank `r`"))? as usize,
+            alpha: config["lora_alpha"]
+                .as_f64()
+                .ok_or_else(|| refused("has no lora_alpha"))?,
+            rslora: config["use_rslora"].as_bool().unwrap_or(false),
+            target_modules,
+            base: config["base_model_name_or_path"]
+                .as_str()
+                .map(str::to_owned),
+        };
+        let file = folder.join(WEIGHTS);
+        if !file.is_file() {
+            return Err(Error::source(
+                folder,
+                format!("lacks {WEIGHTS}"),
+                "name a whole adapter",
+            ));
+        }
+        let tensors = candle_core::safetensors::load(&file, &Device::Cpu).map_err(|error| {
+            let problem = format!("cannot be read as weights ({error})");
+            Error::source(&file, problem, "fetch the adapter again")
+        })?;
+        Ok(Self {
+            spec,
+            file,
+            tensors,
+        })
+    }
+
+    /// One tensor, f32, on a device.
+    ///
+    /// # Errors
+    /// When it is not there or of another shape.
+    pub fn tensor(&self, name: &str, shape: [usize; 2], device: &Device) -> Result<Tensor> {
+        let remedy = "it was trained on another model: name its base with --model";
+        let Some(tensor) = self.tensors.get(name) else {
+            return Err(Error::source(
+                &self.file,
+                format!("has no `{name}`"),
+                remedy,
+            ));
+        };
+        if tensor.dims() != shape {
+            let problem = format!(
+                "`{name}` has shape {:?}, the model has {shape:?}",
+                tensor.dims()
+            );
+            return Err(Error::source(&self.file, problem, remedy));
+        }
+        Ok(tensor.to_dtype(DType::F32)?.to_device(device)?)
+    }
+
+    /// A product's weight with its adapter added, where it has one: `W + scale B A`, added in f32.
+    ///
+    /// # Errors
+    /// When the adapter's shapes are not the weight's.
+    pub fn merged(&self, name: &str, weight: Tensor) -> Result<Tensor> {
+        let product = name.splitn(4, '.').last().unwrap_or_default();
+        if !self.spec.targets(product) {
+            return Ok(weight);
+        }
+        let (out, into) = weight.dims2()?;
+        let of = |part: &str, shape: [usize; 2]| {
+            let tensor = format!("base_model.model.{name}.{part}.weight");
+            self.tensor(&tensor, shape, weight.device())
+        };
+        let (a, b) = (
+            of("lora_A", [self.spec.r, into])?,
+            of("lora_B", [out, self.spec.r])?,
+        );
+        let term = (b.matmul(&a)? * self.spec.scale())?;
+        let sum = (weight.to_dtype(DType::F32)? + term)?;
+        Ok(sum.to_dtype(weight.dtype())?)
+    }
+
+    /// Refuses tensors that nobody asked for: they would be lost in silence.
+    ///
+    /// # Errors
+    /// When there is one.
+    pub fn all_used(&self, names: &[String]) -> Result<()> {
+        let mut extra: Vec<&String> = self.tensors.keys().filter(|k| !names.contains(k)).collect();
+        extra.sort();
+        match extra.first() {
+            None => Ok(()),
+            Some(name) => Err(Error::source(
+                &self.file,
+                format!("holds `{name}`, which the model has no place for"),
+                "it was trained on another model: name its base with --model",
+            )),
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Which steps is a decoder made of? candle's ops, with gradients where they are tracked.
+//!
+//! candle's fused norm, softmax and rotation drop gradients in silence: where one is tracked, each
+//! step takes the slow way that keeps it.
+
+use std::collections::HashMap;
+
+use candle_core::{DType, Device, Result, Tensor};
+
+use super::config::{Config, Family};
+
+/// Several texts that stand one after another: their lengths, and what depends on these alone.
+#[derive(Debug)]
+pub struct Segments {
+    /// Each text's number of tokens.
+    pub lengths: Vec<usize>,
+    /// Shape (tokens, 1, half a head): the angles' cosines and sines.
+    cos: Tensor,
+    sin: Tensor,
+    /// Shape (length, length), by length and window: 0 where a token sees another, else -inf.
+    masks: HashMap<(usize, Option<usize>), Tensor>,
+}
+
+impl Segments {
+    /// The tables for texts of these lengths.
+    ///
+    /// # Errors
+    /// When the device has no memory left.
+    pub fn new(lengths: &[usize], config: &Config, device: &Device) -> Result<Self> {
+        let frequencies = config.rope.frequencies(config.head);
+        let positions = lengths.iter().flat_map(|&length| 0..length);
+        let angles: Vec<f32> = positions
+            .flat_map(|position| {
+                // transformers multiplies in f32.
+                let turn = move |frequency: &f64| position as f32 * *frequency as f32;
+                frequencies.iter().map(turn)
+            })
+            .collect();
+        let tokens: usize = lengths.iter().sum();
+        let angles = Tensor::from_vec(angles, (tokens, 1, config.head / 2), device)?;
+        let mut masks = HashMap::new();
+        for &length in lengths {
+            for &window in &config.windows {
+                if let std::collections::hash_map::Entry::Vacant(place) =
+                    masks.entry((length, window))
+                {
+                    place.insert(mask(length, window, device)?);
+                }
+            }
+        }
+        Ok(Self {
+            lengths: lengths.to_vec(),
+            cos: angles.cos()?,
+            sin: angles.sin()?,
+            masks,
+        })
+    }
+
+    /// Who sees whom in a text of this length.
+    ///
+    /// # Errors
+    /// When no text has it.
+    pub fn mask(&self, length: usize, window: Option<usize>) -> Result<&Tensor> {
+        match self.masks.get(&(length, window)) {
+            Some(mask) => Ok(mask),
+            None => candle_core::bail!("no text has {length} tokens"),
+        }
+    }
+}
+
+fn mask(length: usize, window: Option<usize>, device: &Device) -> Result<Tensor> {
+    let sees = |from: usize, to: usize| to <= from && window.is_none_or(|size| from - to < size);
+    let value = |cell: usize| {
+        if sees(cell / length, cell % length) {
+            0.0
+        } else {
+            f32::NEG_INFINITY
+        }
+    };
+    let values: Vec<f32> = (0..length * length).map(value).collect();
+    Tensor::from_vec(values, (length, length), device)
+}
+
+/// `weight * x / sqrt(mean(x^2) + eps)` over the last dimension (PyTorch: `nn.RMSNorm`).
+///
+/// # Errors
+/// When shapes do not fit.
+pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
+    if x.track_op() {
+        candle_nn::ops::rms_norm_slow(x, weight, eps)
+    } else {
+        candle_nn::ops::rms_norm(&x.contiguous()?, weight, eps)
+    }
+}
+
+/// Turns queries or keys, shape (tokens, heads, head), by their positions; `backward` turns them
+/// back, which is what a gradient needs.
+///
+/// # Errors
+/// When shapes do not fit.
+pub fn rope(x: &Tensor, segments: &Segments, backward: bool) -> Result<Tensor> {
+    let half = x.dim(2)? / 2;
+    let (cos, sin) = (
+        segments.cos.to_dtype(x.dtype())?,
+        segments.sin.to_dtype(x.dtype())?,
+    );
+    let sin = if backward { sin.neg()? } else { sin };
+    let first = x.narrow(2, 0, half)?;
+    let second = x.narrow(2, half, half)?;
+    let turned = [
+        (first.broadcast_mul(&cos)? - second.broadcast_mul(&sin)?)?,
+        (second.broadcast_mul(&cos)? + first.broadcast_mul(&sin)?)?,
+    ];
+    Tensor::cat(&turned, 2)
+}
+
+/// How a layer's attention is scaled, capped and limited.
+#[derive(Debug, Clone, Copy)]
+pub struct Attention {
+    /// What scores are multiplied by.
+    pub scale: f64,
+    /// Where they are capped.
+    pub cap: Option<f64>,
+    /// How many tokens back a token sees.
+    pub window: Option<usize>,
+}
+
+/// Attention within each text, causal: `q` of shape (tokens, heads, head), `k` and `v` of (tokens,
+/// `kv_heads`, head); gives (tokens, heads * head).
+///
+/// # Errors
+/// When shapes do not fit.
+pub fn attention(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    segments: &Segments,
+    how: &Attention,
+) -> Result<Tensor> {
+    let groups = k.dim(1)?;
+    let mut start = 0;
+    let mut mixed = Vec::with_capacity(segments.lengths.len());
+    for &length in &segments.lengths {
+        let part = |x: &Tensor| by_group(&x.narrow(0, start, length)?, groups);
+        let mask = segments.mask(length, how.window)?;
+        let (probabilities, _) = probabilities(&part(q)?, &part(k)?, mask, how)?;
+        let rows = probabilities.to_dtype(v.dtype())?.matmul(&part(v)?)?;
+        mixed.push(from_groups(&rows, length)?);
+        start += length;
+    }
+    Tensor::cat(&mixed, 0)?.flatten(1, 2)
+}
+
+/// Rows of (length, heads, head) as (groups, heads a group * length, head).
+///
+/// # Errors
+/// When the heads do not divide among the groups.
+pub fn by_group(x: &Tensor, groups: usize) -> Result<Tensor> {
+    let (length, heads, head) = x.dims3()?;
+    let each = heads / groups;
+    x.reshape((length, groups, each, head))?
+        .permute((1, 2, 0, 3))?
+        .contiguous()?
+        .reshape((groups, each * length, head))
+}
+
+/// The inverse of [`by_group`].
+///
+/// # Errors
+/// When the rows are no multiple of the length.
+pub fn from_groups(x: &Tensor, length: usize) -> Result<Tensor> {
+    let (groups, rows, head) = x.dims3()?;
+    let each = rows / length;
+    x.reshape((groups, each, length, head))?
+        .permute((2, 0, 1, 3))?
+        .contiguous()?
+        .reshape((length, groups * each, head))
+}
+
+/// What each query, shape (groups, rows, head), gives each key, (groups, length, head): in f32, of
+/// shape (groups, rows, length); with it the derivative of the cap, where there is one.
+///
+/// # Errors
+/// When shapes do not fit.
+pub fn probabilities(
+    q: &Tensor,
+    k: &Tensor,
+    mask: &Tensor,
+    how: &Attention,
+) -> Result<(Tensor, Option<Tensor>)> {
+    let (groups, rows, _) = q.dims3()?;
+    let length = k.dim(1)?;
+    let scores = q.matmul(&k.t()?)?.to_dtype(DType::F32)?;
+    let mut scores = (scores * how.scale)?;
+    let mut slope = None;
+    if let Some(cap) = how.cap {
+        let bent = (scores / cap)?.tanh()?;
+        slope = Some((1.0 - bent.sqr()?)?);
+        scores = (bent * cap)?;
+    }
+    let scores = scores
+        .reshape((groups * rows / length, length, length))?
+        .broadcast_add(mask)?;
+    let shares = if scores.track_op() {
+        candle_nn::ops::softmax(&scores, 2)?
+    } else {
+        candle_nn::ops::softmax_last_dim(&scores)?
+    };
+    Ok((shares.reshape((groups, rows, length))?, slope))
+}
+
+/// The activation between the feed-forward step's two products: SiLU, or Gemma's tanh GELU.
+///
+/// # Errors
+/// When the device fails.
+pub fn activate(x: &Tensor, family: Family) -> Result<Tensor> {
+    match family {
+        Family::Llama => x.silu(),
+        Family::Gemma2 => x.gelu(),
+    }
+}

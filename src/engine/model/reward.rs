@@ -1,0 +1,128 @@
+//! How good does a reward model find a response? One number from a decoder's last token.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+use candle_core::{DType, Tensor};
+
+use super::adapter::{Adapter, CONFIG};
+use super::chat::Chat;
+use super::decoder::steps::Segments;
+use super::decoder::{Decoder, Head};
+use super::device::Place;
+use super::files::ModelFiles;
+use crate::{Error, Result};
+
+/// What is read of a text at most, in tokens: as the models are trained.
+const MAX_TOKENS: usize = 2048;
+/// So many tokens go through the model at a time.
+const BUDGET: usize = 4096;
+
+type Loaded = HashMap<(String, Place), Arc<RewardModel>>;
+static LOADED: LazyLock<Mutex<Loaded>> = LazyLock::new(Mutex::default);
+
+/// A decoder whose head gives one number.
+#[derive(Debug)]
+pub struct RewardModel {
+    decoder: Decoder<Tensor>,
+    chat: Chat,
+}
+
+/// What a reward model reads, as the reference writes it.
+pub fn text(prompt: &str, response: &str) -> String {
+    format!("<prompt>{prompt}</prompt><response>{response}</response>")
+}
+
+impl RewardModel {
+    /// Loads a reward model once a process: a folder of a PEFT adapter, as `polyphony train reward`
+    /// writes it, or a whole model with a `score` head, by folder or hub id.
+    ///
+    /// # Errors
+    /// When it is missing, or has no such head.
+    pub fn named(name: &str, place: Place) -> Result<Arc<Self>> {
+        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (name.to_owned(), place);
+        if let Some(known) = loaded.get(&key) {
+            return Ok(Arc::clone(known));
+        }
+        let model = Arc::new(Self::load(name, place)?);
+        loaded.insert(key, Arc::clone(&model));
+        Ok(model)
+    }
+
+    fn load(name: &str, place: Place) -> Result<Self> {
+        let folder = Path::new(name);
+        let is_adapter = folder.join(CONFIG).is_file();
+        let adapter = is_adapter.then(|| Adapter::read(folder)).transpose()?;
+        let refused = |problem: &str| {
+            let remedy = "train one with `polyphony train reward`";
+            Error::source(folder, problem, remedy)
+        };
+        let base = match &adapter {
+            None => name,
+            Some(adapter) => {
+                let base = adapter.spec.base.as_deref();
+                base.ok_or_else(|| refused("does not say which model it belongs to"))?
+            }
+        };
+        let files = ModelFiles::find_model(base)?;
+        let device = place.open()?;
+        let project = |name: &str, weight: Tensor| match &adapter {
+            Some(adapter) => adapter.merged(name, weight),
+            None => Ok(weight),
+        };
+        let mut decoder = Decoder::load(&files, Head::Score, place.precision(), &device, project)?;
+        let shape = [1, decoder.config.width];
+        decoder.head = match &adapter {
+            Some(adapter) => adapter.tensor("base_model.model.score.weight", shape, &device)?,
+            None if decoder.has_no_head() => return Err(refused("has no `score` head")),
+            None => decoder.head.to_dtype(DType::F32)?,
+        };
+        Ok(Self {
+            decoder,
+            chat: Chat::load(&files)?,
+        })
+    }
+
+    /// The rewards of responses to prompts.
+    ///
+    /// # Errors
+    /// When the tokenizer refuses a text, or the device fails.
+    pub fn rewards(&self, texts: &[(&str, &str)]) -> Result<Vec<f32>> {
+        let mut tokens = Vec::with_capacity(texts.len());
+        for (prompt, response) in texts {
+            let mut ids = self.chat.encode(&text(prompt, response), true)?;
+            ids.truncate(MAX_TOKENS);
+            tokens.push(ids);
+        }
+        let mut rewards = Vec::with_capacity(texts.len());
+        let mut rest = tokens.as_slice();
+        while !rest.is_empty() {
+            let mut held = 0;
+            let fits = |ids: &&Vec<u32>| {
+                held += ids.len();
+                held <= BUDGET
+            };
+            let count = rest.iter().take_while(fits).count().max(1);
+            let (batch, after) = rest.split_at(count);
+            rewards.extend(self.scores(batch)?);
+            rest = after;
+        }
+        Ok(rewards)
+    }
+
+    fn scores(&self, texts: &[Vec<u32>]) -> candle_core::Result<Vec<f32>> {
+        let lengths: Vec<usize> = texts.iter().map(Vec::len).collect();
+        let ends = lengths.iter().scan(0, |end, length| {
+            *end += length;
+            Some(*end as u32 - 1)
+        });
+        let device = &self.decoder.device;
+        let ends = Tensor::from_iter(ends, device)?;
+        let segments = Segments::new(&lengths, &self.decoder.config, device)?;
+        let x = self.decoder.forward(&texts.concat(), &segments)?;
+        let rows = x.index_select(&ends, 0)?.to_dtype(DType::F32)?;
+        rows.matmul(&self.decoder.head.t()?)?.squeeze(1)?.to_vec1()
+    }
+}

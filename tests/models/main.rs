@@ -1,0 +1,21 @@
+//! Do models work from outside: do they embed and learn, killed and resumed?
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
+
+mod embed;
+#[path = "../support/mod.rs"]
+mod support;
+mod train;
+
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn model(name: &str) -> PathBuf {
+    root().join(format!("tests/fixtures/models/{name}/model"))
+}

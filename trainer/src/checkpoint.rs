@@ -1,0 +1,139 @@
+//! What survives when a run dies? A folder with all that the next step needs, there as a whole or
+//! not at all.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+use polyphony_engine::store::write_whole;
+use polyphony_engine::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::optimizer::Moments;
+use crate::peft;
+use polyphony_engine::model::adapter::Spec;
+
+/// Where a run stands between two steps. The order of the data follows from its seed and step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// How many steps were made.
+    pub step: usize,
+    /// How many tokens were seen.
+    pub num_tokens: u64,
+    /// How many pairs were seen.
+    pub num_pairs: usize,
+    /// The run that it belongs to.
+    pub fingerprint: String,
+}
+
+/// What learns, and what the optimiser remembers of it.
+#[derive(Debug)]
+pub struct Held<'a> {
+    /// PEFT's names.
+    pub names: &'a [String],
+    /// The values.
+    pub values: &'a [Tensor],
+    /// The moments.
+    pub moments: &'a Moments,
+}
+
+const STATE: &str = "state.json";
+const OPTIMIZER: &str = "optimizer.safetensors";
+
+fn folder(out: &Path) -> PathBuf {
+    out.join("checkpoints")
+}
+
+/// Writes a checkpoint, then removes all but the last `keep`.
+///
+/// # Errors
+/// When a file cannot be written; the checkpoints before stay.
+pub fn write(out: &Path, state: &State, spec: &Spec, held: &Held<'_>, keep: usize) -> Result<()> {
+    let all = folder(out);
+    let (done, begun) = (
+        all.join(format!("step-{:08}", state.step)),
+        all.join(format!(".step-{:08}", state.step)),
+    );
+    if done.is_dir() {
+        return Ok(());
+    }
+    if begun.is_dir() {
+        fs::remove_dir_all(&begun).map_err(Error::io("remove", &begun))?;
+    }
+    peft::write(&begun, spec, held.names, held.values)?;
+    let moments = |moments: &[Tensor], which: &str| -> Vec<(String, Tensor)> {
+        let named = held.names.iter().zip(moments);
+        named
+            .map(|(name, tensor)| (format!("{which}.{name}"), tensor.clone()))
+            .collect()
+    };
+    let mut all_moments = moments(&held.moments.first, "first");
+    all_moments.extend(moments(&held.moments.second, "second"));
+    let (names, tensors): (Vec<String>, Vec<Tensor>) = all_moments.into_iter().unzip();
+    peft::write_tensors(&begun.join(OPTIMIZER), &names, &tensors)?;
+    let text = serde_json::to_string_pretty(state).unwrap_or_default();
+    write_whole(&begun.join(STATE), text.as_bytes())?;
+    fs::rename(&begun, &done).map_err(Error::io("rename", &begun))?;
+    let mut older = list(out);
+    while older.len() > keep {
+        let oldest = older.remove(0);
+        fs::remove_dir_all(&oldest).map_err(Error::io("remove", &oldest))?;
+    }
+    Ok(())
+}
+
+/// The whole checkpoints of a run, oldest first.
+fn list(out: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder(out)).into_iter().flatten().flatten();
+    let mut found: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|path| {
+            let name = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default();
+            name.starts_with("step-") && path.join(STATE).is_file()
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+/// The newest checkpoint: where the run stood, the values and the moments; none where there is none.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn newest(
+    out: &Path,
+    names: &[String],
+    device: &Device,
+) -> Result<Option<(State, Vec<Tensor>, Moments)>> {
+    let Some(folder) = list(out).pop() else {
+        return Ok(None);
+    };
+    let broken = |what: String| {
+        let remedy = "remove it: the run goes on from the checkpoint before";
+        Error::source(&folder, format!("cannot be read ({what})"), remedy)
+    };
+    let text = fs::read(folder.join(STATE)).map_err(Error::io("read", &folder))?;
+    let state: State = serde_json::from_slice(&text).map_err(|error| broken(error.to_string()))?;
+    let load = |file: &str| {
+        candle_core::safetensors::load(folder.join(file), &Device::Cpu)
+            .map_err(|error| broken(error.to_string()))
+    };
+    let (values, moments) = (load("adapter_model.safetensors")?, load(OPTIMIZER)?);
+    let pick = |from: &std::collections::HashMap<String, Tensor>, prefix: &str| {
+        let one = |name: &String| -> Result<Tensor> {
+            let tensor = from.get(&format!("{prefix}{name}"));
+            let tensor = tensor.ok_or_else(|| broken(format!("there is no {prefix}{name}")))?;
+            Ok(tensor.to_dtype(DType::F32)?.to_device(device)?)
+        };
+        names.iter().map(one).collect::<Result<Vec<Tensor>>>()
+    };
+    let moments = Moments {
+        steps: state.step,
+        first: pick(&moments, "first.")?,
+        second: pick(&moments, "second.")?,
+    };
+    Ok(Some((state, pick(&values, "")?, moments)))
+}

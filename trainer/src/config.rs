@@ -1,0 +1,429 @@
+//! Which numbers does a run go by? Flags over a TOML file over the method's presets.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use polyphony_engine::{Error, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::data::TooLong;
+use crate::loss::{dpo, reward};
+use crate::objective::{DorpoForm, Method, Objective};
+use crate::optimizer::AdamW;
+use crate::schedule::Schedule;
+use polyphony_engine::model::adapter::Spec;
+
+/// What a run can be told: each a flag, and a field of the TOML file with underscores.
+#[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The model that learns: a folder or a hub id OWNER/NAME[@REVISION]
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<String>,
+    /// What it learns from: a Parquet or JSON lines file, as `polyphony pairs` writes it; sft also
+    /// takes prompt and response, reward takes prompt, response and score
+    #[arg(long, value_name = "FILE")]
+    pub pairs: Option<PathBuf>,
+    /// Where the adapter, its metrics and checkpoints go
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// The PEFT adapter to start from, as SFT made it [default: a fresh one]
+    #[arg(long, value_name = "DIR")]
+    pub adapter: Option<PathBuf>,
+    /// dpo, ddpo: what the policy is compared with: init (as it starts), base (without adapter), or
+    /// the folder of an adapter [default: init]
+    #[arg(long, value_name = "init|base|DIR")]
+    pub reference: Option<String>,
+    /// Where the reference's log-probabilities are kept; another run with the same pairs, model and
+    /// reference takes them from there [default: OUT/reference.csv]
+    #[arg(long, value_name = "FILE")]
+    pub reference_logps: Option<PathBuf>,
+    /// The rank of a fresh adapter [default: 128; reward: 16]
+    #[arg(long, value_name = "N")]
+    pub lora_r: Option<usize>,
+    /// Its alpha: its term is multiplied by alpha / rank [default: 256; reward: 32]
+    #[arg(long, value_name = "X")]
+    pub lora_alpha: Option<f64>,
+    /// Multiply it by alpha / sqrt(rank) instead
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub rslora: Option<bool>,
+    /// Which products a fresh adapter is beside, by commas, or all-linear [default: those of
+    /// queries and values]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub target_modules: Option<Vec<String>>,
+    /// dpo, ddpo: how far the policy may stray from its reference [default: 0.1]
+    #[arg(long, value_name = "X")]
+    pub beta: Option<f64>,
+    /// orpo, dorpo: how much the odds count beside the likelihood [default: 0.25]
+    #[arg(long, value_name = "X")]
+    pub lambda: Option<f64>,
+    /// dpo, ddpo: sigmoid, ipo or hinge [default: sigmoid]
+    #[arg(long, value_name = "KIND", value_parser = by_name::<dpo::Kind>)]
+    pub loss: Option<dpo::Kind>,
+    /// dpo, ddpo: how often a pair is the wrong way round [default: 0]
+    #[arg(long, value_name = "X")]
+    pub label_smoothing: Option<f64>,
+    /// dorpo: weighted (a pair's loss times its weight), or reference (as the published code)
+    /// [default: weighted]
+    #[arg(long, value_name = "FORM", value_parser = by_name::<DorpoForm>)]
+    pub dorpo_form: Option<DorpoForm>,
+    /// sft: learn the prompts' tokens, too
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub on_prompts: Option<bool>,
+    /// reward: l1 (of votes, from prompt, response and score), or `bradley_terry` (of pairs)
+    /// [default: l1]
+    #[arg(long, value_name = "KIND", value_parser = by_name::<reward::Kind>)]
+    pub reward_loss: Option<reward::Kind>,
+    /// reward: learn scores as they are, not as votes that are brought into the range -1 to 1
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub raw_scores: Option<bool>,
+    /// The learning rate [default: 5e-6; sft, reward: 3e-5]
+    #[arg(long, value_name = "X")]
+    pub learning_rate: Option<f64>,
+    /// How it changes: constant, linear or cosine [default: linear; sft: cosine]
+    #[arg(long, value_name = "SCHEDULE", value_parser = by_name::<Schedule>)]
+    pub schedule: Option<Schedule>,
+    /// cosine: how much of a whole turn it goes through [default: 0.5; sft: 0.25, ending at half]
+    #[arg(long, value_name = "X")]
+    pub cosine_cycles: Option<f64>,
+    /// Steps in which it rises from 0, or, below 1, their share of all [default: 0; sft: 500]
+    #[arg(long, value_name = "X")]
+    pub warmup: Option<f64>,
+    /// By how much values shrink a step, times the learning rate [default: 0]
+    #[arg(long, value_name = "X")]
+    pub weight_decay: Option<f64>,
+    /// AdamW's first beta [default: 0.9]
+    #[arg(long, value_name = "X")]
+    pub adam_beta1: Option<f64>,
+    /// AdamW's second beta [default: 0.999]
+    #[arg(long, value_name = "X")]
+    pub adam_beta2: Option<f64>,
+    /// AdamW's epsilon [default: 1e-8]
+    #[arg(long, value_name = "X")]
+    pub adam_eps: Option<f64>,
+    /// The most that the gradients' norm may be; 0 clips nothing [default: 1]
+    #[arg(long, value_name = "X")]
+    pub max_grad_norm: Option<f64>,
+    /// Pairs a step [default: 12, which is what the paper's six devices made]
+    #[arg(long, value_name = "N")]
+    pub batch_pairs: Option<usize>,
+    /// A step takes as many pairs as fit so many tokens, instead
+    #[arg(long, value_name = "N", conflicts_with = "batch_pairs")]
+    pub batch_tokens: Option<usize>,
+    /// So many tokens go through the model at a time: what memory has to hold [default: 4096 on the
+    /// CPU, 16384 on a GPU]
+    #[arg(long, value_name = "N")]
+    pub micro_batch_tokens: Option<usize>,
+    /// The longest text, in tokens [default: 2048]
+    #[arg(long, value_name = "N")]
+    pub max_length: Option<usize>,
+    /// What becomes of longer ones: drop or truncate [default: drop]
+    #[arg(long, value_name = "WHAT", value_parser = by_name::<TooLong>)]
+    pub too_long: Option<TooLong>,
+    /// Take the pairs in their order in the file
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub no_shuffle: Option<bool>,
+    /// How often each pair is seen [default: 3; sft: 1; orpo, dorpo: 4]
+    #[arg(long, value_name = "N")]
+    pub epochs: Option<usize>,
+    /// Stop after so many steps, whatever the epochs
+    #[arg(long, value_name = "N")]
+    pub steps: Option<usize>,
+    /// Where chance begins [default: 42]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// cpu or cuda:0 [default: cpu]
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<String>,
+    /// Compute activations anew on the way back: less memory, a third more time
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub recompute: Option<bool>,
+    /// Evaluate on the pairs of the split `validation` or `test` every so many steps, and at the end
+    /// [default: 100]
+    #[arg(long, value_name = "STEPS")]
+    pub eval_every: Option<usize>,
+    /// Write a checkpoint every so many steps [default: 100], and every ten minutes
+    #[arg(long, value_name = "STEPS")]
+    pub checkpoint_every: Option<usize>,
+    /// How many checkpoints are kept [default: 2]
+    #[arg(long, value_name = "N")]
+    pub keep_checkpoints: Option<usize>,
+}
+
+/// All of [`Settings`], settled.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the fields are those of Settings")]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent")]
+pub struct Config {
+    pub method: Method,
+    pub model: String,
+    pub pairs: PathBuf,
+    pub out: PathBuf,
+    pub adapter: Option<PathBuf>,
+    pub reference: String,
+    pub reference_logps: Option<PathBuf>,
+    pub lora_r: usize,
+    pub lora_alpha: f64,
+    pub rslora: bool,
+    pub target_modules: Vec<String>,
+    pub beta: f64,
+    pub lambda: f64,
+    pub loss: dpo::Kind,
+    pub label_smoothing: f64,
+    pub dorpo_form: DorpoForm,
+    pub on_prompts: bool,
+    pub reward_loss: reward::Kind,
+    pub raw_scores: bool,
+    pub learning_rate: f64,
+    pub schedule: Schedule,
+    pub cosine_cycles: f64,
+    pub warmup: f64,
+    pub weight_decay: f64,
+    pub adam_beta1: f64,
+    pub adam_beta2: f64,
+    pub adam_eps: f64,
+    pub max_grad_norm: f64,
+    pub batch_pairs: usize,
+    pub batch_tokens: Option<usize>,
+    pub micro_batch_tokens: usize,
+    pub max_length: usize,
+    pub too_long: TooLong,
+    pub no_shuffle: bool,
+    pub epochs: usize,
+    pub steps: Option<usize>,
+    pub seed: u64,
+    pub device: String,
+    pub recompute: bool,
+    pub eval_every: usize,
+    pub checkpoint_every: usize,
+    pub keep_checkpoints: usize,
+}
+
+impl Settings {
+    /// Reads a TOML file.
+    ///
+    /// # Errors
+    /// When it cannot be read, or has a field that is not known.
+    pub fn read(file: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(file).map_err(Error::io("read", file))?;
+        toml::from_str(&text).map_err(|error| {
+            let line = error
+                .span()
+                .map_or(0, |span| text[..span.start].lines().count().max(1));
+            let message = error
+                .message()
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .to_owned();
+            let problem = format!("line {line}: {message}");
+            Error::source(
+                file,
+                problem,
+                "`polyphony train METHOD --help` lists the fields",
+            )
+        })
+    }
+
+    /// The method's numbers, as the paper's scripts set them.
+    pub fn preset(method: Method, on_gpu: bool) -> Self {
+        let (is_sft, is_reward) = (method == Method::Sft, method == Method::Reward);
+        let supervised = is_sft || is_reward;
+        Self {
+            reference: Some("init".to_owned()),
+            lora_r: Some(if is_reward { 16 } else { 128 }),
+            lora_alpha: Some(if is_reward { 32.0 } else { 256.0 }),
+            rslora: Some(false),
+            target_modules: Some(Spec::default().target_modules),
+            beta: Some(0.1),
+            lambda: Some(0.25),
+            loss: Some(dpo::Kind::Sigmoid),
+            label_smoothing: Some(0.0),
+            dorpo_form: Some(DorpoForm::Weighted),
+            on_prompts: Some(false),
+            reward_loss: Some(reward::Kind::L1),
+            raw_scores: Some(false),
+            learning_rate: Some(if supervised { 3e-5 } else { 5e-6 }),
+            schedule: Some(if is_sft {
+                Schedule::Cosine
+            } else {
+                Schedule::Linear
+            }),
+            cosine_cycles: Some(if is_sft { 0.25 } else { 0.5 }),
+            warmup: Some(if is_sft { 500.0 } else { 0.0 }),
+            weight_decay: Some(0.0),
+            adam_beta1: Some(0.9),
+            adam_beta2: Some(0.999),
+            adam_eps: Some(1e-8),
+            max_grad_norm: Some(1.0),
+            batch_pairs: Some(if is_reward { 24 } else { 12 }),
+            micro_batch_tokens: Some(if on_gpu { 16_384 } else { 4096 }),
+            max_length: Some(2048),
+            too_long: Some(TooLong::Drop),
+            no_shuffle: Some(false),
+            epochs: Some(match method {
+                Method::Sft => 1,
+                Method::Orpo | Method::Dorpo => 4,
+                Method::Dpo | Method::Ddpo | Method::Reward => 3,
+            }),
+            seed: Some(42),
+            device: Some("cpu".to_owned()),
+            recompute: Some(false),
+            eval_every: Some(100),
+            checkpoint_every: Some(100),
+            keep_checkpoints: Some(2),
+            ..Self::default()
+        }
+    }
+
+    /// These settings, over those of a file, over the method's presets.
+    ///
+    /// # Errors
+    /// When the model, the pairs or the place for the adapter is missing, or a number is impossible.
+    pub fn resolve(&self, file: Option<&Self>, method: Method) -> Result<Config> {
+        let mut all = Map::new();
+        let device = self
+            .device
+            .as_ref()
+            .or(file.and_then(|file| file.device.as_ref()));
+        let on_gpu = device.is_some_and(|device| device.starts_with("cuda"));
+        let preset = Self::preset(method, on_gpu);
+        for settings in [Some(&preset), file, Some(self)].into_iter().flatten() {
+            if let Ok(Value::Object(fields)) = serde_json::to_value(settings) {
+                all.extend(fields.into_iter().filter(|(_, value)| !value.is_null()));
+            }
+        }
+        for (field, flag) in [("model", "--model"), ("pairs", "--pairs"), ("out", "--out")] {
+            if !all.contains_key(field) {
+                return Err(Error::source(
+                    format!("train {}", method.name()).as_ref(),
+                    format!("needs to be told {flag}"),
+                    "give it as a flag, or in a file named with --config",
+                ));
+            }
+        }
+        if let Ok(method) = serde_json::to_value(method) {
+            all.insert("method".to_owned(), method);
+        }
+        let config: Config = serde_json::from_value(Value::Object(all)).map_err(|error| {
+            Error::source(
+                "train".as_ref(),
+                format!("{error}"),
+                "`--help` shows what there is",
+            )
+        })?;
+        config.check()?;
+        Ok(config)
+    }
+}
+
+impl Config {
+    fn check(&self) -> Result<()> {
+        let counts = [
+            ("lora_r", self.lora_r),
+            ("batch_pairs", self.batch_pairs),
+            ("batch_tokens", self.batch_tokens.unwrap_or(1)),
+            ("micro_batch_tokens", self.micro_batch_tokens),
+            ("epochs", self.epochs),
+            ("steps", self.steps.unwrap_or(1)),
+            ("eval_every", self.eval_every),
+            ("checkpoint_every", self.checkpoint_every),
+            ("keep_checkpoints", self.keep_checkpoints),
+        ];
+        let least = [
+            ("beta", self.beta, f64::MIN_POSITIVE),
+            ("lambda", self.lambda, 0.0),
+            ("label_smoothing", self.label_smoothing, 0.0),
+            ("learning_rate", self.learning_rate, 0.0),
+            ("lora_alpha", self.lora_alpha, f64::MIN_POSITIVE),
+            ("cosine_cycles", self.cosine_cycles, 0.0),
+            ("warmup", self.warmup, 0.0),
+            ("weight_decay", self.weight_decay, 0.0),
+            ("max_grad_norm", self.max_grad_norm, 0.0),
+            ("adam_eps", self.adam_eps, 0.0),
+        ];
+        let shares = [
+            ("adam_beta1", self.adam_beta1),
+            ("adam_beta2", self.adam_beta2),
+            ("label_smoothing", 2.0 * self.label_smoothing),
+        ];
+        let wrong = counts
+            .iter()
+            .find(|(_, n)| *n == 0)
+            .map(|(name, _)| (*name, "must be 1 or more"));
+        let wrong = wrong.or_else(|| {
+            let low = least
+                .iter()
+                .find(|(_, x, least)| !x.is_finite() || x < least);
+            low.map(|(name, _, _)| (*name, "is below what it can be"))
+        });
+        let wrong = wrong.or_else(|| {
+            let high = shares.iter().find(|(_, x)| !(0.0..1.0).contains(x));
+            high.map(|(name, _)| (*name, "is above what it can be"))
+        });
+        let wrong =
+            wrong.or_else(|| (self.max_length < 2).then_some(("max_length", "must be 2 or more")));
+        match wrong {
+            None => Ok(()),
+            Some((name, problem)) => {
+                let remedy = "`--help` shows what it means";
+                Err(Error::source(name.as_ref(), problem, remedy))
+            }
+        }
+    }
+
+    /// What a fresh adapter is like.
+    pub fn spec(&self) -> Spec {
+        Spec {
+            r: self.lora_r,
+            alpha: self.lora_alpha,
+            rslora: self.rslora,
+            target_modules: self.target_modules.clone(),
+            base: Some(self.model.clone()),
+        }
+    }
+
+    /// The method with its numbers.
+    pub fn objective(&self) -> Objective {
+        Objective {
+            method: self.method,
+            beta: self.beta,
+            lambda: self.lambda,
+            kind: self.loss,
+            label_smoothing: self.label_smoothing,
+            form: self.dorpo_form,
+            on_prompts: self.on_prompts,
+            reward: self.reward_loss,
+        }
+    }
+
+    /// The optimiser's numbers.
+    pub fn adamw(&self) -> AdamW {
+        AdamW {
+            beta1: self.adam_beta1,
+            beta2: self.adam_beta2,
+            eps: self.adam_eps,
+            weight_decay: self.weight_decay,
+        }
+    }
+
+    /// In how many steps the learning rate rises.
+    pub fn warmup_steps(&self, steps: usize) -> usize {
+        if self.warmup < 1.0 {
+            (self.warmup * steps as f64).ceil() as usize
+        } else {
+            self.warmup as usize
+        }
+    }
+
+    /// The config as TOML.
+    pub fn toml(&self) -> String {
+        toml::to_string(self).unwrap_or_default()
+    }
+}
+
+/// Reads a choice by the name that TOML has for it; the message lists the choices.
+fn by_name<T: serde::de::DeserializeOwned>(given: &str) -> std::result::Result<T, String> {
+    serde_json::from_value(Value::String(given.to_owned())).map_err(|error| error.to_string())
+}

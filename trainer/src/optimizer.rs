@@ -1,0 +1,145 @@
+//! How do gradients change what learns? AdamW (Loshchilov and Hutter 2019), in f32.
+
+use candle_core::{DType, Result, Tensor};
+
+/// The numbers of AdamW, but for the learning rate.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamW {
+    /// How slowly the mean of gradients moves.
+    pub beta1: f64,
+    /// How slowly the mean of their squares moves.
+    pub beta2: f64,
+    /// Added to the root.
+    pub eps: f64,
+    /// By how much values shrink a step, times the learning rate.
+    pub weight_decay: f64,
+}
+
+/// What AdamW remembers, in the order of what learns.
+#[derive(Debug, Clone)]
+pub struct Moments {
+    /// How many steps were made.
+    pub steps: usize,
+    /// The means of gradients.
+    pub first: Vec<Tensor>,
+    /// The means of their squares.
+    pub second: Vec<Tensor>,
+}
+
+impl Moments {
+    /// Nothing yet.
+    ///
+    /// # Errors
+    /// When the device has no memory left.
+    pub fn new(parameters: &[Tensor]) -> Result<Self> {
+        let zeros: Vec<Tensor> = parameters
+            .iter()
+            .map(Tensor::zeros_like)
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            steps: 0,
+            first: zeros.clone(),
+            second: zeros,
+        })
+    }
+}
+
+impl AdamW {
+    /// The values after one step (PyTorch: `torch.optim.AdamW`).
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    pub fn step(
+        &self,
+        parameters: &[Tensor],
+        gradients: &[Tensor],
+        moments: &mut Moments,
+        learning_rate: f64,
+    ) -> Result<Vec<Tensor>> {
+        moments.steps += 1;
+        let steps = moments.steps as i32;
+        let (first, second) = (1.0 - self.beta1.powi(steps), 1.0 - self.beta2.powi(steps));
+        let mut values = Vec::with_capacity(parameters.len());
+        for (place, (value, gradient)) in parameters.iter().zip(gradients).enumerate() {
+            let mean = ((&moments.first[place] * self.beta1)? + (gradient * (1.0 - self.beta1))?)?;
+            let square =
+                ((&moments.second[place] * self.beta2)? + (gradient.sqr()? * (1.0 - self.beta2))?)?;
+            let root = ((square.sqrt()? / second.sqrt())? + self.eps)?;
+            let shrunk = (value * (1.0 - learning_rate * self.weight_decay))?;
+            values.push((shrunk - ((&mean / root)? * (learning_rate / first))?)?);
+            moments.first[place] = mean;
+            moments.second[place] = square;
+        }
+        Ok(values)
+    }
+}
+
+/// The norm of all gradients as one vector.
+///
+/// # Errors
+/// When the device fails.
+pub fn global_norm(gradients: &[Tensor]) -> Result<f64> {
+    let mut sum = 0.0;
+    for gradient in gradients {
+        let square = gradient.sqr()?.sum_all()?.to_dtype(DType::F64)?;
+        sum += square.to_scalar::<f64>()?;
+    }
+    Ok(sum.sqrt())
+}
+
+/// Gradients scaled so that their norm is at most `most` (PyTorch: `clip_grad_norm_`).
+///
+/// # Errors
+/// When the device fails.
+pub fn clip(gradients: Vec<Tensor>, norm: f64, most: f64) -> Result<Vec<Tensor>> {
+    let scale = most / (norm + 1e-6);
+    if scale >= 1.0 {
+        return Ok(gradients);
+    }
+    gradients.iter().map(|gradient| gradient * scale).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    #[test]
+    fn steps_are_those_of_pytorch() {
+        // torch.optim.AdamW([1., -2.], lr=0.1, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01),
+        // gradients [0.5, -0.25] and then [0.1, 0.2].
+        let new = |values: [f32; 2]| Tensor::new(&values, &Device::Cpu).unwrap();
+        let adamw = AdamW {
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            weight_decay: 0.01,
+        };
+        let mut values = vec![new([1.0, -2.0])];
+        let mut moments = Moments::new(&values).unwrap();
+        for (gradient, expected) in [
+            ([0.5, -0.25], [0.899_f32, -1.898]),
+            ([0.1, 0.2], [0.817_796_9, -1.890_289_5]),
+        ] {
+            values = adamw
+                .step(&values, &[new(gradient)], &mut moments, 0.1)
+                .unwrap();
+            let given: Vec<f32> = values[0].to_vec1().unwrap();
+            for (given, expected) in given.iter().zip(expected) {
+                assert!((given - expected).abs() < 2e-6, "{given} {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn clipping_keeps_the_direction() {
+        let gradients = vec![Tensor::new(&[3.0_f32, 4.0], &Device::Cpu).unwrap()];
+        let norm = global_norm(&gradients).unwrap();
+        assert_eq!(norm, 5.0);
+        let clipped = clip(gradients.clone(), norm, 1.0).unwrap();
+        assert!((global_norm(&clipped).unwrap() - 1.0).abs() < 1e-6);
+        let kept = clip(gradients, norm, 10.0).unwrap();
+        assert_eq!(global_norm(&kept).unwrap(), 5.0);
+    }
+}

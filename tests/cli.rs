@@ -228,6 +228,119 @@ fn embeddings_that_cannot_be_made() {
 }
 
 #[test]
+fn help_of_train() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut said = Transcript::of(&folder);
+    said.run(&["train", "--help"]);
+    insta::assert_snapshot!(said.text);
+}
+
+#[test]
+fn training_that_cannot_be_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut said = Transcript::of(&folder);
+    let at = |name: &str| folder.path().join(name);
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models");
+    for (name, folder) in [
+        ("llama", "llama/model"),
+        ("encoder", "minilm_bert/model"),
+        ("adapter", "llama/adapter"),
+        ("of_mistral", "mistral/adapter"),
+        ("pairs.jsonl", "llama/pairs.jsonl"),
+    ] {
+        std::os::unix::fs::symlink(models.join(folder), at(name)).unwrap();
+    }
+    let line = std::fs::read_to_string(at("pairs.jsonl")).unwrap();
+    let line = line.lines().next().unwrap();
+    let mut row: serde_json::Value = serde_json::from_str(line).unwrap();
+    let mut write = |name: &str, field: &str, value: serde_json::Value| {
+        let before = row[field].take();
+        row[field] = value;
+        std::fs::write(at(name), format!("{row}\n")).unwrap();
+        row[field] = before;
+    };
+    write("unweighted.jsonl", "weight", serde_json::Value::Null);
+    write("negative.jsonl", "weight", serde_json::json!(-1.0));
+    write("alone.jsonl", "rejected", serde_json::Value::Null);
+    std::fs::write(at("empty.jsonl"), "").unwrap();
+    std::fs::write(at("odd.jsonl"), "{\"prompt\": ").unwrap();
+    std::fs::write(at("pairs.txt"), "one").unwrap();
+    std::fs::write(
+        at("config.toml"),
+        "learning_rate = 1e-5\nlearningrate = 2\n",
+    )
+    .unwrap();
+    std::fs::write(at("wrong.toml"), "learning_rate = \"fast\"\n").unwrap();
+    // A model whose template does not write before an answer what begins one, and one without any.
+    for (name, template) in [
+        ("mute", None),
+        ("broken", Some("{{ messages[0]['content'] }}")),
+    ] {
+        std::fs::create_dir(at(name)).unwrap();
+        for file in std::fs::read_dir(models.join("llama/model")).unwrap() {
+            let file = file.unwrap();
+            if file.file_name() != "chat_template.jinja" {
+                std::os::unix::fs::symlink(file.path(), at(name).join(file.file_name())).unwrap();
+            }
+        }
+        if let Some(template) = template {
+            std::fs::write(at(name).join("chat_template.jinja"), template).unwrap();
+        }
+    }
+    let mut train = |method: &str, model: &str, pairs: &str, more: &[&str]| {
+        let words = [
+            "train", method, "--model", model, "--pairs", pairs, "--out", "out",
+        ];
+        said.run(&[&words[..], more].concat());
+    };
+    train("ppo", "llama", "pairs.jsonl", &[]);
+    train("ddpo", "gone", "pairs.jsonl", &[]);
+    train("ddpo", "encoder", "pairs.jsonl", &[]);
+    train("ddpo", "mute", "pairs.jsonl", &[]);
+    train("ddpo", "broken", "pairs.jsonl", &[]);
+    train("ddpo", "llama", "gone.jsonl", &[]);
+    train("ddpo", "llama", "empty.jsonl", &[]);
+    train("ddpo", "llama", "odd.jsonl", &[]);
+    train("ddpo", "llama", "pairs.txt", &[]);
+    train("ddpo", "llama", "unweighted.jsonl", &[]);
+    train("ddpo", "llama", "negative.jsonl", &[]);
+    train("dpo", "llama", "alone.jsonl", &[]);
+    train("reward", "llama", "pairs.jsonl", &[]);
+    train("ddpo", "llama", "pairs.jsonl", &["--max-length", "100"]);
+    train("ddpo", "llama", "pairs.jsonl", &["--adapter", "of_mistral"]);
+    train("ddpo", "llama", "pairs.jsonl", &["--adapter", "gone"]);
+    train("ddpo", "llama", "pairs.jsonl", &["--reference", "gone"]);
+    train("ddpo", "llama", "pairs.jsonl", &["--target-modules", "qkv"]);
+    train("ddpo", "llama", "pairs.jsonl", &["--loss", "sigmod"]);
+    train("ddpo", "llama", "pairs.jsonl", &["--batch-pairs", "0"]);
+    train("ddpo", "llama", "pairs.jsonl", &["--beta", "-1"]);
+    train(
+        "ddpo",
+        "llama",
+        "pairs.jsonl",
+        &["--label-smoothing", "0.5"],
+    );
+    train("ddpo", "llama", "pairs.jsonl", &["--config", "config.toml"]);
+    train("ddpo", "llama", "pairs.jsonl", &["--config", "wrong.toml"]);
+    train("ddpo", "llama", "pairs.jsonl", &["--device", "cuda:0"]);
+    let nan = [
+        "--learning-rate",
+        "1e30",
+        "--max-grad-norm",
+        "0",
+        "--adapter",
+        "adapter",
+        "--steps",
+        "3",
+        "--schedule",
+        "constant",
+    ];
+    train("dpo", "llama", "pairs.jsonl", &nan);
+    said.run(&["train", "dpo", "--model", "llama"]);
+    insta::assert_snapshot!(said.text);
+}
+
+#[test]
 fn a_reader_that_leaves_early_is_no_error() {
     let script = format!(
         "set -o pipefail; {} sql --format csv -c 'SELECT * FROM generate_series(1, 1000000)' | head -1",

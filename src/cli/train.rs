@@ -12,6 +12,7 @@ use polyphony_trainer::run;
 use super::terminal::{self, Bars};
 
 #[derive(Debug, Args)]
+#[command(allow_negative_numbers = true)]
 pub(crate) struct Arguments {
     /// What is trained for
     #[arg(value_enum)]

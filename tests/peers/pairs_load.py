@@ -1,6 +1,6 @@
 """Does pairs.parquet load as it is in `datasets`, and does TRL's DPOTrainer train on it?
 
-A Llama of a few thousand random weights and a byte-level tokenizer made here take one step.
+A Llama of a few thousand random weights and a byte-level tokenizer made here train for one epoch.
 """
 import sys
 import tempfile
@@ -41,7 +41,7 @@ def main():
     )
     with tempfile.TemporaryDirectory() as folder:
         arguments = DPOConfig(
-            output_dir=folder, max_steps=1, per_device_train_batch_size=2, max_length=256,
+            output_dir=folder, num_train_epochs=1, per_device_train_batch_size=8, max_length=256,
             report_to=[], use_cpu=True, bf16=False,
         )
         # The trainer loads its reference from where the model came from.
@@ -50,7 +50,7 @@ def main():
         trainer = DPOTrainer(model=folder, args=arguments, train_dataset=pairs, processing_class=fast)
         loss = trainer.train().training_loss
     assert loss == loss and loss > 0.0, loss
-    print(f"datasets read {len(pairs)} pairs, TRL's DPOTrainer took a step, loss {loss:.4f}")
+    print(f"datasets read {len(pairs)} pairs, TRL's DPOTrainer trained for an epoch, loss {loss:.4f}")
 
 
 main()

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import venv
 
-PACKAGES = ["datasets==5.2.0", "trl==1.16.0", "transformers==5.23.0", "torch==2.15.0", "tokenizers==0.23.3"]
+PACKAGES = ["datasets==5.2.0", "trl==1.16.0", "transformers==5.23.0", "torch==2.15.0", "peft==0.21.2", "tokenizers==0.23.3"]
 
 
 def main():

@@ -210,7 +210,7 @@ impl Settings {
         toml::from_str(&text).map_err(|error| {
             let line = error
                 .span()
-                .map_or(0, |span| text[..span.start].lines().count().max(1));
+                .map_or(0, |span| text[..span.start].matches('\n').count() + 1);
             let message = error
                 .message()
                 .lines()

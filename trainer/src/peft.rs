@@ -33,7 +33,7 @@ pub fn write(folder: &Path, spec: &Spec, names: &[String], values: &[Tensor]) ->
         "r": spec.r,
         "rank_pattern": {},
         "revision": null,
-        "target_modules": spec.target_modules,
+        "target_modules": spec.products(),
         "task_type": if scores { "SEQ_CLS" } else { "CAUSAL_LM" },
         "use_dora": false,
         "use_rslora": spec.rslora,

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use polyphony_engine::ingest::lines::{hex, sha256_of};
 use polyphony_engine::model::chat::Chat;
 use polyphony_engine::model::decoder::Head;
+use polyphony_engine::model::decoder::config::Config as Shape;
 use polyphony_engine::model::device::Place;
 use polyphony_engine::model::files::ModelFiles;
 use polyphony_engine::progress::{Progress, Unit};
@@ -100,6 +101,7 @@ impl<'a> Run<'a> {
         let files = ModelFiles::find_model(&config.model)?;
         let identity = identify(config, &files)?;
         same_run(&config.out, &identity)?;
+        Shape::read(&files)?;
         let chat = Chat::load(&files)?;
         let reading = Reading {
             file: &config.pairs,
@@ -144,9 +146,6 @@ impl<'a> Run<'a> {
             target_modules: policy.spec.target_modules.clone(),
             ..config.clone()
         };
-        write_whole(&config.out.join(CONFIG), settled.toml().as_bytes())?;
-        let text = serde_json::to_string_pretty(&identity).unwrap_or_default();
-        write_whole(&config.out.join(RUN), text.as_bytes())?;
         let fixed = fixed(
             config,
             &identity,
@@ -155,6 +154,10 @@ impl<'a> Run<'a> {
             &examples.evaluation,
             progress,
         )?;
+        // Only now is it a run: what was refused leaves the folder free.
+        write_whole(&config.out.join(CONFIG), settled.toml().as_bytes())?;
+        let text = serde_json::to_string_pretty(&identity).unwrap_or_default();
+        write_whole(&config.out.join(RUN), text.as_bytes())?;
         let (train, evaluation) = fixed.split_at(examples.train.len());
         Ok(Self {
             moments: Moments::new(&policy.parameters())?,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 use serde_json::Value;
 
+use super::decoder::PROJECTIONS;
 use crate::{Error, Result};
 
 /// The file that says what adapters are like.
@@ -46,6 +47,15 @@ impl Spec {
     pub fn scale(&self) -> f64 {
         let r = self.r as f64;
         self.alpha / if self.rslora { r.sqrt() } else { r }
+    }
+
+    /// The products that have one, by the last part of their names: a saved `all-linear` would be
+    /// taken for a name.
+    pub fn products(&self) -> Vec<&str> {
+        let products = PROJECTIONS.iter().filter(|product| self.targets(product));
+        products
+            .filter_map(|product| product.rsplit('.').next())
+            .collect()
     }
 
     /// Whether a product, `self_attn.q_proj`, has an adapter.

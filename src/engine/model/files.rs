@@ -41,7 +41,7 @@ impl ModelFiles {
             return Err(Error::source(
                 path,
                 "is no folder of a model",
-                "name a folder with config.json, a hub id OWNER/NAME[@REVISION], builtin:words or builtin:style",
+                "name a folder with config.json, or a hub id OWNER/NAME[@REVISION]",
             ));
         }
         let repository = hub::model(given)?;

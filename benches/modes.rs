@@ -1,0 +1,299 @@
+//! Does weighting by deviation keep more ways to be right? `cargo bench --bench modes`.
+//!
+//! A synthetic task: each prompt has six right answers of unequal frequency and two wrong ones. A
+//! small model learns all of them (SFT), then from pairs of a right and a wrong answer (DPO, DDPO).
+//! Its probability of every answer is computed, not sampled: reward is the share of right answers,
+//! modes the effective number of right ones, `exp(entropy)`. Both methods are compared where they
+//! first reach the same reward. `SEEDS=5` sets how many seeds.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a bench that cannot be set up has failed, and prints what it found"
+)]
+
+use std::fmt::Write as _;
+
+use polyphony_engine::model::adapter::Spec;
+use polyphony_engine::model::chat::Tokens;
+use polyphony_engine::model::decoder::Head;
+use polyphony_engine::model::device::Place;
+use polyphony_engine::model::files::ModelFiles;
+use polyphony_engine::vector;
+use polyphony_trainer::batch::Batch;
+use polyphony_trainer::data::Example;
+use polyphony_trainer::loss::{dpo, reward};
+use polyphony_trainer::objective::{DorpoForm, Fixed, Method, Objective};
+use polyphony_trainer::optimizer::{AdamW, Moments, clip, global_norm};
+use polyphony_trainer::pass::Passes;
+use polyphony_trainer::policy::Policy;
+use polyphony_trainer::random::Random;
+use polyphony_trainer::tiny::Tiny;
+
+const PROMPTS: usize = 12;
+const RIGHT: usize = 6;
+const WRONG: usize = 2;
+const PAIRS: usize = 12;
+/// The reward at which methods are compared.
+const REWARD: f64 = 0.95;
+
+/// The task of a seed: each answer of each prompt is three letters.
+struct Task {
+    answers: Vec<Vec<[u8; 3]>>,
+}
+
+impl Task {
+    fn new(random: &mut Random) -> Self {
+        let mut letters = || [0; 3].map(|_| b'a' + random.below(26) as u8);
+        let mut distinct = || {
+            let mut answers: Vec<[u8; 3]> = Vec::new();
+            while answers.len() < RIGHT + WRONG {
+                let answer = letters();
+                if !answers.contains(&answer) {
+                    answers.push(answer);
+                }
+            }
+            answers
+        };
+        Self {
+            answers: (0..PROMPTS).map(|_| distinct()).collect(),
+        }
+    }
+
+    fn tokens(&self, prompt: usize, answer: usize) -> Tokens {
+        let mut ids = vec![256, 257, u32::from(b'A') + prompt as u32, 259, 258];
+        let begin = ids.len();
+        ids.extend(self.answers[prompt][answer].map(u32::from));
+        ids.push(259);
+        Tokens { ids, prompt: begin }
+    }
+}
+
+/// A right answer: each half as frequent as the one before.
+fn right(random: &mut Random) -> usize {
+    let mut left = random.unit() * (1.0 - 0.5_f64.powi(RIGHT as i32));
+    (0..RIGHT - 1)
+        .find(|&answer| {
+            let share = 0.5_f64.powi(answer as i32 + 1);
+            left -= share;
+            left < 0.0
+        })
+        .unwrap_or(RIGHT - 1)
+}
+
+fn example(chosen: Tokens, rejected: Option<Tokens>, weight: f64) -> Example {
+    Example {
+        chosen,
+        rejected,
+        weight,
+        score: 0.0,
+        prompt: 0,
+    }
+}
+
+/// What people wrote, a third of it wrong; and pairs, weighted by deviation as `polyphony pairs`
+/// does, with a vector of its own for each answer.
+fn data(task: &Task, random: &mut Random) -> (Vec<Example>, Vec<Example>) {
+    let (mut written, mut pairs) = (Vec::new(), Vec::new());
+    for prompt in 0..PROMPTS {
+        for number in 0..3 * PAIRS {
+            let answer = match number % 3 {
+                0 => RIGHT + random.below(WRONG),
+                _ => right(random),
+            };
+            written.push(example(task.tokens(prompt, answer), None, 1.0));
+        }
+        let drawn: Vec<(usize, usize)> = (0..PAIRS)
+            .map(|_| (right(random), RIGHT + random.below(WRONG)))
+            .collect();
+        let all: Vec<usize> = drawn
+            .iter()
+            .flat_map(|(chosen, rejected)| [*chosen, *rejected])
+            .collect();
+        let mut vectors = vec![0.0_f32; all.len() * (RIGHT + WRONG)];
+        for (row, answer) in all.iter().enumerate() {
+            vectors[row * (RIGHT + WRONG) + answer] = 1.0;
+        }
+        let deviations = vector::deviations(&vectors, RIGHT + WRONG);
+        let weights = vector::weights(&[&deviations]);
+        for ((chosen, rejected), weight) in drawn.iter().zip(weights.iter().step_by(2)) {
+            let rejected = Some(task.tokens(prompt, *rejected));
+            pairs.push(example(task.tokens(prompt, *chosen), rejected, *weight));
+        }
+    }
+    (written, pairs)
+}
+
+/// The share of right answers, and the effective number of them, both means over prompts.
+fn measure(policy: &Policy, task: &Task) -> (f64, f64) {
+    let (mut reward, mut modes) = (0.0, 0.0);
+    for prompt in 0..PROMPTS {
+        let mut batch = Batch::default();
+        (0..RIGHT + WRONG).for_each(|answer| batch.add(&task.tokens(prompt, answer), false));
+        let logps = policy.logps(&batch).unwrap();
+        let shares = batch.texts.iter().map(|rows| {
+            let sum: f64 = logps[rows.completion.clone()]
+                .iter()
+                .map(|&p| f64::from(p))
+                .sum();
+            sum.exp()
+        });
+        let shares: Vec<f64> = shares.collect();
+        let of_right: f64 = shares[..RIGHT].iter().sum();
+        let entropy: f64 = shares[..RIGHT]
+            .iter()
+            .map(|share| share / of_right)
+            .filter(|share| *share > 0.0)
+            .map(|share| -share * share.ln())
+            .sum();
+        reward += of_right / shares.iter().sum::<f64>() / PROMPTS as f64;
+        modes += entropy.exp() / PROMPTS as f64;
+    }
+    (reward, modes)
+}
+
+fn objective(method: Method) -> Objective {
+    Objective {
+        method,
+        beta: 0.1,
+        lambda: 0.25,
+        kind: dpo::Kind::Sigmoid,
+        label_smoothing: 0.0,
+        form: DorpoForm::Weighted,
+        on_prompts: false,
+        reward: reward::Kind::L1,
+    }
+}
+
+/// Trains until `enough` says so, at most `steps` steps; how many were made.
+fn train(
+    policy: &mut Policy,
+    method: Method,
+    examples: &[Example],
+    rate: f64,
+    steps: usize,
+    random: &mut Random,
+    enough: impl Fn(&Policy) -> bool,
+) -> usize {
+    let passes = Passes::new(objective(method), 8192, false);
+    let fixed: Vec<Fixed> = examples
+        .iter()
+        .map(|example| reference(policy, example))
+        .collect();
+    let adamw = AdamW {
+        beta1: 0.9,
+        beta2: 0.999,
+        eps: 1e-8,
+        weight_decay: 0.0,
+    };
+    let mut moments = Moments::new(&policy.parameters()).unwrap();
+    for step in 0..steps {
+        if enough(policy) {
+            return step;
+        }
+        let batch: Vec<(&Example, &Fixed)> = (0..24)
+            .map(|_| random.below(examples.len()))
+            .map(|place| (&examples[place], &fixed[place]))
+            .collect();
+        let (_, gradients) = passes.learn(policy, &batch).unwrap();
+        let norm = global_norm(&gradients).unwrap();
+        let gradients = clip(gradients, norm, 1.0).unwrap();
+        let values = adamw
+            .step(&policy.parameters(), &gradients, &mut moments, rate)
+            .unwrap();
+        policy.set_parameters(values);
+    }
+    steps
+}
+
+/// The reference is the policy as it starts.
+fn reference(policy: &Policy, example: &Example) -> Fixed {
+    let mut batch = Batch::default();
+    batch.add(&example.chosen, false);
+    batch.add(example.rejected.as_ref().unwrap_or(&example.chosen), false);
+    let logps = policy.logps(&batch).unwrap();
+    let sum = |text: usize| {
+        let rows = batch.texts[text].completion.clone();
+        logps[rows].iter().map(|&p| f64::from(p)).sum()
+    };
+    Fixed {
+        weight: example.weight,
+        ref_chosen: sum(0),
+        ref_rejected: sum(1),
+    }
+}
+
+fn main() {
+    let seeds = std::env::var("SEEDS")
+        .ok()
+        .and_then(|seeds| seeds.parse().ok())
+        .unwrap_or(8);
+    let folder = tempfile::tempdir().unwrap();
+    println!("| seed | SFT reward, modes | DPO reward, modes, steps | DDPO reward, modes, steps |");
+    println!("|---|---|---|---|");
+    let mut differences = Vec::new();
+    for seed in 0..seeds {
+        let mut random = Random::new(seed);
+        let task = Task::new(&mut random);
+        let (written, pairs) = data(&task, &mut random);
+        let at = folder.path().join(seed.to_string());
+        let tiny = Tiny {
+            width: 48,
+            layers: 2,
+            heads: 4,
+            seed,
+        };
+        tiny.write(&at).unwrap();
+        let files = ModelFiles::find_model(at.to_str().unwrap()).unwrap();
+        let mut policy = Policy::bare(&files, Head::Words, Place::Cpu).unwrap();
+        let spec = Spec {
+            r: 32,
+            alpha: 64.0,
+            target_modules: vec!["all-linear".to_owned()],
+            ..Spec::default()
+        };
+        policy.adapt(&spec, seed).unwrap();
+        train(
+            &mut policy,
+            Method::Sft,
+            &written,
+            5e-3,
+            500,
+            &mut random,
+            |_| false,
+        );
+        let start = policy.parameters();
+        let before = measure(&policy, &task);
+        let mut row = format!("| {seed} | {:.3}, {:.2} |", before.0, before.1);
+        let mut modes = Vec::new();
+        for method in [Method::Dpo, Method::Ddpo] {
+            policy.set_parameters(start.clone());
+            let enough = |policy: &Policy| measure(policy, &task).0 >= REWARD;
+            let mut order = Random::new(seed + 1000);
+            let steps = train(&mut policy, method, &pairs, 2e-4, 2000, &mut order, enough);
+            let (reward, effective) = measure(&policy, &task);
+            let _ = write!(row, " {reward:.3}, {effective:.2}, {steps} |");
+            modes.push(effective);
+        }
+        println!("{row}");
+        differences.push(modes[1] - modes[0]);
+    }
+    let count = differences.len() as f64;
+    let mean = differences.iter().sum::<f64>() / count;
+    let variance = differences.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / (count - 1.0);
+    // Student's t, 97.5 %, by degrees of freedom 1 to 15.
+    let t = [
+        12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160,
+        2.145, 2.131,
+    ];
+    let t = t
+        .get(differences.len().saturating_sub(2))
+        .copied()
+        .unwrap_or(1.96);
+    let half = t * (variance / count).sqrt();
+    println!(
+        "\nDDPO keeps {mean:.3} more modes than DPO (95 % interval {:.3} to {:.3}, {count} seeds)",
+        mean - half,
+        mean + half
+    );
+}

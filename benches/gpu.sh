@@ -5,7 +5,7 @@
 #
 # BINARY is what benches/cuda_build.sh made, STORIES a file of JSON lines with `text`, TOKENIZER a
 # tokenizer.json that gives real lengths (all-MiniLM-L6-v2's). The machine has Python with torch and
-# sentence-transformers, and no need of Rust. Ends with 1 when a twin disagrees.
+# sentence-transformers (and peft, trl for the comparison of training), and no need of Rust. Ends with 1 when a twin disagrees.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 binary=$(realpath "$1")
@@ -22,3 +22,4 @@ for folder in /usr/local/cuda/lib64 /usr/local/cuda/targets/x86_64-linux/lib; do
 done
 export LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 python3 "$here/gpu.py" "$binary" "$2" "$3" "$4" "$here/../tests/fixtures/models"
+python3 "$here/gpu_train.py" "$binary" "$2" "$3" "$4" "$here/../tests/fixtures/models"

@@ -2,6 +2,7 @@
 //! or told to stop.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -234,7 +235,7 @@ impl<'a> Run<'a> {
             }
             self.lines
                 .push(serde_json::to_string(&line).unwrap_or_default());
-            self.tell()?;
+            self.tell_last()?;
             let due = self.state.step.is_multiple_of(self.config.checkpoint_every);
             if due || last || saved.elapsed() > MINUTES {
                 self.save()?;
@@ -338,6 +339,18 @@ impl<'a> Run<'a> {
             &held,
             keep,
         )
+    }
+
+    /// Appends the last step's line. One that a kill cuts off is none: its step is made again.
+    fn tell_last(&self) -> Result<()> {
+        let path = self.config.out.join(METRICS);
+        let file = fs::OpenOptions::new().append(true).create(true).open(&path);
+        let line = self
+            .lines
+            .last()
+            .map_or_else(String::new, |line| format!("{line}\n"));
+        file.and_then(|mut file| file.write_all(line.as_bytes()))
+            .map_err(Error::io("write", &path))
     }
 
     /// Writes the lines of all steps.

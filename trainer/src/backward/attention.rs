@@ -35,7 +35,7 @@ pub fn backward(
         let (q, k, v) = (rows(q)?, rows(k)?, rows(v)?);
         let (y, dy) = (outs(mixed)?, outs(dy)?);
         let mask = segments.mask(length, how.window)?;
-        let (p, slope) = probabilities(&q, &k, mask, how)?;
+        let (p, slope) = probabilities(&q, &k, &mask, how)?;
         let dv = p.to_dtype(kind)?.t()?.contiguous()?.matmul(&dy)?;
         let dp = dy.matmul(&v.t()?.contiguous()?)?.to_dtype(DType::F32)?;
         let row = (y.to_dtype(DType::F32)? * dy.to_dtype(DType::F32)?)?.sum_keepdim(D::Minus1)?;

@@ -4,6 +4,7 @@
 //! step takes the slow way that keeps it.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use candle_core::{DType, Device, Result, Tensor};
 
@@ -17,8 +18,8 @@ pub struct Segments {
     /// Shape (tokens, 1, half a head): the angles' cosines and sines.
     cos: Tensor,
     sin: Tensor,
-    /// Shape (length, length), by length and window: 0 where a token sees another, else -inf.
-    masks: HashMap<(usize, Option<usize>), Tensor>,
+    /// Shape (longest, longest), by window: 0 where a token sees another, else -inf.
+    masks: HashMap<Option<usize>, Tensor>,
 }
 
 impl Segments {
@@ -38,14 +39,11 @@ impl Segments {
             .collect();
         let tokens: usize = lengths.iter().sum();
         let angles = Tensor::from_vec(angles, (tokens, 1, config.head / 2), device)?;
+        let longest = lengths.iter().copied().max().unwrap_or_default();
         let mut masks = HashMap::new();
-        for &length in lengths {
-            for &window in &config.windows {
-                if let std::collections::hash_map::Entry::Vacant(place) =
-                    masks.entry((length, window))
-                {
-                    place.insert(mask(length, window, device)?);
-                }
+        for &window in &config.windows {
+            if let Entry::Vacant(place) = masks.entry(window) {
+                place.insert(mask(longest, window, device)?);
             }
         }
         Ok(Self {
@@ -56,14 +54,14 @@ impl Segments {
         })
     }
 
-    /// Who sees whom in a text of this length.
+    /// Who sees whom in a text of this length: shape (length, length).
     ///
     /// # Errors
-    /// When no text has it.
-    pub fn mask(&self, length: usize, window: Option<usize>) -> Result<&Tensor> {
-        match self.masks.get(&(length, window)) {
-            Some(mask) => Ok(mask),
-            None => candle_core::bail!("no text has {length} tokens"),
+    /// When no text is as long, or no layer has that window.
+    pub fn mask(&self, length: usize, window: Option<usize>) -> Result<Tensor> {
+        match self.masks.get(&window) {
+            Some(mask) => mask.narrow(0, 0, length)?.narrow(1, 0, length),
+            None => candle_core::bail!("no layer has a window of {window:?}"),
         }
     }
 }
@@ -143,7 +141,7 @@ pub fn attention(
     for &length in &segments.lengths {
         let part = |x: &Tensor| by_group(&x.narrow(0, start, length)?, groups);
         let mask = segments.mask(length, how.window)?;
-        let (probabilities, _) = probabilities(&part(q)?, &part(k)?, mask, how)?;
+        let (probabilities, _) = probabilities(&part(q)?, &part(k)?, &mask, how)?;
         let rows = probabilities.to_dtype(v.dtype())?.matmul(&part(v)?)?;
         mixed.push(from_groups(&rows, length)?);
         start += length;

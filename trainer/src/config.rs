@@ -18,7 +18,7 @@ use polyphony_engine::model::adapter::Spec;
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// The model that learns: a folder or a hub id OWNER/NAME[@REVISION]
+    /// The model that learns: a folder or a hub id `OWNER/NAME[@REVISION]`
     #[arg(long, value_name = "MODEL")]
     pub model: Option<String>,
     /// What it learns from: a Parquet or JSON lines file, as `polyphony pairs` writes it; sft also

@@ -2,6 +2,7 @@
 
 mod demo;
 mod embed;
+mod eval;
 mod ingest;
 mod pairs;
 mod sql;
@@ -28,6 +29,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Give texts their vectors: all of a store's, or a column of a file
     Embed(embed::Arguments),
+    /// Judge what models wrote: diversity and reward, and how sure that is
+    Eval(eval::Arguments),
     /// Read dumps and data sets into a store
     Ingest(ingest::Arguments),
     /// Make weighted preference pairs out of a store
@@ -48,6 +51,7 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Embed(arguments) => embed::run(arguments).await,
+        Command::Eval(arguments) => eval::run(arguments).await,
         Command::Ingest(arguments) => ingest::run(arguments).await,
         Command::Pairs(arguments) => pairs::run(arguments).await,
         Command::Sql(arguments) => sql::run(arguments).await,

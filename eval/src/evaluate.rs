@@ -1,0 +1,433 @@
+//! What does every measure say of every model at every prompt?
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, FixedSizeListArray, Float32Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Float32Type, Float64Type, Int64Type, Schema};
+use polyphony_engine::datafusion::datasource::MemTable;
+use polyphony_engine::embed::Embedder;
+use polyphony_engine::model::device::Place;
+use polyphony_engine::model::reward::RewardModel;
+use polyphony_engine::progress::{Progress, Unit};
+use polyphony_engine::{Error, Result, session, sql};
+use rayon::prelude::*;
+
+use crate::catalogue::{self, Group, MEASURES};
+use crate::choose::Chosen;
+use crate::measure::compression_ratio::reference_compression_ratio;
+use crate::measure::homogenization::reference_homogenization;
+use crate::measure::self_repetition::reference_self_repetition;
+use crate::measure::utility_k::{PATIENCE, utility_k};
+use crate::outputs::{self, Output};
+use crate::{udf, vectors};
+
+/// Where diversity in a space comes from.
+#[derive(Debug, Clone)]
+pub enum Space {
+    /// An embedder.
+    Embedder(Embedder),
+    /// A column of the files, which says it of each text.
+    Column(String),
+}
+
+/// Where rewards come from.
+#[derive(Debug, Clone)]
+pub enum Reward {
+    /// The files' scores.
+    Column,
+    /// A reward model, by folder or hub id.
+    Model(String, Place),
+    /// Nowhere.
+    None,
+}
+
+/// The names of both spaces.
+pub const SPACES: [&str; 2] = ["semantic", "style"];
+
+/// How an evaluation goes.
+#[derive(Debug, Clone)]
+pub struct How {
+    /// Where diversity comes from: semantic and style.
+    pub spaces: [Space; 2],
+    /// Where rewards come from.
+    pub reward: Reward,
+    /// Whether the published code's values are shown, too.
+    pub reference_compat: bool,
+    /// Where vectors are kept.
+    pub out: PathBuf,
+}
+
+/// A text with what is known of it alone.
+#[derive(Debug, Clone)]
+pub struct Text<'a> {
+    /// The text.
+    pub output: &'a Output,
+    /// How many words it has.
+    pub words: i64,
+    /// How good it was found.
+    pub reward: Option<f64>,
+    /// Its mean distance to the model's other texts to the prompt, by space.
+    pub deviation: [Option<f64>; 2],
+}
+
+/// A model's texts to one prompt.
+#[derive(Debug, Clone)]
+pub struct Cell<'a> {
+    /// The texts, by sample.
+    pub texts: Vec<Text<'a>>,
+    /// A value a measure of [`MEASURES`]; none where undefined.
+    pub values: Vec<Option<f64>>,
+    /// The sum of its texts' semantic unit vectors.
+    pub sum: Option<Vec<f64>>,
+}
+
+/// All cells.
+#[derive(Debug)]
+pub struct Evaluation<'a> {
+    /// The models, gold last.
+    pub models: Vec<String>,
+    /// The prompts: id and text.
+    pub prompts: Vec<(String, String)>,
+    /// A row a model, a column a prompt.
+    pub cells: Vec<Vec<Option<Cell<'a>>>>,
+    /// How many texts of a model to a prompt count.
+    pub k: usize,
+}
+
+impl Evaluation<'_> {
+    /// A measure's values of a model, a prompt each.
+    pub fn values(&self, model: usize, measure: usize) -> Vec<Option<f64>> {
+        let cells = self.cells[model].iter();
+        cells
+            .map(|cell| cell.as_ref().and_then(|cell| cell.values[measure]))
+            .collect()
+    }
+
+    /// The measures that are defined somewhere.
+    pub fn measures(&self) -> Vec<usize> {
+        let defined = |measure: &usize| {
+            let mut cells = self.cells.iter().flatten().flatten();
+            cells.any(|cell| cell.values[*measure].is_some())
+        };
+        (0..MEASURES.len()).filter(defined).collect()
+    }
+}
+
+/// Measures everything.
+///
+/// # Errors
+/// When a model fails or the disk is full.
+pub async fn evaluate<'a>(
+    chosen: &Chosen<'a>,
+    how: &How,
+    progress: &dyn Progress,
+) -> Result<Evaluation<'a>> {
+    let batch = outputs::batch(&chosen.rows)?;
+    let rewards = rewards(&chosen.rows, &how.reward, progress)?;
+    let mut vectors = Vec::new();
+    for (name, space) in SPACES.iter().zip(&how.spaces) {
+        vectors.push(match space {
+            Space::Embedder(embedder) => {
+                Some(vectors::of(&batch, embedder, &how.out, name, progress).await?)
+            }
+            Space::Column(_) => None,
+        });
+    }
+    progress.begin("measuring", None, Unit::Rows);
+    let measured = measure(&batch, &vectors).await?;
+    let evaluation = assemble(chosen, how, &batch, &measured, &rewards, &vectors);
+    progress.end();
+    Ok(evaluation)
+}
+
+fn rewards(rows: &[&Output], reward: &Reward, progress: &dyn Progress) -> Result<Vec<Option<f64>>> {
+    /// So many texts are rewarded before progress is told.
+    const A_STRETCH: usize = 256;
+    match reward {
+        Reward::None => Ok(vec![None; rows.len()]),
+        Reward::Column => Ok(rows.iter().map(|row| row.score).collect()),
+        Reward::Model(name, place) => {
+            let model = RewardModel::named(name, *place)?;
+            let mut rewards = Vec::with_capacity(rows.len());
+            progress.begin("rewarding", Some(rows.len() as u64), Unit::Rows);
+            for part in rows.chunks(A_STRETCH) {
+                let pairs: Vec<(&str, &str)> = part
+                    .iter()
+                    .map(|row| (row.prompt.as_str(), row.response.as_str()))
+                    .collect();
+                let given = model.rewards(&pairs)?.into_iter();
+                rewards.extend(given.map(|reward| Some(f64::from(reward))));
+                progress.at(rewards.len() as u64);
+            }
+            progress.end();
+            Ok(rewards)
+        }
+    }
+}
+
+/// Runs `80_measures.sql` over the texts and their vectors.
+async fn measure(
+    batch: &RecordBatch,
+    vectors: &[Option<FixedSizeListArray>],
+) -> Result<RecordBatch> {
+    let context = session::bare(&session::Limits::unbounded())?;
+    udf::register_all(&context)?;
+    let mut fields: Vec<Arc<Field>> = batch.schema().fields().iter().cloned().collect();
+    let mut columns = batch.columns().to_vec();
+    for (name, vectors) in SPACES.iter().zip(vectors) {
+        let column: ArrayRef = match vectors {
+            Some(vectors) => Arc::new(vectors.clone()),
+            // Nothing to measure: a vector of one value that is missing everywhere.
+            None => arrow::array::new_null_array(
+                &DataType::FixedSizeList(
+                    Arc::new(Field::new_list_field(DataType::Float32, true)),
+                    1,
+                ),
+                batch.num_rows(),
+            ),
+        };
+        fields.push(Arc::new(Field::new(
+            *name,
+            column.data_type().clone(),
+            true,
+        )));
+        columns.push(column);
+    }
+    let schema = Arc::new(Schema::new(fields));
+    let whole = RecordBatch::try_new(Arc::clone(&schema), columns)?;
+    // In slices, so that every core gets some.
+    let step = whole.num_rows().div_ceil(64).max(1);
+    let slices = (0..whole.num_rows())
+        .step_by(step)
+        .map(|at| whole.slice(at, step.min(whole.num_rows() - at)));
+    let table = MemTable::try_new(Arc::clone(&schema), vec![slices.collect()])?;
+    context.register_table("outputs", Arc::new(table))?;
+    let script = sql::Script::parse(
+        "sql/80_measures.sql",
+        include_str!("../../sql/80_measures.sql"),
+    )?;
+    let measured = script.collect(&context, &sql::Options::new()).await?;
+    let Some(first) = measured.first() else {
+        return Err(Error::source(
+            "outputs".as_ref(),
+            "hold no text",
+            "name files with outputs",
+        ));
+    };
+    Ok(arrow::compute::concat_batches(&first.schema(), &measured)?)
+}
+
+/// Puts the measures, rewards and deviations of every group where they belong.
+fn assemble<'a>(
+    chosen: &Chosen<'a>,
+    how: &How,
+    batch: &RecordBatch,
+    measured: &RecordBatch,
+    rewards: &[Option<f64>],
+    vectors: &[Option<FixedSizeListArray>],
+) -> Evaluation<'a> {
+    let models = ordered(chosen.rows.iter().map(|row| row.model.as_str()));
+    let prompts = ordered(chosen.rows.iter().map(|row| row.prompt_id.as_str()));
+    let place =
+        |names: &[String]| -> HashMap<String, usize> { names.iter().cloned().zip(0..).collect() };
+    let (model_at, prompt_at) = (place(&models), place(&prompts));
+    let words = batch["words"].as_primitive::<Int64Type>();
+    // Rows of one group stand together, in the order of `measured`.
+    let mut starts = Vec::new();
+    let mut at = 0;
+    for group in chosen
+        .rows
+        .chunk_by(|a, b| (&a.model, &a.prompt_id) == (&b.model, &b.prompt_id))
+    {
+        starts.push(at..at + group.len());
+        at += group.len();
+    }
+    let cells: Vec<(usize, usize, Cell<'a>)> = starts
+        .into_par_iter()
+        .enumerate()
+        .map(|(group, rows)| {
+            let deviation = |space: usize| -> Vec<Option<f64>> {
+                match &vectors[space] {
+                    Some(vectors) => vectors::deviations(vectors, rows.clone()),
+                    None => chosen.rows[rows.clone()]
+                        .iter()
+                        .map(|row| row.given[space])
+                        .collect(),
+                }
+            };
+            let deviations = [deviation(0), deviation(1)];
+            let texts: Vec<Text<'a>> = rows
+                .clone()
+                .enumerate()
+                .map(|(number, row)| Text {
+                    output: chosen.rows[row],
+                    words: words.value(row),
+                    reward: rewards[row],
+                    deviation: [deviations[0][number], deviations[1][number]],
+                })
+                .collect();
+            let values = values(&texts, measured, group, chosen.k, how);
+            let first = chosen.rows[rows.start];
+            let cell = Cell {
+                values,
+                sum: vectors[0]
+                    .as_ref()
+                    .map(|vectors| vectors::sum(vectors, rows)),
+                texts,
+            };
+            (model_at[&first.model], prompt_at[&first.prompt_id], cell)
+        })
+        .collect();
+    let mut table: Vec<Vec<Option<Cell<'a>>>> = Vec::new();
+    table.resize_with(models.len(), || (0..prompts.len()).map(|_| None).collect());
+    for (model, prompt, cell) in cells {
+        table[model][prompt] = Some(cell);
+    }
+    let mut texts = HashMap::new();
+    for row in chosen.rows.iter().filter(|row| !row.prompt.is_empty()) {
+        texts
+            .entry(row.prompt_id.as_str())
+            .or_insert(row.prompt.as_str());
+    }
+    let prompts = prompts.into_iter().map(|id| {
+        let text = texts
+            .get(id.as_str())
+            .copied()
+            .unwrap_or_default()
+            .to_owned();
+        (id, text)
+    });
+    Evaluation {
+        prompts: prompts.collect(),
+        models,
+        cells: table,
+        k: chosen.k,
+    }
+}
+
+/// The values of one group.
+fn values(
+    texts: &[Text<'_>],
+    measured: &RecordBatch,
+    group: usize,
+    k: usize,
+    how: &How,
+) -> Vec<Option<f64>> {
+    let mut values: Vec<Option<f64>> = MEASURES
+        .iter()
+        .map(|measure| {
+            let column = measured.column_by_name(measure.name)?;
+            let column = column.as_primitive_opt::<Float64Type>()?;
+            column.is_valid(group).then(|| column.value(group))
+        })
+        .collect();
+    let mut set = |name: &str, value: Option<f64>| {
+        if let Some(at) = catalogue::index(name) {
+            values[at] = value.filter(|value| value.is_finite());
+        }
+    };
+    for (space, name) in SPACES.iter().enumerate() {
+        if matches!(how.spaces[space], Space::Column(_)) {
+            set(name, mean(texts.iter().map(|text| text.deviation[space])));
+        }
+    }
+    if how.reference_compat {
+        let texts: Vec<&str> = texts
+            .iter()
+            .map(|text| text.output.response.as_str())
+            .collect();
+        set("reference_homogenization", reference_homogenization(&texts));
+        set(
+            "reference_compression_ratio",
+            reference_compression_ratio(&texts),
+        );
+        set(
+            "reference_self_repetition",
+            reference_self_repetition(&texts, 4),
+        );
+    }
+    let classes: Option<Vec<i64>> = texts.iter().map(|text| text.output.class).collect();
+    if classes.is_none() {
+        set("distinct_k", None);
+    }
+    // A set of one text, or of fewer than the others have, has no diversity that compares.
+    if texts.len() < k || k < 2 {
+        for (value, measure) in values.iter_mut().zip(&MEASURES) {
+            if matches!(measure.group, Group::Vectors | Group::Words) {
+                *value = None;
+            }
+        }
+    }
+    let mut set = |name: &str, value: Option<f64>| {
+        if let Some(at) = catalogue::index(name) {
+            values[at] = value;
+        }
+    };
+    set("reward", mean(texts.iter().map(|text| text.reward)));
+    let rewards: Option<Vec<f64>> = texts.iter().map(|text| text.reward).collect();
+    let utility = classes
+        .zip(rewards)
+        .and_then(|(classes, rewards)| utility_k(&classes, &rewards, PATIENCE));
+    set("utility_k", utility.filter(|_| texts.len() >= k && k > 1));
+    set(
+        "words",
+        mean(texts.iter().map(|text| Some(text.words as f64))),
+    );
+    values
+}
+
+/// The mean where every text has a value.
+fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+    let values: Vec<f64> = values.collect::<Option<_>>()?;
+    (!values.is_empty()).then(|| crate::statistics::mean::mean(&values))
+}
+
+/// Names once each: numbers as numbers, gold last.
+fn ordered<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut names: Vec<&str> = names.collect();
+    let key = |name: &&str| {
+        let gold = *name == outputs::GOLD;
+        (
+            gold,
+            name.parse::<u64>().unwrap_or(u64::MAX),
+            (*name).to_owned(),
+        )
+    };
+    names.sort_by_cached_key(key);
+    names.dedup();
+    names.into_iter().map(str::to_owned).collect()
+}
+
+/// A reward column that all files share; none where they differ, with why.
+///
+/// # Errors
+/// When files with scores name them differently: rewards of different models do not compare.
+pub fn shared_score(inputs: &[outputs::Input]) -> Result<Option<String>> {
+    let mut named = inputs
+        .iter()
+        .filter_map(|input| Some((input, input.score.as_ref()?)));
+    let Some((first, name)) = named.next() else {
+        return Ok(None);
+    };
+    match named.find(|(_, other)| *other != name) {
+        None => Ok(Some(name.clone())),
+        Some((other, theirs)) => Err(Error::source(
+            Path::new(&other.file),
+            format!(
+                "has rewards in `{theirs}`, but {} has them in `{name}`",
+                first.file
+            ),
+            "rewards of different models do not compare: choose with --reward column:NAME, a model, \
+             or none",
+        )),
+    }
+}
+
+/// The values of a vector, for those who read a batch.
+pub(crate) fn row(vectors: &FixedSizeListArray, row: usize) -> Option<Arc<Float32Array>> {
+    vectors
+        .is_valid(row)
+        .then(|| Arc::new(vectors.value(row).as_primitive::<Float32Type>().clone()))
+}

@@ -1,0 +1,62 @@
+//! How do outputs stand in SQL? The table `outputs`.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use polyphony_engine::Result;
+
+use super::Output;
+use crate::words::{Cut, Words};
+
+/// The columns of `outputs`: a row a text, by model, prompt and sample.
+pub fn schema() -> SchemaRef {
+    let field = |name: &str, kind: DataType, nullable| Field::new(name, kind, nullable);
+    Arc::new(Schema::new(vec![
+        field("model", DataType::Utf8, false),
+        field("prompt_id", DataType::Utf8, false),
+        field("sample", DataType::Int64, false),
+        field("prompt", DataType::Utf8, false),
+        field("response", DataType::Utf8, false),
+        field("words", DataType::Int64, false),
+        field("score", DataType::Float64, true),
+        field("class", DataType::Int64, true),
+        field("given_semantic", DataType::Float64, true),
+        field("given_style", DataType::Float64, true),
+    ]))
+}
+
+/// Outputs as a batch of [`schema`]'s columns.
+///
+/// # Errors
+/// When they are more than a batch can hold.
+pub fn batch(rows: &[&Output]) -> Result<RecordBatch> {
+    let text = |of: fn(&Output) -> &str| -> ArrayRef {
+        let values = rows.iter().map(|row| Some(of(row)));
+        Arc::new(values.collect::<StringArray>())
+    };
+    let number = |of: fn(&Output) -> Option<f64>| -> ArrayRef {
+        Arc::new(rows.iter().map(|row| of(row)).collect::<Float64Array>())
+    };
+    let whole = |of: fn(&Output) -> Option<i64>| -> ArrayRef {
+        Arc::new(rows.iter().map(|row| of(row)).collect::<Int64Array>())
+    };
+    let columns = vec![
+        text(|row| &row.model),
+        text(|row| &row.prompt_id),
+        whole(|row| Some(row.sample)),
+        text(|row| &row.prompt),
+        text(|row| &row.response),
+        whole(|row| Some(words(&row.response))),
+        number(|row| row.score),
+        whole(|row| row.class),
+        number(|row| row.given[0]),
+        number(|row| row.given[1]),
+    ];
+    Ok(RecordBatch::try_new(schema(), columns)?)
+}
+
+/// How many words a text has, scripts without spaces letter by letter.
+fn words(text: &str) -> i64 {
+    Words::of(&[text], Cut::Whitespace).count() as i64
+}

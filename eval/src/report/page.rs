@@ -1,0 +1,124 @@
+//! How does the report look in a browser? One page that holds all of it and loads nothing.
+
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use minijinja::value::Serde;
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
+use polyphony_engine::{Error, Result};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use super::{Plots, Report, svg};
+use crate::catalogue::MEASURES;
+use crate::evaluate::{Cell, Evaluation};
+
+const TEMPLATE: &str = include_str!("page.html");
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
+
+/// The page. Scripts and styles run by their hash alone; stories are data, never markup.
+pub(super) fn page(report: &Report, evaluation: &Evaluation<'_>, plots: &Plots) -> Result<String> {
+    let style = format!("{}\n{STYLE}", svg::STYLE);
+    let failed = |error: minijinja::Error| {
+        Error::source(
+            "report.html".as_ref(),
+            format!("cannot be made ({error:#})"),
+            "report it: this is a fault of the program",
+        )
+    };
+    let mut environment = Environment::new();
+    environment.set_auto_escape_callback(|_| AutoEscape::Html);
+    environment.set_undefined_behavior(UndefinedBehavior::Chainable);
+    environment
+        .add_template("page.html", TEMPLATE)
+        .map_err(failed)?;
+    let template = environment.get_template("page.html").map_err(failed)?;
+    template
+        .render(context! {
+            report => minijinja::Value::from(Serde(report)),
+            plots => minijinja::Value::from(Serde(plots)),
+            style_hash => hash(&style),
+            script_hash => hash(SCRIPT),
+            style,
+            script => SCRIPT,
+            data => in_script(&data(report, evaluation)),
+        })
+        .map_err(failed)
+}
+
+/// The SHA-256 of a text as a content security policy names it.
+fn hash(text: &str) -> String {
+    STANDARD.encode(Sha256::digest(text.as_bytes()))
+}
+
+/// What the page's script reads.
+fn data(report: &Report, evaluation: &Evaluation<'_>) -> Value {
+    let prompts = evaluation
+        .prompts
+        .iter()
+        .take(report.prompts_shown)
+        .enumerate();
+    let prompts: Vec<Value> = prompts
+        .map(|(at, (id, prompt))| {
+            let models = evaluation.models.iter().zip(&evaluation.cells);
+            let models: Map<String, Value> = models
+                .filter_map(|(model, row)| Some((model.clone(), cell(row[at].as_ref()?))))
+                .collect();
+            json!({ "id": id, "prompt": prompt, "models": models })
+        })
+        .collect();
+    json!({
+        "measures": report.measures,
+        "models": evaluation.models,
+        "comparisons": report.comparisons,
+        "prompts": prompts,
+    })
+}
+
+fn cell(cell: &Cell<'_>) -> Value {
+    let defined = cell.values.iter().zip(&MEASURES);
+    let values: Map<String, Value> = defined
+        .filter_map(|(value, measure)| Some((measure.name.to_owned(), json!((*value)?))))
+        .collect();
+    let texts = cell.texts.iter().map(|text| {
+        json!({
+            "text": text.output.response,
+            "words": text.words,
+            "score": text.reward,
+            "semantic": text.deviation[0],
+            "style": text.deviation[1],
+        })
+    });
+    json!({ "values": values, "responses": texts.collect::<Vec<_>>() })
+}
+
+/// JSON that ends no script element, whatever the stories say.
+fn in_script(value: &Value) -> String {
+    let text = value.to_string();
+    let mut safe = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
+                // Writing to a text cannot fail.
+                let _ = write!(safe, "\\u{:04x}", u32::from(letter));
+            }
+            letter => safe.push(letter),
+        }
+    }
+    safe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_story_ends_the_script() {
+        let story = json!({ "text": "</script><script>alert('\u{2028}')</script>&amp;" });
+        let safe = in_script(&story);
+        assert!(!safe.contains(['<', '>', '&', '\u{2028}']));
+        assert_eq!(serde_json::from_str::<Value>(&safe).unwrap(), story);
+    }
+}

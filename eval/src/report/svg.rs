@@ -1,0 +1,189 @@
+//! How is a picture drawn? Axes, places and words of an SVG whose colours come from a style sheet.
+
+use std::fmt::Write as _;
+
+/// Colours for both light and dark, by class.
+pub(super) const STYLE: &str = include_str!("plot.css");
+
+/// How many colours there are.
+const HUES: usize = 10;
+
+/// The class of a model's colour.
+pub(super) fn hue(model: usize) -> String {
+    format!("m{}", model % HUES)
+}
+
+/// A picture that stands in a file of its own: the page's style sheet comes with it.
+pub(super) fn alone(svg: &str) -> String {
+    match svg.find('>') {
+        Some(at) => format!("{}<style>{STYLE}</style>{}\n", &svg[..=at], &svg[at + 1..]),
+        None => svg.to_owned(),
+    }
+}
+
+/// Text as XML holds it.
+pub(super) fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '&' => escaped.push_str("&amp;"),
+            '"' => escaped.push_str("&quot;"),
+            letter if letter.is_control() => escaped.push(' '),
+            letter => escaped.push(letter),
+        }
+    }
+    escaped
+}
+
+/// A name that fits beside a point.
+pub(super) fn short(name: &str) -> String {
+    const LONGEST: usize = 28;
+    if name.chars().count() <= LONGEST {
+        return escape(name);
+    }
+    let start: String = name.chars().take(LONGEST - 1).collect();
+    escape(&format!("{start}…"))
+}
+
+/// A stretch of values along an axis, and where it lies in the picture.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scale {
+    low: f64,
+    high: f64,
+    from: f64,
+    to: f64,
+}
+
+impl Scale {
+    /// Holds all values with some room; runs from `from` to `to` in the picture.
+    pub(super) fn of(values: impl Iterator<Item = f64>, from: f64, to: f64) -> Self {
+        let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
+        for value in values.filter(|value| value.is_finite()) {
+            low = low.min(value);
+            high = high.max(value);
+        }
+        if low > high {
+            (low, high) = (0.0, 1.0);
+        }
+        let room = if high > low {
+            (high - low) * 0.06
+        } else {
+            low.abs().max(1.0) * 0.05
+        };
+        Self {
+            low: low - room,
+            high: high + room,
+            from,
+            to,
+        }
+    }
+
+    /// Where a value lies in the picture.
+    pub(super) fn at(&self, value: f64) -> f64 {
+        self.from + (value - self.low) / (self.high - self.low) * (self.to - self.from)
+    }
+
+    /// Round values along the axis, about five.
+    fn ticks(&self) -> Vec<f64> {
+        let rough = (self.high - self.low) / 5.0;
+        let power = 10_f64.powf(rough.log10().floor());
+        let steps = [1.0, 2.0, 5.0, 10.0];
+        let step = steps
+            .iter()
+            .find(|step| **step * power >= rough)
+            .unwrap_or(&10.0)
+            * power;
+        let first = (self.low / step).ceil() as i64;
+        let last = (self.high / step).floor() as i64;
+        (first..=last).map(|tick| tick as f64 * step).collect()
+    }
+}
+
+/// A picture that grows.
+#[derive(Debug)]
+pub(super) struct Picture {
+    text: String,
+}
+
+impl Picture {
+    /// An empty one, which says in words what it shows.
+    pub(super) fn new(width: f64, height: f64, title: &str) -> Self {
+        let title = escape(title);
+        Self {
+            text: format!(
+                "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"plot\" role=\"img\" viewBox=\"0 0 \
+                 {width} {height}\" font-family=\"system-ui, sans-serif\" font-size=\"12\"><title>{title}\
+                 </title>"
+            ),
+        }
+    }
+
+    /// Adds an element.
+    pub(super) fn add(&mut self, element: std::fmt::Arguments<'_>) {
+        // Writing to a text cannot fail.
+        let _ = self.text.write_fmt(element);
+    }
+
+    /// The values along the lower edge, with lines up to `top`.
+    pub(super) fn x_axis(&mut self, scale: &Scale, y: f64, top: f64, name: &str) {
+        for tick in scale.ticks() {
+            let x = scale.at(tick);
+            self.add(format_args!(
+                "<line class=\"grid\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{top}\" y2=\"{y}\"/>\
+                 <text class=\"tick\" x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
+                y + 16.0,
+                number(tick)
+            ));
+        }
+        self.add(format_args!(
+            "<line class=\"axis\" x1=\"{}\" x2=\"{}\" y1=\"{y}\" y2=\"{y}\"/>\
+             <text class=\"label\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
+            scale.from,
+            scale.to,
+            f64::midpoint(scale.from, scale.to),
+            y + 34.0,
+            escape(name)
+        ));
+    }
+
+    /// The values along the left edge, with lines to `right`; its name stands above.
+    pub(super) fn y_axis(&mut self, scale: &Scale, x: f64, right: f64, name: &str) {
+        for tick in scale.ticks() {
+            let y = scale.at(tick);
+            self.add(format_args!(
+                "<line class=\"grid\" x1=\"{x}\" x2=\"{right}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
+                 <text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
+                x - 6.0,
+                y + 4.0,
+                number(tick)
+            ));
+        }
+        self.add(format_args!(
+            "<line class=\"axis\" x1=\"{x}\" x2=\"{x}\" y1=\"{}\" y2=\"{}\"/>\
+             <text class=\"label\" x=\"8\" y=\"{:.1}\">{}</text>",
+            scale.from,
+            scale.to,
+            scale.to - 12.0,
+            escape(name)
+        ));
+    }
+
+    /// The whole picture.
+    pub(super) fn done(mut self) -> String {
+        self.text.push_str("</svg>");
+        self.text
+    }
+}
+
+/// A number of a tick, without noise behind its digits.
+fn number(value: f64) -> String {
+    let text = format!("{value:.4}");
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    if text == "-0" {
+        "0".to_owned()
+    } else {
+        text.to_owned()
+    }
+}

@@ -1,0 +1,147 @@
+//! What does a measure say of a model? Its mean over prompts, how sure, and how much of it is length.
+
+use serde::Serialize;
+
+use crate::catalogue::{self, MEASURES};
+use crate::evaluate::{Evaluation, SPACES};
+use crate::outputs::GOLD;
+use crate::statistics::bootstrap::Draws;
+use crate::statistics::correlation::{spearman, spearman_p};
+use crate::statistics::ellipse::{Ellipse, ellipse};
+use crate::statistics::mean::{mean, se};
+use crate::statistics::pareto::front;
+
+/// A model.
+#[derive(Debug, Clone, Serialize)]
+pub struct Model {
+    /// Its name.
+    pub name: String,
+    /// Whether people wrote these texts.
+    pub gold: bool,
+    /// To how many prompts it has texts.
+    pub prompts: usize,
+    /// How many texts of it count.
+    pub responses: usize,
+    /// A value a measure, in the order of the report's measures; none where undefined.
+    #[serde(serialize_with = "crate::report::by_measure")]
+    pub values: Vec<(usize, Option<Value>)>,
+    /// Whether no other model has more reward and more diversity, by space.
+    #[serde(serialize_with = "crate::report::by_space")]
+    pub on_front: [Option<bool>; 2],
+    /// The mean of reward and diversity with its 95 % ellipse, by space.
+    #[serde(skip)]
+    pub ellipses: [Option<Ellipse>; 2],
+}
+
+/// A measure's mean over prompts.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Value {
+    /// The mean over prompts.
+    pub mean: f64,
+    /// Its standard error: a prompt is one draw.
+    pub se: Option<f64>,
+    /// The bootstrap's 95 % interval over prompts.
+    pub low: Option<f64>,
+    /// Its upper end.
+    pub high: Option<f64>,
+    /// Over how many prompts.
+    pub prompts: usize,
+    /// Spearman's rho with the texts' mean number of words, over prompts.
+    pub length_rho: Option<f64>,
+    /// How likely so large a rho is by chance.
+    pub length_p: Option<f64>,
+}
+
+/// Sums up every model.
+pub fn models(evaluation: &Evaluation<'_>, replicates: usize, seed: u64) -> Vec<Model> {
+    let measures = evaluation.measures();
+    let words = catalogue::index("words").unwrap_or_default();
+    let mut models: Vec<Model> = evaluation
+        .models
+        .iter()
+        .enumerate()
+        .map(|(at, name)| {
+            let lengths = evaluation.values(at, words);
+            let value = |&measure: &usize| {
+                let values = evaluation.values(at, measure);
+                let lengths = (measure != words).then_some(lengths.as_slice());
+                (measure, value(&values, lengths, replicates, seed))
+            };
+            let cells = evaluation.cells[at].iter().flatten();
+            Model {
+                name: name.clone(),
+                gold: name == GOLD,
+                prompts: cells.clone().count(),
+                responses: cells.map(|cell| cell.texts.len()).sum(),
+                values: measures.iter().map(value).collect(),
+                on_front: [None, None],
+                ellipses: [0, 1].map(|space| plane(evaluation, at, space)),
+            }
+        })
+        .collect();
+    for space in 0..SPACES.len() {
+        let center = |model: &Model| model.ellipses[space].map_or([f64::NAN; 2], |e| e.center);
+        let on_front = front(&models.iter().map(center).collect::<Vec<_>>());
+        for (model, on_front) in models.iter_mut().zip(on_front) {
+            model.on_front[space] = model.ellipses[space].map(|_| on_front);
+        }
+    }
+    models
+}
+
+/// A mean over the prompts where the measure is defined.
+fn value(
+    values: &[Option<f64>],
+    lengths: Option<&[Option<f64>]>,
+    replicates: usize,
+    seed: u64,
+) -> Option<Value> {
+    let defined: Vec<f64> = values.iter().flatten().copied().collect();
+    if defined.is_empty() {
+        return None;
+    }
+    let n = defined.len();
+    let interval = (n > 1)
+        .then(|| Draws::new(n, replicates, seed).interval(&defined))
+        .flatten();
+    let rho = lengths.and_then(|lengths| {
+        let both = values
+            .iter()
+            .zip(lengths)
+            .filter_map(|(a, b)| Some(((*a)?, (*b)?)));
+        let (values, lengths): (Vec<f64>, Vec<f64>) = both.unzip();
+        (values.len() > 2)
+            .then(|| spearman(&values, &lengths))
+            .flatten()
+    });
+    Some(Value {
+        mean: mean(&defined),
+        se: (n > 1).then(|| se(&defined)),
+        low: interval.map(|interval| interval[0]),
+        high: interval.map(|interval| interval[1]),
+        prompts: n,
+        length_rho: rho,
+        length_p: rho.and_then(|rho| spearman_p(rho, n)),
+    })
+}
+
+/// Where a model lies between reward and diversity: over the prompts where both are defined.
+fn plane(evaluation: &Evaluation<'_>, model: usize, space: usize) -> Option<Ellipse> {
+    let reward = evaluation.values(model, catalogue::index("reward")?);
+    let diversity = evaluation.values(model, catalogue::index(SPACES[space])?);
+    let both = reward
+        .iter()
+        .zip(&diversity)
+        .filter_map(|(x, y)| Some(((*x)?, (*y)?)));
+    let (x, y): (Vec<f64>, Vec<f64>) = both.unzip();
+    ellipse(&x, &y)
+}
+
+/// The value of a measure, by name.
+pub fn of(model: &Model, measure: &str) -> Option<Value> {
+    let found = model
+        .values
+        .iter()
+        .find(|(at, _)| MEASURES[*at].name == measure)?;
+    found.1
+}

@@ -1,0 +1,170 @@
+//! Which aggregates does SQL get? Each gathers a group's values as `array_agg` does, in the order that
+//! `ORDER BY` gives, and measures them: the functions of [`crate::measure`], under their names.
+
+mod measured;
+
+use arrow::array::{ArrayRef, AsArray};
+use arrow::datatypes::{Float32Type, Int64Type};
+use polyphony_engine::Result;
+use polyphony_engine::datafusion::logical_expr::AggregateUDF;
+use polyphony_engine::datafusion::prelude::SessionContext;
+
+use self::measured::{Measured, Of};
+use crate::measure::cosines::cosines;
+use crate::measure::{
+    chamfer, compression_ratio, dcscore, distinct_k, distinct_n, ead, homogenization,
+    mean_distance, ngram_diversity, pairwise_bleu, self_bleu, self_repetition, semantic_entropy,
+    vendi,
+};
+
+/// Registers every aggregate with a session.
+///
+/// # Errors
+/// None today; the registry may refuse names one day.
+pub fn register_all(context: &SessionContext) -> Result<()> {
+    for aggregate in all() {
+        context.register_udaf(AggregateUDF::from(aggregate));
+    }
+    Ok(())
+}
+
+/// Every aggregate. What is undefined for a group is NULL.
+fn all() -> Vec<Measured> {
+    let text = |name, about, parameters, of| Measured::new(name, Of::Text, about, parameters, of);
+    let vector =
+        |name, about, parameters, of| Measured::new(name, Of::Vector, about, parameters, of);
+    let class = |name, about, of| Measured::new(name, Of::Class, about, &[], of);
+    vec![
+        text(
+            "compression_ratio",
+            "Bytes over bytes after gzip of the texts joined by spaces: higher is more repetitive.",
+            &[],
+            |texts, _| compression_ratio::compression_ratio(&texts_of(texts)),
+        ),
+        text(
+            "distinct_n",
+            "The share of different runs of n words among all, none across two texts.",
+            &[("n", 1.0)],
+            |texts, with| distinct_n::distinct_n(&texts_of(texts), with[0] as usize),
+        ),
+        text(
+            "ead",
+            "Different runs of n words over those expected among as many drawn from a vocabulary.",
+            &[("n", 1.0), ("vocabulary", ead::VOCABULARY)],
+            |texts, with| ead::ead(&texts_of(texts), with[0] as usize, with[1]),
+        ),
+        text(
+            "homogenization",
+            "The mean ROUGE-L F1 of all pairs of texts.",
+            &[],
+            |texts, _| homogenization::homogenization(&texts_of(texts)),
+        ),
+        text(
+            "ngram_diversity",
+            "The shares of different runs of 1 to n words, added up; runs cross from text to text.",
+            &[("n", 4.0)],
+            |texts, with| ngram_diversity::ngram_diversity(&texts_of(texts), with[0] as usize),
+        ),
+        text(
+            "pairwise_bleu",
+            "The mean BLEU of all ordered pairs of texts, smoothed by method 1.",
+            &[("n", 4.0)],
+            |texts, with| pairwise_bleu::pairwise_bleu(&texts_of(texts), with[0] as usize),
+        ),
+        text(
+            "self_bleu",
+            "The mean BLEU of each text against all others, smoothed by method 1.",
+            &[("n", 4.0)],
+            |texts, with| self_bleu::self_bleu(&texts_of(texts), with[0] as usize),
+        ),
+        text(
+            "self_repetition",
+            "The mean over texts of ln(1 + how often its runs of n words stand in other texts).",
+            &[("n", 4.0)],
+            |texts, with| self_repetition::self_repetition(&texts_of(texts), with[0] as usize),
+        ),
+        vector(
+            "chamfer",
+            "The mean over vectors of the smallest 1 - cosine to another.",
+            &[],
+            |vectors, _| with_cosines(vectors, chamfer::chamfer),
+        ),
+        vector(
+            "dcscore",
+            "The sum over vectors of the softmax of cosines over tau that falls on itself.",
+            &[("tau", 1.0)],
+            |vectors, with| {
+                with_cosines(vectors, |cosines, n| dcscore::dcscore(cosines, n, with[0]))
+            },
+        ),
+        vector(
+            "mean_distance",
+            "The mean of 1 - cosine of all pairs of vectors: the paper's diversity of a set.",
+            &[],
+            |vectors, _| with_cosines(vectors, mean_distance::mean_distance),
+        ),
+        vector(
+            "vendi",
+            "The Vendi score of order q: how many different vectors there are, in effect.",
+            &[("q", 1.0)],
+            |vectors, with| with_cosines(vectors, |cosines, n| vendi::vendi(cosines, n, with[0])),
+        ),
+        class(
+            "distinct_k",
+            "How many classes there are among the rows (NoveltyBench).",
+            |classes, _| distinct_k::distinct_k(&classes_of(classes)),
+        ),
+        class(
+            "semantic_entropy",
+            "The entropy of the classes of the rows, in nats.",
+            |classes, _| semantic_entropy::semantic_entropy(&classes_of(classes)),
+        ),
+    ]
+}
+
+fn texts_of(values: &ArrayRef) -> Vec<&str> {
+    values.as_string::<i32>().iter().flatten().collect()
+}
+
+fn classes_of(values: &ArrayRef) -> Vec<i64> {
+    values
+        .as_primitive::<Int64Type>()
+        .iter()
+        .flatten()
+        .collect()
+}
+
+/// Measures the cosines of the vectors that are there.
+fn with_cosines(
+    values: &ArrayRef,
+    measure: impl FnOnce(&[f64], usize) -> Option<f64>,
+) -> Option<f64> {
+    let lists = values.as_list::<i32>();
+    let present: Vec<ArrayRef> = lists.iter().flatten().collect();
+    let rows: Vec<&[f32]> = present
+        .iter()
+        .map(|row| &**row.as_primitive::<Float32Type>().values())
+        .collect();
+    let same = rows.windows(2).all(|pair| pair[0].len() == pair[1].len());
+    same.then(|| measure(&cosines(&rows), rows.len())).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use polyphony_engine::datafusion::logical_expr::AggregateUDFImpl;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_documented() {
+        let all = all();
+        let names: HashSet<&str> = all.iter().map(Measured::name).collect();
+        assert_eq!(names.len(), all.len());
+        assert!(
+            all.iter()
+                .all(|aggregate| aggregate.documentation().is_some())
+        );
+    }
+}

@@ -1,0 +1,100 @@
+//! Which vectors do the texts have? Made once, kept beside the report, taken again when nothing changed.
+
+use std::fs;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{AsArray, FixedSizeListArray, RecordBatch};
+use arrow::compute::concat_batches;
+use polyphony_engine::embed::Embedder;
+use polyphony_engine::embed::file::{EMBEDDING, Texts, embed_file};
+use polyphony_engine::ingest::table;
+use polyphony_engine::progress::Progress;
+use polyphony_engine::store::PartWriter;
+use polyphony_engine::{Result, vector};
+
+use crate::evaluate::row;
+
+/// The vectors of the batch's `response`s, in its order; they stay in `out/NAME.parquet` with the
+/// texts. A killed run goes on where it stopped.
+///
+/// # Errors
+/// When the model fails or the disk is full.
+pub async fn of(
+    batch: &RecordBatch,
+    embedder: &Embedder,
+    out: &Path,
+    name: &str,
+    progress: &dyn Progress,
+) -> Result<FixedSizeListArray> {
+    let kept = out.join(format!("{name}.parquet"));
+    if let Some(vectors) = kept_vectors(&kept, batch, embedder) {
+        return Ok(vectors);
+    }
+    let mut writer = PartWriter::create(out, "outputs", batch.schema())?;
+    writer.write(batch)?;
+    writer.finish()?;
+    let texts = Texts {
+        file: &out.join("outputs.parquet"),
+        column: "response",
+        a_shard: embedder.texts_a_shard(),
+    };
+    embed_file(&texts, embedder, &kept, progress).await?;
+    let made = read(&kept)?;
+    Ok(made[EMBEDDING].as_fixed_size_list().clone())
+}
+
+/// Vectors of an earlier run, where they are of these texts and this model.
+fn kept_vectors(
+    path: &Path,
+    batch: &RecordBatch,
+    embedder: &Embedder,
+) -> Option<FixedSizeListArray> {
+    fs::metadata(path).ok()?;
+    let kept = read(path).ok()?;
+    let schema = kept.schema();
+    let same_model = *schema.field_with_name(EMBEDDING).ok()?.metadata() == embedder.metadata();
+    let same_texts = kept.column_by_name("response")? == batch.column_by_name("response")?;
+    let vectors = kept.column_by_name(EMBEDDING)?.as_fixed_size_list_opt()?;
+    (same_model && same_texts).then(|| vectors.clone())
+}
+
+fn read(path: &Path) -> Result<RecordBatch> {
+    let builder = table::parquet(path)?;
+    let schema = Arc::clone(builder.schema());
+    let batches = builder
+        .build()?
+        .collect::<std::result::Result<Vec<_>, _>>()?;
+    Ok(concat_batches(&schema, &batches)?)
+}
+
+/// The deviation of each text of a group from the others; none for one alone.
+pub fn deviations(vectors: &FixedSizeListArray, rows: Range<usize>) -> Vec<Option<f64>> {
+    let n = rows.len();
+    let rows: Option<Vec<_>> = rows.map(|at| row(vectors, at)).collect();
+    match rows {
+        Some(rows) if n > 1 => {
+            let slices: Vec<&[f32]> = rows.iter().map(|row| &**row.values()).collect();
+            vector::deviations_of(&slices)
+                .into_iter()
+                .map(Some)
+                .collect()
+        }
+        _ => vec![None; n],
+    }
+}
+
+/// The sum of a group's vectors, each scaled to length 1.
+pub fn sum(vectors: &FixedSizeListArray, rows: Range<usize>) -> Vec<f64> {
+    let mut sum = vec![0.0; vectors.value_length() as usize];
+    for values in rows.filter_map(|at| row(vectors, at)) {
+        let length = vector::norm(values.values());
+        if length > 0.0 {
+            for (total, value) in sum.iter_mut().zip(values.values()) {
+                *total += f64::from(*value) / length;
+            }
+        }
+    }
+    sum
+}

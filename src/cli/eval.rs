@@ -1,0 +1,145 @@
+//! `polyphony eval`: which outputs are judged, by what, and how surely?
+
+use std::path::PathBuf;
+
+use clap::Args;
+use polyphony_engine::embed::Embedder;
+use polyphony_engine::model::device::Place;
+use polyphony_eval::choose::choose;
+use polyphony_eval::compare::Rigour;
+use polyphony_eval::evaluate::{How, Reward, Space, evaluate, shared_score};
+use polyphony_eval::outputs::{self, Columns, Named, gold};
+use polyphony_eval::report::{self, Facts};
+
+use super::embed::places;
+use super::terminal::{self, Bars};
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Files or folders of outputs: CSV, JSON lines or Parquet; NAME=FILE says whose they are
+    #[arg(required = true, value_name = "[NAME=]FILE")]
+    outputs: Vec<String>,
+    /// Where the report goes: report.html, report.md, report.json, plots, vectors
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// What people wrote to the same prompts: a store, or a file of outputs
+    #[arg(long, value_name = "STORE|FILE")]
+    gold: Option<PathBuf>,
+    /// Which column is what, as response=story,model=who; roles: model, prompt_id, prompt, response,
+    /// sample, score, class
+    #[arg(long, value_name = "ROLE=COLUMN,..", default_value = "")]
+    columns: String,
+    /// How many texts of each model to a prompt count; more are drawn from by seed [default: what the
+    /// models usually have, the smallest of it]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    k: Option<u32>,
+    /// The semantic embedder: as `embed --model`, or column:NAME where the files say the diversity of
+    /// each text
+    #[arg(
+        long,
+        value_name = "MODEL|column:NAME",
+        default_value = "builtin:words"
+    )]
+    semantic: String,
+    /// The style embedder, likewise
+    #[arg(
+        long,
+        value_name = "MODEL|column:NAME",
+        default_value = "builtin:style"
+    )]
+    style: String,
+    /// Where rewards come from: a reward model by folder or hub id, column:NAME, or none [default:
+    /// the files' column score, reward, `reddit_reward` or rating]
+    #[arg(long, value_name = "MODEL|column:NAME|none")]
+    reward: Option<String>,
+    /// Where models run: cpu, cuda:0, or several as cuda:0,cuda:1
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    device: String,
+    /// Show what the published code gives, too, where it is wrong
+    #[arg(long)]
+    reference_compat: bool,
+    /// How often prompts are drawn again for intervals
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(100..))]
+    replicates: u32,
+    /// How often signs are drawn for tests
+    #[arg(long, value_name = "N", default_value_t = 9999, value_parser = clap::value_parser!(u32).range(99..))]
+    draws: u32,
+    /// Where random draws begin
+    #[arg(long, value_name = "N", default_value_t = 42)]
+    seed: u64,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let places = places(&arguments.device)?;
+    let mut columns = Columns::parse(&arguments.columns)?;
+    let space = |name: &str| -> anyhow::Result<Space> {
+        Ok(match name.strip_prefix("column:") {
+            Some(column) => Space::Column(column.to_owned()),
+            None => Space::Embedder(Embedder::named(name, &places)?),
+        })
+    };
+    let spaces = [space(&arguments.semantic)?, space(&arguments.style)?];
+    columns.spaces = spaces.each_ref().map(|space| match space {
+        Space::Column(name) => Some(name.clone()),
+        Space::Embedder(_) => None,
+    });
+    let reward = match arguments.reward.as_deref() {
+        None => Reward::Column,
+        Some("none") => Reward::None,
+        Some(name) => match name.strip_prefix("column:") {
+            Some(column) => {
+                columns.score = Some(column.to_owned());
+                Reward::Column
+            }
+            None => Reward::Model(
+                name.to_owned(),
+                places.first().copied().unwrap_or(Place::Cpu),
+            ),
+        },
+    };
+    let progress = Bars::default();
+    let named: Vec<Named> = arguments
+        .outputs
+        .iter()
+        .map(|text| Named::parse(text))
+        .collect();
+    let mut read = outputs::read(&named, &columns, &progress)?;
+    let score = match reward {
+        Reward::Column => shared_score(&read.inputs)?,
+        _ => None,
+    };
+    if let Some(gold) = &arguments.gold {
+        gold::add(&mut read, gold, &columns, &progress).await?;
+    }
+    let chosen = choose(&read.rows, arguments.k.map(|k| k as usize), arguments.seed);
+    let how = How {
+        spaces,
+        reward,
+        reference_compat: arguments.reference_compat,
+        out: arguments.out.clone(),
+    };
+    let evaluation = evaluate(&chosen, &how, &progress).await?;
+    let rigour = Rigour {
+        replicates: arguments.replicates as usize,
+        draws: arguments.draws as usize,
+        seed: arguments.seed,
+    };
+    let mut notices = read.notices.clone();
+    notices.extend(chosen.notices.iter().cloned());
+    let facts = Facts {
+        inputs: read.inputs.clone(),
+        notices,
+        score,
+    };
+    let report = report::report(&evaluation, &how, facts, rigour);
+    report::write(&report, &evaluation, &arguments.out)?;
+    for notice in &report.notices {
+        terminal::talk(notice);
+    }
+    terminal::result(&report::brief(&report));
+    terminal::talk(&format!(
+        "the report is {}",
+        arguments.out.join("report.html").display()
+    ));
+    Ok(())
+}

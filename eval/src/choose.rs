@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::outputs::Output;
-use crate::statistics::random::SplitMix64;
+use polyphony_engine::embed::words::hash;
+use polyphony_engine::random::SplitMix64;
 
 /// The texts that count.
 #[derive(Debug)]
@@ -66,7 +67,8 @@ pub fn choose(rows: &[Output], k: Option<usize>, seed: u64) -> Chosen<'_> {
     let drawn = groups.into_iter().flat_map(|((model, prompt), group)| {
         let mut places: Vec<usize> = (0..group.len()).collect();
         if group.len() > k {
-            SplitMix64(seed ^ hash(model) ^ hash(prompt).rotate_left(32)).shuffle(&mut places);
+            SplitMix64(seed ^ hash(model.as_bytes()) ^ hash(prompt.as_bytes()).rotate_left(32))
+                .shuffle(&mut places);
             places.truncate(k);
             places.sort_unstable();
         }
@@ -77,12 +79,4 @@ pub fn choose(rows: &[Output], k: Option<usize>, seed: u64) -> Chosen<'_> {
         rows: drawn.collect(),
         notices,
     }
-}
-
-/// A number that belongs to a text on every machine (FNV-1a).
-fn hash(text: &str) -> u64 {
-    let start = 0xCBF2_9CE4_8422_2325;
-    text.bytes().fold(start, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
-    })
 }

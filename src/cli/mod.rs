@@ -3,6 +3,7 @@
 mod demo;
 mod embed;
 mod eval;
+mod generate;
 mod ingest;
 mod pairs;
 mod sql;
@@ -31,6 +32,8 @@ enum Command {
     Embed(embed::Arguments),
     /// Judge what models wrote: diversity and reward, and how sure that is
     Eval(eval::Arguments),
+    /// Let a model write: samples to every prompt of a file
+    Generate(generate::Arguments),
     /// Read dumps and data sets into a store
     Ingest(ingest::Arguments),
     /// Make weighted preference pairs out of a store
@@ -52,6 +55,7 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Embed(arguments) => embed::run(arguments).await,
         Command::Eval(arguments) => eval::run(arguments).await,
+        Command::Generate(arguments) => generate::run(arguments).await,
         Command::Ingest(arguments) => ingest::run(arguments).await,
         Command::Pairs(arguments) => pairs::run(arguments).await,
         Command::Sql(arguments) => sql::run(arguments).await,

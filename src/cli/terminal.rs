@@ -2,7 +2,8 @@
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -40,6 +41,22 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
         .collect();
     talk(&format!("{}: `--help` shows what there is", said.join(" ")));
     ExitCode::from(1)
+}
+
+/// Set when the user interrupts, which says `what` happens; interrupted again, the program ends.
+pub(crate) fn stop_on_ctrl_c(what: &'static str) -> Arc<AtomicBool> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&stop);
+    tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            talk(&format!("{what}; again: at once"));
+            asked.store(true, Ordering::Relaxed);
+        }
+        if tokio::signal::ctrl_c().await.is_ok() {
+            std::process::exit(130);
+        }
+    });
+    stop
 }
 
 /// A curve in a line of at most forty characters: each the mean of a stretch.

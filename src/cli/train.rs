@@ -1,8 +1,6 @@
 //! `polyphony train`: which method learns from which pairs, by which numbers?
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args, ValueEnum};
 use polyphony_trainer::config::Settings;
@@ -63,17 +61,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let config = arguments
         .settings
         .resolve(file.as_ref(), arguments.method.into())?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let asked = Arc::clone(&stop);
-    tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            terminal::talk("stops after this step; again: at once");
-            asked.store(true, Ordering::Relaxed);
-        }
-        if tokio::signal::ctrl_c().await.is_ok() {
-            std::process::exit(130);
-        }
-    });
+    let stop = terminal::stop_on_ctrl_c("stops after this step");
     let out = config.out.display().to_string();
     let summary =
         tokio::task::spawn_blocking(move || run::run(&config, &stop, &Bars::default())).await??;

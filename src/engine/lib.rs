@@ -3,6 +3,8 @@
 /// From texts to vectors.
 pub mod embed;
 pub mod error;
+/// From prompts to texts that a model writes.
+pub mod generate;
 /// Raw files become tables.
 pub mod ingest;
 /// What comes from outside: the hub, tokenizers.
@@ -11,6 +13,8 @@ pub mod model;
 pub mod pairs;
 /// How long work tells how far it is.
 pub mod progress;
+/// Random numbers that are the same everywhere.
+pub mod random;
 /// The columns of every table.
 pub mod schema;
 /// The session that knows the store's tables and all functions.

@@ -321,8 +321,8 @@ def main():
         arguments.screenshots.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         browser = Browser(path, profile)
+        checks = Checks(browser, arguments.report.resolve().as_uri(), arguments.screenshots)
         try:
-            checks = Checks(browser, arguments.report.resolve().as_uri(), arguments.screenshots)
             checks.open()
             for part in [checks.structure, checks.sorting, checks.comparisons, checks.list, checks.reading, checks.looks]:
                 part()
@@ -330,6 +330,8 @@ def main():
             checks.pictures("dark", 1280, 1000, "dark")
             checks.pictures("phone", 360, 740, "light")
             checks.safety()
+        except (RuntimeError, TimeoutError) as error:
+            checks.check("the page answers", False, error)
         finally:
             browser.close()
     print(f"{checks.failed} of the checks failed" if checks.failed else "all checks hold")

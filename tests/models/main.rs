@@ -6,6 +6,7 @@
 )]
 
 mod embed;
+mod generate;
 #[path = "../support/mod.rs"]
 mod support;
 mod train;

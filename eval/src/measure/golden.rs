@@ -20,8 +20,8 @@ use super::self_repetition::{reference_self_repetition, self_repetition};
 use super::semantic_entropy::semantic_entropy;
 use super::utility_k::{PATIENCE, of_skywork, utility_k};
 use super::vendi::{eigenvalues, vendi};
-use crate::statistics::random::SplitMix64;
 use crate::words::{Cut, Words};
+use polyphony_engine::random::SplitMix64;
 
 fn golden() -> Value {
     serde_json::from_str(include_str!("../../../tests/fixtures/eval.json")).unwrap()

@@ -1,6 +1,6 @@
 //! How far could a mean over prompts lie off? Prompts drawn again, with replacement.
 
-use super::random::SplitMix64;
+use polyphony_engine::random::SplitMix64;
 
 /// Which prompts each replicate draws: `replicates` rows of `n`, by [`SplitMix64`] from `seed`, row
 /// by row.

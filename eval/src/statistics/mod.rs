@@ -9,7 +9,6 @@ pub mod mean;
 pub mod pareto;
 pub mod permutation;
 pub mod proportions;
-pub mod random;
 pub mod rank;
 pub mod sign_test;
 pub mod wilcoxon;

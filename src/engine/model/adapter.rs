@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 use serde_json::Value;
 
-use super::decoder::PROJECTIONS;
+use super::decoder::{PROJECTIONS, Projection};
+use crate::embed::words::hash;
+use crate::ingest::lines::sha256_of;
 use crate::{Error, Result};
 
 /// The file that says what adapters are like.
@@ -66,6 +68,28 @@ impl Spec {
                 || product.rsplit('.').next() == Some(target.as_str())
         };
         self.target_modules.iter().any(matches)
+    }
+}
+
+/// A product of a decoder: a weight, or a weight with an adapter's term beside it.
+#[derive(Debug)]
+pub enum Product {
+    /// The weight alone, shape (out, in).
+    Plain(Tensor),
+    /// The weight, and `A`, `B` and the scale of the term `scale B A`, in f32.
+    Live(Tensor, Tensor, Tensor, f64),
+}
+
+impl Projection for Product {
+    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        match self {
+            Self::Plain(weight) => weight.forward(x),
+            Self::Live(weight, a, b, scale) => {
+                let low = x.to_dtype(DType::F32)?.matmul(&a.t()?)?;
+                let term = (low.matmul(&b.t()?)? * *scale)?;
+                weight.forward(x)? + term.to_dtype(x.dtype())?
+            }
+        }
     }
 }
 
@@ -182,22 +206,60 @@ impl Adapter {
     /// # Errors
     /// When the adapter's shapes are not the weight's.
     pub fn merged(&self, name: &str, weight: Tensor) -> Result<Tensor> {
-        let product = name.splitn(4, '.').last().unwrap_or_default();
-        if !self.spec.targets(product) {
+        let Some([a, b]) = self.term(name, &weight)? else {
             return Ok(weight);
-        }
-        let (out, into) = weight.dims2()?;
-        let of = |part: &str, shape: [usize; 2]| {
-            let tensor = format!("base_model.model.{name}.{part}.weight");
-            self.tensor(&tensor, shape, weight.device())
         };
-        let (a, b) = (
-            of("lora_A", [self.spec.r, into])?,
-            of("lora_B", [out, self.spec.r])?,
-        );
         let term = (b.matmul(&a)? * self.spec.scale())?;
         let sum = (weight.to_dtype(DType::F32)? + term)?;
         Ok(sum.to_dtype(weight.dtype())?)
+    }
+
+    /// A product's weight with its adapter beside it, where it has one.
+    ///
+    /// # Errors
+    /// When the adapter's shapes are not the weight's.
+    pub fn live(&self, name: &str, weight: Tensor) -> Result<Product> {
+        Ok(match self.term(name, &weight)? {
+            None => Product::Plain(weight),
+            Some([a, b]) => Product::Live(weight, a, b, self.spec.scale()),
+        })
+    }
+
+    /// The tensors that a product asks for, by name.
+    pub fn names(&self, name: &str) -> Vec<String> {
+        let product = name.splitn(4, '.').last().unwrap_or_default();
+        let parts = ["lora_A", "lora_B"];
+        let parts = parts.iter().filter(|_| self.spec.targets(product));
+        parts
+            .map(|part| format!("base_model.model.{name}.{part}.weight"))
+            .collect()
+    }
+
+    /// What its files hold: a hash.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn revision(&self) -> Result<String> {
+        let weights = sha256_of(&self.file)?;
+        let config = sha256_of(&self.file.with_file_name(CONFIG))?;
+        Ok(format!(
+            "{:016x}",
+            hash(format!("{weights}{config}").as_bytes())
+        ))
+    }
+
+    /// `A` and `B` of a product that has an adapter.
+    fn term(&self, name: &str, weight: &Tensor) -> Result<Option<[Tensor; 2]>> {
+        let (out, into) = weight.dims2()?;
+        let names = self.names(name);
+        let [a, b] = names.as_slice() else {
+            return Ok(None);
+        };
+        let device = weight.device();
+        Ok(Some([
+            self.tensor(a, [self.spec.r, into], device)?,
+            self.tensor(b, [out, self.spec.r], device)?,
+        ]))
     }
 
     /// Refuses tensors that nobody asked for: they would be lost in silence.

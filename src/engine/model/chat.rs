@@ -165,6 +165,22 @@ impl Chat {
         Ok(Tokens { ids, prompt: same })
     }
 
+    /// The token after every text.
+    pub fn end(&self) -> Option<u32> {
+        self.tokenizer.token_to_id(self.eos.as_deref()?)
+    }
+
+    /// The text of tokens, special ones left out.
+    ///
+    /// # Errors
+    /// When the tokenizer does not know one.
+    pub fn decode(&self, ids: &[u32]) -> Result<String> {
+        self.tokenizer.decode(ids, true).map_err(|error| {
+            let problem = format!("the tokenizer knows no text for its tokens ({error})");
+            Error::source(self.name.as_ref(), problem, "check its tokenizer.json")
+        })
+    }
+
     /// A text's tokens.
     ///
     /// # Errors

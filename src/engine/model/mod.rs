@@ -12,6 +12,7 @@ pub mod hub;
 pub mod kernel;
 pub mod ops;
 pub mod reward;
+pub mod sampling;
 pub mod sentence;
 pub mod tokenizer;
 pub mod weights;

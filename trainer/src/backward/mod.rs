@@ -73,10 +73,14 @@ fn through(
     let tokens = x.dim(0)?;
     let heads = |x: Tensor, count: usize| x.reshape((tokens, count, config.head));
     let normed = steps::rms_norm(x, &layer.input_norm, config.eps)?;
-    let q = steps::rope(&heads(q.forward(&normed)?, config.heads)?, segments, false)?;
+    let q = steps::rope(
+        &heads(q.forward(&normed)?, config.heads)?,
+        &segments.angles,
+        false,
+    )?;
     let k = steps::rope(
         &heads(k.forward(&normed)?, config.kv_heads)?,
-        segments,
+        &segments.angles,
         false,
     )?;
     let v = heads(v.forward(&normed)?, config.kv_heads)?;
@@ -171,8 +175,8 @@ pub fn backward(
         &layer.attention,
     )?;
     let flat = |d: &Tensor| d.flatten(1, 2)?.contiguous();
-    let dq = flat(&steps::rope(&dq, segments, true)?)?;
-    let dk = flat(&steps::rope(&dk, segments, true)?)?;
+    let dq = flat(&steps::rope(&dq, &segments.angles, true)?)?;
+    let dk = flat(&steps::rope(&dk, &segments.angles, true)?)?;
     let dv = flat(&dv)?;
     let normed = steps::rms_norm(&x, &layer.input_norm, config.eps)?;
     let parts = [(q, dq), (k, dk), (v, dv)];

@@ -1,12 +1,13 @@
 //! How do tokens become the next token's probabilities? Llama, Mistral and Gemma-2, forward only.
 
+pub mod cache;
 pub mod config;
 pub mod steps;
 
 use candle_core::{DType, Device, Tensor};
 
 use self::config::{Config, Family};
-use self::steps::{Attention, Segments};
+use self::steps::{Angles, Attention, Segments};
 use super::files::ModelFiles;
 use super::weights::Weights;
 use crate::Result;
@@ -185,6 +186,25 @@ impl<P: Projection> Layer<P> {
         config: &Config,
         segments: &Segments,
     ) -> candle_core::Result<Tensor> {
+        let attend = |q: &Tensor, k: &Tensor, v: &Tensor| {
+            steps::attention(q, k, v, segments, &self.attention)
+        };
+        self.forward_with(x, config, &segments.angles, attend)
+    }
+
+    /// As [`Self::forward`], with attention by the caller: it gets queries of shape (tokens, heads,
+    /// head), keys and values of (tokens, `kv_heads`, head), turned by their positions' angles, and
+    /// gives (tokens, heads * head).
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn forward_with(
+        &self,
+        x: &Tensor,
+        config: &Config,
+        angles: &Angles,
+        attend: impl FnOnce(&Tensor, &Tensor, &Tensor) -> candle_core::Result<Tensor>,
+    ) -> candle_core::Result<Tensor> {
         let [q, k, v, o, gate, up, down] = &self.projections;
         let after = |x: Tensor, norm: &Option<Tensor>| match norm {
             Some(weight) => steps::rms_norm(&x, weight, config.eps),
@@ -197,10 +217,10 @@ impl<P: Projection> Layer<P> {
         let k = heads(k.forward(&normed)?, config.kv_heads)?;
         let v = heads(v.forward(&normed)?, config.kv_heads)?;
         let (q, k) = (
-            steps::rope(&q, segments, false)?,
-            steps::rope(&k, segments, false)?,
+            steps::rope(&q, angles, false)?,
+            steps::rope(&k, angles, false)?,
         );
-        let mixed = steps::attention(&q, &k, &v, segments, &self.attention)?;
+        let mixed = attend(&q, &k, &v)?;
         let x = (x + after(o.forward(&mixed)?, &self.attention_norm)?)?;
         let normed = steps::rms_norm(&x, &self.middle_norm, config.eps)?;
         let gate = steps::activate(&gate.forward(&normed)?, config.family)?;

@@ -10,14 +10,48 @@ use candle_core::{DType, Device, Result, Tensor};
 
 use super::config::{Config, Family};
 
+/// By how much positions turn queries and keys.
+#[derive(Debug)]
+pub struct Angles {
+    /// Shape (tokens, 1, half a head): the angles' cosines and sines.
+    cos: Tensor,
+    sin: Tensor,
+}
+
+impl Angles {
+    /// The angles of tokens at these positions.
+    ///
+    /// # Errors
+    /// When the device has no memory left.
+    pub fn new(
+        positions: impl Iterator<Item = usize>,
+        config: &Config,
+        device: &Device,
+    ) -> Result<Self> {
+        let frequencies = config.rope.frequencies(config.head);
+        let angles: Vec<f32> = positions
+            .flat_map(|position| {
+                // transformers multiplies in f32.
+                let turn = move |frequency: &f64| position as f32 * *frequency as f32;
+                frequencies.iter().map(turn)
+            })
+            .collect();
+        let half = config.head / 2;
+        let angles = Tensor::from_slice(&angles, (angles.len() / half, 1, half), device)?;
+        Ok(Self {
+            cos: angles.cos()?,
+            sin: angles.sin()?,
+        })
+    }
+}
+
 /// Several texts that stand one after another: their lengths, and what depends on these alone.
 #[derive(Debug)]
 pub struct Segments {
     /// Each text's number of tokens.
     pub lengths: Vec<usize>,
-    /// Shape (tokens, 1, half a head): the angles' cosines and sines.
-    cos: Tensor,
-    sin: Tensor,
+    /// By how much each token's position turns it.
+    pub angles: Angles,
     /// Shape (longest, longest), by window: 0 where a token sees another, else -inf.
     masks: HashMap<Option<usize>, Tensor>,
 }
@@ -28,17 +62,8 @@ impl Segments {
     /// # Errors
     /// When the device has no memory left.
     pub fn new(lengths: &[usize], config: &Config, device: &Device) -> Result<Self> {
-        let frequencies = config.rope.frequencies(config.head);
         let positions = lengths.iter().flat_map(|&length| 0..length);
-        let angles: Vec<f32> = positions
-            .flat_map(|position| {
-                // transformers multiplies in f32.
-                let turn = move |frequency: &f64| position as f32 * *frequency as f32;
-                frequencies.iter().map(turn)
-            })
-            .collect();
-        let tokens: usize = lengths.iter().sum();
-        let angles = Tensor::from_vec(angles, (tokens, 1, config.head / 2), device)?;
+        let angles = Angles::new(positions, config, device)?;
         let longest = lengths.iter().copied().max().unwrap_or_default();
         let mut masks = HashMap::new();
         for &window in &config.windows {
@@ -48,8 +73,7 @@ impl Segments {
         }
         Ok(Self {
             lengths: lengths.to_vec(),
-            cos: angles.cos()?,
-            sin: angles.sin()?,
+            angles,
             masks,
         })
     }
@@ -96,11 +120,11 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
 ///
 /// # Errors
 /// When shapes do not fit.
-pub fn rope(x: &Tensor, segments: &Segments, backward: bool) -> Result<Tensor> {
+pub fn rope(x: &Tensor, angles: &Angles, backward: bool) -> Result<Tensor> {
     let half = x.dim(2)? / 2;
     let (cos, sin) = (
-        segments.cos.to_dtype(x.dtype())?,
-        segments.sin.to_dtype(x.dtype())?,
+        angles.cos.to_dtype(x.dtype())?,
+        angles.sin.to_dtype(x.dtype())?,
     );
     let sin = if backward { sin.neg()? } else { sin };
     let first = x.narrow(2, 0, half)?;
@@ -176,7 +200,8 @@ pub fn from_groups(x: &Tensor, length: usize) -> Result<Tensor> {
 }
 
 /// What each query, shape (groups, rows, head), gives each key, (groups, length, head): in f32, of
-/// shape (groups, rows, length); with it the derivative of the cap, where there is one.
+/// shape (groups, rows, length); with it the derivative of the cap, where there is one. The mask, of
+/// shape (tokens, length), is the same for every head.
 ///
 /// # Errors
 /// When shapes do not fit.
@@ -187,7 +212,7 @@ pub fn probabilities(
     how: &Attention,
 ) -> Result<(Tensor, Option<Tensor>)> {
     let (groups, rows, _) = q.dims3()?;
-    let length = k.dim(1)?;
+    let (tokens, length) = mask.dims2()?;
     let scores = q.matmul(&k.t()?)?.to_dtype(DType::F32)?;
     let mut scores = (scores * how.scale)?;
     let mut slope = None;
@@ -197,7 +222,7 @@ pub fn probabilities(
         scores = (bent * cap)?;
     }
     let scores = scores
-        .reshape((groups * rows / length, length, length))?
+        .reshape((groups * rows / tokens, tokens, length))?
         .broadcast_add(mask)?;
     let shares = if scores.track_op() {
         candle_nn::ops::softmax(&scores, 2)?

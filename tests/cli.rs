@@ -341,6 +341,185 @@ fn training_that_cannot_be_done() {
 }
 
 #[test]
+fn help_of_eval() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut said = Transcript::of(&folder);
+    said.run(&["eval", "--help"]);
+    insta::assert_snapshot!(said.text);
+}
+
+#[test]
+fn evaluations_that_cannot_be_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut said = Transcript::of(&folder);
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let row = |model: &str, text: &str, score: &str| {
+        format!("{{\"model\":\"{model}\",\"prompt_id\":1,\"response\":\"{text}\",\"{score}\":1}}\n")
+    };
+    write("a.jsonl", &row("m", "one", "score"));
+    write("b.jsonl", &row("m", "two", "score"));
+    write("c.jsonl", &row("n", "two", "reddit_reward"));
+    write("copy.jsonl", &row("m", "one", "score"));
+    write("empty.jsonl", "");
+    write("other.jsonl", "{\"x\":1}\n");
+    write("noise.jsonl", "what\n");
+    write("cut.csv", "model,prompt_id,response\nm,1,\"one");
+    write("no.parquet", "PAR1");
+    for words in [
+        &["absent.jsonl"][..],
+        &["empty.jsonl"],
+        &["other.jsonl"],
+        &["noise.jsonl"],
+        &["no.parquet"],
+        &["a.jsonl", "b.jsonl"],
+        &["a.jsonl", "copy.jsonl"],
+        &["a.jsonl", "c.jsonl"],
+        &["a.jsonl", "--semantic", "builtin:nothing"],
+        &["a.jsonl", "--semantic", "column:nothing"],
+        &["a.jsonl", "--reward", "column:nothing"],
+        &["a.jsonl", "--reward", "absent"],
+        &["a.jsonl", "--columns", "story=x"],
+        &["a.jsonl", "--columns", "response=x"],
+        &["a.jsonl", "--gold", "absent"],
+        &["a.jsonl", "--gold", "other.jsonl"],
+        &["a.jsonl", "--k", "0"],
+        &["a.jsonl", "--device", "tpu"],
+        &["a.jsonl", "--replicates", "1"],
+        &[],
+    ] {
+        said.run(&[&["eval"], words, &["--out", "report"]].concat());
+    }
+    insta::assert_snapshot!(said.text);
+}
+
+#[test]
+fn help_of_generate() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut said = Transcript::of(&folder);
+    said.run(&["generate", "--help"]);
+    insta::assert_snapshot!(said.text);
+}
+
+#[test]
+fn texts_that_cannot_be_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut said = Transcript::of(&folder);
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models");
+    for (name, target) in [
+        ("llama", "llama/model"),
+        ("encoder", "minilm_bert/model"),
+        ("of_mistral", "mistral/adapter"),
+    ] {
+        std::os::unix::fs::symlink(models.join(target), folder.path().join(name)).unwrap();
+    }
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write(
+        "prompts.jsonl",
+        "{\"prompt\":\"A king melts.\",\"split\":\"test\"}\n",
+    );
+    write("other.jsonl", "{\"x\":1}\n");
+    write("noise.jsonl", "what\n");
+    write("empty.jsonl", "");
+    write("there.jsonl", "mine\n");
+    let long = "word ".repeat(20_000);
+    write(
+        "long.jsonl",
+        &format!("{{\"prompt\":\"{long}\",\"prompt_id\":7}}\n"),
+    );
+    for words in [
+        &["--model", "absent", "--prompts", "prompts.jsonl"][..],
+        &["--model", "encoder", "--prompts", "prompts.jsonl"],
+        &["--model", "llama", "--prompts", "absent.jsonl"],
+        &["--model", "llama", "--prompts", "empty.jsonl"],
+        &["--model", "llama", "--prompts", "other.jsonl"],
+        &["--model", "llama", "--prompts", "noise.jsonl"],
+        &["--model", "llama", "--prompts", "long.jsonl"],
+        &[
+            "--model",
+            "llama",
+            "--prompts",
+            "prompts.jsonl",
+            "--split",
+            "train",
+        ],
+        &[
+            "--model",
+            "llama",
+            "--prompts",
+            "prompts.jsonl",
+            "--skip",
+            "1",
+        ],
+        &[
+            "--model",
+            "llama",
+            "--prompts",
+            "prompts.jsonl",
+            "--adapter",
+            "absent",
+        ],
+        &[
+            "--model",
+            "llama",
+            "--prompts",
+            "prompts.jsonl",
+            "--adapter",
+            "of_mistral",
+        ],
+        &["--model", "llama", "--prompts", "prompts.jsonl", "--live"],
+        &[
+            "--model",
+            "llama",
+            "--prompts",
+            "prompts.jsonl",
+            "--top-p",
+            "2",
+        ],
+        &[
+            "--model",
+            "llama",
+            "--prompts",
+            "prompts.jsonl",
+            "--temperature",
+            "-1",
+        ],
+        &[
+            "--model",
+            "llama",
+            "--prompts",
+            "prompts.jsonl",
+            "--samples",
+            "0",
+        ],
+        &[
+            "--model",
+            "llama",
+            "--prompts",
+            "prompts.jsonl",
+            "--device",
+            "cuda:0",
+        ],
+        &[
+            "--model",
+            "llama",
+            "--prompts",
+            "prompts.jsonl",
+            "--out",
+            "there.jsonl",
+        ],
+    ] {
+        let out: &[&str] = if words.contains(&"--out") {
+            &[]
+        } else {
+            &["--out", "out.jsonl"]
+        };
+        said.run(&[&["generate"], words, out].concat());
+    }
+    assert!(!folder.path().join("out.jsonl").exists(), "{}", said.text);
+    insta::assert_snapshot!(said.text);
+}
+
+#[test]
 fn a_reader_that_leaves_early_is_no_error() {
     let script = format!(
         "set -o pipefail; {} sql --format csv -c 'SELECT * FROM generate_series(1, 1000000)' | head -1",

@@ -183,7 +183,7 @@ fn at_equal_length(differences: &[f64], longer: &[f64], draws: &Draws) -> Option
         mean(&squares),
     )?;
     let columns = [differences, longer, &products, &squares];
-    let mut drawn: Vec<f64> = draws
+    let mut crossings: Vec<f64> = draws
         .rows()
         .filter_map(|row| {
             let [y, x, xy, xx] = columns.map(|column| {
@@ -192,10 +192,10 @@ fn at_equal_length(differences: &[f64], longer: &[f64], draws: &Draws) -> Option
             at_zero(y, x, xy, xx)
         })
         .collect();
-    drawn.sort_unstable_by(f64::total_cmp);
-    (!drawn.is_empty()).then(|| Interval {
+    crossings.sort_unstable_by(f64::total_cmp);
+    (!crossings.is_empty()).then(|| Interval {
         difference,
-        low: percentile(&drawn, 0.025),
-        high: percentile(&drawn, 0.975),
+        low: percentile(&crossings, 0.025),
+        high: percentile(&crossings, 0.975),
     })
 }

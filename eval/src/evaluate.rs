@@ -384,20 +384,31 @@ fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
     (!values.is_empty()).then(|| crate::statistics::mean::mean(&values))
 }
 
-/// Names once each: numbers as numbers, gold last.
+/// Names once each, in the order of people: `p2` before `p10`, gold last.
 fn ordered<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut names: Vec<&str> = names.collect();
-    let key = |name: &&str| {
-        let gold = *name == outputs::GOLD;
-        (
-            gold,
-            name.parse::<u64>().unwrap_or(u64::MAX),
-            (*name).to_owned(),
-        )
-    };
-    names.sort_by_cached_key(key);
+    names.sort_by_cached_key(|name| (*name == outputs::GOLD, natural(name), (*name).to_owned()));
     names.dedup();
     names.into_iter().map(str::to_owned).collect()
+}
+
+/// A name as words and numbers by turns.
+fn natural(name: &str) -> Vec<(String, u64)> {
+    let mut parts = Vec::new();
+    let mut rest = name;
+    while !rest.is_empty() {
+        let digits = rest
+            .find(|letter: char| letter.is_ascii_digit())
+            .unwrap_or(rest.len());
+        let (word, after) = rest.split_at(digits);
+        let end = after
+            .find(|letter: char| !letter.is_ascii_digit())
+            .unwrap_or(after.len());
+        let (number, after) = after.split_at(end);
+        parts.push((word.to_owned(), number.parse().unwrap_or(u64::MAX)));
+        rest = after;
+    }
+    parts
 }
 
 /// A reward column that all files share; none where they differ, with why.

@@ -25,8 +25,8 @@ pub(crate) struct Arguments {
     /// What people wrote to the same prompts: a store, or a file of outputs
     #[arg(long, value_name = "STORE|FILE")]
     gold: Option<PathBuf>,
-    /// Which column is what, as response=story,model=who; roles: model, prompt_id, prompt, response,
-    /// sample, score, class
+    /// Which column is what, as response=story,model=who; roles: model, `prompt_id`, prompt,
+    /// response, sample, score, class
     #[arg(long, value_name = "ROLE=COLUMN,..", default_value = "")]
     columns: String,
     /// How many texts of each model to a prompt count; more are drawn from by seed [default: what the

@@ -14,6 +14,7 @@ use super::terminal::{self, Bars};
 const PAPER: Sampling = Sampling::PAPER;
 
 #[derive(Debug, Args)]
+#[command(allow_negative_numbers = true)]
 pub(crate) struct Arguments {
     /// The model: a folder or a hub id `OWNER/NAME[@REVISION]` (Llama, Mistral, Gemma-2)
     #[arg(long, value_name = "MODEL")]

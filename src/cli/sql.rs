@@ -59,6 +59,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
         None => session::bare(&session::Limits::unbounded())?,
     };
+    polyphony_eval::udf::register_all(&context)?;
     // `FROM 'file.parquet'` reads a file.
     let context = context.enable_url_table();
     let mut print = PrintOptions {

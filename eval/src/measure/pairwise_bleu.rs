@@ -10,7 +10,7 @@ pub fn pairwise_bleu(texts: &[&str], n: usize) -> Option<f64> {
 }
 
 /// [`pairwise_bleu`] with another way to cut words and to smooth, as other packages have it:
-/// `evaluate` (13a, none) and NoveltyBench (sacrebleu: 13a, exponential).
+/// `evaluate` (13a, none) and `NoveltyBench` (sacrebleu: 13a, exponential).
 pub fn pairwise(texts: &[&str], n: usize, cut: Cut, smoothing: Smoothing) -> Option<f64> {
     let words = Words::of(texts, cut);
     let counted = Counted::new(&words, n, smoothing);

@@ -128,7 +128,6 @@ struct Reading {
     /// How many texts a model has to a prompt.
     samples: HashMap<(String, String), i64>,
     seen: HashSet<(String, String, i64, String)>,
-    hashes: HashMap<String, String>,
 }
 
 impl Reading {
@@ -187,14 +186,12 @@ impl Reading {
             return Err(Error::source(&source.path, problem, "fetch it again"));
         }
         if input.responses == 0 {
-            let problem = format!("holds no output; its columns are {}", names.join(", "));
+            let problem = match names.join(", ") {
+                none if none.is_empty() => "holds no output, nor any object".to_owned(),
+                names => format!("holds no output; its columns are {names}"),
+            };
             let remedy = "say which is which: --columns model=..,prompt=..,response=..";
             return Err(Error::source(&source.path, problem, remedy));
-        }
-        let name = source.path.display().to_string();
-        if let Some(other) = self.hashes.insert(ending.sha256.clone(), name) {
-            let problem = format!("is the same file as {other}");
-            return Err(Error::source(&source.path, problem, "name it once"));
         }
         input.sha256 = ending.sha256;
         self.outputs.inputs.push(input);
@@ -266,7 +263,7 @@ impl Reading {
     }
 }
 
-/// Says where one prompt_id stands for several prompts.
+/// Says where one `prompt_id` stands for several prompts.
 fn unlike_prompts(rows: &[Output]) -> Option<String> {
     let mut texts: HashMap<&str, &str> = HashMap::new();
     let mut unlike = Vec::new();

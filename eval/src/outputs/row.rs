@@ -95,8 +95,8 @@ impl Columns {
     /// When one is missing.
     pub(super) fn check(&self, object: &Map<String, Value>, path: &Path) -> Result<()> {
         let given = self.given.iter().map(|(_, column)| column);
-        let mut named = given.chain(&self.score).chain(self.spaces.iter().flatten());
-        match named.find(|column| !object.contains_key(*column)) {
+        let mut asked = given.chain(&self.score).chain(self.spaces.iter().flatten());
+        match asked.find(|column| !object.contains_key(*column)) {
             None => Ok(()),
             Some(missing) => {
                 let names: Vec<&str> = object.keys().map(String::as_str).collect();
@@ -156,7 +156,10 @@ pub(super) fn texts(
         .get("response")
         .map_or(&Value::Null, |response| &response["body"]);
     if row.model.is_empty() {
-        row.model = body["model"].as_str().unwrap_or(author).to_owned();
+        body["model"]
+            .as_str()
+            .unwrap_or(author)
+            .clone_into(&mut row.model);
     }
     if let Some(forced) = forced {
         forced.clone_into(&mut row.model);

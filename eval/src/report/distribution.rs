@@ -6,7 +6,7 @@ use crate::evaluate::Evaluation;
 use crate::statistics::bootstrap::percentile;
 
 const WIDTH: f64 = 640.0;
-const LEFT: f64 = 190.0;
+const LEFT: f64 = 212.0;
 const RIGHT: f64 = 16.0;
 const TOP: f64 = 12.0;
 const ROW: f64 = 36.0;

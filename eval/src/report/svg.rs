@@ -39,7 +39,7 @@ pub(super) fn escape(text: &str) -> String {
 
 /// A name that fits beside a point.
 pub(super) fn short(name: &str) -> String {
-    const LONGEST: usize = 28;
+    const LONGEST: usize = 26;
     if name.chars().count() <= LONGEST {
         return escape(name);
     }

@@ -19,9 +19,9 @@ pub struct SignFlips {
 /// Tries all choices of signs of up to sixteen differences, else `draws` drawn from `seed`
 /// (Fisher 1935; Phipson & Smyth 2010 for the added one).
 pub fn sign_flips(differences: &[f64], draws: usize, seed: u64) -> SignFlips {
-    let seen = differences.iter().sum::<f64>().abs();
+    let observed = differences.iter().sum::<f64>().abs();
     // Sums in another order differ in the last bits.
-    let bar = seen - 1e-12 * differences.iter().map(|d| d.abs()).sum::<f64>();
+    let bar = observed - 1e-12 * differences.iter().map(|d| d.abs()).sum::<f64>();
     let extreme = |flip: &dyn Fn(usize) -> bool| {
         let signed = differences.iter().enumerate();
         let sum: f64 = signed.map(|(at, d)| if flip(at) { -d } else { *d }).sum();

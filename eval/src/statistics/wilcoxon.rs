@@ -59,7 +59,9 @@ fn exact(ranks: &[f64], w: f64) -> f64 {
             ways[sum] += ways[sum - rank];
         }
         // Halved as they grow, so that they stay probabilities.
-        ways.iter_mut().for_each(|ways| *ways *= 0.5);
+        for ways in &mut ways {
+            *ways *= 0.5;
+        }
     }
     f64::min(2.0 * ways.iter().sum::<f64>(), 1.0)
 }

@@ -79,6 +79,8 @@ pub fn run(
     stop: &AtomicBool,
     progress: &dyn Progress,
 ) -> Result<Summary> {
+    let asked = prompts.iter().map(|prompt| asked(writer, prompt, how));
+    let asked: Vec<Vec<u32>> = asked.collect::<Result<_>>()?;
     let mut file = claim(writer, prompts, how, out)?;
     let before = whole_lines(&mut file, out)?;
     let all = prompts.len() * how.samples;
@@ -88,11 +90,20 @@ pub fn run(
             out.display()
         ));
     }
-    let mut tasks = Vec::new();
-    for number in before..all {
-        let prompt = &prompts[number / how.samples];
-        tasks.push(task(writer, prompt, number % how.samples, how)?);
-    }
+    let tasks: Vec<Task> = (before..all)
+        .map(|number| {
+            let (prompt, sample) = (number / how.samples, number % how.samples);
+            let ids = asked[prompt].clone();
+            let room = writer.decoder.config.max_tokens - ids.len();
+            // It depends on nothing but the run's seed, the prompt and the sample's number.
+            let seed = mix(how.seed) ^ hash(prompts[prompt].id.as_bytes());
+            Task {
+                prompt: ids,
+                seed: mix(seed.wrapping_add(sample as u64)),
+                most: how.max_tokens.min(room),
+            }
+        })
+        .collect();
     progress.begin("writing", Some(tasks.len() as u64), Unit::Rows);
     let (begun, mut tokens, mut cut) = (Instant::now(), 0, 0);
     let mut texts = 0;
@@ -137,9 +148,8 @@ pub fn run(
     })
 }
 
-/// The task of a prompt's sample: its seed depends on nothing but the run's, the prompt and the
-/// number.
-fn task(writer: &Writer, prompt: &Prompt, sample: usize, how: &How) -> Result<Task> {
+/// What the model reads before it answers a prompt.
+fn asked(writer: &Writer, prompt: &Prompt, how: &How) -> Result<Vec<u32>> {
     let ids = if how.plain {
         writer.chat.encode(&prompt.text, true)?
     } else {
@@ -152,21 +162,13 @@ fn task(writer: &Writer, prompt: &Prompt, sample: usize, how: &How) -> Result<Ta
             .chat
             .encode(&writer.chat.render(&messages, true)?, false)?
     };
-    let room = writer.decoder.config.max_tokens.saturating_sub(ids.len());
-    if room == 0 || ids.is_empty() {
+    let most = writer.decoder.config.max_tokens - 1;
+    if ids.is_empty() || ids.len() > most {
         let problem = format!("prompt {} has {} tokens", prompt.id, ids.len());
-        let remedy = format!(
-            "the model takes 1 to {}: leave it out",
-            writer.decoder.config.max_tokens - 1
-        );
+        let remedy = format!("the model takes 1 to {most}: leave it out");
         return Err(Error::source(writer.name.as_ref(), problem, remedy));
     }
-    let seed = mix(how.seed) ^ hash(prompt.id.as_bytes());
-    Ok(Task {
-        prompt: ids,
-        seed: mix(seed.wrapping_add(sample as u64)),
-        most: how.max_tokens.min(room),
-    })
+    Ok(ids)
 }
 
 /// Opens the file for more lines; beside it stands how they are made, which must not differ.

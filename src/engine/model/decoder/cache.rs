@@ -31,7 +31,7 @@ impl Cache {
     fn keep(&mut self, layer: usize, from: usize, k: &Tensor, v: &Tensor) -> Result<[Tensor; 2]> {
         let (groups, tokens, head) = k.dims3()?;
         let needed = from + tokens;
-        let held = match &self.layers[layer] {
+        let kept = match &self.layers[layer] {
             Some((keys, values)) if keys.dim(1)? >= needed => (keys.clone(), values.clone()),
             old => {
                 // Twice as much as before, so that growing costs little in all.
@@ -49,10 +49,10 @@ impl Cache {
                 (grown(keys, k)?, grown(values, v)?)
             }
         };
-        held.0.slice_set(&k.contiguous()?, 1, from)?;
-        held.1.slice_set(&v.contiguous()?, 1, from)?;
-        let all = [held.0.narrow(1, 0, needed)?, held.1.narrow(1, 0, needed)?];
-        self.layers[layer] = Some(held);
+        kept.0.slice_set(&k.contiguous()?, 1, from)?;
+        kept.1.slice_set(&v.contiguous()?, 1, from)?;
+        let all = [kept.0.narrow(1, 0, needed)?, kept.1.narrow(1, 0, needed)?];
+        self.layers[layer] = Some(kept);
         Ok(all)
     }
 }

@@ -60,6 +60,26 @@ fn the_demo_makes_pairs_that_trainers_read() {
     let means = "SELECT max(abs(mean - 1)) < 1e-12 AS one FROM \
                  (SELECT avg(weight) AS mean FROM weights GROUP BY prompt_id)";
     assert_eq!(query(&store, means), "one\ntrue\n");
+    // It ends in a report of the models that it trained, and of people.
+    let report = std::fs::read_to_string(folder.path().join("report/report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    let models = report["models"].as_array().unwrap();
+    let names: Vec<&str> = models
+        .iter()
+        .map(|model| model["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["ddpo", "dpo", "sft", "gold"]);
+    for model in models {
+        for measure in ["reward", "semantic", "style", "homogenization"] {
+            assert!(model["values"][measure]["mean"].is_number(), "{model}");
+        }
+    }
+    assert!(
+        folder
+            .path()
+            .join("report/plots/plane_semantic.svg")
+            .is_file()
+    );
 }
 
 #[test]

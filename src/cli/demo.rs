@@ -10,7 +10,7 @@ use super::terminal;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Where the demo writes: a store, pairs and their card, a small model and its adapters
+    /// Where the demo writes: a store, pairs and their card, a small model, its adapters, a report
     #[arg(long, value_name = "DIR", default_value = "demo")]
     out: PathBuf,
 }
@@ -34,6 +34,24 @@ const TINY: Tiny = Tiny {
     heads: 4,
     seed: 42,
 };
+
+/// Short texts and few steps: this is to be seen, not to be used.
+const BRIEF: [&str; 14] = [
+    "--max-length",
+    "256",
+    "--too-long",
+    "truncate",
+    "--target-modules",
+    "all-linear",
+    "--batch-pairs",
+    "8",
+    "--lora-r",
+    "16",
+    "--warmup",
+    "0",
+    "--schedule",
+    "constant",
+];
 
 /// What the demo asks of the store: the story that strays furthest from the others to its prompt.
 const QUESTION: &str = "SELECT prompts.title, responses.score, round(weight, 2) AS weight, \
@@ -72,68 +90,82 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 /// A small model learns the stories, then to prefer those that stand apart.
 async fn train(out: &Path) -> anyhow::Result<()> {
     let path = |name: &str| out.join(name).display().to_string();
-    let (tiny, pairs) = (path("tiny"), path("store/pairs.parquet"));
-    let (sft, ddpo) = (path("sft"), path("ddpo"));
+    let (tiny, pairs, sft) = (path("tiny"), path("store/pairs.parquet"), path("sft"));
     terminal::talk(&format!(
         "\n# A small Llama with random weights that reads bytes goes to {tiny}: it learns in seconds, \
          and writes no story that is worth reading."
     ));
     TINY.write(&out.join("tiny"))?;
-    // Short texts and few steps: this is to be seen, not to be used.
-    let brief = [
-        "--max-length",
-        "256",
-        "--too-long",
-        "truncate",
-        "--target-modules",
-        "all-linear",
-        "--batch-pairs",
-        "8",
-        "--lora-r",
-        "16",
-        "--warmup",
-        "0",
-        "--schedule",
-        "constant",
-    ];
-    let words = |method, rate, more: &[&'static str]| -> Vec<String> {
-        let words = [
-            "train",
-            method,
-            "--model",
-            &tiny,
-            "--pairs",
-            &pairs,
-            "--learning-rate",
-            rate,
-        ];
-        let words = words.iter().chain(more).chain(&brief);
-        words.map(|word| (*word).to_owned()).collect()
-    };
-    let mut first = words("sft", "5e-3", &["--steps", "24"]);
-    first.extend(["--out".to_owned(), sft.clone()]);
-    step("It learns what stories look like.", &refs(&first)).await?;
-    let mut second = words("ddpo", "1e-3", &["--steps", "12"]);
-    second.extend([
-        "--adapter".to_owned(),
-        sft,
-        "--out".to_owned(),
-        ddpo.clone(),
-    ]);
-    step(
-        "It learns to prefer the stories that readers preferred, the more so the further they stand \
-         from the others.",
-        &refs(&second),
-    )
-    .await?;
+    for (method, rate, steps, why) in [
+        ("sft", "5e-3", "24", "It learns what stories look like."),
+        (
+            "dpo",
+            "1e-3",
+            "12",
+            "It learns to prefer the stories that readers preferred.",
+        ),
+        (
+            "ddpo",
+            "1e-3",
+            "12",
+            "And, again from the start, the more so the further they stand from the others.",
+        ),
+    ] {
+        let adapter = path(method);
+        let mut words = vec!["train", method, "--model", &tiny, "--pairs", &pairs];
+        words.extend(["--learning-rate", rate, "--steps", steps]);
+        words.extend(BRIEF);
+        if method != "sft" {
+            words.extend(["--adapter", &sft]);
+        }
+        words.extend(["--out", &adapter]);
+        step(why, &words).await?;
+    }
     terminal::talk(&format!(
-        "\nThe curves are {ddpo}/loss.svg and metrics.jsonl beside it."
+        "\nThe curves are {}/loss.svg and metrics.jsonl beside it.",
+        path("ddpo")
     ));
-    Ok(())
+    judge(out).await
 }
 
-fn refs(words: &[String]) -> Vec<&str> {
-    words.iter().map(String::as_str).collect()
+/// Each of the three writes, and a report says what came of it.
+async fn judge(out: &Path) -> anyhow::Result<()> {
+    let path = |name: &str| out.join(name).display().to_string();
+    let (tiny, pairs) = (path("tiny"), path("store/pairs.parquet"));
+    let names = ["sft", "dpo", "ddpo"];
+    let texts = names.map(|name| path(&format!("{name}.jsonl")));
+    for (name, texts) in names.iter().zip(&texts) {
+        let adapter = path(name);
+        let mut words = vec!["generate", "--model", &tiny, "--adapter", &adapter];
+        words.extend(["--prompts", &pairs, "--out", texts]);
+        words.extend(["--limit", "12", "--max-tokens", "120"]);
+        step("Four texts to each of twelve prompts.", &words).await?;
+    }
+    let (store, votes, reward) = (path("store"), path("votes.parquet"), path("reward"));
+    let query = format!(
+        "COPY (SELECT prompt, text AS response, responses.score FROM responses \
+         JOIN prompts ON prompts.prompt_id = responses.prompt_id ORDER BY response_id) TO '{}'",
+        votes.replace('\'', "''")
+    );
+    step(
+        "The votes of all stories.",
+        &["sql", "--store", &store, "-c", &query],
+    )
+    .await?;
+    let mut words = vec!["train", "reward", "--model", &tiny, "--pairs", &votes];
+    words.extend(["--learning-rate", "1e-3", "--steps", "12"]);
+    words.extend(BRIEF);
+    words.extend(["--out", &reward]);
+    step("A reward model learns them.", &words).await?;
+    let report = path("report");
+    let mut words = vec!["eval"];
+    words.extend(texts.iter().map(String::as_str));
+    words.extend(["--gold", &store, "--reward", &reward, "--out", &report]);
+    step(
+        "Who is good, and who differs? The three, and the people who wrote the stories.",
+        &words,
+    )
+    .await
 }
 
 /// Shows a command, then runs exactly what it shows.

@@ -18,6 +18,8 @@ pub mod outputs;
 pub mod report;
 /// What measurements of prompts say about models.
 pub mod statistics;
+/// What people prefer: blinded sheets, and what their answers say.
+pub mod study;
 /// What a measure says of a model.
 pub mod summary;
 /// The measures as SQL aggregates.

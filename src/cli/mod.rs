@@ -7,6 +7,7 @@ mod generate;
 mod ingest;
 mod pairs;
 mod sql;
+mod study;
 pub(crate) mod terminal;
 mod train;
 
@@ -40,6 +41,8 @@ enum Command {
     Pairs(pairs::Arguments),
     /// Query a store; without a query, an interactive shell
     Sql(sql::Arguments),
+    /// Ask people: a blinded sheet of two models' texts, and what the answers say
+    Study(study::Arguments),
     /// Train an adapter on pairs
     Train(Box<train::Arguments>),
 }
@@ -59,6 +62,7 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
         Command::Ingest(arguments) => ingest::run(arguments).await,
         Command::Pairs(arguments) => pairs::run(arguments).await,
         Command::Sql(arguments) => sql::run(arguments).await,
+        Command::Study(arguments) => study::run(arguments),
         Command::Train(arguments) => train::run(*arguments).await,
     }
 }

@@ -323,3 +323,96 @@ fn people_are_judged_beside_models() {
     ]);
     assert_eq!(refused.status.code(), Some(1));
 }
+
+#[test]
+fn people_see_no_names_and_their_answers_count() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let files = ["alpha", "beta"].map(|name| {
+        let mut rows = rows(name, 0..60, 4);
+        rows[0]["response"] = json!("=cmd() <b>bold</b> \"quoted\"");
+        write(folder.path(), &format!("{name}.jsonl"), &rows)
+    });
+    let sheet = at("sheet");
+    let words = [
+        "study",
+        "sheet",
+        text(&files[0]),
+        text(&files[1]),
+        "--models",
+        "alpha,beta",
+    ];
+    let more = ["--items", "50", "--texts", "2", "--out", text(&sheet)];
+    done(&[&words[..], &more].concat());
+    let key: Value = serde_json::from_slice(&fs::read(sheet.join("key.json")).unwrap()).unwrap();
+    let items = key["items"].as_object().unwrap();
+    assert_eq!(items.len(), 50);
+    // Each is on each side as often, and no file that people see says where.
+    assert_eq!(items.values().filter(|item| item["a"] == 0).count(), 25);
+    for file in ["sheet.jsonl", "sheet.csv"] {
+        let shown = fs::read_to_string(sheet.join(file)).unwrap();
+        assert!(
+            !shown.contains("alpha") && !shown.contains("beta"),
+            "{file}"
+        );
+        assert!(!shown.contains("\"=cmd"), "a spreadsheet would run it");
+    }
+    let lines = fs::read_to_string(sheet.join("sheet.jsonl")).unwrap();
+    for line in lines.lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        assert!(!line["text"].as_str().unwrap().contains('<'));
+        assert_eq!(line["a"].as_array().unwrap().len(), 2);
+    }
+    // The paper's table: of fifty, 34 for the one and 12 for the other, four undecided.
+    let mut answers = String::from("id,annotator,quality,diversity\n");
+    for (number, (id, item)) in items.iter().enumerate() {
+        let of_model = |model: u64| if item["a"] == model { "A" } else { "b" };
+        let quality = match number {
+            0..34 => format!("{}-2", of_model(0)),
+            34..46 => of_model(1).to_owned(),
+            _ => "Hard to decide".to_owned(),
+        };
+        let _ = writeln!(answers, "{id},me,{quality},{}", of_model(0));
+    }
+    fs::write(at("answers.csv"), &answers).unwrap();
+    let (key, verdict) = (sheet.join("key.json"), at("verdict.json"));
+    let read = [
+        "study",
+        "read",
+        text(&at("answers.csv")),
+        "--key",
+        text(&key),
+    ]
+    .map(str::to_owned);
+    let read: Vec<&str> = read.iter().map(String::as_str).collect();
+    let said = done(&[&read[..], &["--out", text(&verdict)]].concat());
+    assert!(
+        said.contains("alpha 68 %, beta 24 %, undecided 8 % of 50 answers"),
+        "{said}"
+    );
+    let verdict: Value = serde_json::from_slice(&fs::read(&verdict).unwrap()).unwrap();
+    let golden = fs::read(root().join("tests/fixtures/eval.json")).unwrap();
+    let golden: Value = serde_json::from_slice(&golden).unwrap();
+    let golden = &golden["stats"]["paper_table2_as_n50"]["quality_vs_gpt4o"];
+    let quality = &verdict["verdicts"][0];
+    for (ours, theirs) in [
+        ("p_two_proportions", "two_proportion_z_p"),
+        ("p_fisher", "fisher_p"),
+        ("p_sign", "sign_test_p"),
+    ] {
+        let (ours, theirs) = (
+            quality[ours].as_f64().unwrap(),
+            golden[theirs].as_f64().unwrap(),
+        );
+        assert!((ours / theirs - 1.0).abs() < 1e-9, "{ours} is not {theirs}");
+    }
+    // One person cannot disagree.
+    assert!(quality["alpha"].is_null());
+
+    fs::write(
+        at("answers.csv"),
+        answers.replace("Hard to decide", "dunno"),
+    )
+    .unwrap();
+    assert_eq!(run(&read).status.code(), Some(1));
+}

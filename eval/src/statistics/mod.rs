@@ -1,5 +1,6 @@
 //! What do measurements of prompts say about models? Pure functions on slices, one value a prompt.
 
+pub mod agreement;
 pub mod bootstrap;
 pub mod clustered;
 pub mod correction;

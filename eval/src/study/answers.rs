@@ -1,0 +1,205 @@
+//! What did people answer? Win rates by the paper's tests and by stricter ones, and how far they agree.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use polyphony_engine::ingest::source;
+use polyphony_engine::ingest::table;
+use polyphony_engine::progress::Progress;
+use polyphony_engine::{Error, Result};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::{Item, Key};
+use crate::statistics::agreement::alpha;
+use crate::statistics::proportions::{fisher, two_proportions};
+use crate::statistics::sign_test::split;
+
+/// The questions of the sheet.
+const QUESTIONS: [&str; 2] = ["quality", "diversity"];
+
+/// What the answers to a question say.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Verdict {
+    /// `quality` or `diversity`.
+    pub question: &'static str,
+    /// How many answers there are.
+    pub answers: usize,
+    /// How many of them each model won; the rest is undecided.
+    pub won: [usize; 2],
+    /// How many items have an answer.
+    pub items: usize,
+    /// How many items each model won by most of their answers; the rest is undecided.
+    pub items_won: [usize; 2],
+    /// The answers as two proportions, as the paper counts: each answer a draw of its own.
+    pub p_two_proportions: f64,
+    /// The same by Fisher's exact test.
+    pub p_fisher: f64,
+    /// The exact sign test of the items that were decided: an item is one draw.
+    pub p_sign: f64,
+    /// Krippendorff's alpha of those who answered; none where no item has two answers.
+    pub alpha: Option<f64>,
+}
+
+/// The answers to a sheet.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Verdicts {
+    /// Both models.
+    pub models: [String; 2],
+    /// How many people answered.
+    pub annotators: usize,
+    /// A question each.
+    pub verdicts: Vec<Verdict>,
+    /// How many rows were left out, by reason.
+    pub left_out: BTreeMap<String, u64>,
+}
+
+/// An answer: who, to which item, and which model it is for; none is undecided.
+struct Answer {
+    annotator: String,
+    item: String,
+    wins: Option<usize>,
+}
+
+/// Reads answers: CSV, JSON lines or Parquet with `id` and a column a question, whose answers are `A`,
+/// `B`, a text of a side (`A-2`) or anything that begins with `hard`, `tie` or `neither`. The last
+/// answer of a person to an item counts.
+///
+/// # Errors
+/// When a file cannot be read, an item is none of the key's, or an answer says nothing.
+pub fn read(key: &Key, files: &[PathBuf], progress: &dyn Progress) -> Result<Verdicts> {
+    let mut answers: BTreeMap<&str, BTreeMap<(String, String), Option<usize>>> = BTreeMap::new();
+    let mut left_out = BTreeMap::new();
+    let mut people = std::collections::BTreeSet::new();
+    for source in source::find(files, true)? {
+        table::read(&source, progress, &mut |(line, object)| {
+            let object = object.unwrap_or_default();
+            let id = said(&object, "id");
+            let Some(item) = key.items.get(&id) else {
+                let problem = format!("row {line} answers `{id}`, which is no item of the key");
+                let remedy = "name the key.json that was written with this sheet";
+                return Err(Error::source(&source.path, problem, remedy));
+            };
+            for question in QUESTIONS {
+                match answer(&object, &id, question, item) {
+                    Ok(Some(given)) => {
+                        people.insert(given.annotator.clone());
+                        let of_question = answers.entry(question).or_default();
+                        of_question.insert((given.item, given.annotator), given.wins);
+                    }
+                    Ok(None) => {
+                        *left_out
+                            .entry(format!("no answer on {question}"))
+                            .or_default() += 1;
+                    }
+                    Err(given) => return Err(unknown(&source.path, line, question, &given)),
+                }
+            }
+            Ok(())
+        })?;
+    }
+    let verdicts = QUESTIONS.iter().filter_map(|question| {
+        let given = answers.get(question)?;
+        Some(verdict(question, given))
+    });
+    let verdicts: Vec<Verdict> = verdicts.collect();
+    if verdicts.is_empty() {
+        let path = files.first().map_or(Path::new("answers"), PathBuf::as_path);
+        let remedy = "fill in the columns quality and diversity with A, B or `hard to decide`";
+        return Err(Error::source(path, "holds no answer", remedy));
+    }
+    Ok(Verdicts {
+        models: key.models.clone(),
+        annotators: people.len(),
+        verdicts,
+        left_out,
+    })
+}
+
+fn said(object: &Map<String, Value>, name: &str) -> String {
+    match object.get(name) {
+        Some(Value::String(text)) => text.trim().to_owned(),
+        Some(Value::Number(number)) => number.to_string(),
+        _ => String::new(),
+    }
+}
+
+/// What a row answers to a question; what it says where that is no answer.
+fn answer(
+    object: &Map<String, Value>,
+    id: &str,
+    question: &str,
+    item: &Item,
+) -> std::result::Result<Option<Answer>, String> {
+    let given = said(object, question);
+    let lower = given.to_lowercase();
+    let side = |letter: char| {
+        let rest = lower.strip_prefix(letter)?;
+        let number = rest.trim_start_matches(['-', ' ', '_']);
+        number
+            .chars()
+            .all(|letter| letter.is_ascii_digit())
+            .then_some(())
+    };
+    let wins = if lower.is_empty() {
+        return Ok(None);
+    } else if side('a').is_some() {
+        Some(item.a)
+    } else if side('b').is_some() {
+        Some(1 - item.a)
+    } else if ["hard", "tie", "neither"]
+        .iter()
+        .any(|word| lower.starts_with(word))
+    {
+        None
+    } else {
+        return Err(given);
+    };
+    Ok(Some(Answer {
+        annotator: said(object, "annotator"),
+        item: id.to_owned(),
+        wins,
+    }))
+}
+
+fn unknown(path: &Path, line: i64, question: &str, given: &str) -> Error {
+    Error::source(
+        path,
+        format!("row {line} answers `{given}` on {question}"),
+        "answers are A, B, A-1 .. B-9, or `hard to decide`",
+    )
+}
+
+fn verdict(question: &'static str, given: &BTreeMap<(String, String), Option<usize>>) -> Verdict {
+    let won = |model: usize| given.values().filter(|wins| **wins == Some(model)).count();
+    let mut items: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for ((item, _), wins) in given {
+        let name = match wins {
+            Some(0) => "first",
+            Some(_) => "second",
+            None => "undecided",
+        };
+        items.entry(item).or_default().push(name);
+    }
+    let mut items_won = [0, 0];
+    for answers in items.values() {
+        let count = |name: &str| answers.iter().filter(|answer| **answer == name).count();
+        let (first, second) = (count("first"), count("second"));
+        if first != second {
+            items_won[usize::from(second > first)] += 1;
+        }
+    }
+    let won = [won(0), won(1)];
+    let by_item: Vec<Vec<&str>> = items.into_values().collect();
+    Verdict {
+        question,
+        answers: given.len(),
+        won,
+        items: by_item.len(),
+        items_won,
+        p_two_proportions: two_proportions(won[0], won[1], given.len()),
+        p_fisher: fisher(won[0], won[1], given.len()),
+        p_sign: split(items_won[0], items_won[1]),
+        alpha: alpha(&by_item),
+    }
+}

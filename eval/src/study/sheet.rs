@@ -1,0 +1,167 @@
+//! What do people see? Two models' texts to the same prompts, side by side, nobody's name on them.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use polyphony_engine::random::SplitMix64;
+use polyphony_engine::store::write_whole;
+use polyphony_engine::{Error, Result};
+use serde_json::json;
+
+use super::{Item, Key};
+use crate::outputs::{Input, Output};
+
+/// What is asked.
+#[derive(Debug, Clone)]
+pub struct How {
+    /// Both models.
+    pub models: [String; 2],
+    /// How many prompts, drawn from those that both answered.
+    pub items: usize,
+    /// How many texts of each side to a prompt.
+    pub texts: usize,
+    /// Where the drawing begins.
+    pub seed: u64,
+}
+
+/// The texts of both sides to a prompt.
+struct Drawn<'a> {
+    prompt: &'a str,
+    prompt_id: &'a str,
+    texts: [Vec<&'a str>; 2],
+}
+
+/// Writes `sheet.jsonl` (for Potato: `id` and `text`, and the parts beside), `sheet.csv` (the same with
+/// empty columns for answers) and `key.json`; how many items they have. Each model is side A as often as
+/// side B, give or take one.
+///
+/// # Errors
+/// When the models have no prompt in common with as many texts, or the disk is full.
+pub fn write(rows: &[Output], inputs: &[Input], how: &How, out: &Path) -> Result<usize> {
+    let mut random = SplitMix64(how.seed);
+    let mut drawn = common(rows, how, &mut random)?;
+    random.shuffle(&mut drawn);
+    drawn.truncate(how.items);
+    let mut sides: Vec<usize> = (0..drawn.len()).map(|item| item % 2).collect();
+    random.shuffle(&mut sides);
+    let digits = drawn.len().to_string().len();
+    let (mut lines, mut key) = (String::new(), BTreeMap::new());
+    let mut table = csv_head(how.texts);
+    for (number, (item, side)) in drawn.iter().zip(sides).enumerate() {
+        let id = format!("item-{:0digits$}", number + 1);
+        let (a, b) = (&item.texts[side], &item.texts[1 - side]);
+        let row = json!({
+            "id": id,
+            "text": plain(item.prompt, a, b),
+            "prompt": item.prompt,
+            "a": a,
+            "b": b,
+        });
+        let _ = writeln!(lines, "{row}");
+        let cells = [id.as_str(), item.prompt]
+            .into_iter()
+            .chain(a.iter().chain(b).copied());
+        let cells: Vec<String> = cells.chain(["", "", ""]).map(quoted).collect();
+        let _ = writeln!(table, "{}", cells.join(","));
+        let prompt_id = item.prompt_id.to_owned();
+        key.insert(id, Item { prompt_id, a: side });
+    }
+    let count = key.len();
+    let hashes = inputs
+        .iter()
+        .map(|input| (input.file.clone(), input.sha256.clone()));
+    let key = Key {
+        format: "polyphony-study".to_owned(),
+        models: how.models.clone(),
+        seed: how.seed,
+        inputs: hashes.collect(),
+        items: key,
+    };
+    let mut key = serde_json::to_string_pretty(&key).unwrap_or_default();
+    key.push('\n');
+    write_whole(&out.join("sheet.jsonl"), lines.as_bytes())?;
+    write_whole(&out.join("sheet.csv"), table.as_bytes())?;
+    write_whole(&out.join("key.json"), key.as_bytes())?;
+    Ok(count)
+}
+
+/// The prompts to which both models have enough texts, with as many of each, drawn.
+fn common<'a>(rows: &'a [Output], how: &How, random: &mut SplitMix64) -> Result<Vec<Drawn<'a>>> {
+    let mut prompts: BTreeMap<&str, (&str, [Vec<&str>; 2])> = BTreeMap::new();
+    for row in rows {
+        if let Some(side) = how.models.iter().position(|model| *model == row.model) {
+            let (prompt, texts) = prompts.entry(&row.prompt_id).or_default();
+            *prompt = &row.prompt;
+            texts[side].push(&row.response);
+        }
+    }
+    let enough = |texts: &[Vec<&str>; 2]| texts.iter().all(|texts| texts.len() >= how.texts);
+    prompts.retain(|_, (_, texts)| enough(texts));
+    if prompts.is_empty() {
+        let known: Vec<&str> = {
+            let mut names: Vec<&str> = rows.iter().map(|row| row.model.as_str()).collect();
+            names.dedup();
+            names
+        };
+        return Err(Error::Unknown {
+            what: "pair of models",
+            given: format!("{}, {}", how.models[0], how.models[1]),
+            known: format!(
+                "two of {} with {} texts each to a prompt in common",
+                known.join(", "),
+                how.texts
+            ),
+        });
+    }
+    let mut draw = |mut texts: Vec<&'a str>| {
+        random.shuffle(&mut texts);
+        texts.truncate(how.texts);
+        texts
+    };
+    let drawn = prompts
+        .into_iter()
+        .map(|(prompt_id, (prompt, [one, other]))| Drawn {
+            prompt,
+            prompt_id,
+            texts: [draw(one), draw(other)],
+        });
+    Ok(drawn.collect())
+}
+
+/// An item as one text, for tools that show one. `<` and `&` are written so that no browser takes a
+/// story for markup.
+fn plain(prompt: &str, a: &[&str], b: &[&str]) -> String {
+    let mut text = format!("Prompt: {prompt}\n");
+    for (side, texts) in [("A", a), ("B", b)] {
+        for (number, story) in texts.iter().enumerate() {
+            let _ = write!(text, "\n[{side}-{}]\n{story}\n", number + 1);
+        }
+    }
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+}
+
+fn csv_head(texts: usize) -> String {
+    let stories = ["a", "b"].iter();
+    let stories =
+        stories.flat_map(|side| (1..=texts).map(move |number| format!("{side}_{number}")));
+    let names = ["id", "prompt"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(stories);
+    let answers = ["annotator", "quality", "diversity"].map(str::to_owned);
+    let names: Vec<String> = names.chain(answers).collect();
+    format!("{}\n", names.join(","))
+}
+
+/// A cell of a CSV file; what a spreadsheet would take for a formula stands behind an apostrophe.
+fn quoted(cell: &str) -> String {
+    let guard = if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        "'"
+    } else {
+        ""
+    };
+    format!("\"{guard}{}\"", cell.replace('"', "\"\""))
+}

@@ -28,6 +28,8 @@ pub struct Spec {
     pub target_modules: Vec<String>,
     /// The model that they belong to.
     pub base: Option<String>,
+    /// Its commit, where it is the hub's.
+    pub revision: Option<String>,
 }
 
 impl Default for Spec {
@@ -38,6 +40,7 @@ impl Default for Spec {
             rslora: false,
             target_modules: vec!["q_proj".to_owned(), "v_proj".to_owned()],
             base: None,
+            revision: None,
         }
     }
 }
@@ -60,29 +63,34 @@ impl Spec {
 
     /// Whether a product, `self_attn.q_proj`, has an adapter.
     pub fn targets(&self, product: &str) -> bool {
-        let matches = |target: &String| {
-            target == "all-linear"
-                || product == target
-                || product.rsplit('.').next() == Some(target.as_str())
-        };
-        self.target_modules.iter().any(matches)
+        self.target_modules
+            .iter()
+            .any(|target| names(target, product))
     }
-}
 
-/// An adapter, read.
-#[derive(Debug)]
-pub struct Adapter {
-    /// What it is like.
-    pub spec: Spec,
-    file: PathBuf,
-    tensors: HashMap<String, Tensor>,
-}
+    /// The products of so many layers that have one: `model.layers.N.self_attn.q_proj`.
+    pub fn products_of(&self, layers: usize) -> Vec<String> {
+        let of = |layer: usize| {
+            let products = PROJECTIONS.iter().filter(|product| self.targets(product));
+            products.map(move |product| format!("model.layers.{layer}.{product}"))
+        };
+        (0..layers).flat_map(of).collect()
+    }
 
-impl Adapter {
-    /// Reads a PEFT folder.
+    /// The first target that is none of a decoder's products.
+    pub fn unknown_target(&self) -> Option<&str> {
+        let is_unknown =
+            |target: &&String| !PROJECTIONS.iter().any(|product| names(target, product));
+        self.target_modules
+            .iter()
+            .find(is_unknown)
+            .map(String::as_str)
+    }
+
+    /// Reads a PEFT folder's config alone.
     ///
     /// # Errors
-    /// When it is none, or is of a kind that is not known here.
+    /// When there is none, or it is of a kind that is not known here.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(CONFIG);
         let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
@@ -124,17 +132,41 @@ impl Adapter {
             _ => return Err(refused("names no target_modules")),
         };
         let r = config["r"].as_u64().filter(|r| *r > 0);
-        let spec = Spec {
+        let text = |name: &str| config[name].as_str().map(str::to_owned);
+        Ok(Self {
             r: r.ok_or_else(|| refused("has no rank `r`"))? as usize,
             alpha: config["lora_alpha"]
                 .as_f64()
                 .ok_or_else(|| refused("has no lora_alpha"))?,
             rslora: config["use_rslora"].as_bool().unwrap_or(false),
             target_modules,
-            base: config["base_model_name_or_path"]
-                .as_str()
-                .map(str::to_owned),
-        };
+            base: text("base_model_name_or_path"),
+            revision: text("revision"),
+        })
+    }
+}
+
+/// Whether a target stands for a product: by its whole name, the last part of it, or as one of all.
+fn names(target: &str, product: &str) -> bool {
+    target == "all-linear" || product == target || product.rsplit('.').next() == Some(target)
+}
+
+/// An adapter, read.
+#[derive(Debug)]
+pub struct Adapter {
+    /// What it is like.
+    pub spec: Spec,
+    file: PathBuf,
+    tensors: HashMap<String, Tensor>,
+}
+
+impl Adapter {
+    /// Reads a PEFT folder.
+    ///
+    /// # Errors
+    /// When it is none, or is of a kind that is not known here.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let spec = Spec::read(folder)?;
         let file = folder.join(WEIGHTS);
         if !file.is_file() {
             return Err(Error::source(

@@ -88,6 +88,7 @@ fn example(chosen: Tokens, rejected: Option<Tokens>, weight: f64) -> Example {
         weight,
         score: 0.0,
         prompt: 0,
+        row: 1,
     }
 }
 

@@ -73,7 +73,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         let line = terminal::spark(&losses);
         terminal::talk(&format!("loss {first:.4} {line} {last:.4}"));
     }
-    terminal::result(&if summary.stopped {
+    terminal::result(&if summary.stopped && summary.of == 0 {
+        "stopped while it prepared; the same command goes on from there".to_owned()
+    } else if summary.stopped {
         format!(
             "stopped after step {} of {}{loss}; the same command goes on from there",
             summary.steps, summary.of

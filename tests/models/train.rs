@@ -190,9 +190,11 @@ fn a_finished_run_is_not_run_again_and_another_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");
     trained(&command("dpo", "llama", &out, &SHORT));
-    let before = left(&out);
+    // Its lines say how fast each step was: made again, none would be the same.
+    let raw = || fs::read_to_string(out.join("metrics.jsonl")).unwrap();
+    let (before, told) = (left(&out), raw());
     trained(&command("dpo", "llama", &out, &SHORT));
-    assert_eq!(before, left(&out));
+    assert_eq!((before, told), (left(&out), raw()));
     let mut other = SHORT.to_vec();
     other[5] = "1e-4";
     let words = command("dpo", "llama", &out, &other);
@@ -200,6 +202,264 @@ fn a_finished_run_is_not_run_again_and_another_is_refused() {
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("holds a run by another config"), "{said}");
+}
+
+/// What is said of a command that must be refused.
+fn refused(words: &[String]) -> String {
+    let output = run(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(output.status.code(), Some(1));
+    String::from_utf8(output.stderr).unwrap()
+}
+
+/// Copies a folder's files.
+fn copied(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for file in fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), to.join(file.file_name())).unwrap();
+    }
+}
+
+#[test]
+fn a_run_is_what_it_reads_and_not_where_that_lies() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let (model_at, adapter, logps) = (at("model"), at("adapter"), at("logps.csv"));
+    copied(&model("llama"), &model_at);
+    copied(&golden("llama").join("adapter"), &adapter);
+    // Beside the model's own files: what a run writes there is none of them.
+    let out = model_at.join("out");
+    let words = |model: &str, reference: &str, more: &[&str]| {
+        let more = [
+            &SHORT[..],
+            &["--model", model, "--reference", reference],
+            more,
+        ]
+        .concat();
+        let mut words = command("dpo", "llama", &out, &more);
+        words.drain(2..4);
+        words
+    };
+    trained(&words(text(&model_at), text(&adapter), &[]));
+    let (dotted, moved) = (at("./model/."), at("moved"));
+    copied(&adapter, &moved);
+    trained(&words(text(&dotted), text(&moved), &[]));
+    // A file of log-probabilities is another run's once the tokens are others.
+    let shared = [
+        "--out",
+        text(&at("shared")),
+        "--reference-logps",
+        text(&logps),
+    ]
+    .map(str::to_owned);
+    let sharing = || {
+        let mut words = words(text(&model_at), text(&adapter), &[]);
+        words.retain(|word| word != "--out" && word != text(&out));
+        words.extend(shared.clone());
+        words
+    };
+    trained(&sharing());
+    let template = model_at.join("chat_template.jinja");
+    let before = fs::read_to_string(&template).unwrap();
+    fs::write(&template, format!("{before}{{# changed #}}")).unwrap();
+    let said = refused(&words(text(&model_at), text(&adapter), &[]));
+    assert!(said.contains("holds a run of another model"), "{said}");
+    let mut other = sharing();
+    let place = other
+        .iter()
+        .position(|word| word.ends_with("shared"))
+        .unwrap();
+    other[place] = text(&at("third")).to_owned();
+    let said = refused(&other);
+    assert!(
+        said.contains("of other pairs, or of another reference"),
+        "{said}"
+    );
+    fs::write(&template, before).unwrap();
+    // The reference is the adapter's contents.
+    let config = adapter.join("adapter_config.json");
+    let mut changed = json(&config);
+    changed["lora_alpha"] = Value::from(3);
+    fs::write(&config, changed.to_string()).unwrap();
+    let said = refused(&words(text(&model_at), text(&adapter), &[]));
+    assert!(
+        said.contains("holds a run with another reference"),
+        "{said}"
+    );
+}
+
+#[test]
+fn its_own_config_repeats_a_run_and_anothers_is_not_touched() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let (out, again, mine) = (at("out"), at("again"), at("mine"));
+    let adapter = golden("llama").join("adapter");
+    let more = ["--adapter", text(&adapter), "--steps", "3"];
+    trained(&command("ddpo", "llama", &out, &more));
+    let config = out.join("config.toml");
+    done(&[
+        "train",
+        "ddpo",
+        "--config",
+        text(&config),
+        "--out",
+        text(&again),
+    ]);
+    let losses = |out: &Path| -> Vec<Value> {
+        metrics(out)
+            .into_iter()
+            .map(|line| line["loss"].clone())
+            .collect()
+    };
+    assert_eq!(losses(&out), losses(&again));
+    done(&["train", "ddpo", "--config", text(&config)]);
+    fs::create_dir(&mine).unwrap();
+    fs::write(mine.join("config.toml"), "steps = 3 # mine").unwrap();
+    let said = refused(&command("ddpo", "llama", &mine, &more));
+    assert!(said.contains("config.toml that no run wrote"), "{said}");
+    let kept = fs::read_to_string(mine.join("config.toml")).unwrap();
+    assert_eq!(kept, "steps = 3 # mine");
+}
+
+/// Votes on answers, every fourth row held out: the more words, the more votes.
+fn votes(file: &Path) {
+    let row = |number: usize| {
+        let response = "a story of dragons ".repeat(1 + number % 7);
+        let split = if number.is_multiple_of(4) {
+            "test"
+        } else {
+            "train"
+        };
+        let score = 0.1 * (number % 7) as f64;
+        serde_json::json!({"prompt": format!("prompt {}", number % 3), "response": response,
+            "score": score, "split": split})
+        .to_string()
+            + "\n"
+    };
+    fs::write(file, (0..32).map(row).collect::<String>()).unwrap();
+}
+
+#[test]
+fn a_reward_model_is_judged_on_held_out_votes_and_stands_in_sql() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let (file, out, broken) = (at("votes.json"), at("judge"), at("broken"));
+    votes(&file);
+    let model = model("gemma2_reward");
+    let words = |out: &Path| -> Vec<String> {
+        let words = [
+            "train",
+            "reward",
+            "--model",
+            text(&model),
+            "--pairs",
+            text(&file),
+            "--out",
+            text(out),
+            "--steps",
+            "6",
+            "--eval-every",
+            "2",
+            "--checkpoint-every",
+            "2",
+            "--learning-rate",
+            "1e-2",
+            "--raw-scores",
+            "--max-length",
+            "24",
+            "--too-long",
+            "truncate",
+            "--lora-r",
+            "4",
+        ];
+        words.map(str::to_owned).to_vec()
+    };
+    let start = Instant::now();
+    trained(&words(&out));
+    let took = start.elapsed();
+    let lines = metrics(&out);
+    let evaluated = |line: &&Value| line["eval_loss"].is_number();
+    let steps: Vec<&Value> = lines
+        .iter()
+        .filter(evaluated)
+        .map(|line| &line["step"])
+        .collect();
+    assert_eq!(steps, [2, 4, 6]);
+    kill_until_done(&words(&broken), took.mul_f64(0.5), took / 5);
+    assert_eq!(left(&out), left(&broken));
+
+    // An evaluation that a stop came in the midst of is made up for.
+    let before = left(&out);
+    let lines_at = out.join("metrics.jsonl");
+    let told = fs::read_to_string(&lines_at).unwrap();
+    let cut = told.rfind(",\"eval_loss\"").unwrap();
+    fs::write(&lines_at, format!("{}}}\n", &told[..cut])).unwrap();
+    trained(&words(&out));
+    assert_eq!(before, left(&out));
+    assert_eq!(told, fs::read_to_string(&lines_at).unwrap());
+
+    // What the trainer says of the held-out rows is what the function gives, cut at the same length.
+    let found = json(&out.join("agreement.json"));
+    assert_eq!(found["rows"], 8);
+    let off = |judge: &str| -> f64 {
+        let query = format!(
+            "SELECT avg(abs(reward(prompt, response, '{}') - score)) FROM '{}' WHERE split = 'test'",
+            text(&out.join(judge)),
+            text(&file)
+        );
+        let said = done(&["sql", "--format", "csv", "-c", &query]);
+        said.lines().nth(1).unwrap().parse().unwrap()
+    };
+    let near = |given: f64, known: &Value| {
+        let known = known.as_f64().unwrap();
+        assert!((given - known).abs() < 1e-4, "{given} {known}");
+    };
+    near(off(""), &found["mae"]);
+    let losses = lines.iter().filter_map(|line| line["eval_loss"].as_f64());
+    near(
+        off("best"),
+        &Value::from(losses.fold(f64::INFINITY, f64::min)),
+    );
+
+    let query = format!(
+        "SELECT reward(prompt, response, '{}', split) FROM '{}'",
+        text(&out),
+        text(&file)
+    );
+    let said = refused(&["sql", "-c", &query].map(str::to_owned));
+    assert!(said.contains("needs to know its device"), "{said}");
+}
+
+#[test]
+fn a_reward_model_learns_of_pairs() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("judge");
+    let pairs = golden("llama").join("pairs.jsonl");
+    let model = model("gemma2_reward");
+    done(&[
+        "train",
+        "reward",
+        "--reward-loss",
+        "bradley_terry",
+        "--model",
+        text(&model),
+        "--pairs",
+        text(&pairs),
+        "--out",
+        text(&out),
+        "--steps",
+        "4",
+        "--learning-rate",
+        "1e-2",
+        "--schedule",
+        "constant",
+        "--lora-r",
+        "4",
+    ]);
+    let lines = metrics(&out);
+    let number = |line: &Value, name: &str| line[name].as_f64().unwrap();
+    assert!(number(&lines[3], "loss") < number(&lines[0], "loss"));
+    assert!(number(&lines[3], "rewards/margins") > number(&lines[0], "rewards/margins"));
 }
 
 #[test]
@@ -225,6 +485,9 @@ fn an_adapter_starts_where_it_ended_and_serves_as_reference() {
     assert_eq!(config["r"], 4);
     assert_eq!(config["peft_type"], "LORA");
     assert_eq!(config["modules_to_save"], Value::Null);
+    // Wherever it is read from, it finds its base.
+    let base = Path::new(config["base_model_name_or_path"].as_str().unwrap());
+    assert_eq!(base, model("llama").canonicalize().unwrap());
 }
 
 #[test]

@@ -44,16 +44,18 @@ fn folder(out: &Path) -> PathBuf {
     out.join("checkpoints")
 }
 
+/// Where the checkpoint after a step lies.
+pub fn at(out: &Path, step: usize) -> PathBuf {
+    folder(out).join(format!("step-{step:08}"))
+}
+
 /// Writes a checkpoint, then removes all but the last `keep`.
 ///
 /// # Errors
 /// When a file cannot be written; the checkpoints before stay.
 pub fn write(out: &Path, state: &State, spec: &Spec, held: &Held<'_>, keep: usize) -> Result<()> {
-    let all = folder(out);
-    let (done, begun) = (
-        all.join(format!("step-{:08}", state.step)),
-        all.join(format!(".step-{:08}", state.step)),
-    );
+    let done = at(out, state.step);
+    let begun = folder(out).join(format!(".step-{:08}", state.step));
     if done.is_dir() {
         return Ok(());
     }
@@ -99,14 +101,28 @@ fn list(out: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The newest checkpoint: where the run stood, the values and the moments; none where there is none.
+/// Removes what kills left of checkpoints that were not whole.
 ///
 /// # Errors
-/// When it cannot be read.
+/// When it cannot be removed.
+pub fn sweep(out: &Path) -> Result<()> {
+    let entries = fs::read_dir(folder(out)).into_iter().flatten().flatten();
+    for begun in entries.filter(|e| e.file_name().to_string_lossy().starts_with(".step-")) {
+        fs::remove_dir_all(begun.path()).map_err(Error::io("remove", &begun.path()))?;
+    }
+    Ok(())
+}
+
+/// The newest checkpoint: where the run stood, the values and the moments; none where there is none.
+/// `values` are those that learn, by their `names`.
+///
+/// # Errors
+/// When it cannot be read, or belongs to another run or to values of other shapes.
 pub fn newest(
     out: &Path,
+    fingerprint: &str,
     names: &[String],
-    device: &Device,
+    values: &[Tensor],
 ) -> Result<Option<(State, Vec<Tensor>, Moments)>> {
     let Some(folder) = list(out).pop() else {
         return Ok(None);
@@ -117,23 +133,71 @@ pub fn newest(
     };
     let text = fs::read(folder.join(STATE)).map_err(Error::io("read", &folder))?;
     let state: State = serde_json::from_slice(&text).map_err(|error| broken(error.to_string()))?;
+    if state.fingerprint != fingerprint {
+        let remedy = "remove it, or choose another --out";
+        return Err(Error::source(&folder, "belongs to another run", remedy));
+    }
     let load = |file: &str| {
         candle_core::safetensors::load(folder.join(file), &Device::Cpu)
             .map_err(|error| broken(error.to_string()))
     };
-    let (values, moments) = (load("adapter_model.safetensors")?, load(OPTIMIZER)?);
+    let (kept, moments) = (load("adapter_model.safetensors")?, load(OPTIMIZER)?);
     let pick = |from: &std::collections::HashMap<String, Tensor>, prefix: &str| {
-        let one = |name: &String| -> Result<Tensor> {
+        let one = |(name, value): (&String, &Tensor)| -> Result<Tensor> {
             let tensor = from.get(&format!("{prefix}{name}"));
-            let tensor = tensor.ok_or_else(|| broken(format!("there is no {prefix}{name}")))?;
-            Ok(tensor.to_dtype(DType::F32)?.to_device(device)?)
+            let tensor = tensor.filter(|tensor| tensor.dims() == value.dims());
+            let lacks = || broken(format!("there is no {prefix}{name} of {:?}", value.dims()));
+            let tensor = tensor.ok_or_else(lacks)?;
+            Ok(tensor.to_dtype(DType::F32)?.to_device(value.device())?)
         };
-        names.iter().map(one).collect::<Result<Vec<Tensor>>>()
+        let all = names.iter().zip(values);
+        all.map(one).collect::<Result<Vec<Tensor>>>()
     };
     let moments = Moments {
         steps: state.step,
         first: pick(&moments, "first.")?,
         second: pick(&moments, "second.")?,
     };
-    Ok(Some((state, pick(&values, "")?, moments)))
+    Ok(Some((state, pick(&kept, "")?, moments)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_its_own_run_goes_on_from_it() {
+        let out = tempfile::tempdir().unwrap();
+        let tensor = |rows: usize| Tensor::zeros((rows, 2), DType::F32, &Device::Cpu).unwrap();
+        let names = ["base_model.model.a".to_owned()];
+        let values = [tensor(3)];
+        let moments = Moments::new(&values).unwrap();
+        let state = State {
+            step: 1,
+            num_tokens: 1,
+            num_pairs: 1,
+            fingerprint: "one".to_owned(),
+        };
+        let held = Held {
+            names: &names,
+            values: &values,
+            moments: &moments,
+        };
+        write(out.path(), &state, &Spec::default(), &held, 2).unwrap();
+        let newest = |fingerprint: &str, rows: usize| {
+            newest(out.path(), fingerprint, &names, &[tensor(rows)])
+        };
+        assert_eq!(newest("one", 3).unwrap().unwrap().0, state);
+        let said = newest("two", 3).unwrap_err().to_string();
+        assert!(said.contains("belongs to another run"), "{said}");
+        let said = newest("one", 4).unwrap_err().to_string();
+        assert!(
+            said.contains("there is no first.base_model.model.a of [4, 2]"),
+            "{said}"
+        );
+        let begun = folder(out.path()).join(".step-00000002");
+        fs::create_dir(&begun).unwrap();
+        sweep(out.path()).unwrap();
+        assert!(!begun.exists());
+    }
 }

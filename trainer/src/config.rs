@@ -18,6 +18,9 @@ use polyphony_engine::model::adapter::Spec;
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
+    /// What is trained for: a field alone, as a run's own `config.toml` has it.
+    #[arg(skip)]
+    pub method: Option<Method>,
     /// The model that learns: a folder or a hub id `OWNER/NAME[@REVISION]`
     #[arg(long, value_name = "MODEL")]
     pub model: Option<String>,
@@ -184,7 +187,7 @@ pub struct Config {
     pub adam_beta2: f64,
     pub adam_eps: f64,
     pub max_grad_norm: f64,
-    pub batch_pairs: usize,
+    pub batch_pairs: Option<usize>,
     pub batch_tokens: Option<usize>,
     pub micro_batch_tokens: usize,
     pub max_length: usize,
@@ -280,7 +283,8 @@ impl Settings {
     /// These settings, over those of a file, over the method's presets.
     ///
     /// # Errors
-    /// When the model, the pairs or the place for the adapter is missing, or a number is impossible.
+    /// When the model, the pairs or the place for the adapter is missing, a number is impossible, or
+    /// two contradict each other.
     pub fn resolve(&self, file: Option<&Self>, method: Method) -> Result<Config> {
         let mut all = Map::new();
         let device = self
@@ -288,8 +292,37 @@ impl Settings {
             .as_ref()
             .or(file.and_then(|file| file.device.as_ref()));
         let on_gpu = device.is_some_and(|device| device.starts_with("cuda"));
-        let preset = Self::preset(method, on_gpu);
+        let mut preset = Self::preset(method, on_gpu);
+        let adapter = self
+            .adapter
+            .as_ref()
+            .or(file.and_then(|file| file.adapter.as_ref()));
+        let adapter = adapter
+            .map(|folder| Ok::<_, Error>((folder, Spec::read(folder)?)))
+            .transpose()?;
+        if let Some((_, spec)) = &adapter {
+            preset.lora_r = Some(spec.r);
+            preset.lora_alpha = Some(spec.alpha);
+            preset.rslora = Some(spec.rslora);
+            preset.target_modules = Some(spec.target_modules.clone());
+        }
         for settings in [Some(&preset), file, Some(self)].into_iter().flatten() {
+            if settings.batch_pairs.is_some() && settings.batch_tokens.is_some() {
+                let remedy = "give one of them";
+                return Err(contradiction("batch_pairs and batch_tokens", remedy));
+            }
+            if settings.method.is_some_and(|named| named != method) {
+                let remedy = "name the method that the file has, or another file";
+                return Err(contradiction("the method and that of --config", remedy));
+            }
+            // What a layer says is not undone by what one below it says instead.
+            if settings.batch_pairs.is_some() || settings.batch_tokens.is_some() {
+                all.remove("batch_pairs");
+                all.remove("batch_tokens");
+            }
+            if settings.epochs.is_some() {
+                all.remove("steps");
+            }
             if let Ok(Value::Object(fields)) = serde_json::to_value(settings) {
                 all.extend(fields.into_iter().filter(|(_, value)| !value.is_null()));
             }
@@ -314,15 +347,30 @@ impl Settings {
             )
         })?;
         config.check()?;
+        if let Some((folder, spec)) = adapter {
+            let given = config.spec();
+            if (given.r, given.alpha, given.rslora, given.products())
+                != (spec.r, spec.alpha, spec.rslora, spec.products())
+            {
+                let problem =
+                    "has another rank, alpha, rslora or other target modules than are set";
+                let remedy = "leave those out: an adapter brings its own";
+                return Err(Error::source(folder, problem, remedy));
+            }
+        }
         Ok(config)
     }
+}
+
+fn contradiction(what: &str, remedy: &str) -> Error {
+    Error::source(what.as_ref(), "contradict each other", remedy)
 }
 
 impl Config {
     fn check(&self) -> Result<()> {
         let counts = [
             ("lora_r", self.lora_r),
-            ("batch_pairs", self.batch_pairs),
+            ("batch_pairs", self.batch_pairs.unwrap_or(1)),
             ("batch_tokens", self.batch_tokens.unwrap_or(1)),
             ("micro_batch_tokens", self.micro_batch_tokens),
             ("epochs", self.epochs),
@@ -364,6 +412,10 @@ impl Config {
         });
         let wrong =
             wrong.or_else(|| (self.max_length < 2).then_some(("max_length", "must be 2 or more")));
+        if self.label_smoothing > 0.0 && self.loss != dpo::Kind::Sigmoid {
+            let remedy = "leave label_smoothing out: loss sigmoid alone knows it";
+            return Err(contradiction("loss and label_smoothing", remedy));
+        }
         match wrong {
             None => Ok(()),
             Some((name, problem)) => {
@@ -380,7 +432,7 @@ impl Config {
             alpha: self.lora_alpha,
             rslora: self.rslora,
             target_modules: self.target_modules.clone(),
-            base: Some(self.model.clone()),
+            ..Spec::default()
         }
     }
 
@@ -426,4 +478,80 @@ impl Config {
 /// Reads a choice by the name that TOML has for it; the message lists the choices.
 fn by_name<T: serde::de::DeserializeOwned>(given: &str) -> std::result::Result<T, String> {
     serde_json::from_value(Value::String(given.to_owned())).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(toml: &str) -> Settings {
+        toml::from_str(&format!("model = 'm'\npairs = 'p'\nout = 'o'\n{toml}")).unwrap()
+    }
+
+    fn resolved(flags: &str, file: &str) -> Result<Config> {
+        let file = toml::from_str(file).unwrap();
+        settings(flags).resolve(Some(&file), Method::Ddpo)
+    }
+
+    #[test]
+    fn flags_go_before_the_file() {
+        let batch = |flags: &str, file: &str| {
+            let config = resolved(flags, file).unwrap();
+            (config.batch_pairs, config.batch_tokens)
+        };
+        assert_eq!(batch("", ""), (Some(12), None));
+        assert_eq!(batch("", "batch_tokens = 9"), (None, Some(9)));
+        assert_eq!(
+            batch("batch_pairs = 5", "batch_tokens = 9"),
+            (Some(5), None)
+        );
+        assert_eq!(
+            batch("batch_tokens = 9", "batch_pairs = 5"),
+            (None, Some(9))
+        );
+        let length = |flags: &str, file: &str| {
+            let config = resolved(flags, file).unwrap();
+            (config.epochs, config.steps)
+        };
+        assert_eq!(length("", "steps = 9"), (3, Some(9)));
+        assert_eq!(length("epochs = 2", "steps = 9"), (2, None));
+        assert_eq!(length("steps = 9", "epochs = 2"), (2, Some(9)));
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        for (file, known) in [
+            (
+                "batch_pairs = 5\nbatch_tokens = 9",
+                "batch_pairs and batch_tokens",
+            ),
+            ("method = 'dpo'", "the method and that of --config"),
+            (
+                "loss = 'ipo'\nlabel_smoothing = 0.1",
+                "loss and label_smoothing",
+            ),
+        ] {
+            let said = resolved("", file).unwrap_err().to_string();
+            assert!(said.contains(known), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_written_config_is_read_again() {
+        let adapter = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../tests/fixtures/models/llama/adapter"
+        );
+        for flags in ["", "batch_tokens = 9", &format!("adapter = '{adapter}'")] {
+            let config = resolved(flags, "").unwrap();
+            let file: Settings = toml::from_str(&config.toml()).unwrap();
+            let again = Settings::default().resolve(Some(&file), Method::Ddpo);
+            assert_eq!(again.unwrap(), config);
+        }
+        let config = resolved(&format!("adapter = '{adapter}'"), "").unwrap();
+        assert_eq!(config.lora_r, 4);
+        let other = resolved(&format!("lora_r = 8\nadapter = '{adapter}'"), "");
+        let said = other.unwrap_err().to_string();
+        assert!(said.contains("has another rank"), "{said}");
+    }
 }

@@ -3,8 +3,10 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Cursor};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::json::LineDelimitedWriter;
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use polyphony_engine::embed::words::hash;
 use polyphony_engine::model::chat::{Chat, Message, Tokens};
@@ -37,6 +39,20 @@ struct Row {
     split: Option<String>,
 }
 
+/// The columns that a [`Row`] takes, by all their names: no others are read.
+const COLUMNS: [&str; 10] = [
+    "prompt",
+    "chosen",
+    "rejected",
+    "response",
+    "completion",
+    "messages",
+    "weight",
+    "score",
+    "votes",
+    "split",
+];
+
 /// What is done with texts that are longer than the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -60,6 +76,8 @@ pub struct Example {
     pub score: f64,
     /// A hash of the prompt: which texts answer the same one.
     pub prompt: u64,
+    /// Its number in the file, from 1.
+    pub row: usize,
 }
 
 impl Example {
@@ -99,33 +117,18 @@ pub struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    /// Reads and tokenises all rows.
+    /// Reads and tokenises all rows, one after another; none once `stop` is set.
     ///
     /// # Errors
     /// When the file cannot be read, lacks a column or holds no row; the message names it.
-    pub fn examples(&self, chat: &Chat) -> Result<Examples> {
+    pub fn examples(&self, chat: &Chat, stop: &AtomicBool) -> Result<Option<Examples>> {
         let mut examples = Examples::default();
-        for (number, row) in rows(self.file)?.into_iter().enumerate() {
-            let split = row.split.clone();
-            let mut example = self.example(chat, row, number + 1)?;
-            let mut texts = vec![&mut example.chosen];
-            texts.extend(example.rejected.as_mut());
-            if texts.iter().any(|text| text.ids.len() > self.max_length) {
-                // A prompt alone that reaches the limit leaves nothing to learn.
-                let hopeless = texts.iter().any(|text| text.prompt >= self.max_length);
-                if hopeless || self.too_long == TooLong::Drop {
-                    examples.dropped += 1;
-                    continue;
-                }
-                for text in texts {
-                    text.ids.truncate(self.max_length);
-                }
-                examples.truncated += 1;
-            }
-            match split.as_deref() {
-                Some("validation" | "valid" | "eval" | "test") => examples.evaluation.push(example),
-                _ => examples.train.push(example),
-            }
+        let all = rows(self.file, |number, row| {
+            self.take(chat, number, row, &mut examples)?;
+            Ok(!stop.load(Ordering::Relaxed))
+        })?;
+        if !all {
+            return Ok(None);
         }
         if examples.train.is_empty() {
             let problem = match examples.dropped {
@@ -135,69 +138,164 @@ impl Reading<'_> {
             let remedy = "name another file, or raise --max-length";
             return Err(Error::source(self.file, problem, remedy));
         }
-        Ok(examples)
+        Ok(Some(examples))
+    }
+
+    /// Puts a row among the examples where it belongs.
+    fn take(&self, chat: &Chat, number: usize, row: Row, examples: &mut Examples) -> Result<()> {
+        let is_held_out = match row.split.as_deref() {
+            None | Some("train") => false,
+            Some("validation" | "valid" | "eval" | "test") => true,
+            Some(other) => {
+                let problem = format!("row {number} is of the split `{other}`");
+                let remedy = "name it train, validation or test, or leave such rows out";
+                return Err(Error::source(self.file, problem, remedy));
+            }
+        };
+        let mut example = self.example(chat, row, number)?;
+        let mut texts = vec![&mut example.chosen];
+        texts.extend(example.rejected.as_mut());
+        if texts.iter().any(|text| text.ids.len() > self.max_length) {
+            // A prompt alone that reaches the limit leaves nothing to learn.
+            let hopeless = texts.iter().any(|text| text.prompt >= self.max_length);
+            if hopeless || self.too_long == TooLong::Drop {
+                examples.dropped += 1;
+                return Ok(());
+            }
+            for text in texts {
+                text.ids.truncate(self.max_length);
+            }
+            examples.truncated += 1;
+        }
+        if is_held_out {
+            examples.evaluation.push(example);
+        } else {
+            examples.train.push(example);
+        }
+        Ok(())
     }
 
     fn example(&self, chat: &Chat, row: Row, number: usize) -> Result<Example> {
-        let lacks = |column: &str, remedy: &str| {
-            Error::source(self.file, format!("row {number} has no `{column}`"), remedy)
+        let refused = |problem: &str, remedy: &str| {
+            Error::source(self.file, format!("row {number} {problem}"), remedy)
         };
-        let (weight, score) = (row.weight, row.score);
-        if self.method.is_weighted() && weight.is_none() {
+        let lacks = |column: &str, remedy: &str| refused(&format!("has no `{column}`"), remedy);
+        if self.method.is_weighted() && row.weight.is_none() {
             let remedy = "make pairs with `polyphony pairs`, or train dpo or orpo, which need none";
             return Err(lacks("weight", remedy));
         }
-        if weight.is_some_and(|weight| !weight.is_finite() || weight < 0.0) {
-            let problem = format!("row {number} has a weight that is no number from 0 on");
-            return Err(Error::source(self.file, problem, "make the pairs anew"));
+        let weight = row.weight.unwrap_or(1.0);
+        if !weight.is_finite() || weight < 0.0 {
+            let problem = "has a weight that is no number from 0 on";
+            return Err(refused(problem, "make the pairs anew"));
         }
-        let mut example = Example {
-            chosen: Tokens::default(),
-            rejected: None,
-            weight: weight.unwrap_or(1.0),
-            score: 0.0,
-            prompt: 0,
+        let tokens = |prompt: &Text, answer: &Text| -> Result<Tokens> {
+            let tokens = match self.method {
+                Method::Reward => rated(chat, prompt, answer),
+                _ => answered(chat, prompt, answer),
+            };
+            let tokens = tokens.map_err(|error| match error {
+                Error::Source {
+                    path,
+                    problem,
+                    remedy,
+                } => {
+                    let problem = format!("row {number}: {}: {problem}", path.display());
+                    Error::source(self.file, problem, remedy)
+                }
+                error => error,
+            })?;
+            if tokens.ids.len() <= tokens.prompt.max(1) {
+                return Err(refused("has an answer without a token", "leave it out"));
+            }
+            Ok(tokens)
         };
         if self.in_pairs {
             let remedy = "pairs have prompt, chosen and rejected, as `polyphony pairs` writes them";
             let (Some(chosen), Some(rejected)) = (row.chosen, row.rejected) else {
                 return Err(lacks("chosen` or `rejected", remedy));
             };
+            if chosen.is_plain() != rejected.is_plain() {
+                return Err(refused("has a text and a chat as its answers", remedy));
+            }
             let (prompt, chosen, rejected) = match row.prompt {
-                Some(prompt) => (prompt, chosen, rejected),
-                None => implicit(chosen, rejected).ok_or_else(|| lacks("prompt", remedy))?,
+                Some(prompt) if !(prompt.is_plain() && chosen.is_whole()) => {
+                    (prompt, chosen, rejected)
+                }
+                _ => implicit(chosen, rejected).ok_or_else(|| lacks("prompt", remedy))?,
             };
-            example.prompt = hash(plain(&prompt).as_bytes());
-            let answer = |answer: &Text| match self.method {
-                Method::Reward => rated(chat, &prompt, answer),
-                _ => tokens(chat, &prompt, answer),
-            };
-            example.chosen = answer(&chosen)?;
-            example.rejected = Some(answer(&rejected)?);
-            return Ok(example);
-        }
-        if let Some(mut messages) = row.messages
-            && let Some(last) = messages.pop()
-        {
-            example.chosen = chat.tokens(&messages, &[last])?;
-            return Ok(example);
+            return Ok(Example {
+                chosen: tokens(&prompt, &chosen)?,
+                rejected: Some(tokens(&prompt, &rejected)?),
+                weight,
+                score: 0.0,
+                prompt: hash(plain(&prompt).as_bytes()),
+                row: number,
+            });
         }
         let remedy = "rows have prompt, and chosen, response or completion";
-        let prompt = row.prompt.ok_or_else(|| lacks("prompt", remedy))?;
-        let response = row.response.or(row.chosen);
-        let response = response.ok_or_else(|| lacks("response", remedy))?;
-        example.prompt = hash(plain(&prompt).as_bytes());
-        if self.method == Method::Reward {
-            let score = score.filter(|score| score.is_finite());
+        let answer = row.response.or(row.chosen);
+        let (prompt, answer) = match (row.messages, row.prompt, answer) {
+            (Some(messages), _, _) => parted(messages),
+            (None, Some(prompt), Some(Text::Chat(messages)))
+                if prompt.is_plain() && is_whole(&messages) =>
+            {
+                parted(messages)
+            }
+            (None, Some(prompt), Some(answer)) => (prompt, answer),
+            (None, None, _) => return Err(lacks("prompt", remedy)),
+            (None, Some(_), None) => return Err(lacks("response", remedy)),
+        };
+        let score = if self.method == Method::Reward {
             let remedy =
                 "a reward model learns from votes, or with --reward-loss bradley_terry from pairs";
-            example.score = score.ok_or_else(|| lacks("score", remedy))?;
-            example.chosen = rated(chat, &prompt, &response)?;
+            let score = row.score.filter(|score| score.is_finite());
+            score.ok_or_else(|| lacks("score", remedy))?
         } else {
-            example.chosen = tokens(chat, &prompt, &response)?;
-        }
-        Ok(example)
+            0.0
+        };
+        Ok(Example {
+            chosen: tokens(&prompt, &answer)?,
+            rejected: None,
+            weight,
+            score,
+            prompt: hash(plain(&prompt).as_bytes()),
+            row: number,
+        })
     }
+}
+
+impl Text {
+    fn is_plain(&self) -> bool {
+        matches!(self, Self::Plain(_))
+    }
+
+    /// Whether it is a whole chat, not the answer alone.
+    fn is_whole(&self) -> bool {
+        matches!(self, Self::Chat(messages) if is_whole(messages))
+    }
+
+    /// As a chat: a text is what `role` says.
+    fn chat(&self, role: &str) -> Vec<Message> {
+        match self {
+            Self::Chat(messages) => messages.clone(),
+            Self::Plain(text) => vec![Message {
+                role: role.to_owned(),
+                content: text.clone(),
+            }],
+        }
+    }
+}
+
+/// Whether a chat begins before its answer.
+fn is_whole(messages: &[Message]) -> bool {
+    messages.first().is_some_and(|m| m.role != "assistant")
+}
+
+/// A whole chat as what comes before its last message, and that.
+fn parted(mut messages: Vec<Message>) -> (Text, Text) {
+    let answer = messages.split_off(messages.len().saturating_sub(1));
+    (Text::Chat(messages), Text::Chat(answer))
 }
 
 /// What a reward model reads of an answer.
@@ -218,62 +316,60 @@ fn plain(text: &Text) -> String {
     }
 }
 
-fn tokens(chat: &Chat, prompt: &Text, answer: &Text) -> Result<Tokens> {
+/// A prompt and its answer: as texts where both are, else as a chat.
+fn answered(chat: &Chat, prompt: &Text, answer: &Text) -> Result<Tokens> {
     match (prompt, answer) {
-        (Text::Chat(prompt), Text::Chat(answer)) => chat.tokens(prompt, answer),
-        (prompt, answer) => chat.plain_tokens(&plain(prompt), &plain(answer)),
+        (Text::Plain(prompt), Text::Plain(answer)) => chat.plain_tokens(prompt, answer),
+        _ => chat.tokens(&prompt.chat("user"), &answer.chat("assistant")),
     }
 }
 
-/// The prompt that both answers begin with, where they are whole chats or texts (TRL:
-/// `extract_prompt`).
+/// The prompt that both answers begin with, where they are whole chats (TRL: `extract_prompt`).
 fn implicit(chosen: Text, rejected: Text) -> Option<(Text, Text, Text)> {
-    match (chosen, rejected) {
-        (Text::Chat(chosen), Text::Chat(rejected)) => {
-            let same = chosen
-                .iter()
-                .zip(&rejected)
-                .take_while(|(a, b)| a == b)
-                .count();
-            let (prompt, chosen) = chosen.split_at(same);
-            (same > 0 && !chosen.is_empty()).then(|| {
-                (
-                    Text::Chat(prompt.to_vec()),
-                    Text::Chat(chosen.to_vec()),
-                    Text::Chat(rejected[same..].to_vec()),
-                )
-            })
-        }
-        _ => None,
-    }
+    let (Text::Chat(chosen), Text::Chat(rejected)) = (chosen, rejected) else {
+        return None;
+    };
+    let pairs = chosen.iter().zip(&rejected);
+    let same = pairs.take_while(|(a, b)| a == b).count();
+    let (prompt, chosen) = chosen.split_at(same);
+    (same > 0 && !chosen.is_empty()).then(|| {
+        (
+            Text::Chat(prompt.to_vec()),
+            Text::Chat(chosen.to_vec()),
+            Text::Chat(rejected[same..].to_vec()),
+        )
+    })
 }
 
-/// All rows of a file.
-fn rows(file: &Path) -> Result<Vec<Row>> {
+/// Gives each row of a file to `take`, with its number from 1, until it gives false; whether it
+/// took them all.
+fn rows(file: &Path, mut take: impl FnMut(usize, Row) -> Result<bool>) -> Result<bool> {
     let end = file.extension().and_then(|end| end.to_str());
+    let open = || File::open(file).map_err(Error::io("read", file));
     match end {
         Some("parquet") => {
             let refused = |error: &dyn std::fmt::Display| {
                 let problem = format!("cannot be read as Parquet ({error})");
                 Error::source(file, problem, "make it anew")
             };
-            let open = File::open(file).map_err(Error::io("read", file))?;
-            let reader = ParquetRecordBatchReaderBuilder::try_new(open)
-                .and_then(ParquetRecordBatchReaderBuilder::build)
-                .map_err(|error| refused(&error))?;
-            let mut all = Vec::new();
-            for batch in reader {
+            let reader = ParquetRecordBatchReaderBuilder::try_new(open()?);
+            let reader = reader.map_err(|error| refused(&error))?;
+            let known = ProjectionMask::columns(reader.parquet_schema(), COLUMNS);
+            let reader = reader.with_projection(known).build();
+            let mut before = 0;
+            for batch in reader.map_err(|error| refused(&error))? {
+                let batch = batch.map_err(|error| refused(&error))?;
                 let mut lines = LineDelimitedWriter::new(Vec::new());
-                lines.write(&batch.map_err(|error| refused(&error))?)?;
+                lines.write(&batch)?;
                 lines.finish()?;
-                all.extend(parse(Cursor::new(lines.into_inner()), file)?);
+                if !parse(Cursor::new(lines.into_inner()), file, before, &mut take)? {
+                    return Ok(false);
+                }
+                before += batch.num_rows();
             }
-            Ok(all)
+            Ok(true)
         }
-        Some("jsonl" | "json") => {
-            let open = File::open(file).map_err(Error::io("read", file))?;
-            parse(BufReader::new(open), file)
-        }
+        Some("jsonl" | "json") => parse(BufReader::new(open()?), file, 0, &mut take),
         _ => {
             let remedy = "name a .parquet or .jsonl file";
             Err(Error::source(file, "is of no known kind", remedy))
@@ -281,17 +377,234 @@ fn rows(file: &Path) -> Result<Vec<Row>> {
     }
 }
 
-fn parse(lines: impl BufRead, file: &Path) -> Result<Vec<Row>> {
-    let mut rows = Vec::new();
+/// Gives each line to `take`, as [`rows`] does; so many rows are `before` the first.
+fn parse(
+    lines: impl BufRead,
+    file: &Path,
+    before: usize,
+    take: &mut impl FnMut(usize, Row) -> Result<bool>,
+) -> Result<bool> {
     for (number, line) in lines.lines().enumerate() {
         let line = line.map_err(Error::io("read", file))?;
         if line.trim().is_empty() {
             continue;
         }
-        rows.push(serde_json::from_str(&line).map_err(|error| {
-            let problem = format!("row {} cannot be read ({error})", number + 1);
+        let number = before + number + 1;
+        let row = serde_json::from_str(&line).map_err(|error| {
+            let problem = format!("row {number} cannot be read ({error})");
             Error::source(file, problem, "rows hold prompt, chosen, rejected, weight")
-        })?);
+        })?;
+        if !take(number, row)? {
+            return Ok(false);
+        }
     }
-    Ok(rows)
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, RecordBatch, StringArray};
+    use parquet::arrow::ArrowWriter;
+    use polyphony_engine::model::files::ModelFiles;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::tiny::Tiny;
+
+    struct Rows {
+        folder: tempfile::TempDir,
+    }
+
+    impl Rows {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let tiny = Tiny {
+                width: 8,
+                layers: 1,
+                heads: 2,
+                seed: 1,
+            };
+            tiny.write(folder.path()).unwrap();
+            Self { folder }
+        }
+
+        fn chat(&self) -> Chat {
+            let name = self.folder.path().to_str().unwrap();
+            Chat::load(&ModelFiles::find_model(name).unwrap()).unwrap()
+        }
+
+        fn read(&self, file: &Path, method: Method, in_pairs: bool) -> Result<Examples> {
+            let reading = Reading {
+                file,
+                method,
+                in_pairs,
+                max_length: 1000,
+                too_long: TooLong::Drop,
+            };
+            let stop = AtomicBool::new(false);
+            Ok(reading.examples(&self.chat(), &stop)?.unwrap())
+        }
+
+        fn lines(&self, rows: &[Value]) -> PathBuf {
+            let file = self.folder.path().join("rows.jsonl");
+            let lines = rows.iter().map(|row| format!("{row}\n"));
+            std::fs::write(&file, lines.collect::<String>()).unwrap();
+            file
+        }
+
+        fn one(&self, method: Method, row: Value) -> Result<Example> {
+            let in_pairs = method.has_pairs();
+            let read = self.read(&self.lines(&[row]), method, in_pairs)?;
+            Ok(read.train.into_iter().next().unwrap())
+        }
+    }
+
+    fn says(role: &str, content: &str) -> Value {
+        json!({"role": role, "content": content})
+    }
+
+    #[test]
+    fn texts_beside_chats_are_turns_of_them() {
+        let rows = Rows::new();
+        let (user, good, bad) = (
+            says("user", "tell"),
+            says("assistant", "once"),
+            says("assistant", "no"),
+        );
+        let known = rows.one(
+            Method::Dpo,
+            json!({"prompt": [user], "chosen": [good], "rejected": [bad]}),
+        );
+        let known = known.unwrap();
+        for row in [
+            json!({"prompt": "tell", "chosen": [user, good], "rejected": [user, bad]}),
+            json!({"prompt": "tell", "chosen": [good], "rejected": [bad]}),
+            json!({"prompt": [user], "chosen": "once", "rejected": "no"}),
+            json!({"chosen": [user, good], "rejected": [user, bad]}),
+        ] {
+            assert_eq!(rows.one(Method::Dpo, row.clone()).unwrap(), known, "{row}");
+        }
+        let known = Example {
+            rejected: None,
+            ..known
+        };
+        for row in [
+            json!({"prompt": [user], "response": "once"}),
+            json!({"prompt": "tell", "chosen": [user, good]}),
+            json!({"prompt": "tell", "completion": [good]}),
+            json!({"messages": [user, good]}),
+        ] {
+            assert_eq!(rows.one(Method::Sft, row.clone()).unwrap(), known, "{row}");
+        }
+        let mixed = json!({"prompt": "tell", "chosen": [good], "rejected": "no"});
+        let said = rows.one(Method::Dpo, mixed).unwrap_err().to_string();
+        assert!(
+            said.contains("row 1 has a text and a chat as its answers"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn a_reward_model_learns_no_row_without_a_score() {
+        let rows = Rows::new();
+        let messages = json!([says("user", "tell"), says("assistant", "once")]);
+        let given = rows.one(Method::Reward, json!({"messages": messages, "score": 7}));
+        let known = rows.one(
+            Method::Reward,
+            json!({"prompt": "tell", "response": "once", "score": 7}),
+        );
+        let given = given.unwrap();
+        assert_eq!(given, known.unwrap());
+        assert_eq!(given.score, 7.0);
+        let none = rows.one(Method::Reward, json!({"messages": messages}));
+        let said = none.unwrap_err().to_string();
+        assert!(said.contains("row 1 has no `score`"), "{said}");
+    }
+
+    #[test]
+    fn splits_are_told_by_their_names() {
+        let rows = Rows::new();
+        let row = |split: Value| json!({"prompt": "a", "response": "b", "split": split});
+        let all = ["train", "validation", "valid", "eval", "test"];
+        let mut all: Vec<Value> = all.map(|split| row(json!(split))).to_vec();
+        all.push(row(Value::Null));
+        let read = rows.read(&rows.lines(&all), Method::Sft, false).unwrap();
+        let numbers = |examples: &[Example]| examples.iter().map(|e| e.row).collect::<Vec<_>>();
+        assert_eq!(numbers(&read.train), [1, 6]);
+        assert_eq!(numbers(&read.evaluation), [2, 3, 4, 5]);
+        all.push(row(json!("train_prefs")));
+        let refused = rows.read(&rows.lines(&all), Method::Sft, false);
+        let said = refused.unwrap_err().to_string();
+        assert!(
+            said.contains("row 7 is of the split `train_prefs`"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn an_answer_without_a_token_is_refused() {
+        let rows = Rows::new();
+        let row = || json!({"prompt": "tell", "response": ""});
+        assert!(rows.one(Method::Sft, row()).is_ok());
+        std::fs::write(rows.folder.path().join("tokenizer_config.json"), "{}").unwrap();
+        let said = rows.one(Method::Sft, row()).unwrap_err().to_string();
+        assert!(
+            said.contains("row 1 has an answer without a token"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn rows_of_parquet_are_counted_through() {
+        let rows = Rows::new();
+        let file = rows.folder.path().join("rows.parquet");
+        let text = |of: &dyn Fn(usize) -> String| -> ArrayRef {
+            Arc::new(StringArray::from_iter_values((1..=3000).map(of)))
+        };
+        let write = |bad: usize| {
+            let columns = [
+                ("prompt", text(&|row| format!("{row}"))),
+                ("response", text(&|row| format!("to {row}"))),
+                (
+                    "chosen_by",
+                    text(&|_| "a column of no meaning here".to_owned()),
+                ),
+                (
+                    "split",
+                    text(&|row| if row == bad { "dev" } else { "train" }.to_owned()),
+                ),
+            ];
+            let batch = RecordBatch::try_from_iter(columns).unwrap();
+            let to = File::create(&file).unwrap();
+            let mut writer = ArrowWriter::try_new(to, batch.schema(), None).unwrap();
+            writer.write(&batch).unwrap();
+            writer.close().unwrap();
+        };
+        write(0);
+        let read = rows.read(&file, Method::Sft, false).unwrap();
+        assert_eq!(read.train.len(), 3000);
+        assert!(read.train.iter().zip(1..).all(|(e, row)| e.row == row));
+        write(2500);
+        let refused = rows.read(&file, Method::Sft, false);
+        let said = refused.unwrap_err().to_string();
+        assert!(said.contains("row 2500 is of the split `dev`"), "{said}");
+    }
+
+    #[test]
+    fn who_is_told_to_stop_reads_no_further() {
+        let rows = Rows::new();
+        let row = json!({"prompt": "a", "response": "b"});
+        let reading = Reading {
+            file: &rows.lines(&[row, json!({"prompt": "a"})]),
+            method: Method::Sft,
+            in_pairs: false,
+            max_length: 1000,
+            too_long: TooLong::Drop,
+        };
+        let stop = AtomicBool::new(true);
+        assert!(reading.examples(&rows.chat(), &stop).unwrap().is_none());
+    }
 }

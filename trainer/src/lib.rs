@@ -8,6 +8,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod curve;
 pub mod data;
+pub mod identity;
 pub mod lora;
 /// What a batch costs.
 pub mod loss;
@@ -16,6 +17,7 @@ pub mod objective;
 pub mod optimizer;
 pub mod pass;
 pub mod peft;
+pub mod plan;
 pub mod policy;
 pub mod random;
 pub mod reference;

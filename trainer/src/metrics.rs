@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::objective::{Method, Sums};
+use crate::objective::{Method, Objective, Sums};
 
 /// The numbers of a step that are not sums over its pairs.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -22,8 +22,8 @@ pub struct Step {
 }
 
 /// The line of a step over so many pairs.
-pub fn line(method: Method, step: &Step, sums: &Sums, pairs: usize) -> Map<String, Value> {
-    let mut line = means("", method, sums, pairs);
+pub fn line(objective: &Objective, step: &Step, sums: &Sums, pairs: usize) -> Map<String, Value> {
+    let mut line = means("", objective, sums, pairs);
     let numbers = [
         ("epoch", step.epoch),
         ("grad_norm", step.grad_norm),
@@ -37,14 +37,17 @@ pub fn line(method: Method, step: &Step, sums: &Sums, pairs: usize) -> Map<Strin
 }
 
 /// The means over pairs, with a prefix, as `eval_`.
-pub fn means(prefix: &str, method: Method, sums: &Sums, pairs: usize) -> Map<String, Value> {
+pub fn means(prefix: &str, objective: &Objective, sums: &Sums, pairs: usize) -> Map<String, Value> {
     let count = pairs.max(1) as f64;
     let mut line = Map::new();
     let mut put = |name: &str, value: f64| line.insert(format!("{prefix}{name}"), json!(value));
     put("loss", sums.loss);
-    if method.has_pairs() {
+    // A reward model tells rewards of its pairs, and no log-probabilities.
+    if objective.method.has_pairs() {
         put("logps/chosen", sums.logps_chosen / count);
         put("logps/rejected", sums.logps_rejected / count);
+    }
+    if objective.has_pairs() {
         put("rewards/chosen", sums.rewards_chosen / count);
         put("rewards/rejected", sums.rewards_rejected / count);
         put(
@@ -53,10 +56,43 @@ pub fn means(prefix: &str, method: Method, sums: &Sums, pairs: usize) -> Map<Str
         );
         put("rewards/accuracies", sums.accuracies / count);
     }
-    if matches!(method, Method::Orpo | Method::Dorpo) {
+    if matches!(objective.method, Method::Orpo | Method::Dorpo) {
         put("nll_loss", sums.nll_loss / count);
         put("log_odds_ratio", sums.log_odds_ratio / count);
         put("log_odds_chosen", sums.log_odds_chosen / count);
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::loss::{dpo, reward};
+    use crate::objective::DorpoForm;
+
+    #[test]
+    fn a_reward_model_of_pairs_tells_what_it_makes_of_them() {
+        let objective = |reward: reward::Kind| Objective {
+            method: Method::Reward,
+            beta: 0.1,
+            lambda: 0.25,
+            kind: dpo::Kind::Sigmoid,
+            label_smoothing: 0.0,
+            form: DorpoForm::Weighted,
+            on_prompts: false,
+            reward,
+        };
+        let sums = Sums {
+            rewards_chosen: 3.0,
+            rewards_rejected: 1.0,
+            accuracies: 1.0,
+            ..Sums::default()
+        };
+        let told = means("", &objective(reward::Kind::BradleyTerry), &sums, 2);
+        assert_eq!(told["rewards/margins"], json!(1.0));
+        assert_eq!(told["rewards/accuracies"], json!(0.5));
+        assert!(!told.contains_key("logps/chosen"));
+        let told = means("", &objective(reward::Kind::L1), &sums, 2);
+        assert_eq!(told.keys().collect::<Vec<_>>(), ["loss"]);
+    }
 }

@@ -366,3 +366,70 @@ fn fill(by: &mut [f32], range: &std::ops::Range<usize>, more: f64) {
         *slope += more as f32;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use polyphony_engine::model::chat::Tokens;
+
+    use super::*;
+
+    /// The published code's loss (`dorpo_trainer.py`), two pairs of different lengths: the weight
+    /// inside the sigmoid, the mean weight times the mean over all tokens of all chosen texts.
+    #[test]
+    fn the_reference_form_is_that_of_the_published_code() {
+        let objective = Objective {
+            method: Method::Dorpo,
+            beta: 0.1,
+            lambda: 0.25,
+            kind: dpo::Kind::Sigmoid,
+            label_smoothing: 0.0,
+            form: DorpoForm::Reference,
+            on_prompts: false,
+            reward: reward::Kind::L1,
+        };
+        let mut batch = Batch::default();
+        // Chosen texts of 2 prompt tokens with 2 and 1 of the answer, rejected ones with 1 and 2.
+        for (answer, whole) in [(2, true), (1, false), (1, true), (2, false)] {
+            let ids = (0..2 + answer).collect();
+            batch.add(&Tokens { ids, prompt: 2 }, whole);
+        }
+        let logps = [-0.5, -1.0, -2.0, -1.2, -0.7, -0.3, -2.5, -1.5_f32];
+        let fixed = |weight: f64| Fixed {
+            weight,
+            ref_chosen: 0.0,
+            ref_rejected: 0.0,
+        };
+        let totals = Totals {
+            pairs: 2,
+            weights: 2.0,
+            chosen_tokens: 5,
+        };
+        let loss = |logps: &[f32]| {
+            let (sums, by) = objective.of(&batch, logps, &[fixed(0.5), fixed(1.5)], &totals);
+            (sums.loss, by)
+        };
+        let odds = |chosen: f64, rejected: f64| {
+            (chosen - rejected) - ((1.0 - chosen.exp()).ln() - (1.0 - rejected.exp()).ln())
+        };
+        let term = |weight: f64, z: f64| -(1.0 / (1.0 + (-weight * z).exp())).ln();
+        // Means over the answers: -1.5 and -1.2, then -0.3 and -2.0.
+        let ratio = 0.25 * (term(0.5, odds(-1.5, -1.2)) + term(1.5, odds(-0.3, -2.0))) / 2.0;
+        let cross_entropy = (0.5 + 1.0 + 2.0 + 0.7 + 0.3) / 5.0;
+        // The mean weight is 1.
+        let known = ratio + cross_entropy;
+        let (given, by) = loss(&logps);
+        assert!((given - known).abs() < 1e-6, "{given} {known}");
+        for place in 0..logps.len() {
+            let moved = |by: f32| {
+                let mut logps = logps;
+                logps[place] += by;
+                loss(&logps).0
+            };
+            let slope = (moved(1e-3) - moved(-1e-3)) / 2e-3;
+            assert!(
+                (slope - f64::from(by[place])).abs() < 1e-4,
+                "{place}: {slope}"
+            );
+        }
+    }
+}

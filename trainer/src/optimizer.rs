@@ -27,14 +27,14 @@ pub struct Moments {
 }
 
 impl Moments {
-    /// Nothing yet.
+    /// Nothing yet, in f32.
     ///
     /// # Errors
     /// When the device has no memory left.
     pub fn new(parameters: &[Tensor]) -> Result<Self> {
         let zeros: Vec<Tensor> = parameters
             .iter()
-            .map(Tensor::zeros_like)
+            .map(|value| Tensor::zeros(value.dims(), DType::F32, value.device()))
             .collect::<Result<_>>()?;
         Ok(Self {
             steps: 0,

@@ -32,7 +32,7 @@ pub fn write(folder: &Path, spec: &Spec, names: &[String], values: &[Tensor]) ->
         "peft_type": "LORA",
         "r": spec.r,
         "rank_pattern": {},
-        "revision": null,
+        "revision": spec.revision,
         "target_modules": spec.products(),
         "task_type": if scores { "SEQ_CLS" } else { "CAUSAL_LM" },
         "use_dora": false,

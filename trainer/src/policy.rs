@@ -36,10 +36,16 @@ impl Policy {
     pub fn bare(files: &ModelFiles, head: Head, place: Place) -> Result<Self> {
         let device = place.open()?;
         let frozen = |_: &str, weight: Tensor| Ok(Adapted { weight, lora: None });
+        let mut decoder = Decoder::load(files, head, place.precision(), &device, frozen)?;
+        let learns_head = head == Head::Score;
+        if learns_head {
+            // Whatever learns is f32, as its gradients and moments.
+            decoder.head = decoder.head.to_dtype(DType::F32)?;
+        }
         Ok(Self {
-            decoder: Decoder::load(files, head, place.precision(), &device, frozen)?,
+            decoder,
             spec: Spec::default(),
-            learns_head: head == Head::Score,
+            learns_head,
         })
     }
 
@@ -48,6 +54,9 @@ impl Policy {
     /// # Errors
     /// When a target is none of the model's products.
     pub fn adapt(&mut self, spec: &Spec, seed: u64) -> Result<()> {
+        if let Some(unknown) = spec.unknown_target() {
+            return Err(no_target(unknown));
+        }
         let mut random = Random::new(seed);
         let device = self.decoder.device.clone();
         self.put_on(spec, |_, out, into| {
@@ -107,12 +116,7 @@ impl Policy {
             }
         }
         if place == 0 {
-            return Err(Error::Unknown {
-                what: "target module",
-                given: spec.target_modules.join(", "),
-                known: "all-linear, q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj"
-                    .to_owned(),
-            });
+            return Err(no_target(&spec.target_modules.join(", ")));
         }
         self.spec = spec.clone();
         Ok(())
@@ -346,6 +350,15 @@ impl Policy {
             }
         }
         Ok(())
+    }
+}
+
+fn no_target(given: &str) -> Error {
+    Error::Unknown {
+        what: "target module",
+        given: given.to_owned(),
+        known: "all-linear, q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj"
+            .to_owned(),
     }
 }
 

@@ -1,16 +1,21 @@
 //! What does DPO's reference say of each answer? Computed once, kept in a file, taken from there.
 
+use std::cell::Cell;
 use std::fmt::Write as _;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 use polyphony_engine::progress::{Progress, Unit};
 use polyphony_engine::store::write_whole;
 use polyphony_engine::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Rows};
 use crate::data::Example;
+use crate::pass;
 use crate::policy::Policy;
 use polyphony_engine::model::adapter::Adapter;
 
@@ -30,8 +35,8 @@ struct Header {
     pairs: usize,
 }
 
-/// How often the file is written while it grows, in pairs.
-const A_PIECE: usize = 2048;
+/// How often the file is written while it grows.
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// Who the reference is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,27 +60,39 @@ impl Who {
     }
 }
 
-/// The reference's log-probabilities of all examples, in their order: from `file` where it belongs
-/// to `fingerprint`, else computed, `tokens` at a time. A killed run goes on where it stopped.
+/// Where the numbers are kept, and what they belong to.
+#[derive(Debug, Clone, Copy)]
+pub struct Kept<'a> {
+    /// The file.
+    pub file: &'a Path,
+    /// Whether it may be replaced where it belongs to something else: not where a user named it.
+    pub replaces: bool,
+    /// A hash of the reference and the examples.
+    pub fingerprint: &'a str,
+}
+
+/// The reference's log-probabilities of all examples, in their order: from a file where it belongs
+/// to them, else computed, `tokens` at a time; none once `stop` is set. A run that was killed or
+/// stopped goes on where it was.
 ///
 /// # Errors
-/// When the model fails, or the file cannot be written.
+/// When the model fails, the file is another's, or cannot be written.
 pub fn logps(
     policy: &mut Policy,
     who: &Who,
     examples: &[&Example],
-    file: &Path,
-    fingerprint: &str,
+    kept: Kept<'_>,
     tokens: usize,
+    stop: &AtomicBool,
     progress: &dyn Progress,
-) -> Result<Vec<Reference>> {
+) -> Result<Option<Vec<Reference>>> {
     let header = Header {
-        fingerprint: fingerprint.to_owned(),
+        fingerprint: kept.fingerprint.to_owned(),
         pairs: examples.len(),
     };
-    let mut known = read(file, &header);
+    let mut known = read(kept, &header)?;
     if known.len() == examples.len() {
-        return Ok(known);
+        return Ok(Some(known));
     }
     let loras = match who {
         Who::Init => None,
@@ -89,87 +106,79 @@ pub fn logps(
     };
     let all = Some(examples.len() as u64);
     progress.begin("log-probabilities of the reference", all, Unit::Rows);
-    let mut done = Ok(());
-    while done.is_ok() && known.len() < examples.len() {
-        let end = examples.len().min(known.len() + A_PIECE);
-        done = piece(
-            policy,
-            &examples[known.len()..end],
-            tokens,
-            &mut known,
-            progress,
-        )
-        .and_then(|()| write(file, &header, &known));
-    }
+    let mut written = Instant::now();
+    let rest = &examples[known.len()..];
+    let tokens = Cell::new(tokens);
+    let done = pass::each(
+        rest,
+        &tokens,
+        |example| example.tokens(),
+        stop,
+        |part| {
+            known.extend(of(policy, part)?);
+            progress.at(known.len() as u64);
+            if written.elapsed() > MINUTE {
+                write(kept.file, &header, &known)?;
+                written = Instant::now();
+            }
+            Ok(())
+        },
+    );
     progress.end();
     if let Some((loras, spec)) = loras {
         policy.put_back(loras);
         policy.spec = spec;
     }
-    done?;
-    Ok(known)
+    write(kept.file, &header, &known)?;
+    Ok(done?.then_some(known))
 }
 
-fn piece(
-    policy: &Policy,
-    examples: &[&Example],
-    tokens: usize,
-    known: &mut Vec<Reference>,
-    progress: &dyn Progress,
-) -> Result<()> {
-    for range in by_tokens(examples.iter().map(|example| example.tokens()), tokens) {
-        let mut batch = Batch::default();
-        for example in &examples[range] {
-            batch.add(&example.chosen, false);
-            if let Some(rejected) = &example.rejected {
-                batch.add(rejected, false);
-            }
-        }
-        let logps = policy.logps(&batch)?;
-        let sums = batch.texts.iter().map(|rows| -> f64 {
-            logps[rows.completion.clone()]
-                .iter()
-                .map(|&p| f64::from(p))
-                .sum()
-        });
-        let sums: Vec<f64> = sums.collect();
-        known.extend(sums.chunks_exact(2).map(|pair| Reference {
-            chosen: pair[0],
-            rejected: pair[1],
-        }));
-        progress.at(known.len() as u64);
-    }
-    Ok(())
-}
-
-/// Ranges of at most so many tokens, in order; one that is larger alone stands alone.
-pub fn by_tokens(sizes: impl Iterator<Item = usize>, tokens: usize) -> Vec<std::ops::Range<usize>> {
-    let mut ranges: Vec<std::ops::Range<usize>> = Vec::new();
-    let mut held = 0;
-    for (place, size) in sizes.enumerate() {
-        held += size;
-        match ranges.last_mut() {
-            Some(last) if held <= tokens => last.end = place + 1,
-            _ => {
-                ranges.push(place..place + 1);
-                held = size;
-            }
+/// The log-probabilities of pairs that go through the model together.
+fn of(policy: &Policy, examples: &[&Example]) -> Result<Vec<Reference>> {
+    let mut batch = Batch::default();
+    for example in examples {
+        batch.add(&example.chosen, false);
+        if let Some(rejected) = &example.rejected {
+            batch.add(rejected, false);
         }
     }
-    ranges
+    let logps = policy.logps(&batch)?;
+    let sum = |rows: &Rows| -> f64 {
+        let logps = &logps[rows.completion.clone()];
+        logps.iter().map(|&p| f64::from(p)).sum()
+    };
+    let pairs = batch.texts.chunks_exact(2);
+    Ok(pairs
+        .map(|pair| Reference {
+            chosen: sum(&pair[0]),
+            rejected: sum(&pair[1]),
+        })
+        .collect())
 }
 
-/// What a file holds for this header; nothing where it belongs to another run.
-fn read(file: &Path, header: &Header) -> Vec<Reference> {
-    let text = fs::read_to_string(file).unwrap_or_default();
+/// What a file holds for this header; nothing where it may be replaced.
+fn read(kept: Kept<'_>, header: &Header) -> Result<Vec<Reference>> {
+    let text = match fs::read(kept.file) {
+        Ok(text) => String::from_utf8_lossy(&text).into_owned(),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::io("read", kept.file)(error)),
+    };
     let mut lines = text.lines();
-    let first = lines
+    let first: Option<Header> = lines
         .next()
         .and_then(|line| serde_json::from_str(line).ok());
-    if first.as_ref() != Some(header) {
-        return Vec::new();
+    match first {
+        Some(first) if first == *header => Ok(lines.map_while(pair).collect()),
+        _ if kept.replaces => Ok(Vec::new()),
+        other => {
+            let problem = match other {
+                Some(_) => "holds the log-probabilities of other pairs, or of another reference",
+                None => "holds no log-probabilities",
+            };
+            let remedy = "name another file with --reference-logps, or remove it";
+            Err(Error::source(kept.file, problem, remedy))
+        }
     }
-    lines.map_while(pair).collect()
 }
 
 /// `chosen,rejected`, read to the last digit.
@@ -190,22 +199,83 @@ fn write(file: &Path, header: &Header, known: &[Reference]) -> Result<()> {
 }
 
 /// The error for a reference that is no number.
-pub(crate) fn not_finite(place: usize) -> Error {
+pub(crate) fn not_finite(row: usize) -> Error {
     Error::source(
         "reference".as_ref(),
-        format!("gives pair {place} a log-probability that is no number"),
+        format!("gives row {row} of the pairs a log-probability that is no number"),
         "check the model's weights, or run with --device cpu",
     )
 }
 
 #[cfg(test)]
 mod tests {
-    use super::by_tokens;
+    use polyphony_engine::model::adapter::Spec;
+    use polyphony_engine::model::chat::Tokens;
+    use polyphony_engine::model::decoder::Head;
+    use polyphony_engine::model::device::Place;
+    use polyphony_engine::model::files::ModelFiles;
+    use polyphony_engine::progress::Silent;
+
+    use super::*;
+    use crate::tiny::Tiny;
 
     #[test]
-    fn ranges_fit_the_budget() {
-        let ranges = by_tokens([3, 3, 5, 1, 1, 9, 1].into_iter(), 6);
-        assert_eq!(ranges, [0..2, 2..4, 4..5, 5..6, 6..7]);
-        assert!(by_tokens(std::iter::empty(), 6).is_empty());
+    fn what_is_known_is_kept_and_what_is_anothers_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let tiny = Tiny {
+            width: 8,
+            layers: 1,
+            heads: 2,
+            seed: 1,
+        };
+        tiny.write(folder.path()).unwrap();
+        let files = ModelFiles::find_model(folder.path().to_str().unwrap()).unwrap();
+        let mut policy = Policy::bare(&files, Head::Words, Place::Cpu).unwrap();
+        policy.adapt(&Spec::default(), 1).unwrap();
+        let text = |last: u32| Tokens {
+            ids: vec![1, 2, last],
+            prompt: 1,
+        };
+        let pair = |row: usize| Example {
+            chosen: text(row as u32),
+            rejected: Some(text(7)),
+            weight: 1.0,
+            score: 0.0,
+            prompt: 0,
+            row,
+        };
+        let (one, two) = (pair(1), pair(2));
+        let file = folder.path().join("reference.csv");
+        let mut known = |fingerprint: &str, replaces: bool, stopped: bool| {
+            let kept = Kept {
+                file: &file,
+                replaces,
+                fingerprint,
+            };
+            let stop = AtomicBool::new(stopped);
+            logps(
+                &mut policy,
+                &Who::Init,
+                &[&one, &two],
+                kept,
+                6,
+                &stop,
+                &Silent,
+            )
+        };
+        assert_eq!(known("a", false, true).unwrap(), None);
+        let whole = known("a", false, false).unwrap();
+        assert_eq!(whole.as_ref().map(Vec::len), Some(2));
+        assert_eq!(known("a", false, true).unwrap(), whole);
+        let said = known("b", false, false).unwrap_err().to_string();
+        assert!(
+            said.contains("of other pairs, or of another reference"),
+            "{said}"
+        );
+        assert_eq!(known("b", true, false).unwrap(), whole);
+        fs::write(&file, "a story").unwrap();
+        let said = known("b", false, false).unwrap_err().to_string();
+        assert!(said.contains("holds no log-probabilities"), "{said}");
+        assert_eq!(fs::read_to_string(&file).unwrap(), "a story");
     }
 }

@@ -1,68 +1,50 @@
 //! How does a run go? Step after step, with metrics, checkpoints and evaluations, until it is done
 //! or told to stop.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use polyphony_engine::ingest::lines::{hex, sha256_of};
 use polyphony_engine::model::chat::Chat;
 use polyphony_engine::model::decoder::Head;
 use polyphony_engine::model::decoder::config::Config as Shape;
 use polyphony_engine::model::device::Place;
 use polyphony_engine::model::files::ModelFiles;
+use polyphony_engine::model::reward::{LIMIT, Limit};
 use polyphony_engine::progress::{Progress, Unit};
-use polyphony_engine::store::write_whole;
+use polyphony_engine::store::{take_lock, write_whole};
 use polyphony_engine::{Error, Result};
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 
 use crate::agreement;
 use crate::checkpoint::{self, Held, State};
 use crate::config::Config;
 use crate::curve;
 use crate::data::{Example, Examples, Reading};
+use crate::identity::{CONFIG, Identity, RUN};
 use crate::metrics::{self, Step};
-use crate::objective::{Fixed, Method, Sums};
+use crate::objective::{Fixed, Method};
 use crate::optimizer::{self, Moments};
 use crate::pass::Passes;
 use crate::peft;
+use crate::plan::plan;
 use crate::policy::Policy;
-use crate::random::Random;
-use crate::reference::{self, Who};
+use crate::reference::{self, Kept, Who};
 use crate::votes;
 use polyphony_engine::model::adapter::Adapter;
 
-const RUN: &str = "run.json";
 const METRICS: &str = "metrics.jsonl";
-const CONFIG: &str = "config.toml";
 /// A checkpoint is written after this long, however many steps that was.
 const MINUTES: Duration = Duration::from_mins(10);
-
-/// What a run is: what makes it repeatable, saved beside the adapter.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
-    /// The version of polyphony.
-    pub polyphony: String,
-    /// The model's revision: the hub's commit, or a hash of its files.
-    pub model_revision: String,
-    /// The SHA-256 of the pairs.
-    pub pairs_sha256: String,
-    /// The SHA-256 of the adapter that it starts from.
-    pub adapter_sha256: Option<String>,
-    /// A hash of all these and the numbers that decide what is computed.
-    pub fingerprint: String,
-}
 
 /// What a run came to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Summary {
     /// How many steps it made, in all its parts.
     pub steps: usize,
-    /// How many it was to make.
+    /// How many it was to make; 0 where it was stopped before that was known.
     pub of: usize,
     /// The loss of its last step; none where it made none.
     pub loss: Option<f64>,
@@ -78,7 +60,15 @@ pub struct Summary {
 /// # Errors
 /// When something is missing or is not what it should be, memory runs out, or a loss is no number.
 pub fn run(config: &Config, stop: &AtomicBool, progress: &dyn Progress) -> Result<Summary> {
-    let mut run = Run::prepare(config, progress)?;
+    let Some(mut run) = Run::prepare(config, stop, progress)? else {
+        return Ok(Summary {
+            steps: 0,
+            of: 0,
+            loss: None,
+            stopped: true,
+            losses: Vec::new(),
+        });
+    };
     run.restore(progress)?;
     run.train(stop, progress)
 }
@@ -95,13 +85,21 @@ struct Run<'a> {
     state: State,
     /// The lines of its metrics, as they are written: numbers that are read back lose a digit.
     lines: Vec<String>,
+    /// Held while it runs: nobody else writes to its folder.
+    _lock: File,
 }
 
 impl<'a> Run<'a> {
-    fn prepare(config: &'a Config, progress: &dyn Progress) -> Result<Self> {
+    /// Reads what it needs; none where it is told to stop.
+    fn prepare(
+        config: &'a Config,
+        stop: &AtomicBool,
+        progress: &dyn Progress,
+    ) -> Result<Option<Self>> {
         let files = ModelFiles::find_model(&config.model)?;
-        let identity = identify(config, &files)?;
-        same_run(&config.out, &identity)?;
+        if !config.pairs.is_file() {
+            return Err(Error::source(&config.pairs, "is no file", "check the path"));
+        }
         Shape::read(&files)?;
         let chat = Chat::load(&files)?;
         let reading = Reading {
@@ -111,7 +109,11 @@ impl<'a> Run<'a> {
             max_length: config.max_length,
             too_long: config.too_long,
         };
-        let mut examples = reading.examples(&chat)?;
+        let Some(mut examples) = reading.examples(&chat, stop)? else {
+            return Ok(None);
+        };
+        let identity = Identity::new(config, &files, &examples)?;
+        identity.claims(&config.out)?;
         if config.method == Method::Reward && !config.raw_scores {
             transform(&mut examples);
         }
@@ -135,32 +137,40 @@ impl<'a> Run<'a> {
                 config.max_length, policy.decoder.config.max_tokens
             ));
         }
+        let (base, revision) = files.address()?;
         match &config.adapter {
-            Some(folder) => policy.load_adapter(&Adapter::read(folder)?)?,
+            Some(folder) => {
+                let adapter = Adapter::read(folder)?;
+                let of = adapter.spec.base.as_deref();
+                if let Some(other) = of.filter(|of| last_part(of) != last_part(&base)) {
+                    let folder = folder.display();
+                    progress.say(&format!("{folder} was trained on {other}, not on {base}"));
+                }
+                policy.load_adapter(&adapter)?;
+            }
             None => policy.adapt(&config.spec(), config.seed)?,
         }
-        policy.spec.base = Some(config.model.clone());
-        let settled = Config {
-            lora_r: policy.spec.r,
-            lora_alpha: policy.spec.alpha,
-            rslora: policy.spec.rslora,
-            target_modules: policy.spec.target_modules.clone(),
-            ..config.clone()
+        (policy.spec.base, policy.spec.revision) = (Some(base), revision);
+        fs::create_dir_all(&config.out).map_err(Error::io("make", &config.out))?;
+        let lock = take_lock(&config.out, |process| {
+            let problem = format!("is being written by another polyphony (process {process})");
+            Error::source(
+                &config.out,
+                problem,
+                "wait until it is done, or use another --out",
+            )
+        })?;
+        // Another run may have come between the first look and the lock.
+        identity.claims(&config.out)?;
+        let Some(fixed) = fixed(config, &identity, &mut policy, &examples, stop, progress)? else {
+            return Ok(None);
         };
-        let fixed = fixed(
-            config,
-            &identity,
-            &mut policy,
-            &examples.train,
-            &examples.evaluation,
-            progress,
-        )?;
         // Only now is it a run: what was refused leaves the folder free.
-        write_whole(&config.out.join(CONFIG), settled.toml().as_bytes())?;
         let text = serde_json::to_string_pretty(&identity).unwrap_or_default();
         write_whole(&config.out.join(RUN), text.as_bytes())?;
+        write_whole(&config.out.join(CONFIG), config.toml().as_bytes())?;
         let (train, evaluation) = fixed.split_at(examples.train.len());
-        Ok(Self {
+        Ok(Some(Self {
             moments: Moments::new(&policy.parameters())?,
             passes: Passes::new(
                 config.objective(),
@@ -178,17 +188,19 @@ impl<'a> Run<'a> {
             train: examples.train,
             evaluation: examples.evaluation,
             lines: Vec::new(),
+            _lock: lock,
             config,
             policy,
-        })
+        }))
     }
 
     /// Takes up a run where its newest checkpoint stands.
     fn restore(&mut self, progress: &dyn Progress) -> Result<()> {
-        let (out, device) = (&self.config.out, self.policy.decoder.device.clone());
-        if let Some((state, values, moments)) =
-            checkpoint::newest(out, &self.policy.names(), &device)?
-        {
+        let out = &self.config.out;
+        checkpoint::sweep(out)?;
+        let (names, values) = (self.policy.names(), self.policy.parameters());
+        let newest = checkpoint::newest(out, &self.state.fingerprint, &names, &values)?;
+        if let Some((state, values, moments)) = newest {
             progress.say(&format!("goes on after step {}", state.step));
             self.policy.set_parameters(values);
             self.moments = moments;
@@ -209,13 +221,23 @@ impl<'a> Run<'a> {
         let plan = plan(self.config, &self.train);
         let steps = plan.len();
         let warmup = self.config.warmup_steps(steps);
+        if warmup >= steps {
+            progress.say(&format!(
+                "the warm-up of {warmup} steps takes all {steps}: the learning rate stays below {}",
+                self.config.learning_rate
+            ));
+        }
+        // Of the last step before a stop, which came in the midst of it.
+        if self.evaluate(steps, stop)? {
+            self.tell()?;
+        }
         progress.begin(self.config.method.name(), Some(steps as u64), Unit::Rows);
         let mut saved = Instant::now();
         while self.state.step < steps && !stop.load(Ordering::Relaxed) {
             let schedule = self.config.schedule;
             let factor = schedule.factor(self.state.step, steps, warmup, self.config.cosine_cycles);
             let batch = &plan[self.state.step];
-            let mut line = match self.step(batch, self.config.learning_rate * factor) {
+            let line = match self.step(batch, self.config.learning_rate * factor) {
                 Ok(line) => line,
                 Err(error) => {
                     self.save()?;
@@ -229,13 +251,11 @@ impl<'a> Run<'a> {
                 "{:.0} tokens/s, loss {loss:.4}",
                 rate.unwrap_or_default()
             ));
-            let last = self.state.step == steps;
-            if last || self.state.step.is_multiple_of(self.config.eval_every) {
-                line.extend(self.evaluate()?);
-            }
             self.lines
                 .push(serde_json::to_string(&line).unwrap_or_default());
+            self.evaluate(steps, stop)?;
             self.tell_last()?;
+            let last = self.state.step == steps;
             let due = self.state.step.is_multiple_of(self.config.checkpoint_every);
             if due || last || saved.elapsed() > MINUTES {
                 self.save()?;
@@ -243,7 +263,7 @@ impl<'a> Run<'a> {
             }
         }
         progress.end();
-        let stopped = self.state.step < steps;
+        let stopped = self.state.step < steps || self.owes_evaluation(steps);
         if stopped {
             self.save()?;
         }
@@ -268,17 +288,7 @@ impl<'a> Run<'a> {
         let (sums, gradients) = self.passes.learn(&self.policy, &examples)?;
         let norm = optimizer::global_norm(&gradients)?;
         if !sums.loss.is_finite() || !norm.is_finite() {
-            let places: Vec<String> = batch.iter().map(|place| (place + 1).to_string()).collect();
-            return Err(Error::source(
-                &self.config.out,
-                format!(
-                    "step {}: the loss is {} and the gradients' norm {norm} on the pairs {}",
-                    self.state.step + 1,
-                    sums.loss,
-                    places.join(", ")
-                ),
-                "a checkpoint before it is saved; lower the learning rate, or look at those pairs",
-            ));
+            return Err(self.no_number(sums.loss, norm, &examples));
         }
         let gradients = match self.config.max_grad_norm {
             most if most > 0.0 => optimizer::clip(gradients, norm, most)?,
@@ -304,24 +314,76 @@ impl<'a> Run<'a> {
             num_tokens: self.state.num_tokens,
             tokens_per_second: tokens as f64 / start.elapsed().as_secs_f64(),
         };
-        Ok(metrics::line(self.config.method, &step, &sums, pairs))
+        let objective = self.config.objective();
+        Ok(metrics::line(&objective, &step, &sums, pairs))
     }
 
-    /// The evaluation split's numbers.
-    fn evaluate(&self) -> Result<Map<String, Value>> {
-        if self.evaluation.is_empty() {
-            return Ok(Map::new());
+    /// The error for a step whose loss is no number, after which there is no going on.
+    fn no_number(&self, loss: f64, norm: f64, examples: &[(&Example, &Fixed)]) -> Error {
+        let (config, step) = (self.config, self.state.step);
+        let rows: Vec<String> = examples.iter().map(|(e, _)| e.row.to_string()).collect();
+        let start = checkpoint::at(&config.out, step);
+        let mut remedy = format!(
+            "look at those rows, or choose another --out and a lower --learning-rate, with --adapter {}",
+            start.display()
+        );
+        if config.method.has_reference() {
+            let reference = match (Who::named(&config.reference), &config.adapter) {
+                (Who::Init, Some(adapter)) => adapter.display().to_string(),
+                (Who::Init, None) => "base".to_owned(),
+                _ => config.reference.clone(),
+            };
+            remedy.push_str(" --reference ");
+            remedy.push_str(&reference);
         }
-        let examples: Vec<(&Example, &Fixed)> =
-            self.evaluation.iter().zip(&self.fixed_evaluation).collect();
-        let sums: Sums = self.passes.judge(&self.policy, &examples)?;
-        let means = metrics::means("eval_", self.config.method, &sums, examples.len());
+        let problem = format!(
+            "step {}: the loss is {loss} and the gradients' norm {norm} on the rows {} of {}",
+            step + 1,
+            rows.join(", "),
+            config.pairs.display()
+        );
+        Error::source(&config.out, problem, remedy)
+    }
+
+    /// Whether the last step's line is to have the evaluation split's numbers and has not.
+    fn owes_evaluation(&self, steps: usize) -> bool {
+        let step = self.state.step;
+        let due = step == steps || (step > 0 && step.is_multiple_of(self.config.eval_every));
+        let last = self.lines.last();
+        let lacks = last.is_some_and(|line| number(line, "eval_loss").is_none());
+        due && lacks && !self.evaluation.is_empty()
+    }
+
+    /// Adds the evaluation split's numbers to the last step's line where they are due; whether it
+    /// did, which it does not once `stop` is set.
+    fn evaluate(&mut self, steps: usize, stop: &AtomicBool) -> Result<bool> {
+        if !self.owes_evaluation(steps) {
+            return Ok(false);
+        }
+        let examples = self.held_out();
+        let Some(sums) = self.passes.judge(&self.policy, &examples, stop)? else {
+            return Ok(false);
+        };
+        let objective = self.config.objective();
+        let means = metrics::means("eval_", &objective, &sums, examples.len());
         let before = self.curve("eval_loss");
         let is_best = before.iter().all(|(_, loss)| sums.loss < *loss);
         if is_best && self.config.method == Method::Reward {
             self.write_adapter(&self.config.out.join("best"))?;
         }
-        Ok(means)
+        let told = serde_json::to_string(&means).unwrap_or_default();
+        if let Some(line) = self.lines.last_mut() {
+            // Put behind what is written already: numbers that are read back lose a digit.
+            line.truncate(line.len().saturating_sub(1));
+            line.push(',');
+            line.push_str(told.trim_start_matches('{'));
+        }
+        Ok(true)
+    }
+
+    /// The evaluation split.
+    fn held_out(&self) -> Vec<(&Example, &Fixed)> {
+        self.evaluation.iter().zip(&self.fixed_evaluation).collect()
     }
 
     fn save(&self) -> Result<()> {
@@ -378,9 +440,7 @@ impl<'a> Run<'a> {
         if !of_votes || self.evaluation.is_empty() {
             return Ok(());
         }
-        let examples: Vec<(&Example, &Fixed)> =
-            self.evaluation.iter().zip(&self.fixed_evaluation).collect();
-        let scores = self.passes.scores(&self.policy, &examples)?;
+        let scores = self.passes.scores(&self.policy, &self.held_out())?;
         let scores: Vec<f64> = scores.into_iter().map(f64::from).collect();
         let targets: Vec<f64> = self
             .evaluation
@@ -408,7 +468,15 @@ impl<'a> Run<'a> {
 
     fn write_adapter(&self, folder: &Path) -> Result<()> {
         let (names, values) = (self.policy.names(), self.policy.parameters());
-        peft::write(folder, &self.policy.spec, &names, &values)
+        peft::write(folder, &self.policy.spec, &names, &values)?;
+        if self.config.method == Method::Reward {
+            let limit = Limit {
+                max_length: self.config.max_length,
+            };
+            let text = serde_json::to_string(&limit).unwrap_or_default();
+            write_whole(&folder.join(LIMIT), text.as_bytes())?;
+        }
+        Ok(())
     }
 
     /// A number of every line that has it, by step.
@@ -434,150 +502,53 @@ fn number(line: &str, name: &str) -> Option<f64> {
     line.get(name)?.as_f64()
 }
 
-/// Which examples each step takes.
-fn plan(config: &Config, train: &[Example]) -> Vec<Vec<usize>> {
-    let mut plan = Vec::new();
-    let most = config.steps.unwrap_or(usize::MAX);
-    let epochs = if config.steps.is_some() {
-        usize::MAX
-    } else {
-        config.epochs
-    };
-    for epoch in 0..epochs {
-        let order = if config.no_shuffle {
-            (0..train.len()).collect()
-        } else {
-            Random::new(config.seed ^ (epoch as u64 + 1).wrapping_mul(0x9e37_79b9))
-                .order(train.len())
-        };
-        match config.batch_tokens {
-            None => plan.extend(order.chunks(config.batch_pairs).map(<[usize]>::to_vec)),
-            Some(tokens) => {
-                let sizes = order.iter().map(|&place| train[place].tokens());
-                let ranges = reference::by_tokens(sizes, tokens);
-                plan.extend(ranges.into_iter().map(|range| order[range].to_vec()));
-            }
-        }
-        if plan.len() >= most {
-            plan.truncate(most);
-            break;
-        }
-    }
-    plan
+/// The last part of a model's name or path: what is left of it when it is moved.
+fn last_part(base: &str) -> &str {
+    let name = base.split_once('@').map_or(base, |(name, _)| name);
+    let name = name.trim_end_matches('/');
+    name.rsplit('/').next().unwrap_or(name)
 }
 
-/// Pairs, and what does not change about them: weights, and the reference's log-probabilities.
+/// What does not change about the pairs, those to learn before those held out: weights, and the
+/// reference's log-probabilities; none where it is told to stop.
 fn fixed(
     config: &Config,
     identity: &Identity,
     policy: &mut Policy,
-    train: &[Example],
-    evaluation: &[Example],
+    examples: &Examples,
+    stop: &AtomicBool,
     progress: &dyn Progress,
-) -> Result<Vec<Fixed>> {
-    let all: Vec<&Example> = train.iter().chain(evaluation).collect();
+) -> Result<Option<Vec<Fixed>>> {
+    let all: Vec<&Example> = examples.train.iter().chain(&examples.evaluation).collect();
     if !config.method.has_reference() {
         let of = |example: &&Example| Fixed {
             weight: example.weight,
             ref_chosen: 0.0,
             ref_rejected: 0.0,
         };
-        return Ok(all.iter().map(of).collect());
+        return Ok(Some(all.iter().map(of).collect()));
     }
     let who = Who::named(&config.reference);
-    let of_adapter = match &who {
-        Who::Init => config.adapter.as_deref().map(adapter_sha256).transpose()?,
-        Who::Base => None,
-        Who::Adapter(folder) => Some(adapter_sha256(folder)?),
-    };
-    // A fresh adapter's term is zero: the reference is the bare base.
-    let fingerprint = hash(&[
-        &identity.model_revision,
-        &identity.pairs_sha256,
-        &of_adapter.unwrap_or_default(),
-        &config.max_length.to_string(),
-        &format!("{:?}", config.too_long),
-        &config.device,
-    ]);
     let default = config.out.join("reference.csv");
-    let file = config.reference_logps.as_deref().unwrap_or(&default);
+    let kept = Kept {
+        file: config.reference_logps.as_deref().unwrap_or(&default),
+        replaces: config.reference_logps.is_none(),
+        fingerprint: &identity.of_reference(config),
+    };
     let tokens = config.micro_batch_tokens;
-    let known = reference::logps(policy, &who, &all, file, &fingerprint, tokens, progress)?;
-    let pairs = all.iter().zip(known).enumerate();
-    pairs
-        .map(|(place, (example, known))| {
-            let (ref_chosen, ref_rejected) = (known.chosen, known.rejected);
-            if !ref_chosen.is_finite() || !ref_rejected.is_finite() {
-                return Err(reference::not_finite(place + 1));
-            }
-            Ok(Fixed {
-                weight: example.weight,
-                ref_chosen,
-                ref_rejected,
-            })
+    let Some(known) = reference::logps(policy, &who, &all, kept, tokens, stop, progress)? else {
+        return Ok(None);
+    };
+    let pairs = all.iter().zip(known).map(|(example, known)| {
+        let (ref_chosen, ref_rejected) = (known.chosen, known.rejected);
+        if !ref_chosen.is_finite() || !ref_rejected.is_finite() {
+            return Err(reference::not_finite(example.row));
+        }
+        Ok(Fixed {
+            weight: example.weight,
+            ref_chosen,
+            ref_rejected,
         })
-        .collect()
-}
-
-fn identify(config: &Config, files: &ModelFiles) -> Result<Identity> {
-    if !config.pairs.is_file() {
-        return Err(Error::source(&config.pairs, "is no file", "check the path"));
-    }
-    let mut identity = Identity {
-        polyphony: env!("CARGO_PKG_VERSION").to_owned(),
-        model_revision: files.revision()?,
-        pairs_sha256: sha256_of(&config.pairs)?,
-        adapter_sha256: config.adapter.as_deref().map(adapter_sha256).transpose()?,
-        fingerprint: String::new(),
-    };
-    // Where things lie and how often they are saved does not change what is computed.
-    let mut decides = config.clone();
-    decides.out = "".into();
-    decides.pairs = "".into();
-    decides.adapter = None;
-    decides.reference_logps = None;
-    decides.checkpoint_every = 1;
-    decides.keep_checkpoints = 1;
-    decides.recompute = false;
-    identity.fingerprint = hash(&[
-        &decides.toml(),
-        &identity.model_revision,
-        &identity.pairs_sha256,
-        identity.adapter_sha256.as_deref().unwrap_or_default(),
-    ]);
-    Ok(identity)
-}
-
-fn adapter_sha256(folder: &Path) -> Result<String> {
-    let adapter = Adapter::read(folder)?;
-    Ok(hash(&[
-        &format!("{} {}", adapter.spec.alpha, adapter.spec.rslora),
-        &sha256_of(&folder.join("adapter_model.safetensors"))?,
-    ]))
-}
-
-fn hash(parts: &[&str]) -> String {
-    let mut hasher = Sha256::new();
-    for part in parts {
-        hasher.update((part.len() as u64).to_le_bytes());
-        hasher.update(part);
-    }
-    hex(&hasher.finalize())
-}
-
-/// Refuses a folder that holds another run.
-fn same_run(out: &Path, identity: &Identity) -> Result<()> {
-    let Ok(text) = fs::read(out.join(RUN)) else {
-        return Ok(());
-    };
-    let before: Option<Identity> = serde_json::from_slice(&text).ok();
-    let what = match before {
-        Some(before) if before.fingerprint == identity.fingerprint => return Ok(()),
-        Some(before) if before.pairs_sha256 != identity.pairs_sha256 => "on other pairs",
-        Some(before) if before.model_revision != identity.model_revision => "of another model",
-        Some(before) if before.adapter_sha256 != identity.adapter_sha256 => "from another adapter",
-        _ => "by another config: its config.toml says which",
-    };
-    let remedy = "choose another --out, or remove it";
-    Err(Error::source(out, format!("holds a run {what}"), remedy))
+    });
+    pairs.collect::<Result<_>>().map(Some)
 }

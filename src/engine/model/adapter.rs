@@ -30,6 +30,8 @@ pub struct Spec {
     pub target_modules: Vec<String>,
     /// The model that they belong to.
     pub base: Option<String>,
+    /// Its commit, where it is the hub's.
+    pub revision: Option<String>,
 }
 
 impl Default for Spec {
@@ -40,6 +42,7 @@ impl Default for Spec {
             rslora: false,
             target_modules: vec!["q_proj".to_owned(), "v_proj".to_owned()],
             base: None,
+            revision: None,
         }
     }
 }
@@ -62,51 +65,34 @@ impl Spec {
 
     /// Whether a product, `self_attn.q_proj`, has an adapter.
     pub fn targets(&self, product: &str) -> bool {
-        let matches = |target: &String| {
-            target == "all-linear"
-                || product == target
-                || product.rsplit('.').next() == Some(target.as_str())
+        self.target_modules
+            .iter()
+            .any(|target| names(target, product))
+    }
+
+    /// The products of so many layers that have one: `model.layers.N.self_attn.q_proj`.
+    pub fn products_of(&self, layers: usize) -> Vec<String> {
+        let of = |layer: usize| {
+            let products = PROJECTIONS.iter().filter(|product| self.targets(product));
+            products.map(move |product| format!("model.layers.{layer}.{product}"))
         };
-        self.target_modules.iter().any(matches)
+        (0..layers).flat_map(of).collect()
     }
-}
 
-/// A product of a decoder: a weight, or a weight with an adapter's term beside it.
-#[derive(Debug)]
-pub enum Product {
-    /// The weight alone, shape (out, in).
-    Plain(Tensor),
-    /// The weight, and `A`, `B` and the scale of the term `scale B A`, in f32.
-    Live(Tensor, Tensor, Tensor, f64),
-}
-
-impl Projection for Product {
-    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        match self {
-            Self::Plain(weight) => weight.forward(x),
-            Self::Live(weight, a, b, scale) => {
-                let low = x.to_dtype(DType::F32)?.matmul(&a.t()?)?;
-                let term = (low.matmul(&b.t()?)? * *scale)?;
-                weight.forward(x)? + term.to_dtype(x.dtype())?
-            }
-        }
+    /// The first target that is none of a decoder's products.
+    pub fn unknown_target(&self) -> Option<&str> {
+        let is_unknown =
+            |target: &&String| !PROJECTIONS.iter().any(|product| names(target, product));
+        self.target_modules
+            .iter()
+            .find(is_unknown)
+            .map(String::as_str)
     }
-}
 
-/// An adapter, read.
-#[derive(Debug)]
-pub struct Adapter {
-    /// What it is like.
-    pub spec: Spec,
-    file: PathBuf,
-    tensors: HashMap<String, Tensor>,
-}
-
-impl Adapter {
-    /// Reads a PEFT folder.
+    /// Reads a PEFT folder's config alone.
     ///
     /// # Errors
-    /// When it is none, or is of a kind that is not known here.
+    /// When there is none, or it is of a kind that is not known here.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(CONFIG);
         let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
@@ -148,17 +134,63 @@ impl Adapter {
             _ => return Err(refused("names no target_modules")),
         };
         let r = config["r"].as_u64().filter(|r| *r > 0);
-        let spec = Spec {
+        let text = |name: &str| config[name].as_str().map(str::to_owned);
+        Ok(Self {
             r: r.ok_or_else(|| refused("has no rank `r`"))? as usize,
             alpha: config["lora_alpha"]
                 .as_f64()
                 .ok_or_else(|| refused("has no lora_alpha"))?,
             rslora: config["use_rslora"].as_bool().unwrap_or(false),
             target_modules,
-            base: config["base_model_name_or_path"]
-                .as_str()
-                .map(str::to_owned),
-        };
+            base: text("base_model_name_or_path"),
+            revision: text("revision"),
+        })
+    }
+}
+
+/// Whether a target stands for a product: by its whole name, the last part of it, or as one of all.
+fn names(target: &str, product: &str) -> bool {
+    target == "all-linear" || product == target || product.rsplit('.').next() == Some(target)
+}
+
+/// A product of a decoder: a weight, or a weight with an adapter's term beside it.
+#[derive(Debug)]
+pub enum Product {
+    /// The weight alone, shape (out, in).
+    Plain(Tensor),
+    /// The weight, and `A`, `B` and the scale of the term `scale B A`, in f32.
+    Live(Tensor, Tensor, Tensor, f64),
+}
+
+impl Projection for Product {
+    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        match self {
+            Self::Plain(weight) => weight.forward(x),
+            Self::Live(weight, a, b, scale) => {
+                let low = x.to_dtype(DType::F32)?.matmul(&a.t()?)?;
+                let term = (low.matmul(&b.t()?)? * *scale)?;
+                weight.forward(x)? + term.to_dtype(x.dtype())?
+            }
+        }
+    }
+}
+
+/// An adapter, read.
+#[derive(Debug)]
+pub struct Adapter {
+    /// What it is like.
+    pub spec: Spec,
+    file: PathBuf,
+    tensors: HashMap<String, Tensor>,
+}
+
+impl Adapter {
+    /// Reads a PEFT folder.
+    ///
+    /// # Errors
+    /// When it is none, or is of a kind that is not known here.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let spec = Spec::read(folder)?;
         let file = folder.join(WEIGHTS);
         if !file.is_file() {
             return Err(Error::source(

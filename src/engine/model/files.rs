@@ -1,11 +1,13 @@
 //! Where do a model's files lie? In a folder, or in a repository of the hub.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::hub::{self, ModelRepository};
+use super::weights;
 use crate::ingest::lines::hex;
 use crate::{Error, Result};
 
@@ -105,7 +107,24 @@ impl ModelFiles {
         }
     }
 
-    /// What the files hold: the hub's commit, or a hash of a folder's files.
+    /// How others name the model: the hub's `OWNER/NAME` and commit, or the folder's whole path.
+    ///
+    /// # Errors
+    /// When the folder is gone.
+    pub fn address(&self) -> Result<(String, Option<String>)> {
+        let folder = match &self.place {
+            FilesPlace::Hub(hub) => return Ok((hub.id.clone(), Some(hub.commit.clone()))),
+            FilesPlace::Folder(folder) => folder,
+        };
+        let whole = folder.canonicalize().map_err(Error::io("read", folder))?;
+        Ok(match snapshot(&whole) {
+            Some((id, commit)) => (id, Some(commit)),
+            None => (whole.to_string_lossy().into_owned(), None),
+        })
+    }
+
+    /// What the files hold: the hub's commit, or a hash of those of a folder's files that are
+    /// loaded.
     ///
     /// # Errors
     /// When a file cannot be read.
@@ -118,12 +137,11 @@ impl ModelFiles {
         if let Some((_, commit)) = snapshot(&whole) {
             return Ok(commit);
         }
-        let mut files = Vec::new();
-        list(folder, folder, &mut files)?;
-        files.sort();
         let mut hasher = Sha256::new();
-        for file in files {
-            let path = folder.join(&file);
+        for file in self.loaded()? {
+            let Some(path) = self.find(&file)? else {
+                continue;
+            };
             let mut content = std::fs::File::open(&path).map_err(Error::io("read", &path))?;
             let mut of_file = Sha256::new();
             std::io::copy(&mut content, &mut HashWriter(&mut of_file))
@@ -133,7 +151,29 @@ impl ModelFiles {
         }
         Ok(hex(&hasher.finalize())[..16].to_owned())
     }
+
+    /// The files that decide what a model computes, by their paths within its folder.
+    fn loaded(&self) -> Result<BTreeSet<String>> {
+        let mut files: BTreeSet<String> = SETTINGS.map(str::to_owned).into();
+        files.extend(weights::names(self)?);
+        let modules = self.json("modules.json")?.unwrap_or_default();
+        let paths = modules.as_array().into_iter().flatten();
+        let paths = paths.filter_map(|module| module["path"].as_str());
+        files.extend(paths.map(|path| format!("{path}/config.json")));
+        Ok(files)
+    }
 }
+
+/// What is read of a model besides its weights.
+const SETTINGS: [&str; 7] = [
+    "chat_template.jinja",
+    "config.json",
+    "config_sentence_transformers.json",
+    "modules.json",
+    "sentence_bert_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+];
 
 /// Whether a name is one of the hub's, `OWNER/NAME[@REVISION]`, and no path that is there.
 pub fn is_hub_id(given: &str) -> bool {
@@ -159,22 +199,6 @@ impl std::io::Write for HashWriter<'_> {
     }
 }
 
-/// The files that decide what a model computes, by their paths within its folder.
-fn list(folder: &Path, root: &Path, files: &mut Vec<String>) -> Result<()> {
-    for entry in std::fs::read_dir(folder).map_err(Error::io("read", folder))? {
-        let path = entry.map_err(Error::io("read", folder))?.path();
-        if path.is_dir() {
-            list(&path, root, files)?;
-        } else if let Some(end) = path.extension().and_then(|end| end.to_str())
-            && ["json", "safetensors", "bin"].contains(&end)
-            && let Ok(inside) = path.strip_prefix(root)
-        {
-            files.push(inside.to_string_lossy().into_owned());
-        }
-    }
-    Ok(())
-}
-
 /// The hub's name and commit of a folder of its cache: `models--OWNER--NAME/snapshots/COMMIT`.
 fn snapshot(folder: &Path) -> Option<(String, String)> {
     let commit = folder.file_name()?.to_str()?;
@@ -192,4 +216,41 @@ fn name_of(folder: &Path) -> String {
     }
     let name = folder.file_name().unwrap_or(folder.as_os_str());
     name.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_revision_is_of_what_is_loaded() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |file: &str, text: &str| {
+            let path = folder.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        let revision = || {
+            let files = ModelFiles::find_model(folder.path().to_str().unwrap()).unwrap();
+            files.revision().unwrap()
+        };
+        write("config.json", "{}");
+        write("model.safetensors", "x");
+        let mut before = revision();
+        for file in ["run.json", "out/adapter_model.safetensors", "README.md"] {
+            write(file, "y");
+            assert_eq!(revision(), before, "{file}");
+        }
+        write("modules.json", "[{\"path\": \"1_Pooling\"}]");
+        for file in [
+            "chat_template.jinja",
+            "tokenizer.json",
+            "model.safetensors",
+            "1_Pooling/config.json",
+        ] {
+            write(file, "{\"other\": 1}");
+            assert_ne!(revision(), before, "{file}");
+            before = revision();
+        }
+    }
 }

@@ -5,17 +5,20 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use candle_core::{DType, Tensor};
+use serde::{Deserialize, Serialize};
 
-use super::adapter::{Adapter, CONFIG};
+use super::adapter::{Adapter, CONFIG, Spec};
 use super::chat::Chat;
 use super::decoder::steps::Segments;
 use super::decoder::{Decoder, Head};
 use super::device::Place;
-use super::files::ModelFiles;
+use super::files::{ModelFiles, is_hub_id};
 use crate::{Error, Result};
 
-/// What is read of a text at most, in tokens: as the models are trained.
+/// What is read of a text at most, in tokens, where the model does not say.
 const MAX_TOKENS: usize = 2048;
+/// The file beside an adapter that says how long the texts were that it was trained on.
+pub const LIMIT: &str = "reward.json";
 /// So many tokens go through the model at a time.
 const BUDGET: usize = 4096;
 
@@ -27,6 +30,15 @@ static LOADED: LazyLock<Mutex<Loaded>> = LazyLock::new(Mutex::default);
 pub struct RewardModel {
     decoder: Decoder<Tensor>,
     chat: Chat,
+    /// What is read of a text at most, in tokens.
+    max_tokens: usize,
+}
+
+/// What stands in [`LIMIT`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limit {
+    /// The longest text, in tokens.
+    pub max_length: usize,
 }
 
 /// What a reward model reads, as the reference writes it.
@@ -59,14 +71,19 @@ impl RewardModel {
             let remedy = "train one with `polyphony train reward`";
             Error::source(folder, problem, remedy)
         };
-        let base = match &adapter {
-            None => name,
-            Some(adapter) => {
-                let base = adapter.spec.base.as_deref();
-                base.ok_or_else(|| refused("does not say which model it belongs to"))?
-            }
+        let base = match adapter.as_ref().map(|adapter| &adapter.spec) {
+            None => name.to_owned(),
+            Some(Spec {
+                base: Some(base),
+                revision: Some(revision),
+                ..
+            }) if is_hub_id(base) => format!("{base}@{revision}"),
+            Some(Spec {
+                base: Some(base), ..
+            }) => base.clone(),
+            Some(_) => return Err(refused("does not say which model it belongs to")),
         };
-        let files = ModelFiles::find_model(base)?;
+        let files = ModelFiles::find_model(&base)?;
         let device = place.open()?;
         let project = |name: &str, weight: Tensor| match &adapter {
             Some(adapter) => adapter.merged(name, weight),
@@ -79,9 +96,18 @@ impl RewardModel {
             None if decoder.has_no_head() => return Err(refused("has no `score` head")),
             None => decoder.head.to_dtype(DType::F32)?,
         };
+        if let Some(adapter) = &adapter {
+            let products = adapter.spec.products_of(decoder.layers.len());
+            let parts = products.iter().flat_map(|product| {
+                ["lora_A", "lora_B"].map(|part| format!("base_model.model.{product}.{part}.weight"))
+            });
+            let head = "base_model.model.score.weight".to_owned();
+            adapter.all_used(&parts.chain([head]).collect::<Vec<_>>())?;
+        }
         Ok(Self {
             decoder,
             chat: Chat::load(&files)?,
+            max_tokens: limit(folder)?.unwrap_or(MAX_TOKENS),
         })
     }
 
@@ -93,7 +119,7 @@ impl RewardModel {
         let mut tokens = Vec::with_capacity(texts.len());
         for (prompt, response) in texts {
             let mut ids = self.chat.encode(&text(prompt, response), true)?;
-            ids.truncate(MAX_TOKENS);
+            ids.truncate(self.max_tokens);
             tokens.push(ids);
         }
         let mut rewards = Vec::with_capacity(texts.len());
@@ -125,4 +151,18 @@ impl RewardModel {
         let rows = x.index_select(&ends, 0)?.to_dtype(DType::F32)?;
         rows.matmul(&self.decoder.head.t()?)?.squeeze(1)?.to_vec1()
     }
+}
+
+/// What a folder's [`LIMIT`] says; none where it has none.
+fn limit(folder: &Path) -> Result<Option<usize>> {
+    let path = folder.join(LIMIT);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
+    let limit: Limit = serde_json::from_slice(&text).map_err(|error| {
+        let problem = format!("does not say a max_length ({error})");
+        Error::source(&path, problem, "train the reward model anew")
+    })?;
+    Ok(Some(limit.max_length))
 }

@@ -38,24 +38,17 @@ impl Weights {
     /// # Errors
     /// When there are none, or a file is not what its name says.
     pub fn open(files: &ModelFiles, device: &Device, precision: DType) -> Result<Self> {
-        let mut found = None;
-        for name in CANDIDATES {
-            if let Some(path) = files.find(name)? {
-                found = Some(path);
-                break;
-            }
-        }
-        let Some(file) = found else {
+        let names = names(files)?;
+        let Some((first, shards)) = names.split_first() else {
             return Err(files.lacks("model.safetensors or pytorch_model.bin"));
         };
-        let is_index = file.extension().is_some_and(|end| end == "json");
-        let parts = if is_index {
-            shards(&file)?
+        let file = files.require(first)?;
+        let parts = match shards {
+            [] => vec![file.clone()],
+            shards => shards
                 .iter()
                 .map(|shard| files.require(shard))
-                .collect::<Result<_>>()?
-        } else {
-            vec![file.clone()]
+                .collect::<Result<_>>()?,
         };
         let refused = |error: candle_core::Error| {
             Error::source(
@@ -128,6 +121,16 @@ impl Weights {
                 .unwrap_or_else(|| candle_core::bail!("no tensor {name}"))
                 .and_then(|tensor| tensor.to_device(&self.device)),
         };
+        // A quantised weight means nothing without the scale beside it.
+        if let Ok(tensor) = &loaded
+            && matches!(tensor.dtype(), DType::F8E4M3 | DType::U8)
+        {
+            return Err(Error::source(
+                &self.file,
+                format!("tensor `{name}` is quantised ({:?})", tensor.dtype()),
+                "choose the model in bfloat16 or float32",
+            ));
+        }
         loaded
             .and_then(|tensor| tensor.to_dtype(self.precision)?.contiguous())
             .map_err(|error| {
@@ -138,6 +141,24 @@ impl Weights {
                 )
             })
     }
+}
+
+/// The files of a model's weights: the first of [`CANDIDATES`] that is there, and those that it
+/// names where it is an index.
+///
+/// # Errors
+/// When an index is none.
+pub(super) fn names(files: &ModelFiles) -> Result<Vec<String>> {
+    for name in CANDIDATES {
+        if let Some(path) = files.find(name)? {
+            let mut names = vec![name.to_owned()];
+            if path.extension().is_some_and(|end| end == "json") {
+                names.extend(shards(&path)?);
+            }
+            return Ok(names);
+        }
+    }
+    Ok(Vec::new())
 }
 
 /// The files that an index names.

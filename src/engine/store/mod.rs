@@ -85,7 +85,13 @@ impl Store {
             ));
         }
         fs::create_dir_all(folder).map_err(Error::io("make", folder))?;
-        let lock = take_lock(folder)?;
+        let lock = take_lock(folder, |process| {
+            Error::store(
+                folder,
+                format!("is being written by another polyphony (process {process})"),
+                "wait until it is done, or use another --store",
+            )
+        })?;
         let readers = folder.join(READERS);
         File::options()
             .create(true)
@@ -235,7 +241,12 @@ fn is_leftover(folder: &Path) -> bool {
     folder.join(LOCK).is_file()
 }
 
-fn take_lock(folder: &Path) -> Result<File> {
+/// Takes the lock of a folder that is there: held while the file is. `busy` makes the error of the
+/// number of the process that holds it.
+///
+/// # Errors
+/// When another process holds it, or the file cannot be written.
+pub fn take_lock(folder: &Path, busy: impl FnOnce(&str) -> Error) -> Result<File> {
     let path = folder.join(LOCK);
     let mut file = OpenOptions::new()
         .read(true)
@@ -253,11 +264,7 @@ fn take_lock(folder: &Path) -> Result<File> {
         Err(TryLockError::WouldBlock) => {
             let mut process = String::new();
             drop(file.read_to_string(&mut process));
-            Err(Error::store(
-                folder,
-                format!("is being written by another polyphony (process {process})"),
-                "wait until it is done, or use another --store",
-            ))
+            Err(busy(&process))
         }
         Err(TryLockError::Error(error)) => Err(Error::io("lock", &path)(error)),
     }

@@ -79,7 +79,14 @@ impl ScalarUDFImpl for Reward {
         let Some(model) = literal(0) else {
             return plan_err!("reward needs to know its model: give its name as a literal");
         };
-        let place = Place::named(literal(1).unwrap_or("cpu"))?;
+        let device = match (literals.get(1), literal(1)) {
+            (None, _) => "cpu",
+            (Some(_), Some(device)) => device,
+            (Some(_), None) => {
+                return plan_err!("reward needs to know its device: give its name as a literal");
+            }
+        };
+        let place = Place::named(device)?;
         let model = RewardModel::named(model, place)?;
         let text = |given: &ColumnarValue| {
             let array = given.to_array(arguments.number_rows)?;

@@ -141,6 +141,19 @@ impl Config {
                 return Err(fields.wrong(format!("says {biased}, which is not known here")));
             }
         }
+        if !raw["quantization_config"].is_null() {
+            let problem = "says quantization_config: quantised weights are not known here";
+            return Err(fields.wrong(problem.to_owned()));
+        }
+        // transformers reads this field of Gemma-2, whatever its hidden_act says.
+        let (field, known) = match family {
+            Family::Llama => ("hidden_act", "silu"),
+            Family::Gemma2 => ("hidden_activation", "gelu_pytorch_tanh"),
+        };
+        if !raw[field].is_null() && raw[field] != known {
+            let problem = format!("says {field} {}; known is {known}", raw[field]);
+            return Err(fields.wrong(problem));
+        }
         let heads = fields.count("num_attention_heads")?;
         let width = fields.count("hidden_size")?;
         let head = fields.count_or("head_dim", width / heads)?;
@@ -263,5 +276,35 @@ impl Fields<'_> {
             None => family == Family::Llama || layer.is_multiple_of(2),
         };
         slides.then_some(window)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn refusal(field: &str, value: Value) -> Option<String> {
+        let mut raw = json!({
+            "model_type": "llama", "vocab_size": 8, "hidden_size": 8, "intermediate_size": 8,
+            "num_attention_heads": 2, "num_hidden_layers": 1, "max_position_embeddings": 8,
+        });
+        raw[field] = value;
+        let parsed = Config::parse(&raw, Path::new("config.json"));
+        parsed.err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_would_be_computed_otherwise_is_refused() {
+        assert_eq!(refusal("hidden_act", json!("silu")), None);
+        assert_eq!(refusal("hidden_act", Value::Null), None);
+        let said = refusal("hidden_act", json!("gelu")).unwrap();
+        assert!(
+            said.contains("says hidden_act \"gelu\"; known is silu"),
+            "{said}"
+        );
+        let said = refusal("quantization_config", json!({"quant_method": "fp8"})).unwrap();
+        assert!(said.contains("quantised weights"), "{said}");
     }
 }

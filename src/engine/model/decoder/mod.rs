@@ -48,7 +48,7 @@ pub struct Decoder<P> {
 /// One layer.
 #[derive(Debug)]
 pub struct Layer<P> {
-    /// Before attention, shape (width).
+    /// Before attention, shape (width); norms' weights are f32 in Gemma-2.
     pub input_norm: Tensor,
     /// After attention; Gemma-2 only.
     pub attention_norm: Option<Tensor>,
@@ -274,11 +274,11 @@ fn layer<P>(
     })
 }
 
-/// A norm's weight; Gemma-2's is kept as its distance from 1.
+/// A norm's weight; Gemma-2's is kept as its distance from 1, and added to it in f32.
 fn norm(config: &Config, weights: &Weights, name: &str) -> Result<Tensor> {
     let weight = weights.get(&format!("{name}.weight"), &[config.width])?;
     Ok(match config.family {
         Family::Llama => weight,
-        Family::Gemma2 => (weight + 1.0)?,
+        Family::Gemma2 => (weight.to_dtype(DType::F32)? + 1.0)?,
     })
 }

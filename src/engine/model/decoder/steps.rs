@@ -103,11 +103,16 @@ fn mask(length: usize, window: Option<usize>, device: &Device) -> Result<Tensor>
     Tensor::from_vec(values, (length, length), device)
 }
 
-/// `weight * x / sqrt(mean(x^2) + eps)` over the last dimension (PyTorch: `nn.RMSNorm`).
+/// `weight * x / sqrt(mean(x^2) + eps)` over the last dimension (PyTorch: `nn.RMSNorm`); in f32 and
+/// then rounded where the weight is more precise than `x`.
 ///
 /// # Errors
 /// When shapes do not fit.
 pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
+    if x.dtype() != weight.dtype() {
+        let precise = rms_norm(&x.to_dtype(weight.dtype())?, weight, eps)?;
+        return precise.to_dtype(x.dtype());
+    }
     if x.track_op() {
         candle_nn::ops::rms_norm_slow(x, weight, eps)
     } else {
@@ -240,5 +245,24 @@ pub fn activate(x: &Tensor, family: Family) -> Result<Tensor> {
     match family {
         Family::Llama => x.silu(),
         Family::Gemma2 => x.gelu(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_precise_weight_is_rounded_once() {
+        // 1 + 2^-9 is no bfloat16: the nearest is 1, and 1.5 * (1 + 2^-9) lies between two others.
+        let weight = Tensor::new(&[1.0_f32 + 1.0 / 512.0; 4], &Device::Cpu).unwrap();
+        let x = Tensor::new(&[[3.0_f32, 3.0, 3.0, 1.0]], &Device::Cpu).unwrap();
+        let rounded = |x: &Tensor| x.to_dtype(DType::BF16).unwrap();
+        let precise = rms_norm(&x, &weight, 1e-6).unwrap();
+        let given = rms_norm(&rounded(&x), &weight, 1e-6).unwrap();
+        assert_eq!(given.dtype(), DType::BF16);
+        let values =
+            |x: &Tensor| -> Vec<Vec<f32>> { x.to_dtype(DType::F32).unwrap().to_vec2().unwrap() };
+        assert_eq!(values(&given), values(&rounded(&precise)));
     }
 }

@@ -9,6 +9,7 @@ use std::collections::hash_map::Entry;
 use candle_core::{DType, Device, Result, Tensor};
 
 use super::config::{Config, Family};
+use crate::model::kernel::causal::Shares;
 
 /// By how much positions turn queries and keys.
 #[derive(Debug)]
@@ -219,6 +220,11 @@ pub fn probabilities(
     let (groups, rows, _) = q.dims3()?;
     let (tokens, length) = mask.dims2()?;
     let scores = q.matmul(&k.t()?)?.to_dtype(DType::F32)?;
+    if how.cap.is_none() && !scores.track_op() && scores.device().is_cpu() {
+        let scale = how.scale as f32;
+        scores.inplace_op2(mask, &Shares { scale })?;
+        return Ok((scores, None));
+    }
     let mut scores = (scores * how.scale)?;
     let mut slope = None;
     if let Some(cap) = how.cap {

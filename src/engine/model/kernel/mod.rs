@@ -9,6 +9,7 @@
 )]
 
 pub mod attention;
+pub mod causal;
 pub mod exp;
 pub mod gelu;
 pub mod matmul;

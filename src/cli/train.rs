@@ -61,7 +61,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let config = arguments
         .settings
         .resolve(file.as_ref(), arguments.method.into())?;
-    let stop = terminal::stop_on_ctrl_c("stops after this step");
+    let stop = terminal::stop_on_ctrl_c("stops in a moment");
     let out = config.out.display().to_string();
     let summary =
         tokio::task::spawn_blocking(move || run::run(&config, &stop, &Bars::default())).await??;

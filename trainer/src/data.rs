@@ -1,57 +1,16 @@
-//! Which pairs, texts and votes are learnt? Rows of Parquet or JSON lines, as tokens.
+//! Which pairs, texts and votes are learnt? A file's rows, as tokens.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Cursor};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use arrow::json::LineDelimitedWriter;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use polyphony_engine::embed::words::hash;
-use polyphony_engine::model::chat::{Chat, Message, Tokens};
+use polyphony_engine::model::chat::{Chat, Tokens};
 use polyphony_engine::model::reward;
 use polyphony_engine::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::objective::Method;
-
-/// A text, or a chat.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
-enum Text {
-    Plain(String),
-    Chat(Vec<Message>),
-}
-
-/// A row, as TRL's formats name its columns.
-#[derive(Debug, Clone, Deserialize)]
-struct Row {
-    prompt: Option<Text>,
-    chosen: Option<Text>,
-    rejected: Option<Text>,
-    #[serde(alias = "completion")]
-    response: Option<Text>,
-    messages: Option<Vec<Message>>,
-    weight: Option<f64>,
-    #[serde(alias = "votes")]
-    score: Option<f64>,
-    split: Option<String>,
-}
-
-/// The columns that a [`Row`] takes, by all their names: no others are read.
-const COLUMNS: [&str; 10] = [
-    "prompt",
-    "chosen",
-    "rejected",
-    "response",
-    "completion",
-    "messages",
-    "weight",
-    "score",
-    "votes",
-    "split",
-];
+use crate::rows::{Row, Text, implicit, is_whole, parted, plain, rows};
 
 /// What is done with texts that are longer than the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -265,55 +224,11 @@ impl Reading<'_> {
     }
 }
 
-impl Text {
-    fn is_plain(&self) -> bool {
-        matches!(self, Self::Plain(_))
-    }
-
-    /// Whether it is a whole chat, not the answer alone.
-    fn is_whole(&self) -> bool {
-        matches!(self, Self::Chat(messages) if is_whole(messages))
-    }
-
-    /// As a chat: a text is what `role` says.
-    fn chat(&self, role: &str) -> Vec<Message> {
-        match self {
-            Self::Chat(messages) => messages.clone(),
-            Self::Plain(text) => vec![Message {
-                role: role.to_owned(),
-                content: text.clone(),
-            }],
-        }
-    }
-}
-
-/// Whether a chat begins before its answer.
-fn is_whole(messages: &[Message]) -> bool {
-    messages.first().is_some_and(|m| m.role != "assistant")
-}
-
-/// A whole chat as what comes before its last message, and that.
-fn parted(mut messages: Vec<Message>) -> (Text, Text) {
-    let answer = messages.split_off(messages.len().saturating_sub(1));
-    (Text::Chat(messages), Text::Chat(answer))
-}
-
 /// What a reward model reads of an answer.
 fn rated(chat: &Chat, prompt: &Text, answer: &Text) -> Result<Tokens> {
     let ids = chat.encode(&reward::text(&plain(prompt), &plain(answer)), true)?;
     let prompt = 1.min(ids.len());
     Ok(Tokens { ids, prompt })
-}
-
-/// A text, or what is said in a chat.
-fn plain(text: &Text) -> String {
-    match text {
-        Text::Plain(text) => text.clone(),
-        Text::Chat(messages) => {
-            let said: Vec<&str> = messages.iter().map(|m| m.content.as_str()).collect();
-            said.join("\n")
-        }
-    }
 }
 
 /// A prompt and its answer: as texts where both are, else as a chat.
@@ -324,85 +239,9 @@ fn answered(chat: &Chat, prompt: &Text, answer: &Text) -> Result<Tokens> {
     }
 }
 
-/// The prompt that both answers begin with, where they are whole chats (TRL: `extract_prompt`).
-fn implicit(chosen: Text, rejected: Text) -> Option<(Text, Text, Text)> {
-    let (Text::Chat(chosen), Text::Chat(rejected)) = (chosen, rejected) else {
-        return None;
-    };
-    let pairs = chosen.iter().zip(&rejected);
-    let same = pairs.take_while(|(a, b)| a == b).count();
-    let (prompt, chosen) = chosen.split_at(same);
-    (same > 0 && !chosen.is_empty()).then(|| {
-        (
-            Text::Chat(prompt.to_vec()),
-            Text::Chat(chosen.to_vec()),
-            Text::Chat(rejected[same..].to_vec()),
-        )
-    })
-}
-
-/// Gives each row of a file to `take`, with its number from 1, until it gives false; whether it
-/// took them all.
-fn rows(file: &Path, mut take: impl FnMut(usize, Row) -> Result<bool>) -> Result<bool> {
-    let end = file.extension().and_then(|end| end.to_str());
-    let open = || File::open(file).map_err(Error::io("read", file));
-    match end {
-        Some("parquet") => {
-            let refused = |error: &dyn std::fmt::Display| {
-                let problem = format!("cannot be read as Parquet ({error})");
-                Error::source(file, problem, "make it anew")
-            };
-            let reader = ParquetRecordBatchReaderBuilder::try_new(open()?);
-            let reader = reader.map_err(|error| refused(&error))?;
-            let known = ProjectionMask::columns(reader.parquet_schema(), COLUMNS);
-            let reader = reader.with_projection(known).build();
-            let mut before = 0;
-            for batch in reader.map_err(|error| refused(&error))? {
-                let batch = batch.map_err(|error| refused(&error))?;
-                let mut lines = LineDelimitedWriter::new(Vec::new());
-                lines.write(&batch)?;
-                lines.finish()?;
-                if !parse(Cursor::new(lines.into_inner()), file, before, &mut take)? {
-                    return Ok(false);
-                }
-                before += batch.num_rows();
-            }
-            Ok(true)
-        }
-        Some("jsonl" | "json") => parse(BufReader::new(open()?), file, 0, &mut take),
-        _ => {
-            let remedy = "name a .parquet or .jsonl file";
-            Err(Error::source(file, "is of no known kind", remedy))
-        }
-    }
-}
-
-/// Gives each line to `take`, as [`rows`] does; so many rows are `before` the first.
-fn parse(
-    lines: impl BufRead,
-    file: &Path,
-    before: usize,
-    take: &mut impl FnMut(usize, Row) -> Result<bool>,
-) -> Result<bool> {
-    for (number, line) in lines.lines().enumerate() {
-        let line = line.map_err(Error::io("read", file))?;
-        if line.trim().is_empty() {
-            continue;
-        }
-        let number = before + number + 1;
-        let row = serde_json::from_str(&line).map_err(|error| {
-            let problem = format!("row {number} cannot be read ({error})");
-            Error::source(file, problem, "rows hold prompt, chosen, rejected, weight")
-        })?;
-        if !take(number, row)? {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::path::PathBuf;
     use std::sync::Arc;
 

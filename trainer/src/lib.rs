@@ -21,6 +21,7 @@ pub mod plan;
 pub mod policy;
 pub mod random;
 pub mod reference;
+mod rows;
 pub mod run;
 pub mod schedule;
 pub mod tiny;

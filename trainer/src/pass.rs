@@ -177,8 +177,12 @@ pub fn each<T>(
         if stop.load(Ordering::Relaxed) {
             return Ok(false);
         }
-        let first = by_tokens(rest.iter().map(&size), tokens.get()).swap_remove(0);
-        let (part, after) = rest.split_at(first.end);
+        let mut held = 0;
+        let fits = |example: &&T| {
+            held += size(example);
+            held <= tokens.get()
+        };
+        let (part, after) = rest.split_at(rest.iter().take_while(fits).count().max(1));
         match pass(part) {
             Ok(()) => rest = after,
             Err(Error::Candle(error)) if is_out_of_memory(&error) => {

@@ -350,7 +350,7 @@ impl<'a> Run<'a> {
         let step = self.state.step;
         let due = step == steps || (step > 0 && step.is_multiple_of(self.config.eval_every));
         let last = self.lines.last();
-        let lacks = last.is_some_and(|line| number(line, "eval_loss").is_none());
+        let lacks = last.is_some_and(|line| !line.contains("\"eval_loss\""));
         due && lacks && !self.evaluation.is_empty()
     }
 

@@ -201,6 +201,19 @@ fn what_is_no_model_is_refused_by_name() {
         "{}",
         refusal(&deeper)
     );
+    let quantised = changed("minilm_bert", |folder| {
+        let file = folder.join("model.safetensors");
+        let mut tensors = candle_core::safetensors::load(&file, &Device::Cpu).unwrap();
+        for tensor in tensors.values_mut() {
+            *tensor = tensor.to_dtype(DType::U8).unwrap();
+        }
+        candle_core::safetensors::save(&tensors, file).unwrap();
+    });
+    assert!(
+        refusal(&quantised).contains("is quantised (U8)"),
+        "{}",
+        refusal(&quantised)
+    );
     let other = changed("minilm_bert", |folder| {
         edit(&folder.join("config.json"), |config| {
             config["model_type"] = json!("t5");

@@ -261,7 +261,7 @@ impl Settings {
             adam_eps: Some(1e-8),
             max_grad_norm: Some(1.0),
             batch_pairs: Some(if is_reward { 24 } else { 12 }),
-            micro_batch_tokens: Some(if on_gpu { 16_384 } else { 4096 }),
+            micro_batch_tokens: Some(if on_gpu { 16_384 } else { 1024 }),
             max_length: Some(2048),
             too_long: Some(TooLong::Drop),
             no_shuffle: Some(false),

@@ -119,6 +119,19 @@ impl Gradients {
         Ok(())
     }
 
+    /// Adds others, each to its own.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    pub fn join(&mut self, more: Self) -> Result<()> {
+        for (place, more) in more.0.into_iter().enumerate() {
+            if let Some(more) = more {
+                self.add(place, &more)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The gradients; zeros, as `like`, where there is none.
     ///
     /// # Errors

@@ -1,11 +1,12 @@
-//! How does a step's batch go through the model? In passes of so many tokens, smaller ones where
-//! memory runs out.
+//! How does a step's batch go through the model? In passes of so many tokens: side by side on the CPU's
+//! cores, one after another on a GPU, smaller ones where memory runs out.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::Tensor;
 use polyphony_engine::{Error, Result};
+use rayon::prelude::*;
 
 use crate::batch::Batch;
 use crate::data::Example;
@@ -47,22 +48,25 @@ impl Passes {
         let totals = self.totals(examples);
         let mut gradients = Gradients::none(names);
         let mut sums = Sums::default();
-        self.each(examples, &NEVER, |batch, part| {
-            // A pass that fails midway leaves no half gradients behind.
-            let mut more = gradients.clone();
-            let mut of_part = Sums::default();
+        let (objective, recompute) = (self.objective, self.recompute);
+        let pass = |part: &[Known<'_>]| {
+            let batch = batch(&objective, part);
+            let mut of_part = (Sums::default(), Gradients::none(names));
             let by = |given: &[f32]| {
-                let (sums, by) = self.judged(batch, given, part, &totals);
-                of_part = sums;
+                let (sums, by) = judged(&objective, &batch, given, part, &totals);
+                of_part.0 = sums;
                 by
             };
-            match self.objective.method {
-                Method::Reward => policy.learn_scores(batch, &mut more, self.recompute, by)?,
-                _ => policy.learn(batch, &mut more, self.recompute, by)?,
+            let gradients = &mut of_part.1;
+            match objective.method {
+                Method::Reward => policy.learn_scores(&batch, gradients, recompute, by)?,
+                _ => policy.learn(&batch, gradients, recompute, by)?,
             };
-            gradients = more;
+            Ok(of_part)
+        };
+        self.each(policy, examples, &NEVER, pass, |(of_part, more)| {
             sums.add(&of_part);
-            Ok(())
+            Ok(gradients.join(more)?)
         })?;
         let parameters = policy.parameters();
         Ok((sums, gradients.into_tensors(parameters.iter())?))
@@ -80,30 +84,20 @@ impl Passes {
     ) -> Result<Option<Sums>> {
         let totals = self.totals(examples);
         let mut sums = Sums::default();
-        let all = self.each(examples, stop, |batch, part| {
-            let given = match self.objective.method {
-                Method::Reward => policy.scores(batch)?,
-                _ => policy.logps(batch)?,
+        let objective = self.objective;
+        let pass = |part: &[Known<'_>]| {
+            let batch = batch(&objective, part);
+            let given = match objective.method {
+                Method::Reward => policy.scores(&batch)?,
+                _ => policy.logps(&batch)?,
             };
-            sums.add(&self.judged(batch, &given, part, &totals).0);
+            Ok(judged(&objective, &batch, &given, part, &totals).0)
+        };
+        let all = self.each(policy, examples, stop, pass, |of_part| {
+            sums.add(&of_part);
             Ok(())
         })?;
         Ok(all.then_some(sums))
-    }
-
-    fn judged(
-        &self,
-        batch: &Batch,
-        given: &[f32],
-        part: &[Known<'_>],
-        totals: &Totals,
-    ) -> (Sums, Vec<f32>) {
-        if self.objective.method == Method::Reward {
-            let targets: Vec<f64> = part.iter().map(|(example, _)| example.score).collect();
-            return self.objective.of_scores(given, &targets, totals);
-        }
-        let fixed: Vec<Fixed> = part.iter().map(|(_, fixed)| **fixed).collect();
-        self.objective.of(batch, given, &fixed, totals)
     }
 
     /// A reward model's number for each text.
@@ -112,34 +106,26 @@ impl Passes {
     /// As [`Self::learn`].
     pub fn scores(&self, policy: &Policy, examples: &[Known<'_>]) -> Result<Vec<f32>> {
         let mut scores = Vec::new();
-        self.each(examples, &NEVER, |batch, _| {
-            scores.extend(policy.scores(batch)?);
+        let objective = self.objective;
+        let pass = |part: &[Known<'_>]| Ok(policy.scores(&batch(&objective, part))?);
+        self.each(policy, examples, &NEVER, pass, |of_part: Vec<f32>| {
+            scores.extend(of_part);
             Ok(())
         })?;
         Ok(scores)
     }
 
-    fn each(
+    fn each<R: Send>(
         &self,
+        policy: &Policy,
         examples: &[Known<'_>],
         stop: &AtomicBool,
-        mut pass: impl FnMut(&Batch, &[Known<'_>]) -> candle_core::Result<()>,
+        pass: impl Fn(&[Known<'_>]) -> Result<R> + Sync,
+        then: impl FnMut(R) -> Result<()>,
     ) -> Result<bool> {
         let size = |(example, _): &Known<'_>| example.tokens();
-        each(examples, &self.tokens, size, stop, |part| {
-            Ok(pass(&self.batch(part), part)?)
-        })
-    }
-
-    fn batch(&self, part: &[Known<'_>]) -> Batch {
-        let mut batch = Batch::default();
-        for (example, _) in part {
-            batch.add(&example.chosen, self.objective.whole_chosen());
-            if let Some(rejected) = &example.rejected {
-                batch.add(rejected, false);
-            }
-        }
-        batch
+        let at_once = at_once(policy);
+        each(examples, &self.tokens, size, at_once, stop, pass, then)
     }
 
     fn totals(&self, examples: &[Known<'_>]) -> Totals {
@@ -160,18 +146,72 @@ impl Passes {
     }
 }
 
-/// Runs `pass` over parts of the examples, of at most so many tokens each by `size`; where memory
-/// runs out, over halves from then on. Ends early once `stop` is set; whether it went through all.
+fn judged(
+    objective: &Objective,
+    batch: &Batch,
+    given: &[f32],
+    part: &[Known<'_>],
+    totals: &Totals,
+) -> (Sums, Vec<f32>) {
+    if objective.method == Method::Reward {
+        let targets: Vec<f64> = part.iter().map(|(example, _)| example.score).collect();
+        return objective.of_scores(given, &targets, totals);
+    }
+    let fixed: Vec<Fixed> = part.iter().map(|(_, fixed)| **fixed).collect();
+    objective.of(batch, given, &fixed, totals)
+}
+
+fn batch(objective: &Objective, part: &[Known<'_>]) -> Batch {
+    let mut batch = Batch::default();
+    for (example, _) in part {
+        batch.add(&example.chosen, objective.whole_chosen());
+        if let Some(rejected) = &example.rejected {
+            batch.add(rejected, false);
+        }
+    }
+    batch
+}
+
+/// How many passes go side by side: one a core of the CPU, one at a time on a GPU.
+pub fn at_once(policy: &Policy) -> usize {
+    if policy.decoder.device.is_cpu() {
+        rayon::current_num_threads()
+    } else {
+        1
+    }
+}
+
+/// Runs `pass` over parts of the examples, of at most so many tokens each by `size`, up to `at_once`
+/// side by side, and hands what each gives to `then` in their order: so results do not depend on how
+/// many cores there are. Where memory runs out (one at a time), over halves from then on. Ends early
+/// once `stop` is set; whether it went through all.
 ///
 /// # Errors
 /// When a pass fails, or the device has too little memory for a single example.
-pub fn each<T>(
+pub fn each<T: Sync, R: Send>(
     examples: &[T],
     tokens: &Cell<usize>,
     size: impl Fn(&T) -> usize,
+    at_once: usize,
     stop: &AtomicBool,
-    mut pass: impl FnMut(&[T]) -> Result<()>,
+    pass: impl Fn(&[T]) -> Result<R> + Sync,
+    mut then: impl FnMut(R) -> Result<()>,
 ) -> Result<bool> {
+    if at_once > 1 {
+        for ranges in by_tokens(examples.iter().map(&size), tokens.get()).chunks(at_once) {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(false);
+            }
+            let parts = ranges
+                .par_iter()
+                .map(|range| pass(&examples[range.clone()]));
+            let done: Vec<Result<R>> = parts.collect();
+            for of_part in done {
+                then(of_part?)?;
+            }
+        }
+        return Ok(true);
+    }
     let mut rest = examples;
     while !rest.is_empty() {
         if stop.load(Ordering::Relaxed) {
@@ -184,7 +224,10 @@ pub fn each<T>(
         };
         let (part, after) = rest.split_at(rest.iter().take_while(fits).count().max(1));
         match pass(part) {
-            Ok(()) => rest = after,
+            Ok(of_part) => {
+                then(of_part)?;
+                rest = after;
+            }
             Err(Error::Candle(error)) if is_out_of_memory(&error) => {
                 let held: usize = part.iter().map(&size).sum();
                 if part.len() == 1 {
@@ -243,6 +286,7 @@ mod tests {
             &[8, 8, 8, 8, 8],
             &tokens,
             |size| *size,
+            1,
             &NEVER,
             |part| {
                 if part.len() > 2 {
@@ -250,7 +294,10 @@ mod tests {
                         candle_core::Error::Msg("CUDA_ERROR_OUT_OF_MEMORY".to_owned()).into(),
                     );
                 }
-                seen.push(part.len());
+                Ok(part.len())
+            },
+            |part| {
+                seen.push(part);
                 Ok(())
             },
         );
@@ -260,8 +307,10 @@ mod tests {
             &[8],
             &tokens,
             |size| *size,
+            1,
             &NEVER,
-            |_| Err(candle_core::Error::Msg("out of memory".to_owned()).into()),
+            |_| Err::<(), _>(candle_core::Error::Msg("out of memory".to_owned()).into()),
+            Ok,
         );
         let said = none.unwrap_err().to_string();
         assert!(said.contains("one pair of 8 tokens"), "{said}");
@@ -275,13 +324,41 @@ mod tests {
             &[1; 5],
             &Cell::new(1),
             |size| *size,
+            1,
             &stop,
-            |_| {
+            |_| Ok(()),
+            |()| {
                 seen += 1;
                 stop.store(seen == 2, Ordering::Relaxed);
                 Ok(())
             },
         );
         assert_eq!((all.unwrap(), seen), (false, 2));
+    }
+
+    #[test]
+    fn side_by_side_the_order_is_the_same() {
+        let sizes: Vec<usize> = (1..40).collect();
+        let parts = |at_once| {
+            let mut parts = Vec::new();
+            let tokens = Cell::new(50);
+            let pass = |part: &[usize]| Ok(part.to_vec());
+            each(
+                &sizes,
+                &tokens,
+                |size| *size,
+                at_once,
+                &NEVER,
+                pass,
+                |part| {
+                    parts.push(part);
+                    Ok(())
+                },
+            )
+            .unwrap();
+            parts
+        };
+        assert_eq!(parts(1), parts(3));
+        assert_eq!(parts(1).concat(), sizes);
     }
 }

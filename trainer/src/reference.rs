@@ -113,9 +113,11 @@ pub fn logps(
         rest,
         &tokens,
         |example| example.tokens(),
+        pass::at_once(policy),
         stop,
+        |part| of(policy, part),
         |part| {
-            known.extend(of(policy, part)?);
+            known.extend(part);
             progress.at(known.len() as u64);
             if written.elapsed() > MINUTE {
                 write(kept.file, &header, &known)?;

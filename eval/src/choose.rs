@@ -1,8 +1,8 @@
 //! How many texts of each model count? As many of each to a prompt: measures grow with their number.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::outputs::Output;
+use crate::outputs::{GOLD, Output};
 use polyphony_engine::embed::words::hash;
 use polyphony_engine::random::SplitMix64;
 
@@ -18,7 +18,7 @@ pub struct Chosen<'a> {
 }
 
 /// Chooses `k` texts of each model to each prompt, by `seed` where there are more. Without `k`, the
-/// smallest of the numbers that models usually have, ones aside. Where a model has fewer to a prompt,
+/// smallest of the numbers that models usually have, ones and people's aside. Where a model has fewer to a prompt,
 /// those that it has stay, and its diversity there is undefined.
 pub fn choose(rows: &[Output], k: Option<usize>, seed: u64) -> Chosen<'_> {
     let mut groups: BTreeMap<(&str, &str), Vec<&Output>> = BTreeMap::new();
@@ -40,9 +40,13 @@ pub fn choose(rows: &[Output], k: Option<usize>, seed: u64) -> Chosen<'_> {
             .max_by_key(|(size, prompts)| (**prompts, **size));
         most.map_or(1, |(size, _)| *size)
     };
-    let several = sizes.values().map(usual).filter(|size| *size > 1).min();
-    let k = k.or(several).unwrap_or(1);
-    let mut notices = Vec::new();
+    let of_models = sizes.iter().filter(|(model, _)| **model != GOLD);
+    let several = of_models
+        .map(|(_, sizes)| usual(sizes))
+        .filter(|size| *size > 1);
+    let asked = k == Some(1);
+    let k = k.or(several.min()).unwrap_or(1);
+    let mut notices: Vec<String> = unlike(&groups).into_iter().collect();
     for (model, sizes) in &sizes {
         let prompts = |keep: &dyn Fn(usize) -> bool| {
             let kept = sizes.iter().filter(|(size, _)| keep(**size));
@@ -61,8 +65,15 @@ pub fn choose(rows: &[Output], k: Option<usize>, seed: u64) -> Chosen<'_> {
         }
     }
     if k == 1 {
-        let notice = "No model has more than one text to a prompt: diversity is undefined.";
-        notices.push(notice.to_owned());
+        let why = if asked {
+            "One text to a prompt counts, as asked"
+        } else {
+            "No model has more than one text to a prompt"
+        };
+        notices.push(format!(
+            "{why}: diversity is undefined. Where prompts repeat under ids of their own, say --columns \
+             prompt_id=COLUMN."
+        ));
     }
     let drawn = groups.into_iter().flat_map(|((model, prompt), group)| {
         let mut places: Vec<usize> = (0..group.len()).collect();
@@ -79,4 +90,25 @@ pub fn choose(rows: &[Output], k: Option<usize>, seed: u64) -> Chosen<'_> {
         rows: drawn.collect(),
         notices,
     }
+}
+
+/// Says where models answered unlike prompts: their means are over prompts of their own.
+fn unlike(groups: &BTreeMap<(&str, &str), Vec<&Output>>) -> Option<String> {
+    let mut prompts: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (model, prompt) in groups.keys() {
+        prompts.entry(model).or_default().insert(prompt);
+    }
+    let sets: Vec<&BTreeSet<&str>> = prompts.values().collect();
+    let all: BTreeSet<&str> = sets.iter().copied().flatten().copied().collect();
+    let common = all
+        .iter()
+        .filter(|prompt| sets.iter().all(|set| set.contains(*prompt)));
+    let common = common.count();
+    (common < all.len()).then(|| {
+        format!(
+            "Not all models answered all prompts: of {} prompts {common} have texts of each. A model's \
+             mean is over its own prompts; differences of two models are over those that both answered.",
+            all.len()
+        )
+    })
 }

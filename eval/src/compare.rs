@@ -133,7 +133,16 @@ fn difference(
     let lengths = of(a, words).into_iter().zip(of(b, words));
     let both = sides
         .zip(lengths)
-        .filter_map(|((a, b), (words_a, words_b))| Some((b? - a?, (words_b? / words_a?).ln())));
+        .filter_map(|((a, b), (words_a, words_b))| {
+            // What rounding leaves of equal values is no difference.
+            let difference = b? - a?;
+            let difference = if difference.abs() > 1e-12 {
+                difference
+            } else {
+                0.0
+            };
+            Some((difference, (words_b? / words_a?).ln()))
+        });
     let (differences, longer): (Vec<f64>, Vec<f64>) = both.unzip();
     let n = differences.len();
     if n < 2 {
@@ -164,7 +173,8 @@ fn difference(
 }
 
 /// The difference where the line through (ln of the ratio of lengths, difference) crosses zero, and
-/// its bootstrap interval. None where lengths do not vary, or are no numbers.
+/// its bootstrap interval. None where lengths do not vary, or nearly all prompts have the longer text
+/// from the same model: the line would have to be drawn on beyond what was seen.
 fn at_equal_length(differences: &[f64], longer: &[f64], draws: &Draws) -> Option<Interval> {
     let finite = longer.iter().all(|value| value.is_finite());
     let at_zero = |y: f64, x: f64, xy: f64, xx: f64| {
@@ -174,6 +184,12 @@ fn at_equal_length(differences: &[f64], longer: &[f64], draws: &Draws) -> Option
     let products: Vec<f64> = differences.iter().zip(longer).map(|(y, x)| x * y).collect();
     let squares: Vec<f64> = longer.iter().map(|x| x * x).collect();
     if !finite || differences.len() < 4 {
+        return None;
+    }
+    // Beyond the lengths that were seen the line says nothing.
+    let mut sorted = longer.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    if percentile(&sorted, 0.05) > 0.0 || percentile(&sorted, 0.95) < 0.0 {
         return None;
     }
     let difference = at_zero(

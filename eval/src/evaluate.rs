@@ -125,6 +125,7 @@ pub async fn evaluate<'a>(
     progress: &dyn Progress,
 ) -> Result<Evaluation<'a>> {
     let batch = outputs::batch(&chosen.rows)?;
+    vectors::write_texts(&batch, &how.out)?;
     let rewards = rewards(&chosen.rows, &how.reward, progress)?;
     let mut vectors = Vec::new();
     for (name, space) in SPACES.iter().zip(&how.spaces) {
@@ -153,12 +154,18 @@ fn rewards(rows: &[&Output], reward: &Reward, progress: &dyn Progress) -> Result
             let mut rewards = Vec::with_capacity(rows.len());
             progress.begin("rewarding", Some(rows.len() as u64), Unit::Rows);
             for part in rows.chunks(A_STRETCH) {
+                // Of a text to an unknown prompt it knows nothing.
+                let asked = |row: &&&Output| !row.prompt.is_empty();
                 let pairs: Vec<(&str, &str)> = part
                     .iter()
+                    .filter(asked)
                     .map(|row| (row.prompt.as_str(), row.response.as_str()))
                     .collect();
-                let given = model.rewards(&pairs)?.into_iter();
-                rewards.extend(given.map(|reward| Some(f64::from(reward))));
+                let mut given = model.rewards(&pairs)?.into_iter();
+                rewards.extend(part.iter().map(|row| {
+                    let reward = asked(&row).then(|| given.next()).flatten();
+                    reward.map(f64::from)
+                }));
                 progress.at(rewards.len() as u64);
             }
             progress.end();

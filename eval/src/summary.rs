@@ -134,7 +134,13 @@ fn plane(evaluation: &Evaluation<'_>, model: usize, space: usize) -> Option<Elli
         .zip(&diversity)
         .filter_map(|(x, y)| Some(((*x)?, (*y)?)));
     let (x, y): (Vec<f64>, Vec<f64>) = both.unzip();
-    ellipse(&x, &y)
+    // Of one or two prompts there is a point, and nothing is known of how sure it is.
+    let point = || Ellipse {
+        center: [mean(&x), mean(&y)],
+        half_axes: [0.0, 0.0],
+        angle: 0.0,
+    };
+    (!x.is_empty()).then(|| ellipse(&x, &y).unwrap_or_else(point))
 }
 
 /// The value of a measure, by name.

@@ -16,8 +16,22 @@ use polyphony_engine::{Result, vector};
 
 use crate::evaluate::row;
 
-/// The vectors of the batch's `response`s, in its order; they stay in `out/NAME.parquet` with the
-/// texts. A killed run goes on where it stopped.
+/// The file of the texts that were judged.
+const OUTPUTS: &str = "outputs.parquet";
+
+/// Writes the texts that are judged, `out/outputs.parquet`.
+///
+/// # Errors
+/// When the disk is full.
+pub fn write_texts(batch: &RecordBatch, out: &Path) -> Result<()> {
+    let mut writer = PartWriter::create(out, OUTPUTS.trim_end_matches(".parquet"), batch.schema())?;
+    writer.write(batch)?;
+    writer.finish()?;
+    Ok(())
+}
+
+/// The vectors of the batch's `response`s, in its order, which [`write_texts`] wrote; they stay in
+/// `out/NAME.parquet` with the texts. A killed run goes on where it stopped.
 ///
 /// # Errors
 /// When the model fails or the disk is full.
@@ -32,11 +46,8 @@ pub async fn of(
     if let Some(vectors) = kept_vectors(&kept, batch, embedder) {
         return Ok(vectors);
     }
-    let mut writer = PartWriter::create(out, "outputs", batch.schema())?;
-    writer.write(batch)?;
-    writer.finish()?;
     let texts = Texts {
-        file: &out.join("outputs.parquet"),
+        file: &out.join(OUTPUTS),
         column: "response",
         a_shard: embedder.texts_a_shard(),
     };
@@ -55,7 +66,9 @@ fn kept_vectors(
     let kept = read(path).ok()?;
     let schema = kept.schema();
     let same_model = *schema.field_with_name(EMBEDDING).ok()?.metadata() == embedder.metadata();
-    let same_texts = kept.column_by_name("response")? == batch.column_by_name("response")?;
+    let texts = kept.columns().iter().zip(batch.columns());
+    let same_texts = kept.num_columns() == batch.num_columns() + 1
+        && texts.clone().all(|(kept, given)| kept == given);
     let vectors = kept.column_by_name(EMBEDDING)?.as_fixed_size_list_opt()?;
     (same_model && same_texts).then(|| vectors.clone())
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use polyphony_engine::embed::Embedder;
 use polyphony_engine::model::device::Place;
+use polyphony_engine::model::reward::RewardModel;
 use polyphony_eval::choose::choose;
 use polyphony_eval::compare::Rigour;
 use polyphony_eval::evaluate::{How, Reward, Space, evaluate, shared_score};
@@ -126,10 +127,26 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     let mut notices = read.notices.clone();
     notices.extend(chosen.notices.iter().cloned());
+    let reward_revision = match &how.reward {
+        Reward::Model(name, place) => Some(RewardModel::named(name, *place)?.revision.clone()),
+        _ => None,
+    };
+    let unasked = chosen
+        .rows
+        .iter()
+        .filter(|row| row.prompt.is_empty())
+        .count();
+    if reward_revision.is_some() && unasked > 0 {
+        notices.push(format!(
+            "{unasked} texts have no reward: the files do not say their prompts."
+        ));
+    }
     let facts = Facts {
         inputs: read.inputs.clone(),
         notices,
         score,
+        reward_revision,
+        columns: arguments.columns.clone(),
     };
     let report = report::report(&evaluation, &how, facts, rigour);
     report::write(&report, &evaluation, &arguments.out)?;

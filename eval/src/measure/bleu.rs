@@ -53,6 +53,11 @@ impl Counted {
     /// against the other whose length is nearest.
     pub fn bleu(&self, text: usize, others: &[usize]) -> f64 {
         let length = self.lengths[text];
+        if length == 0 {
+            // Nothing is nothing's equal.
+            let equal = others.iter().any(|&other| self.lengths[other] == 0);
+            return f64::from(u8::from(equal));
+        }
         let mut logs = 0.0;
         let mut zeros = 0;
         for (order, counts) in self.counts.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! How alike are vectors? The matrix of cosines that the measures of vectors start from.
 
-/// The cosines of `n` vectors with each other, row by row; a zero vector has cosine 0 with others
-/// and 1 with itself.
+/// The cosines of `n` vectors with each other, row by row; a zero vector has cosine 0 with others,
+/// and 1 with another zero vector: texts of nothing are alike.
 pub fn cosines(rows: &[&[f32]]) -> Vec<f64> {
     let n = rows.len();
     let inverse = |row: &&[f32]| {
@@ -12,7 +12,11 @@ pub fn cosines(rows: &[&[f32]]) -> Vec<f64> {
     let mut matrix = vec![1.0; n * n];
     for i in 0..n {
         for j in i + 1..n {
-            let cosine = dot(rows[i], rows[j]) * inverse[i] * inverse[j];
+            let cosine = if inverse[i] == 0.0 && inverse[j] == 0.0 {
+                1.0
+            } else {
+                dot(rows[i], rows[j]) * inverse[i] * inverse[j]
+            };
             matrix[i * n + j] = cosine;
             matrix[j * n + i] = cosine;
         }

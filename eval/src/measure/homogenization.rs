@@ -3,8 +3,8 @@
 use super::mean_of_pairs;
 use crate::words::{Cut, Words};
 
-/// The mean ROUGE-L F1 of all pairs of texts (Padmakumar & He 2023; Lin 2004). 1 for equal texts, 0
-/// without a word in common. None for fewer than two texts.
+/// The mean ROUGE-L F1 of all pairs of texts (Padmakumar & He 2023; Lin 2004). 1 for equal texts,
+/// empty ones too, 0 without a word in common. None for fewer than two texts.
 ///
 /// The package `diversity` divides by zero for one text, and calls texts without a word in common
 /// identical; the copy in the paper's code loses the last text: see [`reference_homogenization`].
@@ -12,6 +12,9 @@ pub fn homogenization(texts: &[&str]) -> Option<f64> {
     let words = Words::of(texts, Cut::Rouge);
     let mut matcher = Matcher::new(words.kinds);
     mean_of_pairs(words.texts.len(), |i, j| {
+        if texts[i] == texts[j] {
+            return 1.0;
+        }
         matcher.rouge_l(&words.texts[i], &words.texts[j])
     })
 }

@@ -43,15 +43,12 @@ pub(super) fn distribution(evaluation: &Evaluation<'_>, measure: usize) -> Optio
         ));
         let mut sorted = values.clone();
         sorted.sort_unstable_by(f64::total_cmp);
-        for (number, value) in values.iter().enumerate() {
+        let dots = values.iter().enumerate().map(|(number, value)| {
             // Spread up and down, the same for the same prompt.
             let lift = ((number * 7) % 13) as f64 - 6.0;
-            picture.add(format_args!(
-                "<circle class=\"dot\" fill-opacity=\"0.45\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"2\"/>",
-                x.at(*value),
-                middle + lift
-            ));
-        }
+            [x.at(*value), middle + lift]
+        });
+        picture.dots(dots, 4.0, 0.45);
         if let [_, _, ..] = sorted.as_slice() {
             let [low, median, high] =
                 [0.25, 0.5, 0.75].map(|share| x.at(percentile(&sorted, share)));

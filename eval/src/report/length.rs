@@ -38,13 +38,10 @@ pub(super) fn length(evaluation: &Evaluation<'_>, measure: usize) -> Option<Stri
     picture.y_axis(&y, LEFT, WIDTH - RIGHT, title);
     for (model, points) in points.iter().enumerate() {
         picture.add(format_args!("<g class=\"{}\">", hue(model)));
-        for [words, value] in points {
-            picture.add(format_args!(
-                "<circle class=\"dot\" fill-opacity=\"0.6\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"2.5\"/>",
-                x.at(*words),
-                y.at(*value)
-            ));
-        }
+        let dots = points
+            .iter()
+            .map(|[words, value]| [x.at(*words), y.at(*value)]);
+        picture.dots(dots, 5.0, 0.6);
         picture.add(format_args!("</g>"));
     }
     Some(picture.done())

@@ -9,7 +9,11 @@ use crate::summary::Value;
 /// The report as Markdown.
 pub(super) fn markdown(report: &Report) -> String {
     let mut text = String::from("# Evaluation\n\n");
-    let k = report.options.get("k").copied().unwrap_or_default();
+    let k = report
+        .options
+        .get("k")
+        .map(ToString::to_string)
+        .unwrap_or_default();
     let reward = match &report.reward {
         Some(reward) => format!("Reward: {}.", reward.source),
         None => "No reward.".to_owned(),

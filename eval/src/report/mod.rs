@@ -9,12 +9,14 @@ mod plane;
 mod svg;
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 
-use polyphony_engine::Result;
 use polyphony_engine::store::write_whole;
+use polyphony_engine::{Error, Result};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
 
 pub use self::brief::brief;
 use crate::catalogue::{MEASURES, Measure};
@@ -39,7 +41,7 @@ pub struct Report {
     /// Names and versions of what made it.
     pub made_with: BTreeMap<&'static str, String>,
     /// What was asked.
-    pub options: BTreeMap<&'static str, u64>,
+    pub options: BTreeMap<&'static str, Value>,
     /// The files.
     pub inputs: Vec<Input>,
     /// What the reader must know.
@@ -76,6 +78,8 @@ pub struct Named {
 pub struct Source {
     /// In words.
     pub source: String,
+    /// Its version, where it is a model.
+    pub revision: Option<String>,
 }
 
 /// What was read, for the report's first lines.
@@ -87,6 +91,10 @@ pub struct Facts {
     pub notices: Vec<String>,
     /// The column of the rewards.
     pub score: Option<String>,
+    /// What the reward model's files hold.
+    pub reward_revision: Option<String>,
+    /// Which columns were named.
+    pub columns: String,
 }
 
 /// Sums up an evaluation.
@@ -112,10 +120,12 @@ pub fn report(evaluation: &Evaluation<'_>, how: &How, facts: Facts, rigour: Rigo
         version: 1,
         made_with: BTreeMap::from([("polyphony", env!("CARGO_PKG_VERSION").to_owned())]),
         options: BTreeMap::from([
-            ("k", k as u64),
-            ("seed", rigour.seed),
-            ("replicates", rigour.replicates as u64),
-            ("draws", rigour.draws as u64),
+            ("k", json!(k)),
+            ("seed", json!(rigour.seed)),
+            ("replicates", json!(rigour.replicates)),
+            ("draws", json!(rigour.draws)),
+            ("reference_compat", json!(how.reference_compat)),
+            ("columns", json!(facts.columns)),
         ]),
         inputs: facts.inputs,
         notices: facts.notices,
@@ -123,7 +133,10 @@ pub fn report(evaluation: &Evaluation<'_>, how: &How, facts: Facts, rigour: Rigo
             .into_iter()
             .zip(how.spaces.iter().map(named))
             .collect(),
-        reward: reward.map(|source| Source { source }),
+        reward: reward.map(|source| Source {
+            source,
+            revision: facts.reward_revision,
+        }),
         measures: evaluation
             .measures()
             .into_iter()
@@ -171,6 +184,7 @@ pub fn write(report: &Report, evaluation: &Evaluation<'_>, out: &Path) -> Result
         markdown::markdown(report).as_bytes(),
     )?;
     let plots = plots(report, evaluation);
+    remove_plots(&out.join("plots"))?;
     for (name, svg) in plots.all() {
         write_whole(
             &out.join("plots").join(format!("{name}.svg")),
@@ -179,6 +193,27 @@ pub fn write(report: &Report, evaluation: &Evaluation<'_>, out: &Path) -> Result
     }
     let page = page::page(report, evaluation, &plots)?;
     write_whole(&out.join("report.html"), page.as_bytes())
+}
+
+/// Removes the pictures of an earlier report: some of them may not be made again.
+fn remove_plots(folder: &Path) -> Result<()> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Ok(());
+    };
+    for entry in entries {
+        let path = entry.map_err(Error::io("read", folder))?.path();
+        let name = path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned());
+        let ours = |name: &String| {
+            let kinds = ["plane_", "distribution_", "length_"];
+            name.ends_with(".svg") && kinds.iter().any(|kind| name.starts_with(kind))
+        };
+        if name.as_ref().is_some_and(ours) {
+            fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+        }
+    }
+    Ok(())
 }
 
 /// The report's pictures.

@@ -126,6 +126,20 @@ impl Picture {
         let _ = self.text.write_fmt(element);
     }
 
+    /// Dots of a width, as one path: there may be thousands.
+    pub(super) fn dots(
+        &mut self,
+        places: impl Iterator<Item = [f64; 2]>,
+        width: f64,
+        opacity: f64,
+    ) {
+        let path: String = places.map(|[x, y]| format!("M{x:.1} {y:.1}h0")).collect();
+        self.add(format_args!(
+            "<path class=\"line\" stroke-width=\"{width}\" stroke-linecap=\"round\" \
+             stroke-opacity=\"{opacity}\" d=\"{path}\"/>"
+        ));
+    }
+
     /// The values along the lower edge, with lines up to `top`.
     pub(super) fn x_axis(&mut self, scale: &Scale, y: f64, top: f64, name: &str) {
         for tick in scale.ticks() {

@@ -19,11 +19,15 @@ pub fn spearman(a: &[f64], b: &[f64]) -> Option<f64> {
     pearson(&ranks(a), &ranks(b))
 }
 
-/// How likely a rho so far from 0 is by chance among `n` pairs, by Student's t.
+/// How likely a rho so far from 0 is by chance among `n` pairs, by Student's t. None below ten, where
+/// that is no approximation.
 pub fn spearman_p(rho: f64, n: usize) -> Option<f64> {
     let freedom = n as f64 - 2.0;
+    if n < 10 {
+        return None;
+    }
     if rho.abs() >= 1.0 {
-        return (n > 2).then_some(0.0);
+        return Some(0.0);
     }
     two_sided_t(rho * (freedom / (1.0 - rho * rho)).sqrt(), freedom)
 }

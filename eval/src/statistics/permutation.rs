@@ -12,7 +12,8 @@ pub struct SignFlips {
     pub as_extreme: usize,
     /// Choices that were tried.
     pub tried: usize,
-    /// Two-sided: the share of those, or (c + 1) / (N + 1) where they were drawn.
+    /// Two-sided: the share of those; where they were drawn (c + 1) / (N + 1), or Hoeffding's bound
+    /// where that is less.
     pub p: f64,
 }
 
@@ -45,9 +46,14 @@ pub fn sign_flips(differences: &[f64], draws: usize, seed: u64) -> SignFlips {
             extreme(&|at| bits[at / 64] >> (at % 64) & 1 == 1)
         })
         .count();
+    // No draws are enough for the far tail, and corrections for many differences ask for it. The chance
+    // is at most 2 exp(-S^2 / (2 sum d^2)), whatever the differences are (Hoeffding 1963).
+    let squares: f64 = differences.iter().map(|d| d * d).sum();
+    let bound = 2.0 * (-observed * observed / (2.0 * squares)).exp();
+    let share = (as_extreme + 1) as f64 / (draws + 1) as f64;
     SignFlips {
         as_extreme,
         tried: draws,
-        p: (as_extreme + 1) as f64 / (draws + 1) as f64,
+        p: if bound < share { bound } else { share },
     }
 }

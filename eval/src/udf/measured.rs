@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Field, FieldRef};
-use polyphony_engine::datafusion::common::{plan_datafusion_err, plan_err};
+use polyphony_engine::datafusion::common::{exec_err, plan_err};
 use polyphony_engine::datafusion::error::Result;
 use polyphony_engine::datafusion::functions_aggregate::array_agg::array_agg_udaf;
 use polyphony_engine::datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
@@ -31,12 +31,48 @@ pub(super) enum Of {
 /// Takes the measure of gathered values, with its parameters.
 pub(super) type Take = fn(&ArrayRef, &[f64]) -> Option<f64>;
 
+/// A parameter: its name, what stands for it where it is left out, and what it may be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Parameter {
+    pub(super) name: &'static str,
+    pub(super) value: f64,
+    pub(super) may_be: MayBe,
+}
+
+/// What a parameter may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum MayBe {
+    /// The length of a run of words: 1 to 64.
+    Length,
+    /// A number above zero.
+    AboveZero,
+    /// A number from one on.
+    FromOne,
+    /// A number from zero on, infinity too.
+    FromZero,
+}
+
+impl Parameter {
+    fn refuse(&self, value: f64) -> Option<&'static str> {
+        let (holds, what) = match self.may_be {
+            MayBe::Length => (
+                value.fract() == 0.0 && (1.0..=64.0).contains(&value),
+                "a whole number from 1 to 64",
+            ),
+            MayBe::AboveZero => (value > 0.0 && value.is_finite(), "a number above 0"),
+            MayBe::FromOne => (value > 1.0 && value.is_finite(), "a number above 1"),
+            MayBe::FromZero => (value >= 0.0, "a number from 0 on"),
+        };
+        (!holds).then_some(what)
+    }
+}
+
 /// A measure as an aggregate function.
 #[derive(Debug)]
 pub(super) struct Measured {
     name: &'static str,
     of: Of,
-    parameters: &'static [(&'static str, f64)],
+    parameters: &'static [Parameter],
     take: Take,
     signature: Signature,
     documentation: Documentation,
@@ -48,7 +84,7 @@ impl Measured {
         name: &'static str,
         of: Of,
         about: &str,
-        parameters: &'static [(&'static str, f64)],
+        parameters: &'static [Parameter],
         take: Take,
     ) -> Self {
         let argument = match of {
@@ -58,7 +94,7 @@ impl Measured {
         };
         let optional: String = parameters
             .iter()
-            .map(|(name, _)| format!("[, {name}]"))
+            .map(|parameter| format!("[, {}]", parameter.name))
             .collect();
         let syntax = format!("{name}({argument}{optional} [ORDER BY ...])");
         let mut documentation = Documentation::builder(DOC_SECTION_STATISTICAL, about, syntax)
@@ -70,9 +106,9 @@ impl Measured {
                     Of::Class => "the class of each row",
                 },
             );
-        for (name, value) in parameters {
-            let about = format!("a literal; {value} where it is left out");
-            documentation = documentation.with_argument(*name, about);
+        for parameter in parameters {
+            let about = format!("a literal; {} where it is left out", parameter.value);
+            documentation = documentation.with_argument(parameter.name, about);
         }
         Self {
             name,
@@ -159,24 +195,29 @@ impl AggregateUDFImpl for Measured {
     }
 
     fn accumulator(&self, mut arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        let given = arguments.exprs[1..].iter().map(|expression| {
+        let given = arguments.exprs[1..].iter().zip(self.parameters);
+        let given = given.map(|(expression, parameter)| {
             let literal = expression.downcast_ref::<Literal>();
-            match literal.map(Literal::value) {
-                Some(ScalarValue::Float64(Some(value))) => Ok(*value),
-                _ => Err(plan_datafusion_err!(
-                    "{}: give its parameters as literals",
-                    self.name
-                )),
+            let Some(ScalarValue::Float64(Some(value))) = literal.map(Literal::value) else {
+                return plan_err!("{}: give its parameters as literals", self.name);
+            };
+            match parameter.refuse(*value) {
+                None => Ok(*value),
+                Some(what) => plan_err!("{}: {} is {what}, not {value}", self.name, parameter.name),
             }
         });
         let given: Vec<f64> = given.collect::<Result<_>>()?;
         let rest = self.parameters.iter().skip(given.len());
         let skipped = given.len();
-        let parameters = given.into_iter().chain(rest.map(|(_, value)| *value));
+        let parameters = given
+            .into_iter()
+            .chain(rest.map(|parameter| parameter.value));
         let parameters = parameters.collect();
         arguments.exprs = &arguments.exprs[..1];
         arguments.expr_fields = &arguments.expr_fields[..1];
         Ok(Box::new(Gathering {
+            name: self.name,
+            of: self.of,
             gathered: array_agg_udaf().accumulator(arguments)?,
             skipped,
             parameters,
@@ -189,9 +230,14 @@ impl AggregateUDFImpl for Measured {
     }
 }
 
+/// All pairs of a group are looked at: above this many their matrix no longer fits in memory.
+const MOST_VECTORS: usize = 4096;
+
 /// What `array_agg` gathers, and what is done with it in the end.
 #[derive(Debug)]
 struct Gathering {
+    name: &'static str,
+    of: Of,
     gathered: Box<dyn Accumulator>,
     skipped: usize,
     parameters: Vec<f64>,
@@ -221,6 +267,16 @@ impl Accumulator for Gathering {
         let list: &dyn Array = list.as_ref();
         let list = list.as_list::<i32>();
         let values = (list.len() == 1 && list.is_valid(0)).then(|| list.value(0));
+        if self.of == Of::Vector
+            && values
+                .as_ref()
+                .is_some_and(|values| values.len() > MOST_VECTORS)
+        {
+            return exec_err!(
+                "{}: a group of more than {MOST_VECTORS} vectors: GROUP BY something smaller",
+                self.name
+            );
+        }
         let measure = values.and_then(|values| (self.take)(&values, &self.parameters));
         Ok(ScalarValue::Float64(measure))
     }

@@ -9,7 +9,7 @@ use polyphony_engine::Result;
 use polyphony_engine::datafusion::logical_expr::AggregateUDF;
 use polyphony_engine::datafusion::prelude::SessionContext;
 
-use self::measured::{Measured, Of};
+use self::measured::{MayBe, Measured, Of, Parameter};
 use crate::measure::cosines::cosines;
 use crate::measure::{
     chamfer, compression_ratio, dcscore, distinct_k, distinct_n, ead, homogenization,
@@ -28,6 +28,33 @@ pub fn register_all(context: &SessionContext) -> Result<()> {
     Ok(())
 }
 
+/// How long runs of words are.
+const fn runs_of(value: f64) -> Parameter {
+    Parameter {
+        name: "n",
+        value,
+        may_be: MayBe::Length,
+    }
+}
+
+const WORDS: Parameter = runs_of(1.0);
+const FOUR_WORDS: Parameter = runs_of(4.0);
+const VOCABULARY: Parameter = Parameter {
+    name: "vocabulary",
+    value: ead::VOCABULARY,
+    may_be: MayBe::FromOne,
+};
+const TAU: Parameter = Parameter {
+    name: "tau",
+    value: 1.0,
+    may_be: MayBe::AboveZero,
+};
+const ORDER: Parameter = Parameter {
+    name: "q",
+    value: 1.0,
+    may_be: MayBe::FromZero,
+};
+
 /// Every aggregate. What is undefined for a group is NULL.
 fn all() -> Vec<Measured> {
     let text = |name, about, parameters, of| Measured::new(name, Of::Text, about, parameters, of);
@@ -44,13 +71,13 @@ fn all() -> Vec<Measured> {
         text(
             "distinct_n",
             "The share of different runs of n words among all, none across two texts.",
-            &[("n", 1.0)],
+            &[WORDS],
             |texts, with| distinct_n::distinct_n(&texts_of(texts), with[0] as usize),
         ),
         text(
             "ead",
             "Different runs of n words over those expected among as many drawn from a vocabulary.",
-            &[("n", 1.0), ("vocabulary", ead::VOCABULARY)],
+            &[WORDS, VOCABULARY],
             |texts, with| ead::ead(&texts_of(texts), with[0] as usize, with[1]),
         ),
         text(
@@ -62,25 +89,25 @@ fn all() -> Vec<Measured> {
         text(
             "ngram_diversity",
             "The shares of different runs of 1 to n words, added up; runs cross from text to text.",
-            &[("n", 4.0)],
+            &[FOUR_WORDS],
             |texts, with| ngram_diversity::ngram_diversity(&texts_of(texts), with[0] as usize),
         ),
         text(
             "pairwise_bleu",
             "The mean BLEU of all ordered pairs of texts, smoothed by method 1.",
-            &[("n", 4.0)],
+            &[FOUR_WORDS],
             |texts, with| pairwise_bleu::pairwise_bleu(&texts_of(texts), with[0] as usize),
         ),
         text(
             "self_bleu",
             "The mean BLEU of each text against all others, smoothed by method 1.",
-            &[("n", 4.0)],
+            &[FOUR_WORDS],
             |texts, with| self_bleu::self_bleu(&texts_of(texts), with[0] as usize),
         ),
         text(
             "self_repetition",
             "The mean over texts of ln(1 + how often its runs of n words stand in other texts).",
-            &[("n", 4.0)],
+            &[FOUR_WORDS],
             |texts, with| self_repetition::self_repetition(&texts_of(texts), with[0] as usize),
         ),
         vector(
@@ -92,7 +119,7 @@ fn all() -> Vec<Measured> {
         vector(
             "dcscore",
             "The sum over vectors of the softmax of cosines over tau that falls on itself.",
-            &[("tau", 1.0)],
+            &[TAU],
             |vectors, with| {
                 with_cosines(vectors, |cosines, n| dcscore::dcscore(cosines, n, with[0]))
             },
@@ -106,7 +133,7 @@ fn all() -> Vec<Measured> {
         vector(
             "vendi",
             "The Vendi score of order q: how many different vectors there are, in effect.",
-            &[("q", 1.0)],
+            &[ORDER],
             |vectors, with| with_cosines(vectors, |cosines, n| vendi::vendi(cosines, n, with[0])),
         ),
         class(

@@ -84,6 +84,10 @@ pub fn run(
     let mut file = claim(writer, prompts, how, out)?;
     let before = whole_lines(&mut file, out)?;
     let all = prompts.len() * how.samples;
+    if before > all {
+        let problem = format!("holds {before} lines, {all} were asked for");
+        return Err(Error::source(out, problem, "choose another --out"));
+    }
     if before > 0 {
         progress.say(&format!(
             "{before} of {all} texts stand in {} already",
@@ -193,6 +197,8 @@ fn claim(writer: &Writer, prompts: &[Prompt], how: &How, out: &Path) -> Result<F
         "model": how.name,
         "weights": { "name": writer.name, "revision": writer.revision },
         "prompts": { "count": prompts.len(), "hash": format!("{:016x}", hash(&words)) },
+        "precision": format!("{:?}", writer.decoder.words.dtype()),
+        "adapter_is_live": writer.live,
         "system": how.system,
         "chat": !how.plain,
         "samples": how.samples,

@@ -33,6 +33,8 @@ pub struct Writer {
     pub name: String,
     /// What its files hold, and the adapter's.
     pub revision: String,
+    /// Whether its adapter stays beside the weights.
+    pub live: bool,
 }
 
 /// A text to be written.
@@ -95,6 +97,7 @@ impl Writer {
             decoder,
             chat,
             revision,
+            live,
         })
     }
 

@@ -32,6 +32,8 @@ pub struct RewardModel {
     chat: Chat,
     /// What is read of a text at most, in tokens.
     max_tokens: usize,
+    /// What its files hold, and the adapter's.
+    pub revision: String,
 }
 
 /// What stands in [`LIMIT`].
@@ -108,6 +110,10 @@ impl RewardModel {
             decoder,
             chat: Chat::load(&files)?,
             max_tokens: limit(folder)?.unwrap_or(MAX_TOKENS),
+            revision: match &adapter {
+                Some(adapter) => format!("{}+{}", files.revision()?, adapter.revision()?),
+                None => files.revision()?,
+            },
         })
     }
 

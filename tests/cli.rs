@@ -443,6 +443,90 @@ fn help_of_generate() {
     insta::assert_snapshot!(said.text);
 }
 
+/// What `generate` refuses.
+const UNWRITABLE: [&[&str]; 17] = [
+    &["--model", "absent", "--prompts", "prompts.jsonl"],
+    &["--model", "encoder", "--prompts", "prompts.jsonl"],
+    &["--model", "llama", "--prompts", "absent.jsonl"],
+    &["--model", "llama", "--prompts", "empty.jsonl"],
+    &["--model", "llama", "--prompts", "other.jsonl"],
+    &["--model", "llama", "--prompts", "noise.jsonl"],
+    &["--model", "llama", "--prompts", "long.jsonl"],
+    &[
+        "--model",
+        "llama",
+        "--prompts",
+        "prompts.jsonl",
+        "--split",
+        "train",
+    ],
+    &[
+        "--model",
+        "llama",
+        "--prompts",
+        "prompts.jsonl",
+        "--skip",
+        "1",
+    ],
+    &[
+        "--model",
+        "llama",
+        "--prompts",
+        "prompts.jsonl",
+        "--adapter",
+        "absent",
+    ],
+    &[
+        "--model",
+        "llama",
+        "--prompts",
+        "prompts.jsonl",
+        "--adapter",
+        "of_mistral",
+    ],
+    &["--model", "llama", "--prompts", "prompts.jsonl", "--live"],
+    &[
+        "--model",
+        "llama",
+        "--prompts",
+        "prompts.jsonl",
+        "--top-p",
+        "2",
+    ],
+    &[
+        "--model",
+        "llama",
+        "--prompts",
+        "prompts.jsonl",
+        "--temperature",
+        "-1",
+    ],
+    &[
+        "--model",
+        "llama",
+        "--prompts",
+        "prompts.jsonl",
+        "--samples",
+        "0",
+    ],
+    &[
+        "--model",
+        "llama",
+        "--prompts",
+        "prompts.jsonl",
+        "--device",
+        "cuda:0",
+    ],
+    &[
+        "--model",
+        "llama",
+        "--prompts",
+        "prompts.jsonl",
+        "--out",
+        "there.jsonl",
+    ],
+];
+
 #[test]
 fn texts_that_cannot_be_written() {
     let folder = tempfile::tempdir().unwrap();
@@ -469,88 +553,7 @@ fn texts_that_cannot_be_written() {
         "long.jsonl",
         &format!("{{\"prompt\":\"{long}\",\"prompt_id\":7}}\n"),
     );
-    for words in [
-        &["--model", "absent", "--prompts", "prompts.jsonl"][..],
-        &["--model", "encoder", "--prompts", "prompts.jsonl"],
-        &["--model", "llama", "--prompts", "absent.jsonl"],
-        &["--model", "llama", "--prompts", "empty.jsonl"],
-        &["--model", "llama", "--prompts", "other.jsonl"],
-        &["--model", "llama", "--prompts", "noise.jsonl"],
-        &["--model", "llama", "--prompts", "long.jsonl"],
-        &[
-            "--model",
-            "llama",
-            "--prompts",
-            "prompts.jsonl",
-            "--split",
-            "train",
-        ],
-        &[
-            "--model",
-            "llama",
-            "--prompts",
-            "prompts.jsonl",
-            "--skip",
-            "1",
-        ],
-        &[
-            "--model",
-            "llama",
-            "--prompts",
-            "prompts.jsonl",
-            "--adapter",
-            "absent",
-        ],
-        &[
-            "--model",
-            "llama",
-            "--prompts",
-            "prompts.jsonl",
-            "--adapter",
-            "of_mistral",
-        ],
-        &["--model", "llama", "--prompts", "prompts.jsonl", "--live"],
-        &[
-            "--model",
-            "llama",
-            "--prompts",
-            "prompts.jsonl",
-            "--top-p",
-            "2",
-        ],
-        &[
-            "--model",
-            "llama",
-            "--prompts",
-            "prompts.jsonl",
-            "--temperature",
-            "-1",
-        ],
-        &[
-            "--model",
-            "llama",
-            "--prompts",
-            "prompts.jsonl",
-            "--samples",
-            "0",
-        ],
-        &[
-            "--model",
-            "llama",
-            "--prompts",
-            "prompts.jsonl",
-            "--device",
-            "cuda:0",
-        ],
-        &[
-            "--model",
-            "llama",
-            "--prompts",
-            "prompts.jsonl",
-            "--out",
-            "there.jsonl",
-        ],
-    ] {
+    for words in UNWRITABLE {
         let out: &[&str] = if words.contains(&"--out") {
             &[]
         } else {

@@ -112,3 +112,55 @@ fn unlike(groups: &BTreeMap<(&str, &str), Vec<&Output>>) -> Option<String> {
         )
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(model: &str, prompts: std::ops::Range<usize>, samples: i64) -> Vec<Output> {
+        let of = |prompt: usize| {
+            (0..samples).map(move |sample| Output {
+                model: model.to_owned(),
+                prompt_id: prompt.to_string(),
+                prompt: String::new(),
+                sample,
+                response: sample.to_string(),
+                score: None,
+                class: None,
+                given: [None, None],
+            })
+        };
+        prompts.flat_map(of).collect()
+    }
+
+    #[test]
+    fn models_say_how_many_count_not_people() {
+        let all = [
+            rows("m", 0..9, 10),
+            rows(GOLD, 0..9, 2),
+            rows("once", 0..9, 1),
+        ]
+        .concat();
+        let chosen = choose(&all, None, 7);
+        assert_eq!(chosen.k, 10);
+        assert_eq!(chosen.rows.len(), 9 * 13);
+        let chosen = choose(&all, Some(4), 7);
+        assert_eq!(chosen.rows.len(), 9 * (4 + 2 + 1));
+        let again = choose(&all, Some(4), 7);
+        assert_eq!(chosen.rows, again.rows);
+        assert_ne!(chosen.rows, choose(&all, Some(4), 8).rows);
+    }
+
+    #[test]
+    fn it_says_why_diversity_is_undefined() {
+        let all = [rows("a", 0..9, 3), rows("b", 3..12, 3)].concat();
+        let said = choose(&all, Some(1), 7).notices.concat();
+        assert!(said.contains("as asked"), "{said}");
+        assert!(
+            said.contains("of 12 prompts 6 have texts of each"),
+            "{said}"
+        );
+        let said = choose(&rows("a", 0..9, 1), None, 7).notices.concat();
+        assert!(said.contains("No model has more than one text"), "{said}");
+    }
+}

@@ -215,3 +215,21 @@ fn at_equal_length(differences: &[f64], longer: &[f64], draws: &Draws) -> Option
         high: percentile(&crossings, 0.975),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_not_drawn_beyond_the_lengths_that_were_seen() {
+        let draws = Draws::new(40, 200, 7);
+        let longer: Vec<f64> = (0..40).map(|at| f64::from(at - 20) / 10.0).collect();
+        // Two apart at equal length, and one more for each e times as long.
+        let differences: Vec<f64> = longer.iter().map(|x| 2.0 + x).collect();
+        let found = at_equal_length(&differences, &longer, &draws).unwrap();
+        assert!((found.difference - 2.0).abs() < 1e-9 && found.low <= found.high);
+        let always: Vec<f64> = longer.iter().map(|x| x + 5.0).collect();
+        assert_eq!(at_equal_length(&differences, &always, &draws), None);
+        assert_eq!(at_equal_length(&differences, &[0.0; 40], &draws), None);
+    }
+}

@@ -7,6 +7,8 @@ pub mod error;
 pub mod generate;
 /// Raw files become tables.
 pub mod ingest;
+/// Files of JSON lines, for SQL.
+pub mod json_lines;
 /// What comes from outside: the hub, tokenizers.
 pub mod model;
 /// From responses to weighted preference pairs.

@@ -18,6 +18,7 @@ use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
+use crate::json_lines::{self, JsonLines};
 use crate::store::Store;
 use crate::{Error, Result, schema, sql, udf};
 
@@ -71,6 +72,13 @@ pub fn bare(limits: &Limits) -> Result<SessionContext> {
         .with_physical_optimizer_rule(Arc::new(udf::deviation::operator::Rule))
         .build();
     let context = SessionContext::new_with_state(state);
+    for ending in json_lines::ENDINGS {
+        let format = Arc::new(JsonLines::ending_in(ending));
+        context
+            .state_ref()
+            .write()
+            .register_file_format(format, true)?;
+    }
     udf::register_all(&context)?;
     Ok(context)
 }

@@ -40,7 +40,7 @@ fn killed_and_gone_on_with_it_writes_the_same() {
     let whole = folder.path().join("whole.jsonl");
     done(&words(&command(&whole, &[])));
     let expected = fs::read(&whole).unwrap();
-    assert_eq!(expected.iter().filter(|byte| **byte == b'\n').count(), 20);
+    assert_eq!(std::str::from_utf8(&expected).unwrap().lines().count(), 20);
 
     let mut random = Random::seeded();
     let killed = folder.path().join("killed.jsonl");
@@ -88,6 +88,8 @@ fn its_lines_are_outputs_that_a_report_reads() {
         "greedy",
     ];
     done(&words(&command(&base, &greedy)));
+    let query = format!("SELECT count(DISTINCT response) FROM '{}'", text(&base));
+    assert!(done(&["sql", "--format", "csv", "-c", &query]).ends_with("\n4\n"));
     let out = folder.path().join("report");
     let table = done(&["eval", text(&tuned), text(&base), "--out", text(&out)]);
     assert!(

@@ -207,7 +207,8 @@ fn remove_plots(folder: &Path) -> Result<()> {
             .map(|name| name.to_string_lossy().into_owned());
         let ours = |name: &String| {
             let kinds = ["plane_", "distribution_", "length_"];
-            name.ends_with(".svg") && kinds.iter().any(|kind| name.starts_with(kind))
+            let is_svg = path.extension().is_some_and(|end| end == "svg");
+            is_svg && kinds.iter().any(|kind| name.starts_with(kind))
         };
         if name.as_ref().is_some_and(ours) {
             fs::remove_file(&path).map_err(Error::io("remove", &path))?;

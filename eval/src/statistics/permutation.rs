@@ -57,3 +57,19 @@ pub fn sign_flips(differences: &[f64], draws: usize, seed: u64) -> SignFlips {
         p: if bound < share { bound } else { share },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_far_tail_is_bounded_and_not_cut_off_by_the_draws() {
+        // Forty of one sign and size: two of 2^40 choices are as extreme.
+        let found = sign_flips(&[1.0; 40], 999, 7);
+        assert_eq!(found.as_extreme, 0);
+        assert!(found.p >= 2.0 * 0.5_f64.powi(40), "{found:?}");
+        assert!(found.p < 1e-8, "{found:?}");
+        // Where nothing differs, everything is as extreme.
+        assert_eq!(sign_flips(&[0.0; 40], 999, 7).p, 1.0);
+    }
+}

@@ -32,7 +32,7 @@ LIMIT, STEPS, PAIRS = 512, 10, 8
 def polyphony(binary, model, pairs, out):
     words = [binary, "train", "dpo", "--model", model, "--pairs", pairs, "--out", out, "--steps", str(STEPS),
              "--batch-pairs", str(PAIRS), "--max-length", str(LIMIT), "--too-long", "truncate", "--no-shuffle",
-             "--lora-r", "16", "--lora-alpha", "32", "--learning-rate", "1e-4", "--micro-batch-tokens", "65536"]
+             "--lora-r", "16", "--lora-alpha", "32", "--learning-rate", "1e-4"]
     subprocess.run(words, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     lines = [json.loads(line) for line in open(pathlib.Path(out) / "metrics.jsonl")]
     # The first step finds its memory; PyTorch's is left out, too.

@@ -7,6 +7,7 @@
 
 mod embed;
 mod generate;
+mod outputs;
 mod report;
 #[path = "../support/mod.rs"]
 mod support;

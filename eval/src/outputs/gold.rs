@@ -1,19 +1,21 @@
 //! What did people write to the same prompts? A store's responses, or a file, where their prompts are
 //! those of the outputs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
+use polyphony_engine::ingest::lines::sha256_of;
 use polyphony_engine::progress::Progress;
 use polyphony_engine::store::Store;
 use polyphony_engine::store::part::plain;
 use polyphony_engine::{Error, Result, session};
 
-use super::{Columns, GOLD, Named, Output, Outputs};
+use super::{Columns, GOLD, Input, Named, Output, Outputs, row};
 
-/// Adds what people wrote to the prompts of `outputs`: prompts are the same by id and text, or by
-/// text. Votes are no rewards: what they say of the texts is left out.
+/// Adds what people wrote to the prompts of `outputs`: prompts are the same by text, or by id where one
+/// side does not say its prompt. Votes are no rewards: what they say of the texts is left out.
 ///
 /// # Errors
 /// When there is nothing to read, or no prompt is the same.
@@ -23,81 +25,149 @@ pub async fn add(
     columns: &Columns,
     progress: &dyn Progress,
 ) -> Result<()> {
-    let rows = if gold.is_dir() && Store::open(gold).is_ok() {
-        of_store(gold).await?
+    let asked = Asked::of(&outputs.rows);
+    let mut kept = if gold.is_dir() && Store::open(gold).is_ok() {
+        of_store(gold, &asked, outputs).await?
     } else {
-        let named = Named {
-            model: Some(GOLD.to_owned()),
-            path: gold.to_path_buf(),
-        };
-        let columns = Columns {
-            score: None,
-            spaces: [None, None],
-            ..columns.clone()
-        };
-        let read = super::read(&[named], &columns, progress)?;
-        outputs
-            .inputs
-            .extend(read.inputs.into_iter().map(|input| super::Input {
-                score: None,
-                ..input
-            }));
-        read.rows
+        of_file(gold, &asked, outputs, columns, progress)?
     };
-    let by_text: HashMap<&str, &str> = outputs
-        .rows
-        .iter()
-        .filter(|row| !row.prompt.is_empty())
-        .map(|row| (row.prompt.trim(), row.prompt_id.as_str()))
-        .collect();
-    let ids: HashMap<&str, bool> = outputs
-        .rows
-        .iter()
-        .map(|row| (row.prompt_id.as_str(), row.prompt.is_empty()))
-        .collect();
-    let mut samples: HashMap<String, i64> = HashMap::new();
-    let mut kept = Vec::new();
-    for row in rows {
-        // An id counts where one side does not say its prompt.
-        let by_id = ids.get(row.prompt_id.as_str()).copied();
-        let by_id = by_id.filter(|unsaid| *unsaid || row.prompt.is_empty());
-        let same = by_text.get(row.prompt.trim()).map(|id| (*id).to_owned());
-        let Some(prompt_id) = same.or(by_id.map(|_| row.prompt_id.clone())) else {
-            continue;
-        };
-        let sample = samples.entry(prompt_id.clone()).or_default();
-        kept.push(Output {
-            model: GOLD.to_owned(),
-            sample: *sample,
-            prompt_id,
-            score: None,
-            class: None,
-            ..row
-        });
-        *sample += 1;
-    }
     if kept.is_empty() {
         let problem = "has no response to any prompt of the outputs";
         let remedy = "prompts must be the same texts: check which they were generated from";
         return Err(Error::source(gold, problem, remedy));
+    }
+    let mut samples: HashMap<String, i64> = HashMap::new();
+    for row in &mut kept {
+        let sample = samples.entry(row.prompt_id.clone()).or_default();
+        row.sample = *sample;
+        *sample += 1;
     }
     outputs.rows.extend(kept);
     outputs.sort();
     Ok(())
 }
 
-/// The responses of a store.
-async fn of_store(folder: &Path) -> Result<Vec<Output>> {
+/// The prompts of the outputs.
+struct Asked {
+    /// The id of a prompt's text.
+    by_text: BTreeMap<String, String>,
+    /// The ids, and whether nobody says what their prompt is.
+    ids: BTreeMap<String, bool>,
+}
+
+impl Asked {
+    fn of(rows: &[Output]) -> Self {
+        let (mut by_text, mut ids) = (BTreeMap::new(), BTreeMap::new());
+        for row in rows {
+            let unsaid = row.prompt.trim().is_empty();
+            if !unsaid {
+                by_text.insert(row.prompt.trim().to_owned(), row.prompt_id.clone());
+            }
+            *ids.entry(row.prompt_id.clone()).or_insert(true) &= unsaid;
+        }
+        Self { by_text, ids }
+    }
+
+    /// The id that the outputs have for the prompt of `row`.
+    fn find(&self, row: &Output) -> Option<String> {
+        if let Some(id) = self.by_text.get(row.prompt.trim()) {
+            return Some(id.clone());
+        }
+        let unsaid = *self.ids.get(&row.prompt_id)?;
+        (unsaid || row.prompt.trim().is_empty()).then(|| row.prompt_id.clone())
+    }
+}
+
+/// The texts of a file; its notices go to those of the outputs.
+fn of_file(
+    file: &Path,
+    asked: &Asked,
+    outputs: &mut Outputs,
+    columns: &Columns,
+    progress: &dyn Progress,
+) -> Result<Vec<Output>> {
+    let named = Named {
+        model: Some(GOLD.to_owned()),
+        path: file.to_path_buf(),
+    };
+    let columns = Columns {
+        score: Some(String::new()),
+        spaces: [None, None],
+        ..columns.clone()
+    };
+    let read = super::read(&[named], &columns, progress)?;
+    let whole = read.rows.len();
+    let kept = read.rows.into_iter().filter_map(|row| {
+        Some(Output {
+            prompt_id: asked.find(&row)?,
+            class: None,
+            ..row
+        })
+    });
+    let kept: Vec<Output> = kept.collect();
+    for (what, count) in read.counts {
+        *outputs.counts.entry(what).or_default() += count;
+    }
+    let notices = read.notices.iter();
+    outputs
+        .notices
+        .extend(notices.map(|notice| format!("{GOLD}: {notice}")));
+    if kept.len() < whole {
+        outputs.notices.push(format!(
+            "{GOLD}: {} texts to prompts that no model answered.",
+            whole - kept.len()
+        ));
+    }
+    outputs.inputs.extend(read.inputs);
+    Ok(kept)
+}
+
+/// The responses of a store to the prompts that were asked.
+async fn of_store(folder: &Path, asked: &Asked, outputs: &mut Outputs) -> Result<Vec<Output>> {
     let store = Store::open(folder)?;
     let context = session::with_store(&store, &session::Limits::pipeline())?;
-    let query = "SELECT prompts.prompt_id, prompt, text FROM responses \
-        JOIN prompts ON prompts.prompt_id = responses.prompt_id \
-        ORDER BY prompts.prompt_id, response_id";
+    let unsaid = asked.ids.iter().filter(|(_, unsaid)| **unsaid);
+    let unsaid = unsaid.map(|(id, _)| (id.as_str(), id.as_str()));
+    let texts = asked.by_text.iter();
+    let texts = texts.map(|(text, id)| (text.as_str(), id.as_str()));
+    context.register_batch("asked_by_text", pairs(texts)?)?;
+    context.register_batch("asked_by_id", pairs(unsaid)?)?;
+    // What `str::trim` takes away.
+    let blank: String = (char::MIN..='\u{3000}')
+        .filter(|letter| letter.is_whitespace())
+        .collect();
+    let query = format!(
+        "WITH asked AS ( \
+           SELECT prompts.prompt_id, prompts.prompt, coalesce(texts.id, ids.id) AS id FROM prompts \
+           LEFT JOIN asked_by_text AS texts ON btrim(prompts.prompt, '{blank}') = texts.asked \
+           LEFT JOIN asked_by_id AS ids ON prompts.prompt_id = ids.asked \
+           WHERE coalesce(texts.id, ids.id) IS NOT NULL) \
+         SELECT asked.id, asked.prompt, responses.text FROM asked \
+         JOIN responses ON asked.prompt_id = responses.prompt_id \
+         ORDER BY asked.prompt_id, responses.response_id"
+    );
     let mut rows = Vec::new();
-    for batch in context.sql(query).await?.collect().await? {
+    for batch in context.sql(&query).await?.collect().await? {
         rows.extend(outputs_of(&plain(&batch)?));
     }
+    let count = rows.len() as u64;
+    let path = std::fs::canonicalize(folder).map_err(Error::io("read", folder))?;
+    outputs.inputs.push(Input {
+        file: row::label(&path),
+        sha256: sha256_of(&folder.join("manifest.json"))?,
+        rows: count,
+        responses: count,
+        score: None,
+    });
     Ok(rows)
+}
+
+/// What is asked, and the id that the outputs have for it.
+fn pairs<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Result<RecordBatch> {
+    let (asked, ids): (Vec<&str>, Vec<&str>) = pairs.unzip();
+    let column = |values: Vec<&str>| -> ArrayRef { Arc::new(StringArray::from(values)) };
+    let columns = [("asked", column(asked)), ("id", column(ids))];
+    Ok(RecordBatch::try_from_iter(columns)?)
 }
 
 fn outputs_of(batch: &RecordBatch) -> Vec<Output> {

@@ -3,52 +3,11 @@
 use std::path::Path;
 
 use polyphony_engine::ingest::rows::short_hash;
-use polyphony_engine::{Error, Result};
 use serde_json::{Map, Value};
 
-/// Which column holds what, where the usual names do not fit.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Columns {
-    pub(super) given: Vec<(usize, String)>,
-    /// The column of scores; empty for none.
-    pub score: Option<String>,
-    /// The columns of given diversity: semantic and style.
-    pub spaces: [Option<String>; 2],
-}
+use super::columns::{CLASS, Columns, MODEL, PROMPT, PROMPT_ID, RESPONSE, SAMPLE};
+use super::value::{content, hash, is_chat, number, said, text, texts as listed};
 
-/// What a column can be, and the names it usually has.
-const ROLES: [(&str, &[&str]); 7] = [
-    ("model", &["model", "model_name", "generator", "model_id"]),
-    (
-        "prompt_id",
-        &["prompt_id", "question_id", "instruction_id", "doc_id", "id"],
-    ),
-    ("prompt", &["prompt", "instruction", "question", "input"]),
-    (
-        "response",
-        &[
-            "response",
-            "output",
-            "completion",
-            "generation",
-            "generated_text",
-            "text",
-            "story",
-        ],
-    ),
-    ("sample", &["sample", "iteration", "sample_id", "seed"]),
-    ("score", &["score", "reward", "reddit_reward", "rating"]),
-    ("class", &["class", "partition", "cluster"]),
-];
-const MODEL: usize = 0;
-const PROMPT_ID: usize = 1;
-const PROMPT: usize = 2;
-const RESPONSE: usize = 3;
-const SAMPLE: usize = 4;
-const SCORE: usize = 5;
-const CLASS: usize = 6;
-/// The columns of given diversity, as the paper's code names them.
-const SPACES: [&str; 2] = ["semantic_diversity", "style_diversity"];
 /// Lists of texts in a row.
 const LISTS: [&str; 4] = ["generations", "responses", "outputs", "completions"];
 
@@ -57,73 +16,33 @@ const LISTS: [&str; 4] = ["generations", "responses", "outputs", "completions"];
 pub(super) struct Text {
     pub(super) model: String,
     pub(super) prompt_id: String,
+    /// Whether the row gives the prompt's id.
+    pub(super) has_id: bool,
     pub(super) prompt: String,
+    /// The id that the prompt has by what it says; empty where the row does not say it.
+    pub(super) prompt_hash: String,
     pub(super) response: String,
     pub(super) sample: Option<i64>,
     pub(super) score: Option<f64>,
-    pub(super) score_column: Option<String>,
     pub(super) score_is_no_number: bool,
     pub(super) class: Option<i64>,
     pub(super) given: [Option<f64>; 2],
 }
 
-impl Columns {
-    /// Reads `response=story,model=who`.
-    ///
-    /// # Errors
-    /// When a role is unknown.
-    pub fn parse(text: &str) -> Result<Self> {
-        let mut columns = Self::default();
-        for pair in text.split(',').filter(|pair| !pair.trim().is_empty()) {
-            let known = pair.split_once('=').and_then(|(role, column)| {
-                let role = ROLES.iter().position(|(name, _)| *name == role.trim())?;
-                Some((role, column.trim().to_owned()))
-            });
-            let roles: Vec<&str> = ROLES.iter().map(|(name, _)| *name).collect();
-            columns.given.push(known.ok_or_else(|| Error::Unknown {
-                what: "column role",
-                given: pair.to_owned(),
-                known: format!("ROLE=COLUMN with a role of {}", roles.join(", ")),
-            })?);
-        }
-        Ok(columns)
-    }
+/// The texts of a row.
+#[derive(Debug, Default)]
+pub(super) struct Row {
+    pub(super) texts: Vec<Text>,
+    /// How many places of its list hold none.
+    pub(super) without: u64,
+}
 
-    /// Refuses a file that lacks a column that was named.
-    ///
-    /// # Errors
-    /// When one is missing.
-    pub(super) fn check(&self, object: &Map<String, Value>, path: &Path) -> Result<()> {
-        let given = self.given.iter().map(|(_, column)| column);
-        let mut asked = given.chain(&self.score).chain(self.spaces.iter().flatten());
-        match asked.find(|column| !object.contains_key(*column)) {
-            None => Ok(()),
-            Some(missing) => {
-                let names: Vec<&str> = object.keys().map(String::as_str).collect();
-                Err(Error::Unknown {
-                    what: "column",
-                    given: missing.clone(),
-                    known: format!("{} in {}", names.join(", "), path.display()),
-                })
-            }
-        }
-    }
-
-    /// The column of a role in this row: the one that was named, or the first usual one.
-    fn find<'a>(&self, role: usize, object: &'a Map<String, Value>) -> Option<(String, &'a Value)> {
-        if role == SCORE
-            && let Some(column) = &self.score
-        {
-            return Some((column.clone(), object.get(column)?));
-        }
-        if let Some((_, column)) = self.given.iter().find(|(given, _)| *given == role) {
-            return Some((column.clone(), object.get(column)?));
-        }
-        let usual = ROLES[role].1.iter();
-        usual
-            .filter_map(|name| Some(((*name).to_owned(), object.get(*name)?)))
-            .find(|(_, value)| !value.is_null())
-    }
+/// The texts that a row holds, each at its place.
+#[derive(Default)]
+struct Found {
+    texts: Vec<Option<String>>,
+    /// Whether they are a list, to which lists of scores and classes belong.
+    list: bool,
 }
 
 /// The name of a file without folders.
@@ -143,53 +62,75 @@ pub(super) fn author(path: &Path) -> String {
     }
 }
 
-/// The texts of a row; none where it holds no text, or nothing that says to which prompt.
+/// The texts of a row; none where it holds no text, or nothing that says to which prompt. `score` is
+/// the column of the file's scores: the first row with a number says it.
 pub(super) fn texts(
     object: &Map<String, Value>,
     columns: &Columns,
-    author: &str,
-    forced: Option<&str>,
-) -> Vec<Text> {
-    let mut row = shared(object, columns);
-    let responses = responses(object, columns);
-    let body = &object
-        .get("response")
-        .map_or(&Value::Null, |response| &response["body"]);
-    if row.model.is_empty() {
+    (author, forced): (&str, Option<&str>),
+    score: &mut Option<String>,
+) -> Row {
+    let mut shared = shared(object, columns);
+    if shared.model.is_empty() {
+        let body = &object
+            .get("response")
+            .map_or(&Value::Null, |response| &response["body"]);
         body["model"]
             .as_str()
             .unwrap_or(author)
-            .clone_into(&mut row.model);
+            .clone_into(&mut shared.model);
     }
     if let Some(forced) = forced {
-        forced.clone_into(&mut row.model);
+        forced.clone_into(&mut shared.model);
     }
-    if row.prompt_id.is_empty() {
-        if row.prompt.is_empty() {
-            return Vec::new();
+    shared.has_id = !shared.prompt_id.is_empty();
+    if !shared.has_id {
+        if shared.prompt.is_empty() {
+            return Row::default();
         }
-        row.prompt_id = short_hash(&[&row.prompt]);
+        shared.prompt_id.clone_from(&shared.prompt_hash);
     }
-    let several = responses.len() > 1;
-    let list = |name: &str, at: usize| object.get(name).and_then(|list| list.get(at));
-    let texts = responses.into_iter().enumerate().map(|(at, response)| {
+    let found = responses(object, columns);
+    let several = found.texts.len() > 1;
+    let column = columns.score(object, found.list);
+    if let (None, Some((name, true))) = (&score, &column) {
+        *score = Some(name.clone());
+    }
+    let column = score.clone().or(column.map(|(name, _)| name));
+    let scores = column.as_ref().and_then(|name| object.get(name));
+    let class = columns.find(CLASS, object).map(|(_, value)| value);
+    let partition = object.get("partition").filter(|list| list.is_array());
+    let mut row = Row::default();
+    for (at, response) in found.texts.into_iter().enumerate() {
+        let Some(response) = response else {
+            row.without += 1;
+            continue;
+        };
+        // A list beside the list of texts has a value for each.
+        let of = |value: Option<&Value>| match value {
+            Some(Value::Array(items)) if found.list => items.get(at).cloned(),
+            Some(Value::Array(_)) | None => None,
+            value => value.cloned(),
+        };
+        let class = of(partition).or_else(|| of(class));
         let mut text = Text {
             response,
-            ..row.clone()
+            class: class.as_ref().and_then(number).map(|class| class as i64),
+            ..shared.clone()
         };
         if several {
             text.sample = None;
-            // NoveltyBench keeps a list beside the list of texts.
-            for name in ["generation_scores", "scores"] {
-                if let Some(score) = list(name, at) {
-                    text.set_score(name, score);
-                }
-            }
-            text.class = list("partition", at).and_then(Value::as_i64).or(text.class);
         }
-        text
-    });
-    texts.collect()
+        if let Some(score) = of(scores) {
+            text.set_score(&score);
+        }
+        for space in 0..2 {
+            let given = of(columns.given(space, object));
+            text.given[space] = given.as_ref().and_then(number);
+        }
+        row.texts.push(text);
+    }
+    row
 }
 
 /// What all texts of a row share.
@@ -199,101 +140,98 @@ fn shared(object: &Map<String, Value>, columns: &Columns) -> Text {
         let first = &arguments["gen_args_0"]["arg_0"];
         first.as_str().or(arguments[0][0].as_str())
     });
-    let prompt = match harness {
-        Some(prompt) => Some(prompt.to_owned()),
-        None => find(PROMPT).and_then(said),
+    let (prompt, prompt_hash) = match harness {
+        Some(prompt) => (prompt.to_owned(), short_hash(&[prompt])),
+        None => prompt(object, columns).unwrap_or_default(),
     };
-    let batch_id = object.get("custom_id").filter(|_| is_batch(object));
-    let mut text = Text {
+    let batch_id = object
+        .get("custom_id")
+        .filter(|_| choices(object).is_some());
+    Text {
         model: find(MODEL).and_then(said).unwrap_or_default(),
         prompt_id: batch_id
             .or(find(PROMPT_ID))
             .and_then(said)
             .unwrap_or_default(),
-        prompt: prompt.unwrap_or_default(),
+        prompt,
+        prompt_hash,
         sample: find(SAMPLE).and_then(number).map(|sample| sample as i64),
-        class: find(CLASS).and_then(number).map(|class| class as i64),
         ..Text::default()
+    }
+}
+
+/// A row's prompt, and the id that it has by what it says.
+fn prompt(object: &Map<String, Value>, columns: &Columns) -> Option<(String, String)> {
+    let request = || {
+        let messages = object.get("messages").filter(|_| choices(object).is_some());
+        messages.map(|messages| ("messages", messages))
     };
-    if let Some((name, score)) = columns.find(SCORE, object) {
-        text.set_score(&name, score);
+    let (name, value) = columns.find(PROMPT, object).or_else(request)?;
+    let prompt = said(value)?;
+    // Alpaca's instructions are about an input.
+    let input = object.get("input").and_then(Value::as_str);
+    let input = input.filter(|input| !input.trim().is_empty());
+    if let ("instruction", None, Some(input)) = (name, columns.named(PROMPT), input) {
+        let both = format!("{prompt}\n\n{input}");
+        let hash = short_hash(&[&both]);
+        return Some((both, hash));
     }
-    for (space, usual) in SPACES.iter().enumerate() {
-        let name = columns.spaces[space].as_deref().unwrap_or(usual);
-        text.given[space] = object.get(name).and_then(number);
-    }
-    text
+    let hash = hash(value).unwrap_or_else(|| short_hash(&[&prompt]));
+    Some((prompt, hash)).filter(|(prompt, _)| !prompt.is_empty())
 }
 
 impl Text {
-    fn set_score(&mut self, column: &str, score: &Value) {
-        if score.is_null() || score.as_str() == Some("") || score.is_array() {
+    fn set_score(&mut self, score: &Value) {
+        if score.is_null() || score.as_str() == Some("") {
             return;
         }
-        self.score_column = Some(column.to_owned());
         self.score = number(score);
         self.score_is_no_number = self.score.is_none();
     }
 }
 
-fn is_batch(object: &Map<String, Value>) -> bool {
-    object
+/// What an API answered: a line of a batch's output, or an answer as it came.
+fn choices(object: &Map<String, Value>) -> Option<&Vec<Value>> {
+    if let Some(choices) = object
         .get("response")
-        .is_some_and(|response| response["body"]["choices"].is_array())
+        .and_then(|response| response["body"]["choices"].as_array())
+    {
+        return Some(choices);
+    }
+    let choices = object.get("choices")?.as_array()?;
+    let first = choices.first()?;
+    let is_answer = first["message"].is_object() || first.get("finish_reason").is_some();
+    is_answer.then_some(choices)
 }
 
 /// The texts of a row, in their order.
-fn responses(object: &Map<String, Value>, columns: &Columns) -> Vec<String> {
-    if is_batch(object) {
-        let choices = object["response"]["body"]["choices"].as_array();
-        let texts = choices.into_iter().flatten().filter_map(|choice| {
-            choice["message"]["content"]
-                .as_str()
-                .or(choice["text"].as_str())
-        });
-        return texts.map(str::to_owned).collect();
+fn responses(object: &Map<String, Value>, columns: &Columns) -> Found {
+    let list = |texts| Found { texts, list: true };
+    if let Some(choices) = choices(object) {
+        let text = |choice: &Value| {
+            content(&choice["message"]["content"]).or_else(|| content(&choice["text"]))
+        };
+        return list(choices.iter().map(text).collect());
     }
-    let flat = |list: &Value| -> Vec<String> {
-        let items = list.as_array().into_iter().flatten();
-        let texts = items.flat_map(|item| match item {
-            Value::Array(inner) => inner.iter().filter_map(Value::as_str).collect(),
-            other => other.as_str().into_iter().collect::<Vec<_>>(),
-        });
-        texts.map(str::to_owned).collect()
-    };
     let harness = object
         .get("resps")
         .filter(|_| object.contains_key("doc_id"));
-    if let Some(list) = harness {
-        return flat(list);
+    if let Some(resps) = harness {
+        return list(listed(resps));
     }
     if let Some((_, response)) = columns.find(RESPONSE, object) {
-        return said(response).into_iter().collect();
+        if response.is_array() && !is_chat(response) {
+            return list(listed(response));
+        }
+        let text = said(response).or_else(|| text(response));
+        return Found {
+            texts: text.map(Some).into_iter().collect(),
+            list: false,
+        };
     }
-    let list = LISTS
-        .iter()
-        .find_map(|name| object.get(*name).filter(|list| list.is_array()));
-    list.map(flat).unwrap_or_default()
-}
-
-/// A text, a number as one, or what the last message of a chat says.
-fn said(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Array(chat) => chat.last()?["content"].as_str().map(str::to_owned),
-        _ => None,
-    }
-}
-
-/// A number, or a text that is one; finite.
-fn number(value: &Value) -> Option<f64> {
-    let number = match value {
-        Value::Number(number) => number.as_f64(),
-        Value::String(text) => text.trim().parse().ok(),
-        _ => None,
-    };
-    number.filter(|number: &f64| number.is_finite())
+    let mut lists = LISTS.iter().filter_map(|name| object.get(*name));
+    let found = lists.find(|list| list.is_array());
+    found.map(|texts| list(listed(texts))).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -303,7 +241,14 @@ mod tests {
     use super::*;
 
     fn read(row: &Value) -> Vec<Text> {
-        texts(row.as_object().unwrap(), &Columns::default(), "file", None)
+        let columns = Columns::default();
+        texts(
+            row.as_object().unwrap(),
+            &columns,
+            ("file", None),
+            &mut None,
+        )
+        .texts
     }
 
     #[test]

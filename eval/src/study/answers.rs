@@ -62,8 +62,9 @@ struct Answer {
 }
 
 /// Reads answers: CSV, JSON lines or Parquet with `id` and a column a question, whose answers are `A`,
-/// `B`, a text of a side (`A-2`) or anything that begins with `hard`, `tie` or `neither`. The last
-/// answer of a person to an item counts.
+/// `B`, a text of a side (`A-2`) or anything that begins with `hard`, `tie` or `neither`; Potato's
+/// `instance_id`, `user` and columns a label (`quality:::A`), too. The last answer of a person to an
+/// item counts; who does not say a name has the file's.
 ///
 /// # Errors
 /// When a file cannot be read, an item is none of the key's, or an answer says nothing.
@@ -72,9 +73,15 @@ pub fn read(key: &Key, files: &[PathBuf], progress: &dyn Progress) -> Result<Ver
     let mut left_out = BTreeMap::new();
     let mut people = std::collections::BTreeSet::new();
     for source in source::find(files, true)? {
-        table::read(&source, progress, &mut |(line, object)| {
-            let object = object.unwrap_or_default();
-            let id = said(&object, "id");
+        let file = source.path.file_name().unwrap_or_default();
+        let file = file.to_string_lossy();
+        let ending = table::read(&source, progress, &mut |(line, object)| {
+            let Ok(object) = object else {
+                let problem = format!("row {line} is no object, or has other columns");
+                let remedy = "answers are rows with id, annotator, quality and diversity";
+                return Err(Error::source(&source.path, problem, remedy));
+            };
+            let id = first(&object, ["id", "instance_id"]);
             let Some(item) = key.items.get(&id) else {
                 let problem = format!("row {line} answers `{id}`, which is no item of the key");
                 let remedy = "name the key.json that was written with this sheet";
@@ -82,10 +89,18 @@ pub fn read(key: &Key, files: &[PathBuf], progress: &dyn Progress) -> Result<Ver
             };
             for question in QUESTIONS {
                 match answer(&object, &id, question, item) {
-                    Ok(Some(given)) => {
+                    Ok(Some(mut given)) => {
+                        if given.annotator.is_empty() {
+                            given.annotator = file.clone().into_owned();
+                        }
                         people.insert(given.annotator.clone());
                         let of_question = answers.entry(question).or_default();
-                        of_question.insert((given.item, given.annotator), given.wins);
+                        let key = (given.item, given.annotator);
+                        if of_question.insert(key, given.wins).is_some() {
+                            *left_out
+                                .entry(format!("a later answer on {question}"))
+                                .or_default() += 1;
+                        }
                     }
                     Ok(None) => {
                         *left_out
@@ -97,6 +112,10 @@ pub fn read(key: &Key, files: &[PathBuf], progress: &dyn Progress) -> Result<Ver
             }
             Ok(())
         })?;
+        if let Some(why) = ending.truncated {
+            let problem = format!("ends before its end ({why})");
+            return Err(Error::source(&source.path, problem, "fetch it again"));
+        }
     }
     let verdicts = QUESTIONS.iter().filter_map(|question| {
         let given = answers.get(question)?;
@@ -124,6 +143,31 @@ fn said(object: &Map<String, Value>, name: &str) -> String {
     }
 }
 
+/// The first of two columns that says anything.
+fn first(object: &Map<String, Value>, names: [&str; 2]) -> String {
+    let mut said = names.into_iter().map(|name| said(object, name));
+    said.find(|text| !text.is_empty()).unwrap_or_default()
+}
+
+/// What stands in a question's column, or the labels of it that were chosen.
+fn chosen(object: &Map<String, Value>, question: &str) -> String {
+    let given = said(object, question);
+    if !given.is_empty() {
+        return given;
+    }
+    let labels = object.keys().filter_map(|name| {
+        let label = name.strip_prefix(question)?.strip_prefix(":::")?;
+        let value = match object.get(name) {
+            Some(Value::Bool(is_chosen)) => is_chosen.to_string(),
+            _ => said(object, name),
+        };
+        let is_chosen = !["", "0", "0.0", "false", "null", "none", "nan"]
+            .contains(&value.to_lowercase().as_str());
+        is_chosen.then_some(label.trim())
+    });
+    labels.collect::<Vec<_>>().join(" and ")
+}
+
 /// What a row answers to a question; what it says where that is no answer.
 fn answer(
     object: &Map<String, Value>,
@@ -131,7 +175,7 @@ fn answer(
     question: &str,
     item: &Item,
 ) -> std::result::Result<Option<Answer>, String> {
-    let given = said(object, question);
+    let given = chosen(object, question);
     let lower = given.to_lowercase();
     let side = |letter: char| {
         let rest = lower.strip_prefix(letter)?;
@@ -156,7 +200,7 @@ fn answer(
         return Err(given);
     };
     Ok(Some(Answer {
-        annotator: said(object, "annotator"),
+        annotator: first(object, ["annotator", "user"]),
         item: id.to_owned(),
         wins,
     }))
@@ -201,5 +245,71 @@ fn verdict(question: &'static str, given: &BTreeMap<(String, String), Option<usi
         p_fisher: fisher(won[0], won[1], given.len()),
         p_sign: split(items_won[0], items_won[1]),
         alpha: alpha(&by_item),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use polyphony_engine::progress::Silent;
+
+    use super::*;
+
+    fn of(files: &[(&str, &[u8])]) -> Result<Verdicts> {
+        let item = |a| Item {
+            prompt_id: "p".to_owned(),
+            a,
+        };
+        let key = Key {
+            format: "polyphony-study".to_owned(),
+            models: ["one".to_owned(), "other".to_owned()],
+            seed: 0,
+            inputs: BTreeMap::new(),
+            items: BTreeMap::from([("1".to_owned(), item(0)), ("2".to_owned(), item(1))]),
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let paths = files.iter().map(|(name, text)| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        });
+        read(&key, &paths.collect::<Vec<_>>(), &Silent)
+    }
+
+    #[test]
+    fn who_has_no_name_has_the_files() {
+        let table = b"id,annotator,quality\n1,,A\n2,,B\n1,,B\n";
+        let read = of(&[("x.csv", table), ("y.csv", b"id,quality\n1,A\n")]).unwrap();
+        assert_eq!(read.annotators, 2);
+        assert_eq!(read.verdicts[0].answers, 3);
+        assert_eq!(read.left_out["a later answer on quality"], 1);
+    }
+
+    #[test]
+    fn what_is_no_answer_is_refused() {
+        let refused = |name, text: &[u8]| of(&[(name, text)]).unwrap_err().to_string();
+        let row = b"{\"id\":1,\"quality\":\"A\"}\n";
+        let odd = [&row[..], b"what\n"].concat();
+        assert!(refused("x.jsonl", &odd).contains("row 2 is no object"));
+        assert!(refused("x.csv", b"id,quality\n1\n").contains("row 2 is no object"));
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut packed, row).unwrap();
+        let cut = packed.finish().unwrap();
+        let cut = refused("x.jsonl.gz", &cut[..cut.len() - 6]);
+        assert!(cut.contains("ends before its end"), "{cut}");
+    }
+
+    #[test]
+    fn labels_of_potato_are_answers() {
+        let table = b"user,instance_id,quality:::A,quality:::B,diversity:::Hard to decide\n\
+            me,1,true,,1\nyou,2,,B,\n";
+        let read = of(&[("x.csv", table)]).unwrap();
+        assert_eq!(read.annotators, 2);
+        assert_eq!(read.verdicts[0].won, [2, 0]);
+        assert_eq!(
+            (read.verdicts[1].answers, read.verdicts[1].won),
+            (1, [0, 0])
+        );
+        let both = b"user,instance_id,quality:::A,quality:::B\nme,1,1,1\n";
+        assert!(of(&[("x.csv", both)]).is_err());
     }
 }

@@ -37,12 +37,18 @@ struct Drawn<'a> {
 /// side B, give or take one.
 ///
 /// # Errors
-/// When the models have no prompt in common with as many texts, or the disk is full.
+/// When the models have no prompt in common with as many texts, a prompt is not said, or the disk is
+/// full.
 pub fn write(rows: &[Output], inputs: &[Input], how: &How, out: &Path) -> Result<usize> {
     let mut random = SplitMix64(how.seed);
     let mut drawn = common(rows, how, &mut random)?;
     random.shuffle(&mut drawn);
     drawn.truncate(how.items);
+    if let Some(unsaid) = drawn.iter().find(|item| item.prompt.trim().is_empty()) {
+        let problem = format!("no file says what prompt `{}` is", unsaid.prompt_id);
+        let remedy = "give outputs with prompts";
+        return Err(Error::source(Path::new("outputs"), problem, remedy));
+    }
     let mut sides: Vec<usize> = (0..drawn.len()).map(|item| item % 2).collect();
     random.shuffle(&mut sides);
     let digits = drawn.len().to_string().len();
@@ -92,7 +98,9 @@ fn common<'a>(rows: &'a [Output], how: &How, random: &mut SplitMix64) -> Result<
     for row in rows {
         if let Some(side) = how.models.iter().position(|model| *model == row.model) {
             let (prompt, texts) = prompts.entry(&row.prompt_id).or_default();
-            *prompt = &row.prompt;
+            if prompt.trim().is_empty() {
+                *prompt = &row.prompt;
+            }
             texts[side].push(&row.response);
         }
     }
@@ -164,4 +172,41 @@ fn quoted(cell: &str) -> String {
         ""
     };
     format!("\"{guard}{}\"", cell.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(model: &str, prompt: &str) -> Output {
+        Output {
+            model: model.to_owned(),
+            prompt_id: "1".to_owned(),
+            prompt: prompt.to_owned(),
+            sample: 0,
+            response: model.to_owned(),
+            score: None,
+            class: None,
+            given: [None, None],
+        }
+    }
+
+    #[test]
+    fn a_prompt_that_one_side_says_is_shown() {
+        let how = How {
+            models: ["a".to_owned(), "b".to_owned()],
+            items: 1,
+            texts: 1,
+            seed: 0,
+        };
+        let out = tempfile::tempdir().unwrap();
+        write(&[row("a", "said"), row("b", "")], &[], &how, out.path()).unwrap();
+        let sheet = std::fs::read_to_string(out.path().join("sheet.jsonl")).unwrap();
+        assert!(sheet.contains("Prompt: said"), "{sheet}");
+        let refused = write(&[row("a", ""), row("b", "")], &[], &how, out.path()).unwrap_err();
+        assert!(
+            refused.to_string().contains("give outputs with prompts"),
+            "{refused}"
+        );
+    }
 }

@@ -1,6 +1,6 @@
 //! Which prompts is a model asked? The distinct ones of a file, in their order.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -15,7 +15,7 @@ use crate::{Error, Result};
 /// A prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prompt {
-    /// Its id, given or made from its text.
+    /// Its id, given or made from what is said.
     pub id: String,
     /// What is said before the answer, by turns.
     pub messages: Vec<Message>,
@@ -27,10 +27,10 @@ pub struct Prompt {
 /// `prompt_id` where there is one; `pairs.parquet` as it is. Rows of another `split` are left out.
 ///
 /// # Errors
-/// When the file cannot be read, or no row has a prompt.
+/// When the file cannot be read, no row has a prompt, or one id stands for two prompts.
 pub fn read(file: &Path, split: Option<&str>, progress: &dyn Progress) -> Result<Vec<Prompt>> {
-    let mut prompts = Vec::new();
-    let mut seen = HashSet::new();
+    let mut prompts: Vec<Prompt> = Vec::new();
+    let mut seen: HashMap<String, usize> = HashMap::new();
     for source in source::find(&[file.to_path_buf()], true)? {
         progress.begin("reading prompts", Some(source.bytes), Unit::Bytes);
         let ending = table::read(&source, progress, &mut |(line, object)| {
@@ -49,8 +49,20 @@ pub fn read(file: &Path, split: Option<&str>, progress: &dyn Progress) -> Result
             let Some(prompt) = prompt(&object) else {
                 return wrong("has no prompt");
             };
-            if seen.insert(prompt.id.clone()) {
-                prompts.push(prompt);
+            match seen.get(&prompt.id) {
+                None => {
+                    seen.insert(prompt.id.clone(), prompts.len());
+                    prompts.push(prompt);
+                }
+                Some(known) if prompts[*known].messages == prompt.messages => {}
+                Some(_) => {
+                    let problem = format!(
+                        "row {line} has the prompt_id `{}` of another prompt",
+                        prompt.id
+                    );
+                    let remedy = "give each prompt an id of its own, or none";
+                    return Err(Error::source(&source.path, problem, remedy));
+                }
             }
             Ok(())
         })?;
@@ -80,7 +92,60 @@ fn prompt(object: &Map<String, Value>) -> Option<Prompt> {
     let id = match object.get("prompt_id") {
         Some(Value::String(id)) if !id.is_empty() => id.clone(),
         Some(Value::Number(id)) => id.to_string(),
-        _ => short_hash(&[&text]),
+        _ => id_of(&messages),
     };
     Some(Prompt { id, messages, text })
+}
+
+/// The id of a prompt that has none: the hash of its text, and of who says what where there are several
+/// turns.
+pub fn id_of(messages: &[Message]) -> String {
+    match messages {
+        [only] => short_hash(&[&only.content]),
+        turns => {
+            let parts = turns.iter().flat_map(|turn| [&turn.role, &turn.content]);
+            let parts: Vec<&str> = parts.map(String::as_str).collect();
+            short_hash(&parts)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::Silent;
+
+    fn of(rows: &str) -> Result<Vec<Prompt>> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("prompts.jsonl");
+        std::fs::write(&path, rows).unwrap();
+        read(&path, None, &Silent)
+    }
+
+    #[test]
+    fn chats_that_end_alike_are_told_apart() {
+        let chat = |first: &str| {
+            format!(
+                r#"{{"prompt":[{{"role":"system","content":"{first}"}},{{"role":"user","content":"go"}}]}}"#
+            )
+        };
+        let rows = [chat("one"), chat("two"), chat("one")].join("\n");
+        let prompts = of(&rows).unwrap();
+        assert_eq!(prompts.len(), 2);
+        assert_eq!(
+            (prompts[0].text.as_str(), prompts[1].text.as_str()),
+            ("go", "go")
+        );
+        let one = of(r#"{"prompt":[{"role":"user","content":"go"}]}"#).unwrap();
+        assert_eq!(one[0].id, of(r#"{"prompt":"go"}"#).unwrap()[0].id);
+    }
+
+    #[test]
+    fn an_id_of_two_prompts_is_refused() {
+        let same = "{\"prompt_id\":1,\"prompt\":\"a\"}\n";
+        assert_eq!(of(&same.repeat(3)).unwrap().len(), 1);
+        let other = format!("{same}{{\"prompt_id\":1,\"prompt\":\"b\"}}\n");
+        let refused = of(&other).unwrap_err().to_string();
+        assert!(refused.contains("row 2 has the prompt_id `1`"), "{refused}");
+    }
 }

@@ -1,0 +1,91 @@
+//! Which files do the paths of outputs stand for? Each once, and none that a run of ours wrote beside.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use polyphony_engine::ingest::source::{self, Source};
+use polyphony_engine::{Error, Result};
+
+use super::Named;
+
+/// The report's numbers: a folder that has them holds no outputs.
+const REPORT: &str = "report.json";
+
+/// The files, and whose they are where the command line says it.
+///
+/// # Errors
+/// When a path cannot be read, or one file has two names.
+pub(super) fn find(named: &[Named]) -> Result<Vec<(Source, Option<&str>)>> {
+    let mut found: Vec<(Source, Option<&str>)> = Vec::new();
+    let mut known: HashMap<PathBuf, Option<&str>> = HashMap::new();
+    for Named { model, path } in named {
+        let model = model.as_deref();
+        for source in source::find(&expand(path)?, true)? {
+            let whole = fs::canonicalize(&source.path).map_err(Error::io("read", &source.path))?;
+            match known.get(&whole) {
+                None => {
+                    known.insert(whole, model);
+                    found.push((source, model));
+                }
+                Some(before) if *before == model => {}
+                Some(before) => {
+                    let name = |name: Option<&str>| {
+                        name.map_or("no name".to_owned(), |name| format!("the name `{name}`"))
+                    };
+                    let (before, now) = (name(*before), name(model));
+                    let problem = format!("stands there twice, with {before} and with {now}");
+                    return Err(Error::source(&source.path, problem, "name it once"));
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The files of outputs in a folder, and a file as it is.
+fn expand(path: &Path) -> Result<Vec<PathBuf>> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_path_buf()]);
+    }
+    if path.join(REPORT).is_file() {
+        let problem = format!("holds a {REPORT}: it is a report, and no outputs");
+        let remedy = "name the files of outputs, or their folder";
+        return Err(Error::source(path, problem, remedy));
+    }
+    let mut files = Vec::new();
+    collect(path, &mut files)?;
+    if files.is_empty() {
+        let problem = "holds no .zst, .gz, .jsonl, .ndjson, .json, .csv or .parquet file";
+        let remedy = "name a folder with outputs, or the files themselves";
+        return Err(Error::source(path, problem, remedy));
+    }
+    Ok(files)
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
+        let path = entry.map_err(Error::io("read", folder))?.path();
+        let hidden = path
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if hidden {
+            continue;
+        }
+        if !path.is_dir() {
+            if source::format_of(&path).is_some() && !is_beside(&path) {
+                files.push(path);
+            }
+        } else if !path.join(REPORT).is_file() {
+            collect(&path, files)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a file says how the one beside it was made: `X.json` of `X`.
+fn is_beside(path: &Path) -> bool {
+    let is_json = path.extension().is_some_and(|ending| ending == "json");
+    let of = path.with_extension("");
+    is_json && source::format_of(&of).is_some() && of.is_file()
+}

@@ -1,0 +1,272 @@
+//! What is known while files are read? Whose texts they are, which were seen, and what stands out.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+use polyphony_engine::ingest::source::Source;
+use polyphony_engine::progress::{Progress, Unit};
+use polyphony_engine::{Error, Result};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use super::columns::{Columns, PROMPT_ID};
+use super::row::{self, Text};
+use super::{Input, Output, Outputs, whole};
+
+/// What is known while files are read.
+#[derive(Default)]
+pub(super) struct Reading {
+    pub(super) outputs: Outputs,
+    /// Which file gave a model's texts to a prompt.
+    from: HashMap<(String, String), String>,
+    /// How many texts a model has to a prompt.
+    samples: HashMap<(String, String), i64>,
+    /// The texts that were read, by what tells them apart.
+    seen: HashSet<[u8; 16]>,
+    /// How many texts are as another of their model to their prompt.
+    repeated: u64,
+}
+
+/// What is known of a file while it is read.
+struct File<'a> {
+    columns: &'a Columns,
+    author: String,
+    model: Option<&'a str>,
+    /// The texts, and which row holds them.
+    texts: Vec<(u64, Text)>,
+    /// The column of the scores.
+    score: Option<String>,
+    /// The first filter of a harness's document, and what the model said.
+    filters: HashMap<String, (String, [u8; 16])>,
+}
+
+impl Reading {
+    /// Reads a file.
+    pub(super) fn file(
+        &mut self,
+        source: &Source,
+        model: Option<&str>,
+        columns: &Columns,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let label = row::label(&source.path);
+        progress.begin(&label, Some(source.bytes), Unit::Bytes);
+        let (mut rows, mut names) = (0, Vec::new());
+        let mut file = File {
+            columns,
+            author: row::author(&source.path),
+            model,
+            texts: Vec::new(),
+            score: None,
+            filters: HashMap::new(),
+        };
+        let is_row = |object: &Map<String, Value>| {
+            let row = row::texts(object, columns, ("", model), &mut None);
+            row.without > 0 || !row.texts.is_empty()
+        };
+        let ending = whole::read(source, &is_row, progress, &mut |(_, object)| {
+            rows += 1;
+            let Ok(object) = object else {
+                self.count("a row that is no object", 1);
+                return Ok(());
+            };
+            if rows == 1 {
+                names = object.keys().cloned().collect();
+                columns.check(&object, &source.path)?;
+            }
+            if file.is_of_another_filter(&object) {
+                self.count("a row of another filter, whose texts were read", 1);
+                return Ok(());
+            }
+            let without = file.row(rows, &object);
+            match without {
+                Some(without) => self.count("a place of a list without a text", without),
+                None => self.count("a row without a text and a prompt", 1),
+            }
+            Ok(())
+        })?;
+        progress.end();
+        if let Some(why) = ending.truncated {
+            let problem = format!("ends before its end ({why})");
+            return Err(Error::source(&source.path, problem, "fetch it again"));
+        }
+        if file.texts.is_empty() {
+            let problem = match names.join(", ") {
+                none if none.is_empty() => "holds no output, nor any object".to_owned(),
+                names => format!("holds no output; its columns are {names}"),
+            };
+            let remedy = "say which is which: --columns model=..,prompt=..,response=..";
+            return Err(Error::source(&source.path, problem, remedy));
+        }
+        if file.by_prompt() {
+            self.outputs.notices.push(format!(
+                "{label}: every row has an id of its own, and prompts stand in several: its texts \
+                 are grouped by what their prompts say (else say --columns prompt_id=..)."
+            ));
+        }
+        self.outputs.inputs.push(Input {
+            file: label,
+            sha256: ending.sha256,
+            rows,
+            responses: file.texts.len() as u64,
+            score: file.score,
+        });
+        let mut texts = file.texts.into_iter();
+        texts.try_for_each(|(_, text)| self.text(text, &source.path))
+    }
+
+    fn count(&mut self, what: &'static str, times: u64) {
+        if times > 0 {
+            *self.outputs.counts.entry(what).or_default() += times;
+        }
+    }
+
+    fn text(&mut self, text: Text, path: &Path) -> Result<()> {
+        let key = (text.model.clone(), text.prompt_id.clone());
+        let file = path.display().to_string();
+        let owner = self.from.entry(key.clone()).or_insert_with(|| file.clone());
+        if *owner != file {
+            let problem = format!(
+                "has texts of `{}` to prompt {}, and so has {owner}",
+                text.model, text.prompt_id
+            );
+            let remedy = "give one another name: NAME=FILE";
+            return Err(Error::source(path, problem, remedy));
+        }
+        let sample = text.sample.map(|sample| sample.to_string());
+        let sample = sample.as_deref().unwrap_or_default();
+        if !self
+            .seen
+            .insert(digest(&[&key.0, &key.1, sample, &text.response]))
+        {
+            if text.sample.is_some() {
+                self.count("a row that stands there twice", 1);
+                return Ok(());
+            }
+            self.repeated += 1;
+        }
+        if text.score_is_no_number {
+            self.count("a score that is no number", 1);
+        }
+        if text.response.trim().is_empty() {
+            self.count("an empty text (it counts as one)", 1);
+        }
+        let sample = self.samples.entry(key).or_default();
+        self.outputs.rows.push(Output {
+            model: text.model,
+            prompt_id: text.prompt_id,
+            prompt: text.prompt,
+            sample: *sample,
+            response: text.response,
+            score: text.score,
+            class: text.class,
+            given: text.given,
+        });
+        *sample += 1;
+        Ok(())
+    }
+
+    /// All that was read, in its order.
+    pub(super) fn finish(mut self) -> Outputs {
+        let outputs = &mut self.outputs;
+        outputs.sort();
+        for (what, count) in &outputs.counts {
+            outputs.notices.push(format!("{count} times {what}."));
+        }
+        if self.repeated > 0 {
+            outputs.notices.push(format!(
+                "{} texts equal another of the same model to the same prompt.",
+                self.repeated
+            ));
+        }
+        if let Some(notice) = unlike_prompts(&outputs.rows) {
+            outputs.notices.push(notice);
+        }
+        self.outputs
+    }
+}
+
+impl File<'_> {
+    /// Takes a row's texts; how many places of its list are empty, or none where it holds nothing.
+    fn row(&mut self, number: u64, object: &Map<String, Value>) -> Option<u64> {
+        let whose = (self.author.as_str(), self.model);
+        let row = row::texts(object, self.columns, whose, &mut self.score);
+        let is_empty = row.texts.is_empty() && row.without == 0;
+        let texts = row.texts.into_iter().map(|text| (number, text));
+        self.texts.extend(texts);
+        (!is_empty).then_some(row.without)
+    }
+
+    /// Whether a row says what another of its document said, through another filter of the harness.
+    fn is_of_another_filter(&mut self, object: &Map<String, Value>) -> bool {
+        let said = |name: &str| object.get(name).map(Value::to_string);
+        let (Some(id), Some(filter), Some(texts)) = (said("doc_id"), said("filter"), said("resps"))
+        else {
+            return false;
+        };
+        let asked = said("arguments").unwrap_or_default();
+        let whole = digest(&[&texts, &asked]);
+        let (first, same) = self
+            .filters
+            .entry(id)
+            .or_insert_with(|| (filter.clone(), whole));
+        *first != filter && *same == whole
+    }
+
+    /// Groups the texts by their prompts where every row has an id of its own, and a prompt stands in
+    /// several; whether it did.
+    fn by_prompt(&mut self) -> bool {
+        if self.columns.named(PROMPT_ID).is_some() {
+            return false;
+        }
+        let (mut ids, mut prompts) = (HashMap::new(), HashMap::new());
+        let mut repeats = false;
+        for (row, text) in &self.texts {
+            let is_own = text.has_id && *ids.entry(text.prompt_id.as_str()).or_insert(row) == row;
+            if !is_own {
+                return false;
+            }
+            if !text.prompt.is_empty() {
+                repeats |= *prompts.entry(text.prompt_hash.as_str()).or_insert(row) != row;
+            }
+        }
+        if repeats {
+            let said = self.texts.iter_mut().map(|(_, text)| text);
+            for text in said.filter(|text| !text.prompt.is_empty()) {
+                text.prompt_id.clone_from(&text.prompt_hash);
+            }
+        }
+        repeats
+    }
+}
+
+/// What stands for texts: the first half of their SHA-256.
+fn digest(parts: &[&str]) -> [u8; 16] {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update((part.len() as u64).to_le_bytes());
+        hasher.update(part.as_bytes());
+    }
+    let mut half = [0; 16];
+    half.copy_from_slice(&hasher.finalize()[..16]);
+    half
+}
+
+/// Says where one `prompt_id` stands for several prompts.
+fn unlike_prompts(rows: &[Output]) -> Option<String> {
+    let mut texts: HashMap<&str, &str> = HashMap::new();
+    let (mut unlike, mut first_unlike) = (HashSet::new(), None);
+    for row in rows.iter().filter(|row| !row.prompt.is_empty()) {
+        let first = texts.entry(&row.prompt_id).or_insert(&row.prompt);
+        if first.trim() != row.prompt.trim() && unlike.insert(row.prompt_id.as_str()) {
+            first_unlike = first_unlike.or(Some(&row.prompt_id));
+        }
+    }
+    Some(format!(
+        "{} of {} prompt ids stand for unlike prompts (the first is {}); their texts are compared \
+         as if the prompts were the same.",
+        unlike.len(),
+        texts.len(),
+        first_unlike?
+    ))
+}

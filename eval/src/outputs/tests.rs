@@ -1,0 +1,214 @@
+//! Is each layout read as what it is, and is said what stands out?
+
+use std::fs;
+use std::path::Path;
+
+use polyphony_engine::progress::Silent;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn write(folder: &Path, name: &str, rows: &[Value]) -> PathBuf {
+    let path = folder.join(name);
+    let lines: String = rows.iter().map(|row| format!("{row}\n")).collect();
+    fs::write(&path, lines).unwrap();
+    path
+}
+
+fn named(path: &Path) -> Named {
+    Named {
+        model: None,
+        path: path.to_path_buf(),
+    }
+}
+
+fn of_with(rows: &[Value], columns: &str) -> Outputs {
+    let folder = tempfile::tempdir().unwrap();
+    let path = write(folder.path(), "a.jsonl", rows);
+    let columns = Columns::parse(columns).unwrap();
+    read(&[named(&path)], &columns, &Silent).unwrap()
+}
+
+fn of(rows: &[Value]) -> Outputs {
+    of_with(rows, "")
+}
+
+fn texts(outputs: &Outputs) -> Vec<&str> {
+    let rows = outputs.rows.iter();
+    rows.map(|row| row.response.as_str()).collect()
+}
+
+fn says(outputs: &Outputs, what: &str) {
+    let notices = outputs.notices.join("\n");
+    assert!(notices.contains(what), "{notices}");
+}
+
+#[test]
+fn a_file_is_read_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let row = json!({"prompt_id": 1, "response": "x"});
+    let path = write(folder.path(), "a.jsonl", &[row]);
+    let through = folder.path().join(".").join("a.jsonl");
+    let all = [named(&path), named(folder.path()), named(&through)];
+    let outputs = read(&all, &Columns::default(), &Silent).unwrap();
+    assert_eq!((outputs.rows.len(), outputs.inputs.len()), (1, 1));
+    let other = Named {
+        model: Some("n".to_owned()),
+        path: path.clone(),
+    };
+    let refused = read(&[named(&path), other], &Columns::default(), &Silent);
+    let refused = refused.unwrap_err().to_string();
+    assert!(
+        refused.contains("with no name and with the name `n`"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn what_stands_beside_outputs_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write(at, "a.jsonl", &[json!({"prompt_id": 1, "response": "x"})]);
+    write(at, "a.jsonl.json", &[json!({"seed": 1})]);
+    fs::create_dir(at.join("report")).unwrap();
+    write(&at.join("report"), "report.json", &[json!({"models": []})]);
+    write(&at.join("report"), "b.jsonl", &[json!({"x": 1})]);
+    let outputs = read(&[named(at)], &Columns::default(), &Silent).unwrap();
+    assert_eq!(outputs.inputs.len(), 1);
+    let refused = read(&[named(&at.join("report"))], &Columns::default(), &Silent);
+    assert!(refused.unwrap_err().to_string().contains("it is a report"));
+}
+
+#[test]
+fn a_document_counts_once_whatever_the_filters() {
+    let row = |filter: &str, text: &str| {
+        json!({"doc_id": 1, "arguments": [["p", {}]], "resps": [[text]],
+            "filtered_resps": [filter], "filter": filter})
+    };
+    let outputs = of(&[row("strict", "x"), row("flexible", "x"), row("strict", "y")]);
+    assert_eq!(texts(&outputs), ["x", "y"]);
+    says(&outputs, "1 times a row of another filter");
+}
+
+#[test]
+fn equal_texts_are_kept_and_counted() {
+    let row = json!({"prompt": "p", "response": "x"});
+    let outputs = of(&[row.clone(), row.clone(), row]);
+    assert_eq!(texts(&outputs), ["x", "x", "x"]);
+    says(
+        &outputs,
+        "2 texts equal another of the same model to the same prompt.",
+    );
+}
+
+#[test]
+fn a_place_without_a_text_shifts_nothing() {
+    let outputs = of(&[
+        json!({"prompt": "p", "generations": [null, "b"], "generation_scores": [1, 2], "partition": [0, 5]}),
+        json!({"prompt": "q", "generations": ["c"], "generation_scores": [3], "partition": [7]}),
+    ]);
+    let mut rows: Vec<_> = outputs.rows.iter().collect();
+    rows.sort_by_key(|row| row.prompt.clone());
+    let facts = |at: usize| (rows[at].response.as_str(), rows[at].score, rows[at].class);
+    assert_eq!(facts(0), ("b", Some(2.0), Some(5)));
+    assert_eq!(facts(1), ("c", Some(3.0), Some(7)));
+    says(&outputs, "1 times a place of a list without a text");
+    let choices = json!([{"message": {"content": null}}, {"message": {"content": "a"}}]);
+    let answer = json!({"custom_id": "c", "response": {"body": {"choices": choices}}});
+    let outputs = of(&[answer]);
+    assert_eq!(texts(&outputs), ["a"]);
+    says(&outputs, "1 times a place of a list without a text");
+}
+
+#[test]
+fn a_file_has_one_column_of_scores() {
+    let outputs = of(&[
+        json!({"prompt": "p", "response": "a", "score": null, "reward": 1}),
+        json!({"prompt": "p", "response": "b", "score": 2, "reward": 3}),
+        json!({"prompt": "p", "response": "c", "score": 4}),
+    ]);
+    let scores: Vec<_> = outputs.rows.iter().map(|row| row.score).collect();
+    assert_eq!(scores, [Some(1.0), Some(3.0), None]);
+    assert_eq!(outputs.inputs[0].score.as_deref(), Some("reward"));
+}
+
+#[test]
+fn what_an_instruction_is_about_belongs_to_it() {
+    let row = |input: &str| json!({"instruction": "do", "input": input, "output": "x"});
+    let outputs = of(&[row("this"), row("")]);
+    let mut prompts: Vec<_> = outputs.rows.iter().map(|row| row.prompt.as_str()).collect();
+    prompts.sort_unstable();
+    assert_eq!(prompts, ["do", "do\n\nthis"]);
+}
+
+#[test]
+fn ids_of_rows_are_no_ids_of_prompts() {
+    let row = |id: u8, prompt: &str| json!({"id": id, "prompt": prompt, "response": id});
+    let rows = [row(1, "p"), row(2, "p"), row(3, "q")];
+    let outputs = of(&rows);
+    let samples: i64 = outputs.rows.iter().map(|row| row.sample).sum();
+    assert_eq!(samples, 1);
+    says(&outputs, "every row has an id of its own");
+    let outputs = of_with(&rows, "prompt_id=id");
+    assert!(outputs.notices.is_empty());
+    assert!(of(&rows[1..]).notices.is_empty());
+}
+
+#[test]
+fn chats_that_end_alike_are_told_apart() {
+    let row = |first: &str| {
+        json!({"response": "x", "prompt": [
+            {"role": "system", "content": first}, {"role": "user", "content": "go"}]})
+    };
+    let outputs = of(&[row("one"), row("two")]);
+    assert_ne!(outputs.rows[0].prompt_id, outputs.rows[1].prompt_id);
+    assert_eq!(outputs.rows[0].prompt, "go");
+}
+
+#[test]
+fn answers_of_servers_are_read_as_they_come() {
+    let outputs = of(&[
+        json!({"prompt": "p", "outputs": [{"index": 0, "text": "a"}, {"index": 1, "text": "b"}]}),
+        json!({"id": "chatcmpl-1", "model": "m", "choices": [
+            {"index": 0, "message": {"role": "assistant", "content": [
+                {"type": "text", "text": "c"}, {"type": "text", "text": "d"}]}}]}),
+    ]);
+    assert_eq!(texts(&outputs), ["a", "b", "cd"]);
+    assert_eq!(outputs.rows[2].model, "m");
+}
+
+#[test]
+fn a_json_file_may_be_one_array() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = json!([{"prompt": "p", "response": "a"}, {"prompt": "q", "response": "b"}, 3]);
+    let kinds = [
+        serde_json::to_string_pretty(&rows).unwrap(),
+        json!({"version": 1, "data": rows.as_array().unwrap()[..2]}).to_string(),
+        format!("{}\n{}\n", rows[0], rows[1]),
+        serde_json::to_string_pretty(&json!({"prompt": "p", "generations": ["a", "b"]})).unwrap(),
+    ];
+    for kind in kinds {
+        let path = folder.path().join("a.json");
+        fs::write(&path, &kind).unwrap();
+        let outputs = read(&[named(&path)], &Columns::default(), &Silent).unwrap();
+        let mut texts = texts(&outputs);
+        texts.sort_unstable();
+        assert_eq!(texts, ["a", "b"], "{kind}");
+    }
+    let path = folder.path().join("cut.json");
+    fs::write(&path, "[\n{\"prompt\": \"p\",").unwrap();
+    let refused = read(&[named(&path)], &Columns::default(), &Silent).unwrap_err();
+    assert!(refused.to_string().contains("is no JSON"), "{refused}");
+}
+
+#[test]
+fn the_other_tables_of_the_paper_are_read() {
+    let row = json!({"prompt": "p", "response": "x", "data_semantic_diversity": 0.5,
+        "data_style_diversity": "0.25", "gold_reddit_reward": 3, "gold_vote": 9});
+    let outputs = of(&[row]);
+    assert_eq!(outputs.rows[0].given, [Some(0.5), Some(0.25)]);
+    assert_eq!(
+        (outputs.rows[0].score, &outputs.inputs[0].score),
+        (None, &None)
+    );
+}

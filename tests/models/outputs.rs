@@ -1,0 +1,109 @@
+//! Are outputs read as what they are, from the command line to the report?
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::support::{done, dump, run, text};
+
+fn write(folder: &Path, name: &str, rows: &[Value]) -> PathBuf {
+    let path = folder.join(name);
+    let lines = rows.iter().fold(String::new(), |mut lines, row| {
+        let _ = writeln!(lines, "{row}");
+        lines
+    });
+    fs::write(&path, lines).unwrap();
+    path
+}
+
+/// Three texts to each of four prompts.
+fn rows(model: &str, prompt: impl Fn(usize) -> String) -> Vec<Value> {
+    let texts = (0..12).map(|at| (at / 3, at % 3));
+    let row = |(at, sample): (usize, usize)| {
+        let words = format!("{model} tells {sample} of {at} ").repeat(4 + sample);
+        json!({"model": model, "prompt_id": at, "prompt": prompt(at), "response": words})
+    };
+    texts.map(row).collect()
+}
+
+fn report(words: &[&str], out: &Path) -> Value {
+    done(&[&["eval"], words, &["--out", text(out)]].concat());
+    serde_json::from_slice(&fs::read(out.join("report.json")).unwrap()).unwrap()
+}
+
+fn model<'a>(report: &'a Value, name: &str) -> &'a Value {
+    let models = report["models"].as_array().unwrap();
+    models.iter().find(|model| model["name"] == name).unwrap()
+}
+
+#[test]
+fn a_file_that_stands_there_twice_counts_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let outputs = folder.path().join("outputs");
+    fs::create_dir(&outputs).unwrap();
+    let file = write(&outputs, "a.jsonl", &rows("a", |at| format!("Prompt {at}")));
+    write(&outputs, "a.jsonl.json", &[json!({"seed": 0})]);
+    // A report among the outputs is none of them.
+    let out = outputs.join("report");
+    let words = [text(&outputs), text(&file), text(&file)];
+    for _ in 0..2 {
+        let report = report(&words, &out);
+        assert_eq!(model(&report, "a")["responses"], 12);
+        assert_eq!(report["inputs"].as_array().unwrap().len(), 1);
+    }
+    let other = format!("other={}", text(&file));
+    let refused = run(&["eval", text(&file), &other, "--out", text(&out)]);
+    assert_eq!(refused.status.code(), Some(1));
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("stands there twice"), "{said}");
+}
+
+#[test]
+fn what_people_wrote_is_found_and_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store");
+    let raw = folder.path().join("raw");
+    dump(&raw, 9);
+    done(&["ingest", text(&raw), "--store", text(&store)]);
+    let prompts = done(&[
+        "sql",
+        "--store",
+        text(&store),
+        "--format",
+        "ndjson",
+        "-c",
+        "SELECT prompt FROM prompts ORDER BY prompt LIMIT 4",
+    ]);
+    let prompts: Vec<Value> = prompts
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let prompt = |at: usize| format!("\u{a0}{}\n", prompts[at]["prompt"].as_str().unwrap());
+    let file = write(folder.path(), "m.jsonl", &rows("m", prompt));
+    let out = folder.path().join("of_store");
+    let of_store = report(&[text(&file), "--gold", text(&store), "--k", "3"], &out);
+    assert_eq!(model(&of_store, "gold")["prompts"], 4);
+    let input = &of_store["inputs"][1];
+    assert_eq!(
+        (&input["file"], &input["rows"]),
+        (&json!("store"), &json!(28))
+    );
+    assert_eq!(input["sha256"].as_str().unwrap().len(), 64);
+
+    // A file's rows are counted, those to other prompts too.
+    let mut people = rows("who", prompt);
+    people.push(json!({"prompt": "another", "response": "x"}));
+    people.push(json!({"x": 1}));
+    let people = write(folder.path(), "people.jsonl", &people);
+    let out = folder.path().join("of_file");
+    let of_file = report(&[text(&file), "--gold", text(&people)], &out);
+    let notices = of_file["notices"].to_string();
+    for said in [
+        "gold: 1 times a row without a text and a prompt.",
+        "gold: 1 texts to prompts that no model answered.",
+    ] {
+        assert!(notices.contains(said), "{notices}");
+    }
+}

@@ -19,6 +19,7 @@ use polyphony_engine::model::chat::Tokens;
 use polyphony_engine::model::decoder::Head;
 use polyphony_engine::model::device::Place;
 use polyphony_engine::model::files::ModelFiles;
+use polyphony_engine::random::SplitMix64;
 use polyphony_engine::vector;
 use polyphony_trainer::batch::Batch;
 use polyphony_trainer::data::Example;
@@ -27,7 +28,6 @@ use polyphony_trainer::objective::{DorpoForm, Fixed, Method, Objective};
 use polyphony_trainer::optimizer::{AdamW, Moments, clip, global_norm};
 use polyphony_trainer::pass::Passes;
 use polyphony_trainer::policy::Policy;
-use polyphony_trainer::random::Random;
 use polyphony_trainer::tiny::Tiny;
 
 const PROMPTS: usize = 12;
@@ -43,7 +43,7 @@ struct Task {
 }
 
 impl Task {
-    fn new(random: &mut Random) -> Self {
+    fn new(random: &mut SplitMix64) -> Self {
         let mut letters = || [0; 3].map(|_| b'a' + random.below(26) as u8);
         let mut distinct = || {
             let mut answers: Vec<[u8; 3]> = Vec::new();
@@ -70,7 +70,7 @@ impl Task {
 }
 
 /// A right answer: each half as frequent as the one before.
-fn right(random: &mut Random) -> usize {
+fn right(random: &mut SplitMix64) -> usize {
     let mut left = random.unit() * (1.0 - 0.5_f64.powi(RIGHT as i32));
     (0..RIGHT - 1)
         .find(|&answer| {
@@ -94,7 +94,7 @@ fn example(chosen: Tokens, rejected: Option<Tokens>, weight: f64) -> Example {
 
 /// What people wrote, a third of it wrong; and pairs, weighted by deviation as `polyphony pairs`
 /// does, with a vector of its own for each answer.
-fn data(task: &Task, random: &mut Random) -> (Vec<Example>, Vec<Example>) {
+fn data(task: &Task, random: &mut SplitMix64) -> (Vec<Example>, Vec<Example>) {
     let (mut written, mut pairs) = (Vec::new(), Vec::new());
     for prompt in 0..PROMPTS {
         for number in 0..3 * PAIRS {
@@ -173,7 +173,7 @@ fn train(
     examples: &[Example],
     rate: f64,
     steps: usize,
-    random: &mut Random,
+    random: &mut SplitMix64,
     enough: impl Fn(&Policy) -> bool,
 ) -> usize {
     let passes = Passes::new(objective(method), 8192, false);
@@ -234,7 +234,7 @@ fn main() {
     println!("|---|---|---|---|");
     let mut differences = Vec::new();
     for seed in 0..seeds {
-        let mut random = Random::new(seed);
+        let mut random = SplitMix64::seeded(seed);
         let task = Task::new(&mut random);
         let (written, pairs) = data(&task, &mut random);
         let at = folder.path().join(seed.to_string());
@@ -270,7 +270,7 @@ fn main() {
         for method in [Method::Dpo, Method::Ddpo] {
             policy.set_parameters(start.clone());
             let enough = |policy: &Policy| measure(policy, &task).0 >= REWARD;
-            let mut order = Random::new(seed + 1000);
+            let mut order = SplitMix64::seeded(seed + 1000);
             let steps = train(&mut policy, method, &pairs, 2e-4, 2000, &mut order, enough);
             let (reward, effective) = measure(&policy, &task);
             let _ = write!(row, " {reward:.3}, {effective:.2}, {steps} |");

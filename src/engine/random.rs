@@ -1,5 +1,7 @@
 //! Which numbers are drawn? A stream that is the same on every machine, defined in one line.
 
+use crate::embed::words::mix;
+
 /// `SplitMix64` (Steele, Lea & Flood 2014).
 ///
 /// ```
@@ -10,10 +12,15 @@
 pub struct SplitMix64(pub u64);
 
 impl SplitMix64 {
+    /// The numbers of a seed: those of seeds that are alike are not.
+    pub fn seeded(seed: u64) -> Self {
+        Self(mix(seed))
+    }
+
     /// The next 64 bits.
     pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        crate::embed::words::mix(self.0)
+        mix(self.0)
     }
 
     /// A number from 0 up to but not including 1.
@@ -26,10 +33,32 @@ impl SplitMix64 {
         ((u128::from(self.bits()) * n as u128) >> 64) as usize
     }
 
+    /// The numbers below `count` in a random order.
+    pub fn order(&mut self, count: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..count).collect();
+        self.shuffle(&mut order);
+        order
+    }
+
     /// Brings things into a random order (Fisher & Yates).
     pub fn shuffle<T>(&mut self, things: &mut [T]) {
         for last in (1..things.len()).rev() {
             things.swap(last, self.below(last + 1));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_holds_everything_once_and_repeats() {
+        let order = SplitMix64::seeded(7).order(100);
+        assert_eq!(order, SplitMix64::seeded(7).order(100));
+        assert_ne!(order, SplitMix64::seeded(8).order(100));
+        let mut sorted = order;
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..100).collect::<Vec<_>>());
     }
 }

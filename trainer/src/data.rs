@@ -260,13 +260,7 @@ mod tests {
     impl Rows {
         fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
-            let tiny = Tiny {
-                width: 8,
-                layers: 1,
-                heads: 2,
-                seed: 1,
-            };
-            tiny.write(folder.path()).unwrap();
+            Tiny::SMALLEST.write(folder.path()).unwrap();
             Self { folder }
         }
 

@@ -19,7 +19,6 @@ pub mod pass;
 pub mod peft;
 pub mod plan;
 pub mod policy;
-pub mod random;
 pub mod reference;
 mod rows;
 pub mod run;

@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::data::Example;
 use crate::pass::by_tokens;
-use crate::random::Random;
+use polyphony_engine::random::SplitMix64;
 
 /// The examples of each step, by their places: every epoch in an order of its own.
 pub fn plan(config: &Config, train: &[Example]) -> Vec<Vec<usize>> {
@@ -18,7 +18,7 @@ pub fn plan(config: &Config, train: &[Example]) -> Vec<Vec<usize>> {
         let order = if config.no_shuffle {
             (0..train.len()).collect()
         } else {
-            Random::new(config.seed ^ (epoch as u64 + 1).wrapping_mul(0x9e37_79b9))
+            SplitMix64::seeded(config.seed ^ (epoch as u64 + 1).wrapping_mul(0x9e37_79b9))
                 .order(train.len())
         };
         match (config.batch_pairs, config.batch_tokens) {

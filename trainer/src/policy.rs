@@ -10,8 +10,8 @@ use polyphony_engine::{Error, Result};
 use crate::backward::{self, head};
 use crate::batch::Batch;
 use crate::lora::{Adapted, Gradients, Lora};
-use crate::random::Random;
 use polyphony_engine::model::adapter::{Adapter, Spec};
+use polyphony_engine::random::SplitMix64;
 
 /// A frozen decoder with adapters that learn.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ impl Policy {
         if let Some(unknown) = spec.unknown_target() {
             return Err(no_target(unknown));
         }
-        let mut random = Random::new(seed);
+        let mut random = SplitMix64::seeded(seed);
         let device = self.decoder.device.clone();
         self.put_on(spec, |_, out, into| {
             let bound = 1.0 / (into as f64).sqrt();

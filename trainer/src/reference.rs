@@ -224,13 +224,7 @@ mod tests {
     #[test]
     fn what_is_known_is_kept_and_what_is_anothers_stays() {
         let folder = tempfile::tempdir().unwrap();
-        let tiny = Tiny {
-            width: 8,
-            layers: 1,
-            heads: 2,
-            seed: 1,
-        };
-        tiny.write(folder.path()).unwrap();
+        Tiny::SMALLEST.write(folder.path()).unwrap();
         let files = ModelFiles::find_model(folder.path().to_str().unwrap()).unwrap();
         let mut policy = Policy::bare(&files, Head::Words, Place::Cpu).unwrap();
         policy.adapt(&Spec::default(), 1).unwrap();

@@ -9,7 +9,7 @@ use polyphony_engine::store::write_whole;
 use serde_json::{Map, Value, json};
 
 use crate::peft::write_tensors;
-use crate::random::Random;
+use polyphony_engine::random::SplitMix64;
 
 /// The shape of a small Llama.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +31,15 @@ const TEMPLATE: &str = "{{ bos_token }}{% for message in messages %}{{ '<|' + me
     + message['content'] + '<|end|>' }}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}";
 
 impl Tiny {
+    /// As small as one can be.
+    #[cfg(test)]
+    pub(crate) const SMALLEST: Self = Self {
+        width: 8,
+        layers: 1,
+        heads: 2,
+        seed: 1,
+    };
+
     /// Writes the model: config, tokenizer with a chat template, random weights. The same shape and
     /// seed give the same bytes.
     ///
@@ -88,7 +97,7 @@ impl Tiny {
     }
 
     fn weights(&self) -> Result<(Vec<String>, Vec<Tensor>)> {
-        let mut random = Random::new(self.seed);
+        let mut random = SplitMix64::seeded(self.seed);
         let (width, inner) = (self.width, self.inner());
         let keys = (self.heads / 2).max(1) * (width / self.heads);
         let vocabulary = 256 + SPECIAL.len();

@@ -53,34 +53,14 @@ fn expand(path: &Path) -> Result<Vec<PathBuf>> {
         let remedy = "name the files of outputs, or their folder";
         return Err(Error::source(path, problem, remedy));
     }
-    let mut files = Vec::new();
-    collect(path, &mut files)?;
+    let mut files = source::files_in(path, &|folder| !folder.join(REPORT).is_file())?;
+    files.retain(|file| source::format_of(file).is_some() && !is_beside(file));
     if files.is_empty() {
         let problem = "holds no .zst, .gz, .jsonl, .ndjson, .json, .csv or .parquet file";
         let remedy = "name a folder with outputs, or the files themselves";
         return Err(Error::source(path, problem, remedy));
     }
     Ok(files)
-}
-
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
-        let path = entry.map_err(Error::io("read", folder))?.path();
-        let hidden = path
-            .file_name()
-            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if hidden {
-            continue;
-        }
-        if !path.is_dir() {
-            if source::format_of(&path).is_some() && !is_beside(&path) {
-                files.push(path);
-            }
-        } else if !path.join(REPORT).is_file() {
-            collect(&path, files)?;
-        }
-    }
-    Ok(())
 }
 
 /// Whether a file says how the one beside it was made: `X.json` of `X`.

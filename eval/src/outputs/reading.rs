@@ -86,10 +86,7 @@ impl Reading {
             Ok(())
         })?;
         progress.end();
-        if let Some(why) = ending.truncated {
-            let problem = format!("ends before its end ({why})");
-            return Err(Error::source(&source.path, problem, "fetch it again"));
-        }
+        let ending = ending.whole(&source.path)?;
         if file.texts.is_empty() {
             let problem = match names.join(", ") {
                 none if none.is_empty() => "holds no output, nor any object".to_owned(),

@@ -112,10 +112,7 @@ pub fn read(key: &Key, files: &[PathBuf], progress: &dyn Progress) -> Result<Ver
             }
             Ok(())
         })?;
-        if let Some(why) = ending.truncated {
-            let problem = format!("ends before its end ({why})");
-            return Err(Error::source(&source.path, problem, "fetch it again"));
-        }
+        ending.whole(&source.path)?;
     }
     let verdicts = QUESTIONS.iter().filter_map(|question| {
         let given = answers.get(question)?;

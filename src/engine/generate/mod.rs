@@ -8,8 +8,6 @@ pub mod prompts;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use candle_core::Tensor;
-
 use crate::model::adapter::{Adapter, Product};
 use crate::model::chat::Chat;
 use crate::model::decoder::cache::Cache;
@@ -136,7 +134,7 @@ impl Writer {
                     .collect();
                 let mut caches: Vec<&mut Cache> =
                     running.iter_mut().map(|text| &mut text.cache).collect();
-                logits.extend(rows(&self.decoder.step(&ids, &mut caches)?)?);
+                logits.extend(self.decoder.step(&ids, &mut caches)?);
             }
             if !fresh.is_empty() {
                 let texts: Vec<&[u32]> = fresh
@@ -145,7 +143,7 @@ impl Writer {
                     .collect();
                 let mut caches: Vec<&mut Cache> =
                     fresh.iter_mut().map(|text| &mut text.cache).collect();
-                logits.extend(rows(&self.decoder.read(&texts, &mut caches)?)?);
+                logits.extend(self.decoder.read(&texts, &mut caches)?);
                 running.extend(fresh);
             }
             for (text, logits) in running.iter_mut().zip(&mut logits) {
@@ -204,10 +202,6 @@ impl<'a> Running<'a> {
             ended: self.ended,
         }
     }
-}
-
-fn rows(logits: &Tensor) -> candle_core::Result<Vec<Vec<f32>>> {
-    logits.to_vec2()
 }
 
 /// The end tokens of `generation_config.json`, or of `config.json`, and the tokenizer's own.

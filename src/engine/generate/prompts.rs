@@ -67,10 +67,7 @@ pub fn read(file: &Path, split: Option<&str>, progress: &dyn Progress) -> Result
             Ok(())
         })?;
         progress.end();
-        if let Some(why) = ending.truncated {
-            let problem = format!("ends before its end ({why})");
-            return Err(Error::source(&source.path, problem, "fetch it again"));
-        }
+        ending.whole(&source.path)?;
     }
     if prompts.is_empty() {
         let remedy = "name another file, or another --split";

@@ -51,6 +51,22 @@ pub struct Ending {
     pub truncated: Option<String>,
 }
 
+impl Ending {
+    /// Refuses a file that ended before its end, where half of it is of no use.
+    ///
+    /// # Errors
+    /// When it did.
+    pub fn whole(self, path: &Path) -> Result<Self> {
+        match self.truncated {
+            None => Ok(self),
+            Some(why) => {
+                let problem = format!("ends before its end ({why})");
+                Err(Error::source(path, problem, "fetch it again"))
+            }
+        }
+    }
+}
+
 /// A file's blocks of lines, read one after another.
 pub struct Lines {
     path: PathBuf,

@@ -78,7 +78,7 @@ pub fn find(paths: &[PathBuf], flat: bool) -> Result<Vec<Source>> {
         let about = fs::metadata(path).map_err(Error::io("read", path))?;
         if about.is_dir() {
             let before = sources.len();
-            for file in files_in(path)? {
+            for file in files_in(path, &|_| true)? {
                 if format_of(&file).is_some() {
                     sources.push(source(&file, flat)?);
                 }
@@ -162,7 +162,12 @@ fn source(path: &Path, flat: bool) -> Result<Source> {
     })
 }
 
-fn files_in(folder: &Path) -> Result<Vec<PathBuf>> {
+/// The files of a folder and of those in it that `enters` says yes to, in order; hidden ones are left
+/// out.
+///
+/// # Errors
+/// When a folder cannot be read.
+pub fn files_in(folder: &Path, enters: &dyn Fn(&Path) -> bool) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
         let path = entry.map_err(Error::io("read", folder))?.path();
@@ -172,10 +177,10 @@ fn files_in(folder: &Path) -> Result<Vec<PathBuf>> {
         if hidden {
             continue;
         }
-        if path.is_dir() {
-            files.extend(files_in(&path)?);
-        } else {
+        if !path.is_dir() {
             files.push(path);
+        } else if enters(&path) {
+            files.extend(files_in(&path, enters)?);
         }
     }
     files.sort();

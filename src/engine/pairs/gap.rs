@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 
 use crate::embed::words::{hash, mix};
+use crate::random::SplitMix64;
 
 /// How often luck is tried before the exact draw: in vain only when few pairs have the gap, and then
 /// few distinct votes are left to go through.
@@ -118,21 +119,21 @@ fn take(by_votes: &mut BTreeMap<i64, Vec<usize>>, votes: i64, random: &mut Rando
     row
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014), begun from a seed and the ids.
-struct Random(u64);
+/// Numbers begun from a seed and the ids.
+struct Random(SplitMix64);
 
 impl Random {
     fn new<'a>(ids: impl Iterator<Item = &'a str>, seed: i64) -> Self {
         let start = mix(seed.cast_unsigned());
-        Self(ids.fold(start, |state, id| mix(state ^ hash(id.as_bytes()))))
+        let start = ids.fold(start, |state, id| mix(state ^ hash(id.as_bytes())));
+        Self(SplitMix64(start))
     }
 
     /// A number below `bound`, without bias (Lemire 2019); `None` when there is none.
     fn below(&mut self, bound: u64) -> Option<u64> {
         let threshold = bound.wrapping_neg().checked_rem(bound)?;
         loop {
-            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let product = u128::from(mix(self.0)) * u128::from(bound);
+            let product = u128::from(self.0.bits()) * u128::from(bound);
             if product as u64 >= threshold {
                 return Some((product >> 64) as u64);
             }

@@ -59,11 +59,11 @@ impl Cache {
 
 impl<P: Projection> Decoder<P> {
     /// Reads the beginnings of texts, one after another without padding; logits of their next
-    /// tokens, shape (texts, vocabulary), in f32.
+    /// tokens, a row a text, a number a word of the vocabulary.
     ///
     /// # Errors
     /// When a text has no token, or the device fails.
-    pub fn read(&self, texts: &[&[u32]], caches: &mut [&mut Cache]) -> Result<Tensor> {
+    pub fn read(&self, texts: &[&[u32]], caches: &mut [&mut Cache]) -> Result<Vec<Vec<f32>>> {
         let lengths: Vec<usize> = texts.iter().map(|text| text.len()).collect();
         let segments = Segments::new(&lengths, &self.config, &self.device)?;
         let mut x = self.embed(&texts.concat())?;
@@ -86,14 +86,15 @@ impl<P: Projection> Decoder<P> {
             ends.push(end as u32 - 1);
         }
         let last = x.index_select(&Tensor::new(ends, &self.device)?, 0)?;
-        self.logits(&steps::rms_norm(&last, &self.norm, self.config.eps)?)
+        self.logits(&steps::rms_norm(&last, &self.norm, self.config.eps)?)?
+            .to_vec2()
     }
 
-    /// Reads one more token of each text; logits of their next, shape (texts, vocabulary), in f32.
+    /// Reads one more token of each text; logits of their next, a row a text, a number a word of the vocabulary.
     ///
     /// # Errors
     /// When the device fails.
-    pub fn step(&self, ids: &[u32], caches: &mut [&mut Cache]) -> Result<Tensor> {
+    pub fn step(&self, ids: &[u32], caches: &mut [&mut Cache]) -> Result<Vec<Vec<f32>>> {
         let positions = caches.iter().map(|cache| cache.tokens);
         let angles = Angles::new(positions, &self.config, &self.device)?;
         let mut x = self.embed(ids)?;
@@ -109,7 +110,8 @@ impl<P: Projection> Decoder<P> {
         for cache in caches {
             cache.tokens += 1;
         }
-        self.logits(&steps::rms_norm(&x, &self.norm, self.config.eps)?)
+        self.logits(&steps::rms_norm(&x, &self.norm, self.config.eps)?)?
+            .to_vec2()
     }
 }
 

@@ -414,6 +414,7 @@ fn evaluations_that_cannot_be_done() {
         &["other.jsonl"],
         &["noise.jsonl"],
         &["no.parquet"],
+        &["cut.csv"],
         &["a.jsonl", "b.jsonl"],
         &["a.jsonl", "copy.jsonl"],
         &["a.jsonl", "c.jsonl"],

@@ -1,6 +1,7 @@
 //! How are data sets read? As objects with named fields, whether JSON lines, CSV or Parquet.
 
 use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -76,7 +77,7 @@ fn comma_separated(
     let opened = lines::open(&source.path, &position)?;
     let mut reader = csv::ReaderBuilder::new()
         .flexible(true)
-        .from_reader(opened.reader);
+        .from_reader(Quotes::of(opened.reader));
     let header = reader.byte_headers().cloned().unwrap_or_default();
     let names: Vec<String> = header
         .iter()
@@ -119,10 +120,46 @@ fn comma_separated(
         }
         progress.at(position.load(Ordering::Relaxed));
     }
+    if truncated.is_none() && reader.get_ref().are_open() {
+        truncated = Some("a quoted field does not end".to_owned());
+    }
     Ok(Ending {
         sha256: lines::sha256_of(&source.path)?,
         truncated,
     })
+}
+
+/// Reads, and follows whether the end falls into a quoted field: the CSV reader takes such a field as
+/// it is.
+struct Quotes<R> {
+    inner: R,
+    odd: bool,
+    last: u8,
+}
+
+impl<R> Quotes<R> {
+    fn of(inner: R) -> Self {
+        Self {
+            inner,
+            odd: false,
+            last: b'\n',
+        }
+    }
+
+    /// Whether what was read has a quote without its other, and no line end. A stray quote in a whole
+    /// file is none.
+    fn are_open(&self) -> bool {
+        self.odd && self.last != b'\n'
+    }
+}
+
+impl<R: Read> Read for Quotes<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.odd ^= memchr::memchr_iter(b'"', &buffer[..read]).count() % 2 == 1;
+        self.last = buffer[..read].last().copied().unwrap_or(self.last);
+        Ok(read)
+    }
 }
 
 fn parquet_rows(

@@ -7,8 +7,9 @@
     python3 benches/ingest.py target/release/polyphony /tmp/corpus [ROUNDS]
 
 Polyphony reads both files, tells stories from noise, settles duplicates and writes its store.
-DuckDB reads both files with `read_json` and writes them with `COPY ... TO parquet`, once with every
-column it finds and once with only the columns that Polyphony reads. The rounds alternate; medians
+DuckDB reads both files with `read_json` and writes them with `COPY ... TO parquet`: with every column it
+finds, packed as by default (snappy) and as Polyphony's (zstd, level 1), and with only the columns that
+Polyphony reads. The rounds alternate; medians
 of wall time and the peak of resident memory are printed as JSON, ratios first.
 """
 import json
@@ -42,13 +43,13 @@ def measure(command):
     return time.perf_counter() - began, usage.ru_maxrss / 1024
 
 
-def duckdb(corpus, out, all_columns):
+def duckdb(corpus, out, all_columns, packing):
     copies = []
     for name, columns in COLUMNS.items():
         known = "" if all_columns else f", columns = {columns}"
         copies.append(
             f"COPY (SELECT * FROM read_json('{corpus / name}', format = 'newline_delimited'{known})) "
-            f"TO '{out / name}.parquet' (FORMAT parquet)"
+            f"TO '{out / name}.parquet' (FORMAT parquet{packing})"
         )
     program = f"import duckdb; c = duckdb.connect(); c.execute('SET threads = {CORES}')\n"
     program += "".join(f"c.execute({copy!r})\n" for copy in copies)
@@ -59,7 +60,7 @@ def main():
     binary, corpus = sys.argv[1], pathlib.Path(sys.argv[2])
     rounds = int(sys.argv[3]) if len(sys.argv) > 3 else 3
     size = sum((corpus / name).stat().st_size for name in COLUMNS)
-    found = {"polyphony": [], "duckdb, all columns": [], "duckdb, same columns": []}
+    found = {"polyphony": [], "duckdb, all columns": [], "duckdb, all columns, zstd": [], "duckdb, same columns": []}
     for _ in range(rounds):
         for who, runs in found.items():
             out = pathlib.Path(tempfile.mkdtemp(dir=corpus))
@@ -67,15 +68,17 @@ def main():
             if who == "polyphony":
                 command = [binary, "ingest", *files, "--store", str(out / "store")]
             else:
-                command = duckdb(corpus, out, all_columns="all" in who)
+                packing = ", COMPRESSION zstd, COMPRESSION_LEVEL 1" if "zstd" in who else ""
+                command = duckdb(corpus, out, "all" in who, packing)
             seconds, memory = measure(command)
             written = sum(path.stat().st_size for path in out.rglob("*.parquet"))
             runs.append((seconds, memory, written))
             shutil.rmtree(out)
     wall = {who: statistics.median(run[0] for run in runs) for who, runs in found.items()}
     report = {
-        "speed over duckdb, all columns": round(wall["duckdb, all columns"] / wall["polyphony"], 2),
-        "speed over duckdb, same columns": round(wall["duckdb, same columns"] / wall["polyphony"], 2),
+        "speed over": {
+            who: round(seconds / wall["polyphony"], 2) for who, seconds in wall.items() if who != "polyphony"
+        },
         "input MiB": size >> 20,
         "cores": CORES,
         "rounds": rounds,

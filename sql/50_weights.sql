@@ -11,24 +11,19 @@ WITH beside AS (
     FROM deviations
     GROUP BY prompt_id, response_id
 ),
--- One sort serves both windows, and makes sums, and so their last bit, the same in every run.
-ranged AS (
+ranges AS (
     SELECT
-        *,
-        min(semantic) OVER prompt AS least_semantic,
-        max(semantic) OVER prompt AS most_semantic,
-        min(style) OVER prompt AS least_style,
-        max(style) OVER prompt AS most_style
-    FROM beside
-    WINDOW prompt AS (
-        PARTITION BY prompt_id
-        ORDER BY response_id
-        ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
-    )
+        prompt_id,
+        min(deviation) FILTER (WHERE space = 'semantic') AS least_semantic,
+        max(deviation) FILTER (WHERE space = 'semantic') AS most_semantic,
+        min(deviation) FILTER (WHERE space = 'style') AS least_style,
+        max(deviation) FILTER (WHERE space = 'style') AS most_style
+    FROM deviations
+    GROUP BY prompt_id
 ),
 scaled AS (
     SELECT
-        *,
+        beside.*,
         CASE
             WHEN most_semantic > least_semantic
                 THEN (semantic - least_semantic) / (most_semantic - least_semantic)
@@ -39,7 +34,8 @@ scaled AS (
                 THEN (style - least_style) / (most_style - least_style)
             WHEN style IS NOT NULL THEN 0.5
         END AS m_style
-    FROM ranged
+    FROM ranges
+    JOIN beside ON ranges.prompt_id = beside.prompt_id
 ),
 combined AS (
     SELECT
@@ -57,6 +53,7 @@ SELECT
         ELSE 1.0
     END AS weight
 FROM combined
+-- The order makes sums, and so their last bit, the same in every run.
 WINDOW prompt AS (
     PARTITION BY prompt_id
     ORDER BY response_id

@@ -5,6 +5,8 @@ pub mod embed;
 pub mod error;
 /// From prompts to texts that a model writes.
 pub mod generate;
+/// By what bytes are known.
+pub mod hash;
 /// Raw files become tables.
 pub mod ingest;
 /// Files of JSON lines, for SQL.

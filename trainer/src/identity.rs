@@ -3,12 +3,11 @@
 use std::fs;
 use std::path::Path;
 
-use polyphony_engine::ingest::lines::{hex, sha256_of};
+use polyphony_engine::hash::{Sha256, hex, sha256_of};
 use polyphony_engine::model::adapter::{Adapter, WEIGHTS};
 use polyphony_engine::model::files::ModelFiles;
 use polyphony_engine::{Error, Result};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::config::Config;
 use crate::data::Examples;

@@ -1,7 +1,7 @@
 //! What does a value of a row say? A text, a number, a chat, or a message in parts.
 
 use polyphony_engine::generate::prompts::id_of;
-use polyphony_engine::ingest::rows::short_hash;
+use polyphony_engine::hash::short_hash;
 use polyphony_engine::model::chat::Message;
 use serde_json::Value;
 

@@ -6,9 +6,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
+use polyphony_engine::hash::Sha256;
 use polyphony_engine::{Error, Result};
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 
 use super::{Plots, Report, svg};
 use crate::catalogue::MEASURES;

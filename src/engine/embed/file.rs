@@ -10,11 +10,10 @@ use datafusion::dataframe::DataFrame;
 use datafusion::datasource::file_format::options::{CsvReadOptions, JsonReadOptions};
 use datafusion::error::DataFusionError;
 use datafusion::prelude::ParquetReadOptions;
-use sha2::{Digest, Sha256};
 
 use super::Embedder;
 use super::job::{Meter, Shards, embed_column};
-use crate::ingest::lines::{hex, sha256_of};
+use crate::hash::{Sha256, hex, sha256_of};
 use crate::ingest::source::{Format, format_of};
 use crate::ingest::table;
 use crate::progress::Progress;

@@ -10,10 +10,9 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::scalar::ScalarValue;
 use futures::stream::Fuse;
 use futures::{StreamExt, TryStreamExt};
-use sha2::{Digest, Sha256};
 
 use super::{Embedded, Embedder};
-use crate::ingest::lines::hex;
+use crate::hash::{Sha256, hex};
 use crate::progress::{Progress, Unit};
 use crate::store::{Store, part};
 use crate::udf::embed::column;

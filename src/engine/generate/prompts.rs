@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::ingest::rows::short_hash;
+use crate::hash::short_hash;
 use crate::ingest::source;
 use crate::ingest::table;
 use crate::model::chat::Message;

@@ -6,9 +6,10 @@ use arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
 use serde_json::{Map, Value};
 
 use super::reason::Reason;
-use super::rows::{Prompt, Refusal, Response, Rows, short_hash};
+use super::rows::{Prompt, Refusal, Response, Rows};
 use super::source::Kind;
 use super::{tag, text};
+use crate::hash::short_hash;
 use crate::{Error, Result};
 
 /// Which column of a flat table holds what. `prompt`, `response` and `score` must be there.

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sha2::{Digest, Sha256};
-
+use crate::hash::{Sha256, hex, sha256_of};
 use crate::{Error, Result};
 
 /// A block holds about this many bytes of whole lines.
@@ -136,7 +135,8 @@ pub fn open(path: &Path, position: &Arc<AtomicU64>) -> Result<Opened> {
             "fetch it again, or rename it if it is not compressed",
         ));
     } else {
-        Box::new(buffered)
+        // Blocks are read as they are: a buffer would be one copy more.
+        Box::new(buffered.into_inner())
     };
     Ok(Opened {
         path: path.to_path_buf(),
@@ -267,33 +267,6 @@ impl<R: Read> Read for Hashing<R> {
         self.position.fetch_add(read as u64, Ordering::Relaxed);
         Ok(read)
     }
-}
-
-/// The SHA-256 of a file, hex.
-///
-/// # Errors
-/// When the file cannot be read.
-pub fn sha256_of(path: &Path) -> Result<String> {
-    let mut file = File::open(path).map_err(Error::io("read", path))?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; BLOCK];
-    loop {
-        match file.read(&mut buffer).map_err(Error::io("read", path))? {
-            0 => return Ok(hex(&hasher.finalize())),
-            read => hasher.update(&buffer[..read]),
-        }
-    }
-}
-
-/// Bytes as lower-case hex digits.
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use self::reddit::{Known, Wanted};
 use self::rows::{Finished, Refusal, Rows};
 use self::source::{Kind, Source};
+use crate::hash::{sha256_of, short_hash};
 use crate::progress::{Progress, Unit};
 use crate::store::{Manifest, PartWriter, SourceEntry, Store};
 use crate::{Error, Result, model, schema, sql};
@@ -152,7 +153,7 @@ fn already_in<'a>(
     if alike.peek().is_none() {
         return Ok(None);
     }
-    let sha256 = lines::sha256_of(&source.path)?;
+    let sha256 = sha256_of(&source.path)?;
     Ok(alike.find(|entry| entry.sha256 == sha256))
 }
 
@@ -284,7 +285,7 @@ fn identity(manifest: &mut Manifest, source: &Source) -> (String, String) {
     let cut = entries
         .iter()
         .position(|entry| is_namesake(entry) && entry.truncated.is_some());
-    let hash = rows::short_hash(&[source.kind.name(), &source.name]);
+    let hash = short_hash(&[source.kind.name(), &source.name]);
     let numbers = entries
         .iter()
         .filter(|entry| is_namesake(entry))

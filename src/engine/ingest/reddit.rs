@@ -40,7 +40,19 @@ impl Wanted {
     /// Whether a line may be of the subreddit: most lines of a monthly dump are not, and need no
     /// parsing to know it. A line that is cut short is kept, to be counted as malformed.
     fn may_match(&self, line: &[u8]) -> bool {
-        self.named.as_ref().is_none_or(|named| named.is_match(line)) || line.last() != Some(&b'}')
+        self.is_said_last(line)
+            || self.named.as_ref().is_none_or(|named| named.is_match(line))
+            || line.last() != Some(&b'}')
+    }
+
+    /// Whether the last `subreddit` of a line is this one: dumps sort their fields, so that it stands
+    /// near the end, and the text before it need not be searched.
+    fn is_said_last(&self, line: &[u8]) -> bool {
+        const FIELD: &[u8] = b"\"subreddit\":\"";
+        let name = self.subreddit.as_bytes();
+        memchr::memmem::rfind(line, FIELD)
+            .and_then(|at| line.get(at + FIELD.len()..)?.get(..name.len()))
+            .is_some_and(|said| said.eq_ignore_ascii_case(name))
     }
 
     fn is_prompt_tag(&self, tag: &str) -> bool {

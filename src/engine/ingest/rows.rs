@@ -5,11 +5,10 @@ use std::sync::Arc;
 use arrow::array::{
     ArrayRef, Int64Builder, RecordBatch, StringBuilder, TimestampMillisecondBuilder,
 };
-use sha2::{Digest, Sha256};
 
-use super::lines::hex;
 use super::reason::Reason;
 use super::text;
+use crate::hash::{Sha256, short_hash};
 use crate::{Result, schema};
 
 /// How many bytes of a refused text the quarantine keeps.
@@ -288,17 +287,6 @@ pub fn split_of(prompt_id: &str) -> &'static str {
     } else {
         "train"
     }
-}
-
-/// The first 16 hex digits of a text's SHA-256: an id for what has none.
-pub fn short_hash(parts: &[&str]) -> String {
-    let mut hasher = Sha256::new();
-    for part in parts {
-        hasher.update(part.as_bytes());
-        hasher.update([0]);
-    }
-    let digest = hasher.finalize();
-    hex(&digest[..8])
 }
 
 /// The text that models see: the title, and below it the body if there is one.

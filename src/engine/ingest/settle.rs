@@ -13,11 +13,10 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Int64Type, SchemaRef, TimestampMillisecondType};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use sha2::{Digest, Sha256};
 
-use super::lines::hex;
 use super::reason::Reason;
 use super::rows::{Refusal, Rows};
+use crate::hash::{Sha256, hex};
 use crate::progress::Progress;
 use crate::store::{Manifest, PartWriter, StepEntry, Store};
 use crate::{Error, Result, schema, session, sql};

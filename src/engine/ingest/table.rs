@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use super::lines::{self, Ending};
 use super::source::{Format, Source};
+use crate::hash::sha256_of;
 use crate::progress::Progress;
 use crate::{Error, Result};
 
@@ -58,7 +59,8 @@ fn json_lines(
     let mut lines = lines::open(&source.path, &position)?.lines();
     for block in lines.by_ref() {
         for (number, line) in block.lines() {
-            match serde_json::from_slice(line) {
+            let object = serde_json::from_slice(line);
+            match object.or_else(|_| serde_json::from_slice(&quoted_numbers(line))) {
                 Ok(object) => each((number, Ok(object)))?,
                 Err(_) => each((number, Err(&String::from_utf8_lossy(line))))?,
             }
@@ -66,6 +68,37 @@ fn json_lines(
         progress.at(position.load(Ordering::Relaxed));
     }
     lines.ending()
+}
+
+/// JSON in which the words that Python writes for what is no number (`NaN`, `Infinity`, `-Infinity`) are
+/// texts, so that a row is read for what else it holds.
+pub fn quoted_numbers(json: &[u8]) -> Vec<u8> {
+    const WORDS: [&[u8]; 3] = [b"NaN", b"-Infinity", b"Infinity"];
+    let mut quoted = Vec::with_capacity(json.len() + 8);
+    let (mut at, mut in_text) = (0, false);
+    while let Some(&byte) = json.get(at) {
+        let word = WORDS
+            .into_iter()
+            .find(|word| !in_text && json[at..].starts_with(word));
+        if let Some(word) = word {
+            quoted.push(b'"');
+            quoted.extend(word);
+            quoted.push(b'"');
+            at += word.len();
+            continue;
+        }
+        quoted.push(byte);
+        at += 1;
+        match byte {
+            b'"' => in_text = !in_text,
+            b'\\' if in_text => {
+                quoted.extend(json.get(at));
+                at += 1;
+            }
+            _ => {}
+        }
+    }
+    quoted
 }
 
 fn comma_separated(
@@ -124,7 +157,7 @@ fn comma_separated(
         truncated = Some("a quoted field does not end".to_owned());
     }
     Ok(Ending {
-        sha256: lines::sha256_of(&source.path)?,
+        sha256: sha256_of(&source.path)?,
         truncated,
     })
 }
@@ -191,7 +224,7 @@ fn parquet_rows(
         progress.at(source.bytes * number.unsigned_abs() / total);
     }
     Ok(Ending {
-        sha256: lines::sha256_of(&source.path)?,
+        sha256: sha256_of(&source.path)?,
         truncated,
     })
 }
@@ -206,4 +239,20 @@ fn objects(batch: &RecordBatch) -> Result<Vec<Map<String, Value>>> {
         .filter(|line| !line.is_empty())
         .map(|line| serde_json::from_slice(line).unwrap_or_default());
     Ok(objects.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_number_is_a_text() {
+        let read = |json: &str| serde_json::from_slice::<Value>(&quoted_numbers(json.as_bytes()));
+        let row =
+            read(r#"{"a": NaN, "b": [-Infinity, Infinity], "c": "NaN \"NaN", "d": 1}"#).unwrap();
+        assert_eq!(row["a"], "NaN");
+        assert_eq!(row["b"], serde_json::json!(["-Infinity", "Infinity"]));
+        assert_eq!(row["c"], "NaN \"NaN");
+        assert!(read("{\"a\": Nan}").is_err());
+    }
 }

@@ -13,6 +13,9 @@ use std::borrow::Cow;
 /// assert_eq!(clean(" Tea &amp; cake &lt;3\n\n&amp;#x200B;\n"), "Tea & cake <3");
 /// ```
 pub fn clean(raw: &str) -> Cow<'_, str> {
+    if raw.is_ascii() && memchr::memchr2(b'&', b'\r', raw.as_bytes()).is_none() {
+        return Cow::Borrowed(raw.trim_ascii());
+    }
     let decoded = match decode(raw) {
         Cow::Borrowed(text) => Cow::Borrowed(text),
         Cow::Owned(text) => Cow::Owned(decode(&text).into_owned()),

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::decoder::{PROJECTIONS, Projection};
 use crate::embed::words::hash;
-use crate::ingest::lines::sha256_of;
+use crate::hash::sha256_of;
 use crate::{Error, Result};
 
 /// The file that says what adapters are like.

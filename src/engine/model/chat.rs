@@ -155,7 +155,7 @@ impl Chat {
     /// token appended.
     ///
     /// # Errors
-    /// When the tokenizer refuses a text, or the prompt's tokens are not the first of the whole.
+    /// When the tokenizer refuses a text.
     pub fn plain_tokens(&self, prompt: &str, answer: &str) -> Result<Tokens> {
         let eos = self.eos.as_deref().unwrap_or_default();
         let begin = self.encode(prompt, true)?;

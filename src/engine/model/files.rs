@@ -4,11 +4,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use super::hub::{self, ModelRepository};
 use super::weights;
-use crate::ingest::lines::hex;
+use crate::hash::{Sha256, hex};
 use crate::{Error, Result};
 
 /// A model's files, and what the model is called.
@@ -144,8 +143,7 @@ impl ModelFiles {
             };
             let mut content = std::fs::File::open(&path).map_err(Error::io("read", &path))?;
             let mut of_file = Sha256::new();
-            std::io::copy(&mut content, &mut HashWriter(&mut of_file))
-                .map_err(Error::io("read", &path))?;
+            std::io::copy(&mut content, &mut of_file).map_err(Error::io("read", &path))?;
             hasher.update(file.as_bytes());
             hasher.update(of_file.finalize());
         }
@@ -184,19 +182,6 @@ pub fn is_hub_id(given: &str) -> bool {
             .iter()
             .all(|part| !part.is_empty() && !part.starts_with('.'))
         && !Path::new(given).exists()
-}
-
-struct HashWriter<'a>(&'a mut Sha256);
-
-impl std::io::Write for HashWriter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 /// The hub's name and commit of a folder of its cache: `models--OWNER--NAME/snapshots/COMMIT`.

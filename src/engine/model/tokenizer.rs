@@ -4,11 +4,10 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use sha2::{Digest, Sha256};
 use tokenizers::Tokenizer;
 
 use super::files::{ModelFiles, is_hub_id};
-use crate::ingest::lines::hex;
+use crate::hash::{Sha256, hex};
 use crate::{Error, Result};
 
 static LOADED: LazyLock<Mutex<HashMap<String, Loaded>>> = LazyLock::new(Mutex::default);

@@ -9,10 +9,9 @@ use std::path::PathBuf;
 use arrow::datatypes::SchemaRef;
 use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
-use sha2::{Digest, Sha256};
 
 use crate::embed::{Embedder, job};
-use crate::ingest::lines::hex;
+use crate::hash::{Sha256, hex};
 use crate::progress::{Progress, Unit};
 use crate::store::{StepEntry, Store, copy_whole, write_whole};
 use crate::{Error, Result, model, schema, session, sql};

@@ -10,15 +10,19 @@ use arrow::datatypes::{DataType, SchemaRef};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
-use sha2::{Digest, Sha256};
 
 use super::encode::Encoder;
 use super::manifest::Part;
-use crate::ingest::lines::hex;
+use crate::hash::{Sha256, hex};
 use crate::{Error, Result};
 
 /// Row groups are small, so that readers run in parallel and hold little.
-const ROWS_A_GROUP: usize = 16_384;
+const ROWS_A_GROUP: usize = 8_192;
+
+/// Pages of texts stay in a core's cache while they grow and are packed; a page is looked at for being
+/// full after so many texts.
+const BYTES_A_PAGE: usize = 128 << 10;
+const TEXTS_A_BATCH: usize = 8;
 
 /// Row groups of vectors: 4,096 x 1,024 values are 16 MiB.
 const VECTORS_A_GROUP: usize = 4_096;
@@ -140,6 +144,9 @@ fn properties(schema: &SchemaRef) -> Result<(WriterProperties, usize)> {
     for field in schema.fields() {
         let path = match field.data_type() {
             DataType::Utf8 if matches!(field.name().as_str(), "text" | "prompt" | "body") => {
+                properties = properties
+                    .set_write_batch_size(TEXTS_A_BATCH)
+                    .set_data_page_size_limit(BYTES_A_PAGE);
                 ColumnPath::from(field.name().as_str())
             }
             DataType::FixedSizeList(item, _) => {

@@ -238,7 +238,8 @@ impl Fields<'_> {
     fn rope(&self) -> Result<Rope> {
         let new = &self.raw["rope_parameters"];
         let (base, scaling) = if new.is_object() {
-            (&new["rope_theta"], new)
+            let base = Some(&new["rope_theta"]).filter(|base| !base.is_null());
+            (base.unwrap_or(&self.raw["rope_theta"]), new)
         } else {
             (&self.raw["rope_theta"], &self.raw["rope_scaling"])
         };

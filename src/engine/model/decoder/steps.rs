@@ -248,10 +248,16 @@ pub fn probabilities(
 /// # Errors
 /// When the device fails.
 pub fn activate(x: &Tensor, family: Family) -> Result<Tensor> {
-    match family {
-        Family::Llama => x.silu(),
-        Family::Gemma2 => x.gelu(),
-    }
+    // candle rounds after each step of these; PyTorch computes in f32 and rounds once.
+    let exact = match x.dtype() {
+        DType::BF16 | DType::F16 => x.to_dtype(DType::F32)?,
+        _ => x.clone(),
+    };
+    let y = match family {
+        Family::Llama => exact.silu(),
+        Family::Gemma2 => exact.gelu(),
+    };
+    y?.to_dtype(x.dtype())
 }
 
 #[cfg(test)]

@@ -21,5 +21,8 @@ for folder in /usr/local/cuda/lib64 /usr/local/cuda/targets/x86_64-linux/lib; do
     [ -d "$folder" ] && libraries=$libraries:$folder
 done
 export LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
-python3 "$here/gpu.py" "$binary" "$2" "$3" "$4" "$here/../tests/fixtures/models"
-python3 "$here/gpu_train.py" "$binary" "$2" "$3" "$4" "$here/../tests/fixtures/models"
+# One part that fails keeps no other from being told.
+failed=0
+python3 "$here/gpu.py" "$binary" "$2" "$3" "$4" "$here/../tests/fixtures/models" || failed=1
+python3 "$here/gpu_train.py" "$binary" "$2" "$3" "$4" "$here/../tests/fixtures/models" || failed=1
+exit "$failed"

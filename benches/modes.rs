@@ -34,6 +34,8 @@ const PROMPTS: usize = 12;
 const RIGHT: usize = 6;
 const WRONG: usize = 2;
 const PAIRS: usize = 12;
+/// How far texts of one answer lie apart, in each value of their vectors; answers lie 1 apart.
+const NOISE: f64 = 0.4;
 /// The reward at which methods are compared.
 const REWARD: f64 = 0.95;
 
@@ -92,8 +94,8 @@ fn example(chosen: Tokens, rejected: Option<Tokens>, weight: f64) -> Example {
     }
 }
 
-/// What people wrote, a third of it wrong; and pairs, weighted by deviation as `polyphony pairs`
-/// does, with a vector of its own for each answer.
+/// What people wrote, a third of it wrong; and pairs, weighted by deviation as `polyphony pairs` does:
+/// each text has a vector of its own, near those of the same answer, as no two stories are the same.
 fn data(task: &Task, random: &mut SplitMix64) -> (Vec<Example>, Vec<Example>) {
     let (mut written, mut pairs) = (Vec::new(), Vec::new());
     for prompt in 0..PROMPTS {
@@ -111,9 +113,11 @@ fn data(task: &Task, random: &mut SplitMix64) -> (Vec<Example>, Vec<Example>) {
             .iter()
             .flat_map(|(chosen, rejected)| [*chosen, *rejected])
             .collect();
-        let mut vectors = vec![0.0_f32; all.len() * (RIGHT + WRONG)];
+        let mut vectors: Vec<f32> = (0..all.len() * (RIGHT + WRONG))
+            .map(|_| (NOISE * (random.unit() - 0.5)) as f32)
+            .collect();
         for (row, answer) in all.iter().enumerate() {
-            vectors[row * (RIGHT + WRONG) + answer] = 1.0;
+            vectors[row * (RIGHT + WRONG) + answer] += 1.0;
         }
         let deviations = vector::deviations(&vectors, RIGHT + WRONG);
         let weights = vector::weights(&[&deviations]);

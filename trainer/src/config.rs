@@ -114,7 +114,7 @@ pub struct Settings {
     /// A step takes as many pairs as fit so many tokens, instead
     #[arg(long, value_name = "N", conflicts_with = "batch_pairs")]
     pub batch_tokens: Option<usize>,
-    /// So many tokens go through the model at a time: what memory has to hold [default: 4096 on the
+    /// So many tokens go through the model at a time: what memory has to hold [default: 1024 on the
     /// CPU, 16384 on a GPU]
     #[arg(long, value_name = "N")]
     pub micro_batch_tokens: Option<usize>,
@@ -146,6 +146,10 @@ pub struct Settings {
     /// [default: 100]
     #[arg(long, value_name = "STEPS")]
     pub eval_every: Option<usize>,
+    /// So many of those pairs are evaluated, spread evenly over all of them; 0: all
+    /// [default: 512, reward: all]
+    #[arg(long, value_name = "N")]
+    pub eval_pairs: Option<usize>,
     /// Write a checkpoint every so many steps [default: 100], and every ten minutes
     #[arg(long, value_name = "STEPS")]
     pub checkpoint_every: Option<usize>,
@@ -199,6 +203,7 @@ pub struct Config {
     pub device: String,
     pub recompute: bool,
     pub eval_every: usize,
+    pub eval_pairs: usize,
     pub checkpoint_every: usize,
     pub keep_checkpoints: usize,
 }
@@ -274,6 +279,7 @@ impl Settings {
             device: Some("cpu".to_owned()),
             recompute: Some(false),
             eval_every: Some(100),
+            eval_pairs: Some(if is_reward { 0 } else { 512 }),
             checkpoint_every: Some(100),
             keep_checkpoints: Some(2),
             ..Self::default()

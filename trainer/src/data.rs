@@ -1,12 +1,15 @@
 //! Which pairs, texts and votes are learnt? A file's rows, as tokens.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use polyphony_engine::embed::words::hash;
+use polyphony_engine::hash::Sha256;
 use polyphony_engine::model::chat::{Chat, Tokens};
 use polyphony_engine::model::reward;
 use polyphony_engine::{Error, Result};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::objective::Method;
@@ -54,10 +57,37 @@ pub struct Examples {
     pub train: Vec<Example>,
     /// Those of the split `validation`, `valid`, `eval` or `test`.
     pub evaluation: Vec<Example>,
+    /// How many rows of pairs had a chosen answer that stood there before, where those alone are learnt.
+    pub repeated: usize,
     /// How many had a text above the limit and were left out.
     pub dropped: usize,
     /// How many had one that was cut.
     pub truncated: usize,
+}
+
+impl Examples {
+    /// Keeps so many of those to evaluate on, spread evenly over all of them; 0 keeps all.
+    pub fn thin_evaluation(&mut self, keep: usize) {
+        let of = self.evaluation.len();
+        if keep > 0 && keep < of {
+            let mut number = 0;
+            self.evaluation.retain(|_| {
+                number += 1;
+                number * keep / of > (number - 1) * keep / of
+            });
+        }
+    }
+}
+
+/// Rows that are tokenised at a time.
+const AT_ONCE: usize = 1024;
+
+/// What a row is, besides its texts.
+#[derive(Debug, Clone, Copy)]
+struct Is {
+    held_out: bool,
+    /// Whether its answer is the chosen one of a pair, the other of which is not learnt.
+    of_pair: bool,
 }
 
 /// How rows become examples.
@@ -76,16 +106,42 @@ pub struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    /// Reads and tokenises all rows, one after another; none once `stop` is set.
+    /// Reads and tokenises all rows, in their order, some at a time on all cores; none once `stop` is
+    /// set.
     ///
     /// # Errors
     /// When the file cannot be read, lacks a column or holds no row; the message names it.
     pub fn examples(&self, chat: &Chat, stop: &AtomicBool) -> Result<Option<Examples>> {
         let mut examples = Examples::default();
+        let mut seen = HashSet::new();
+        let mut held: Vec<(usize, Row)> = Vec::new();
+        let mut take = |held: &mut Vec<(usize, Row)>| -> Result<()> {
+            let read = std::mem::take(held).into_par_iter();
+            let read: Vec<Result<(Example, Is)>> = read
+                .map(|(number, row)| {
+                    let is = self.is(number, &row)?;
+                    Ok((self.example(chat, row, number)?, is))
+                })
+                .collect();
+            for read in read {
+                let (example, is) = read?;
+                let answer = (&example.chosen.ids, example.chosen.prompt);
+                if is.of_pair && !seen.insert(Sha256::digest(format!("{answer:?}"))) {
+                    examples.repeated += 1;
+                    continue;
+                }
+                self.place(example, is, &mut examples);
+            }
+            Ok(())
+        };
         let all = rows(self.file, |number, row| {
-            self.take(chat, number, row, &mut examples)?;
+            held.push((number, row));
+            if held.len() == AT_ONCE {
+                take(&mut held)?;
+            }
             Ok(!stop.load(Ordering::Relaxed))
         })?;
+        take(&mut held)?;
         if !all {
             return Ok(None);
         }
@@ -100,9 +156,9 @@ impl Reading<'_> {
         Ok(Some(examples))
     }
 
-    /// Puts a row among the examples where it belongs.
-    fn take(&self, chat: &Chat, number: usize, row: Row, examples: &mut Examples) -> Result<()> {
-        let is_held_out = match row.split.as_deref() {
+    /// What a row is, besides its texts.
+    fn is(&self, number: usize, row: &Row) -> Result<Is> {
+        let held_out = match row.split.as_deref() {
             None | Some("train") => false,
             Some("validation" | "valid" | "eval" | "test") => true,
             Some(other) => {
@@ -111,7 +167,13 @@ impl Reading<'_> {
                 return Err(Error::source(self.file, problem, remedy));
             }
         };
-        let mut example = self.example(chat, row, number)?;
+        // A story that was chosen over several others is one text to learn.
+        let of_pair = self.method == Method::Sft && row.chosen.is_some() && row.response.is_none();
+        Ok(Is { held_out, of_pair })
+    }
+
+    /// Puts an example among those where it belongs.
+    fn place(&self, mut example: Example, is: Is, examples: &mut Examples) {
         let mut texts = vec![&mut example.chosen];
         texts.extend(example.rejected.as_mut());
         if texts.iter().any(|text| text.ids.len() > self.max_length) {
@@ -119,19 +181,18 @@ impl Reading<'_> {
             let hopeless = texts.iter().any(|text| text.prompt >= self.max_length);
             if hopeless || self.too_long == TooLong::Drop {
                 examples.dropped += 1;
-                return Ok(());
+                return;
             }
             for text in texts {
                 text.ids.truncate(self.max_length);
             }
             examples.truncated += 1;
         }
-        if is_held_out {
+        if is.held_out {
             examples.evaluation.push(example);
         } else {
             examples.train.push(example);
         }
-        Ok(())
     }
 
     fn example(&self, chat: &Chat, row: Row, number: usize) -> Result<Example> {

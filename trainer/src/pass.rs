@@ -264,7 +264,9 @@ pub fn by_tokens(sizes: impl Iterator<Item = usize>, tokens: usize) -> Vec<std::
 
 fn is_out_of_memory(error: &candle_core::Error) -> bool {
     let text = error.to_string().to_ascii_lowercase();
-    text.contains("out of memory") || text.contains("out_of_memory")
+    // As the driver says it, and as cuBLAS does.
+    let said = ["out of memory", "out_of_memory", "alloc_failed"];
+    said.iter().any(|words| text.contains(words))
 }
 
 #[cfg(test)]

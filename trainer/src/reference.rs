@@ -170,7 +170,7 @@ fn read(kept: Kept<'_>, header: &Header) -> Result<Vec<Reference>> {
         .next()
         .and_then(|line| serde_json::from_str(line).ok());
     match first {
-        Some(first) if first == *header => Ok(lines.map_while(pair).collect()),
+        Some(first) if first == *header => Ok(lines.map_while(pair).take(header.pairs).collect()),
         _ if kept.replaces => Ok(Vec::new()),
         other => {
             let problem = match other {

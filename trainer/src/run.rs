@@ -73,6 +73,36 @@ pub fn run(config: &Config, stop: &AtomicBool, progress: &dyn Progress) -> Resul
     run.train(stop, progress)
 }
 
+/// Says which rows are not learnt or not looked at, and why.
+fn say_what_is_left_out(
+    config: &Config,
+    examples: &Examples,
+    held_out: usize,
+    progress: &dyn Progress,
+) {
+    let kept = examples.evaluation.len();
+    if kept < held_out {
+        progress.say(&format!(
+            "{kept} of {held_out} held-out rows are evaluated on: --eval-pairs says how many"
+        ));
+    }
+    if examples.repeated > 0 {
+        progress.say(&format!(
+            "{} rows have a chosen answer that stood there before: each is learnt once",
+            examples.repeated
+        ));
+    }
+    let of = examples.train.len() + held_out + examples.dropped;
+    for (count, what) in [(examples.dropped, "left out"), (examples.truncated, "cut")] {
+        if count > 0 {
+            progress.say(&format!(
+                "{count} of {of} rows had a text of more than {} tokens and were {what}",
+                config.max_length
+            ));
+        }
+    }
+}
+
 struct Run<'a> {
     config: &'a Config,
     policy: Policy,
@@ -112,20 +142,14 @@ impl<'a> Run<'a> {
         let Some(mut examples) = reading.examples(&chat, stop)? else {
             return Ok(None);
         };
+        let held_out = examples.evaluation.len();
+        examples.thin_evaluation(config.eval_pairs);
         let identity = Identity::new(config, &files, &examples)?;
         identity.claims(&config.out)?;
         if config.method == Method::Reward && !config.raw_scores {
             transform(&mut examples);
         }
-        let of = examples.train.len() + examples.evaluation.len() + examples.dropped;
-        for (count, what) in [(examples.dropped, "left out"), (examples.truncated, "cut")] {
-            if count > 0 {
-                progress.say(&format!(
-                    "{count} of {of} rows had a text of more than {} tokens and were {what}",
-                    config.max_length
-                ));
-            }
-        }
+        say_what_is_left_out(config, &examples, held_out, progress);
         let head = match config.method {
             Method::Reward => Head::Score,
             _ => Head::Words,
@@ -240,7 +264,10 @@ impl<'a> Run<'a> {
             let line = match self.step(batch, self.config.learning_rate * factor) {
                 Ok(line) => line,
                 Err(error) => {
-                    self.save()?;
+                    // What broke the step may break this, too: the first is what to tell.
+                    if let Err(second) = self.save() {
+                        progress.say(&format!("no checkpoint could be written: {second}"));
+                    }
                     return Err(error);
                 }
             };
@@ -253,8 +280,15 @@ impl<'a> Run<'a> {
             ));
             self.lines
                 .push(serde_json::to_string(&line).unwrap_or_default());
-            self.evaluate(steps, stop)?;
+            // An evaluation takes long: what came before it is not lost with it.
             self.tell_last()?;
+            if self.owes_evaluation(steps) {
+                self.save()?;
+                saved = Instant::now();
+                if self.evaluate(steps, stop)? {
+                    self.tell()?;
+                }
+            }
             let last = self.state.step == steps;
             let due = self.state.step.is_multiple_of(self.config.checkpoint_every);
             if due || last || saved.elapsed() > MINUTES {

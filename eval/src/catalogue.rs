@@ -59,6 +59,9 @@ const fn measure(
     }
 }
 
+/// What the names of the published code's values begin with.
+pub const REFERENCE: &str = "reference_";
+
 /// All measures, in the order of the report's columns.
 pub const MEASURES: [Measure; 23] = [
     measure(
@@ -73,7 +76,7 @@ pub const MEASURES: [Measure; 23] = [
         "Utility",
         Group::Reward,
         Better::Higher,
-        "NoveltyBench's utility_k: rewards of texts that open a class, for a reader of patience 0.8.",
+        "NoveltyBench's utility_k: what texts that open a class are worth to a reader of patience 0.8; n/a where rewards fall below 0.",
     ),
     measure(
         "semantic",
@@ -136,7 +139,7 @@ pub const MEASURES: [Measure; 23] = [
         "Distinct",
         Group::Words,
         Better::Higher,
-        "NoveltyBench's distinct_k: how many classes of equivalent texts the file says there are.",
+        "NoveltyBench's distinct_k: how many classes of equivalent texts there are.",
     ),
     measure(
         "homogenization",

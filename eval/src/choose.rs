@@ -126,6 +126,7 @@ mod tests {
                 sample,
                 response: sample.to_string(),
                 score: None,
+                utility: None,
                 class: None,
                 given: [None, None],
             })

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::catalogue;
+use crate::catalogue::{self, MEASURES, REFERENCE};
 use crate::evaluate::Evaluation;
 use crate::statistics::bootstrap::{Draws, percentile};
 use crate::statistics::correction::{benjamini_hochberg, holm};
@@ -106,6 +106,8 @@ pub fn comparisons(evaluation: &Evaluation<'_>, rigour: Rigour) -> Vec<Compariso
     let mut all: Vec<&mut Difference> = comparisons
         .iter_mut()
         .flat_map(|comparison| comparison.values.iter_mut())
+        // What the published code gives is the same question once more.
+        .filter(|(measure, _)| !MEASURES[*measure].name.starts_with(REFERENCE))
         .filter_map(|(_, difference)| difference.as_mut())
         .collect();
     let p: Vec<f64> = all
@@ -167,7 +169,7 @@ fn difference(
         holm: flips.p,
         bh: flips.p,
         at_equal_length: (measure != words)
-            .then(|| at_equal_length(&differences, &longer, &draws))
+            .then(|| at_equal_length(&differences, &longer, rigour))
             .flatten(),
     })
 }
@@ -175,30 +177,40 @@ fn difference(
 /// The difference where the line through (ln of the ratio of lengths, difference) crosses zero, and
 /// its bootstrap interval. None where lengths do not vary, or nearly all prompts have the longer text
 /// from the same model: the line would have to be drawn on beyond what was seen.
-fn at_equal_length(differences: &[f64], longer: &[f64], draws: &Draws) -> Option<Interval> {
-    let finite = longer.iter().all(|value| value.is_finite());
+fn at_equal_length(differences: &[f64], longer: &[f64], rigour: Rigour) -> Option<Interval> {
+    // Of a prompt to which a model has no word, no ratio is known.
+    let known = differences
+        .iter()
+        .zip(longer)
+        .filter(|(_, x)| x.is_finite());
+    let (differences, longer): (Vec<f64>, Vec<f64>) = known.map(|(y, x)| (*y, *x)).unzip();
     let at_zero = |y: f64, x: f64, xy: f64, xx: f64| {
         let spread = xx - x * x;
         (spread > 1e-12).then(|| y - (xy - x * y) / spread * x)
     };
-    let products: Vec<f64> = differences.iter().zip(longer).map(|(y, x)| x * y).collect();
+    let products: Vec<f64> = differences
+        .iter()
+        .zip(&longer)
+        .map(|(y, x)| x * y)
+        .collect();
     let squares: Vec<f64> = longer.iter().map(|x| x * x).collect();
-    if !finite || differences.len() < 4 {
+    if differences.len() < 4 {
         return None;
     }
     // Beyond the lengths that were seen the line says nothing.
-    let mut sorted = longer.to_vec();
+    let mut sorted = longer.clone();
     sorted.sort_unstable_by(f64::total_cmp);
     if percentile(&sorted, 0.05) > 0.0 || percentile(&sorted, 0.95) < 0.0 {
         return None;
     }
     let difference = at_zero(
-        mean(differences),
-        mean(longer),
+        mean(&differences),
+        mean(&longer),
         mean(&products),
         mean(&squares),
     )?;
-    let columns = [differences, longer, &products, &squares];
+    let columns = [&differences, &longer, &products, &squares];
+    let draws = Draws::new(differences.len(), rigour.replicates, rigour.seed);
     let mut crossings: Vec<f64> = draws
         .rows()
         .filter_map(|row| {
@@ -222,14 +234,23 @@ mod tests {
 
     #[test]
     fn a_line_is_not_drawn_beyond_the_lengths_that_were_seen() {
-        let draws = Draws::new(40, 200, 7);
+        let rigour = Rigour {
+            replicates: 200,
+            draws: 99,
+            seed: 7,
+        };
         let longer: Vec<f64> = (0..40).map(|at| f64::from(at - 20) / 10.0).collect();
         // Two apart at equal length, and one more for each e times as long.
         let differences: Vec<f64> = longer.iter().map(|x| 2.0 + x).collect();
-        let found = at_equal_length(&differences, &longer, &draws).unwrap();
+        let found = at_equal_length(&differences, &longer, rigour).unwrap();
         assert!((found.difference - 2.0).abs() < 1e-9 && found.low <= found.high);
+        // A prompt without words on one side says nothing of lengths.
+        let more = [&longer[..], &[f64::INFINITY]].concat();
+        let of_more = [&differences[..], &[9.0]].concat();
+        let same = at_equal_length(&of_more, &more, rigour).unwrap();
+        assert_eq!(same, found);
         let always: Vec<f64> = longer.iter().map(|x| x + 5.0).collect();
-        assert_eq!(at_equal_length(&differences, &always, &draws), None);
-        assert_eq!(at_equal_length(&differences, &[0.0; 40], &draws), None);
+        assert_eq!(at_equal_length(&differences, &always, rigour), None);
+        assert_eq!(at_equal_length(&differences, &[0.0; 40], rigour), None);
     }
 }

@@ -1,7 +1,7 @@
 //! What does every measure say of every model at every prompt?
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, FixedSizeListArray, Float32Array, RecordBatch};
@@ -21,7 +21,8 @@ use crate::measure::homogenization::reference_homogenization;
 use crate::measure::self_repetition::reference_self_repetition;
 use crate::measure::utility_k::{PATIENCE, utility_k};
 use crate::outputs::{self, Output};
-use crate::{udf, vectors};
+use crate::udf;
+use crate::vectors::{self, Sum};
 
 /// Where diversity in a space comes from.
 #[derive(Debug, Clone)]
@@ -43,6 +44,15 @@ pub enum Reward {
     None,
 }
 
+/// Where classes of equivalent texts come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Classes {
+    /// The files.
+    Files,
+    /// The words that texts share.
+    Words,
+}
+
 /// The names of both spaces.
 pub const SPACES: [&str; 2] = ["semantic", "style"];
 
@@ -53,6 +63,8 @@ pub struct How {
     pub spaces: [Space; 2],
     /// Where rewards come from.
     pub reward: Reward,
+    /// Where classes of equivalent texts come from.
+    pub classes: Classes,
     /// Whether the published code's values are shown, too.
     pub reference_compat: bool,
     /// Where vectors are kept.
@@ -79,8 +91,8 @@ pub struct Cell<'a> {
     pub texts: Vec<Text<'a>>,
     /// A value a measure of [`MEASURES`]; none where undefined.
     pub values: Vec<Option<f64>>,
-    /// The sum of its texts' semantic unit vectors.
-    pub sum: Option<Vec<f64>>,
+    /// The sums of its texts' unit vectors, by space.
+    pub sums: [Option<Sum>; 2],
 }
 
 /// All cells.
@@ -251,6 +263,8 @@ fn assemble<'a>(
         starts.push(at..at + group.len());
         at += group.len();
     }
+    // Rewards can only stand for what texts are worth to a reader where none takes anything away.
+    let are_utilities = rewards.iter().flatten().all(|reward| *reward >= 0.0);
     let cells: Vec<(usize, usize, Cell<'a>)> = starts
         .into_par_iter()
         .enumerate()
@@ -275,13 +289,14 @@ fn assemble<'a>(
                     deviation: [deviations[0][number], deviations[1][number]],
                 })
                 .collect();
-            let values = values(&texts, measured, group, chosen.k, how);
+            let values = values(&texts, measured, (group, chosen.k), how, are_utilities);
             let first = chosen.rows[rows.start];
             let cell = Cell {
                 values,
-                sum: vectors[0]
-                    .as_ref()
-                    .map(|vectors| vectors::sum(vectors, rows)),
+                sums: [0, 1].map(|space| {
+                    let vectors: Option<&FixedSizeListArray> = vectors[space].as_ref();
+                    vectors.map(|vectors| vectors::sum(vectors, rows.clone()))
+                }),
                 texts,
             };
             (model_at[&first.model], prompt_at[&first.prompt_id], cell)
@@ -318,9 +333,9 @@ fn assemble<'a>(
 fn values(
     texts: &[Text<'_>],
     measured: &RecordBatch,
-    group: usize,
-    k: usize,
+    (group, k): (usize, usize),
     how: &How,
+    rewards_are_utilities: bool,
 ) -> Vec<Option<f64>> {
     let mut values: Vec<Option<f64>> = MEASURES
         .iter()
@@ -373,9 +388,11 @@ fn values(
         }
     };
     set("reward", mean(texts.iter().map(|text| text.reward)));
-    let rewards: Option<Vec<f64>> = texts.iter().map(|text| text.reward).collect();
+    let given: Option<Vec<f64>> = texts.iter().map(|text| text.output.utility).collect();
+    let rewards = || texts.iter().map(|text| text.reward).collect();
+    let utilities = given.or_else(|| rewards_are_utilities.then(rewards).flatten());
     let utility = classes
-        .zip(rewards)
+        .zip(utilities)
         .and_then(|(classes, rewards)| utility_k(&classes, &rewards, PATIENCE));
     set("utility_k", utility.filter(|_| texts.len() >= k && k > 1));
     set(
@@ -416,31 +433,6 @@ fn natural(name: &str) -> Vec<(String, u64)> {
         rest = after;
     }
     parts
-}
-
-/// A reward column that all files share; none where they differ, with why.
-///
-/// # Errors
-/// When files with scores name them differently: rewards of different models do not compare.
-pub fn shared_score(inputs: &[outputs::Input]) -> Result<Option<String>> {
-    let mut named = inputs
-        .iter()
-        .filter_map(|input| Some((input, input.score.as_ref()?)));
-    let Some((first, name)) = named.next() else {
-        return Ok(None);
-    };
-    match named.find(|(_, other)| *other != name) {
-        None => Ok(Some(name.clone())),
-        Some((other, theirs)) => Err(Error::source(
-            Path::new(&other.file),
-            format!(
-                "has rewards in `{theirs}`, but {} has them in `{name}`",
-                first.file
-            ),
-            "rewards of different models do not compare: choose with --reward column:NAME, a model, \
-             or none",
-        )),
-    }
 }
 
 /// The values of a vector, for those who read a batch.

@@ -16,6 +16,8 @@ pub mod measure;
 pub mod outputs;
 /// What people read.
 pub mod report;
+/// Whether rewards compare.
+pub mod rewards;
 /// What measurements of prompts say about models.
 pub mod statistics;
 /// What people prefer: blinded sheets, and what their answers say.

@@ -3,48 +3,75 @@
 use serde::Serialize;
 
 use crate::catalogue;
+use crate::compare::Rigour;
 use crate::evaluate::{Cell, Evaluation, SPACES};
+use crate::statistics::bootstrap::Draws;
 use crate::statistics::mean::mean;
 
 /// How far two models' texts to the same prompt lie apart; a model and itself: within it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Likeness {
+    /// Which embeddings say so.
+    pub space: &'static str,
     /// The one.
     pub a: String,
     /// The other.
     pub b: String,
-    /// To how many prompts both have texts.
+    /// Over how many prompts.
     pub prompts: usize,
     /// The mean over prompts of the mean of 1 - cosine of all pairs across.
     pub distance: f64,
+    /// The bootstrap's 95 % interval over prompts.
+    pub low: Option<f64>,
+    /// Its upper end.
+    pub high: Option<f64>,
 }
 
-/// Every two models, and each with itself. Nothing where there are no vectors.
-pub fn likenesses(evaluation: &Evaluation<'_>) -> Vec<Likeness> {
+/// Every two models, and each with itself, by space. Over the prompts that all models answered, where
+/// there are any: only then do the numbers compare. Nothing where there are no vectors.
+pub fn likenesses(evaluation: &Evaluation<'_>, rigour: Rigour) -> Vec<Likeness> {
     let n = evaluation.models.len();
-    let within = catalogue::index(SPACES[0]).unwrap_or_default();
+    let all_answered = |prompt: &usize| evaluation.cells.iter().all(|row| row[*prompt].is_some());
+    let prompts = 0..evaluation.prompts.len();
+    let common: Vec<usize> = prompts.clone().filter(all_answered).collect();
+    let prompts = if common.is_empty() {
+        prompts.collect()
+    } else {
+        common
+    };
     let pairs = (0..n).flat_map(|a| (a..n).map(move |b| (a, b)));
-    let likeness = |(a, b): (usize, usize)| {
-        let both = evaluation.cells[a].iter().zip(&evaluation.cells[b]);
-        let distances: Vec<f64> = both
-            .filter_map(|(one, other)| match (one.as_ref()?, other.as_ref()?) {
-                (one, _) if a == b => one.values[within],
-                (one, other) => across(one, other),
-            })
-            .collect();
+    let pairs = (0..SPACES.len()).flat_map(|space| pairs.clone().map(move |pair| (space, pair)));
+    let likeness = |(space, (a, b)): (usize, (usize, usize))| {
+        let within = catalogue::index(SPACES[space])?;
+        let distance = |&prompt: &usize| {
+            let of = |model: usize| evaluation.cells[model][prompt].as_ref();
+            match (of(a)?, of(b)?) {
+                (one, _) if a == b => one.sums[space].as_ref().and(one.values[within]),
+                (one, other) => across(one, other, space),
+            }
+        };
+        let distances: Vec<f64> = prompts.iter().filter_map(distance).collect();
+        let several = distances.len() > 1;
+        let draws = several.then(|| Draws::new(distances.len(), rigour.replicates, rigour.seed));
+        let interval = draws.and_then(|draws| draws.interval(&distances));
         (!distances.is_empty()).then(|| Likeness {
+            space: SPACES[space],
             a: evaluation.models[a].clone(),
             b: evaluation.models[b].clone(),
             prompts: distances.len(),
             distance: mean(&distances),
+            low: interval.map(|interval| interval[0]),
+            high: interval.map(|interval| interval[1]),
         })
     };
     pairs.filter_map(likeness).collect()
 }
 
-/// 1 - the mean cosine of all pairs across, through the sums of unit vectors.
-fn across(a: &Cell<'_>, b: &Cell<'_>) -> Option<f64> {
-    let (one, other) = (a.sum.as_ref()?, b.sum.as_ref()?);
-    let product: f64 = one.iter().zip(other).map(|(x, y)| x * y).sum();
-    Some(1.0 - product / (a.texts.len() * b.texts.len()) as f64)
+/// 1 - the mean cosine of all pairs across, through the sums of unit vectors; texts of nothing are
+/// alike, as within a model.
+fn across(a: &Cell<'_>, b: &Cell<'_>, space: usize) -> Option<f64> {
+    let (one, other) = (a.sums[space].as_ref()?, b.sums[space].as_ref()?);
+    let product: f64 = one.sum.iter().zip(&other.sum).map(|(x, y)| x * y).sum();
+    let alike = product + (one.zeros * other.zeros) as f64;
+    Some(1.0 - alike / (a.texts.len() * b.texts.len()) as f64)
 }

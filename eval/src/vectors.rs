@@ -99,15 +99,27 @@ pub fn deviations(vectors: &FixedSizeListArray, rows: Range<usize>) -> Vec<Optio
 }
 
 /// The sum of a group's vectors, each scaled to length 1.
-pub fn sum(vectors: &FixedSizeListArray, rows: Range<usize>) -> Vec<f64> {
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sum {
+    /// The sum of those that are not zero.
+    pub sum: Vec<f64>,
+    /// How many are zero: they are alike, and unlike all others.
+    pub zeros: usize,
+}
+
+/// Sums a group's vectors up.
+pub fn sum(vectors: &FixedSizeListArray, rows: Range<usize>) -> Sum {
     let mut sum = vec![0.0; vectors.value_length() as usize];
+    let mut zeros = 0;
     for values in rows.filter_map(|at| row(vectors, at)) {
         let length = vector::norm(values.values());
         if length > 0.0 {
             for (total, value) in sum.iter_mut().zip(values.values()) {
                 *total += f64::from(*value) / length;
             }
+        } else {
+            zeros += 1;
         }
     }
-    sum
+    Sum { sum, zeros }
 }

@@ -2,15 +2,16 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use polyphony_engine::embed::Embedder;
 use polyphony_engine::model::device::Place;
 use polyphony_engine::model::reward::RewardModel;
 use polyphony_eval::choose::choose;
 use polyphony_eval::compare::Rigour;
-use polyphony_eval::evaluate::{How, Reward, Space, evaluate, shared_score};
+use polyphony_eval::evaluate::{Classes, How, Reward, Space, evaluate};
 use polyphony_eval::outputs::{self, Columns, Named, gold};
 use polyphony_eval::report::{self, Facts};
+use polyphony_eval::rewards::{shared_score, unlike_rewards};
 
 use super::embed::places;
 use super::terminal::{self, Bars};
@@ -53,6 +54,10 @@ pub(crate) struct Arguments {
     /// the files' column score, reward, `reddit_reward` or rating]
     #[arg(long, value_name = "MODEL|column:NAME|none")]
     reward: Option<String>,
+    /// Where classes of equivalent texts come from: the files' column partition or class, or the words that
+    /// texts share (the unigram rule of NoveltyBench: ROUGE-1 above 0.458)
+    #[arg(long, value_name = "file|words", value_enum, default_value = "file")]
+    classes: ClassesFrom,
     /// Where models run: cpu, cuda:0, or several as cuda:0,cuda:1
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: String,
@@ -68,6 +73,12 @@ pub(crate) struct Arguments {
     /// Where random draws begin
     #[arg(long, value_name = "N", default_value_t = 42)]
     seed: u64,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ClassesFrom {
+    File,
+    Words,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
@@ -112,10 +123,17 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     if let Some(gold) = &arguments.gold {
         gold::add(&mut read, gold, &columns, &progress).await?;
     }
+    if matches!(arguments.classes, ClassesFrom::Words) {
+        outputs::classify(&mut read.rows);
+    }
     let chosen = choose(&read.rows, arguments.k.map(|k| k as usize), arguments.seed);
     let how = How {
         spaces,
         reward,
+        classes: match arguments.classes {
+            ClassesFrom::File => Classes::Files,
+            ClassesFrom::Words => Classes::Words,
+        },
         reference_compat: arguments.reference_compat,
         out: arguments.out.clone(),
     };
@@ -141,6 +159,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             "{unasked} texts have no reward: the files do not say their prompts."
         ));
     }
+    notices.extend(unlike_rewards(&evaluation));
     let facts = Facts {
         inputs: read.inputs.clone(),
         notices,

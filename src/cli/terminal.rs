@@ -15,9 +15,13 @@ pub(crate) fn result(text: &str) {
     drop(writeln!(std::io::stdout(), "{text}"));
 }
 
-/// Says something on stderr.
+/// Says something on stderr. Names come from files: what would steer the terminal is left out.
 pub(crate) fn talk(text: &str) {
-    drop(writeln!(std::io::stderr(), "{text}"));
+    let plain: String = text
+        .chars()
+        .filter(|letter| !letter.is_control() || matches!(letter, '\n' | '\t'))
+        .collect();
+    drop(writeln!(std::io::stderr(), "{plain}"));
 }
 
 /// Shows an error with its causes, on one line.

@@ -49,10 +49,13 @@ pub fn reference_homogenization(texts: &[&str]) -> Option<f64> {
 /// The mean ROUGE-1 F1 of all pairs of texts: words in common, whatever their order.
 pub fn rouge_1(texts: &[&str]) -> Option<f64> {
     let words = Words::of(texts, Cut::Rouge);
-    mean_of_pairs(words.texts.len(), |i, j| {
-        let (a, b) = (&words.texts[i], &words.texts[j]);
-        f1(in_common(a, b, words.kinds), a.len(), b.len())
-    })
+    mean_of_pairs(words.texts.len(), |i, j| rouge_1_of(&words, i, j))
+}
+
+/// The ROUGE-1 F1 of two texts by their places.
+pub fn rouge_1_of(words: &Words, i: usize, j: usize) -> f64 {
+    let (a, b) = (&words.texts[i], &words.texts[j]);
+    f1(in_common(a, b, words.kinds), a.len(), b.len())
 }
 
 /// How many words two texts share, each as often as in the text that has it less often.
@@ -108,6 +111,8 @@ impl Matcher {
 
     /// The length of the longest common subsequence of two texts.
     pub fn common(&mut self, a: &[u32], b: &[u32]) -> usize {
+        // The table is that of the shorter text: it grows with the square of its length.
+        let (a, b) = if a.len() > b.len() { (b, a) } else { (a, b) };
         let blocks = a.len().div_ceil(64);
         self.places.clear();
         for (at, &word) in a.iter().enumerate() {

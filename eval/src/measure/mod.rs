@@ -3,6 +3,7 @@
 
 pub mod bleu;
 pub mod chamfer;
+pub mod classes;
 pub mod compression_ratio;
 pub mod cosines;
 pub mod dcscore;

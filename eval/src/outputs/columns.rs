@@ -1,5 +1,6 @@
 //! Which column of a row holds what? The one that was named, or the first usual one.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use polyphony_engine::{Error, Result};
@@ -37,7 +38,7 @@ const ROLES: [(&str, &[&str]); 7] = [
             "story",
         ],
     ),
-    ("sample", &["sample", "iteration", "sample_id", "seed"]),
+    ("sample", &["sample", "iteration", "sample_id"]),
     ("score", &["score", "reward", "reddit_reward", "rating"]),
     ("class", &["class", "partition", "cluster"]),
 ];
@@ -52,8 +53,8 @@ pub(super) const CLASS: usize = 6;
 const SPACES: [&str; 2] = ["semantic_diversity", "style_diversity"];
 /// What stands before them in its other tables.
 const OTHER_TABLES: &str = "data_";
-/// Lists of scores beside a list of texts, as `NoveltyBench` keeps them.
-const SCORE_LISTS: [&str; 2] = ["generation_scores", "scores"];
+/// A list of scores beside a list of texts.
+const SCORE_LIST: &str = "scores";
 
 impl Columns {
     /// Reads `response=story,model=who`.
@@ -77,27 +78,36 @@ impl Columns {
         Ok(columns)
     }
 
-    /// Refuses a file that lacks a column that was named.
+    /// Refuses a file whose rows, with these `names` together, lack a column that was named.
     ///
     /// # Errors
     /// When one is missing.
-    pub(super) fn check(&self, object: &Map<String, Value>, path: &Path) -> Result<()> {
+    pub(super) fn check(&self, names: &BTreeSet<String>, path: &Path) -> Result<()> {
         let given = self.given.iter().map(|(_, column)| column);
         let score = self.score.iter().filter(|column| !column.is_empty());
         let spaces = self.spaces.iter().flatten();
-        let spaces =
-            spaces.filter(|column| !object.contains_key(&format!("{OTHER_TABLES}{column}")));
+        let spaces = spaces.filter(|column| !names.contains(&format!("{OTHER_TABLES}{column}")));
         let mut asked = given.chain(score).chain(spaces);
-        match asked.find(|column| !object.contains_key(*column)) {
+        match asked.find(|column| !names.contains(*column)) {
             None => Ok(()),
             Some(missing) => {
-                let names: Vec<&str> = object.keys().map(String::as_str).collect();
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
                 Err(Error::Unknown {
                     what: "column",
                     given: missing.clone(),
                     known: format!("{} in {}", names.join(", "), path.display()),
                 })
             }
+        }
+    }
+
+    /// The columns of people's texts: nobody asks who they are of, nor for scores or classes of them.
+    pub(super) fn of_gold(&self) -> Self {
+        let asked = |(role, _): &&(usize, String)| ![MODEL, SCORE, CLASS].contains(role);
+        Self {
+            given: self.given.iter().filter(asked).cloned().collect(),
+            score: Some(String::new()),
+            spaces: [None, None],
         }
     }
 
@@ -138,7 +148,7 @@ impl Columns {
             let known = !named.is_empty();
             return known.then(|| (named.to_owned(), numbers(named)));
         }
-        let lists = SCORE_LISTS.iter().filter(|_| list);
+        let lists = list.then_some(&SCORE_LIST).into_iter();
         let mut usual = lists.chain(ROLES[SCORE].1);
         let found = usual.clone().find(|name| numbers(name));
         let said = |name: &&&str| object.get(**name).is_some_and(|value| !value.is_null());

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use polyphony_engine::ingest::source::{self, Source};
 use polyphony_engine::{Error, Result};
 
-use super::Named;
+use super::{Named, row};
 
 /// The report's numbers: a folder that has them holds no outputs.
 const REPORT: &str = "report.json";
@@ -55,12 +55,30 @@ fn expand(path: &Path) -> Result<Vec<PathBuf>> {
     }
     let mut files = source::files_in(path, &|folder| !folder.join(REPORT).is_file())?;
     files.retain(|file| source::format_of(file).is_some() && !is_beside(file));
+    let all = files.clone();
+    files.retain(|file| !is_summed_up(file, &all));
     if files.is_empty() {
         let problem = "holds no .zst, .gz, .jsonl, .ndjson, .json, .csv or .parquet file";
         let remedy = "name a folder with outputs, or the files themselves";
         return Err(Error::source(path, problem, remedy));
     }
     Ok(files)
+}
+
+/// Whether a file says nothing but what others of its folder say, too: a harness's results beside its
+/// samples, and `NoveltyBench`'s earlier stages and summary beside its scores.
+fn is_summed_up(path: &Path, all: &[PathBuf]) -> bool {
+    let beside = |is: &dyn Fn(&str) -> bool| {
+        let mut others = all.iter().filter(|other| other.parent() == path.parent());
+        others.any(|other| is(&row::label(other)))
+    };
+    let has = |name: &str| beside(&|other| other == name);
+    match row::label(path).as_str() {
+        name if name.starts_with("results_") => beside(&|other| other.starts_with(row::SAMPLES)),
+        "generations.jsonl" => has("partitions.jsonl") || has("scores.jsonl"),
+        "partitions.jsonl" | "summary.json" => has("scores.jsonl"),
+        _ => false,
+    }
 }
 
 /// Whether a file says how the one beside it was made: `X.json` of `X`.

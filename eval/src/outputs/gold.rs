@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
-use polyphony_engine::ingest::lines::sha256_of;
+use polyphony_engine::hash::sha256_of;
 use polyphony_engine::progress::Progress;
 use polyphony_engine::store::Store;
 use polyphony_engine::store::part::plain;
@@ -90,17 +90,13 @@ fn of_file(
         model: Some(GOLD.to_owned()),
         path: file.to_path_buf(),
     };
-    let columns = Columns {
-        score: Some(String::new()),
-        spaces: [None, None],
-        ..columns.clone()
-    };
-    let read = super::read(&[named], &columns, progress)?;
+    let read = super::read(&[named], &columns.of_gold(), progress)?;
     let whole = read.rows.len();
     let kept = read.rows.into_iter().filter_map(|row| {
         Some(Output {
             prompt_id: asked.find(&row)?,
             class: None,
+            utility: None,
             ..row
         })
     });
@@ -158,6 +154,7 @@ async fn of_store(folder: &Path, asked: &Asked, outputs: &mut Outputs) -> Result
         rows: count,
         responses: count,
         score: None,
+        reward_model: None,
     });
     Ok(rows)
 }
@@ -181,6 +178,7 @@ fn outputs_of(batch: &RecordBatch) -> Vec<Output> {
             sample: 0,
             response: text?.to_owned(),
             score: None,
+            utility: None,
             class: None,
             given: [None, None],
         })

@@ -21,6 +21,7 @@ use serde::Serialize;
 pub use self::columns::Columns;
 use self::reading::Reading;
 pub use self::table::{batch, schema};
+use crate::measure::classes::classes;
 
 /// One text that a model wrote.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +38,8 @@ pub struct Output {
     pub response: String,
     /// How good it was found.
     pub score: Option<f64>,
+    /// What it is worth to a reader, from 1 to 10, where the file says so (`NoveltyBench`).
+    pub utility: Option<f64>,
     /// What it says, as a class that texts of one meaning share.
     pub class: Option<i64>,
     /// Its diversity as the file gives it, by space.
@@ -57,6 +60,9 @@ pub struct Input {
     /// The column of its scores.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub score: Option<String>,
+    /// The reward model that gave them, where a column `reward_model` says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reward_model: Option<String>,
 }
 
 /// All that was read.
@@ -77,6 +83,19 @@ impl Outputs {
     fn sort(&mut self) {
         let key = |row: &Output| (row.model.clone(), row.prompt_id.clone(), row.sample);
         self.rows.sort_by_cached_key(key);
+    }
+}
+
+/// Gives each text the class of those of its model to its prompt that share most of its words. Rows are
+/// by model and prompt.
+pub fn classify(rows: &mut [Output]) {
+    let same = |a: &Output, b: &Output| (&a.model, &a.prompt_id) == (&b.model, &b.prompt_id);
+    for group in rows.chunk_by_mut(same) {
+        let texts: Vec<&str> = group.iter().map(|row| row.response.as_str()).collect();
+        let classes = classes(&texts);
+        for (row, class) in group.iter_mut().zip(classes) {
+            row.class = Some(class);
+        }
     }
 }
 

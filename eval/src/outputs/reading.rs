@@ -1,17 +1,23 @@
 //! What is known while files are read? Whose texts they are, which were seen, and what stands out.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
+use polyphony_engine::hash::Sha256;
 use polyphony_engine::ingest::source::Source;
 use polyphony_engine::progress::{Progress, Unit};
 use polyphony_engine::{Error, Result};
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 
 use super::columns::{Columns, PROMPT_ID};
 use super::row::{self, Text};
 use super::{Input, Output, Outputs, whole};
+
+/// The column that says which model gave the rewards.
+const REWARD_MODEL: &str = "reward_model";
+
+/// Columns of a file that are remembered, to name them.
+const MOST_NAMES: usize = 1000;
 
 /// What is known while files are read.
 #[derive(Default)]
@@ -23,6 +29,8 @@ pub(super) struct Reading {
     samples: HashMap<(String, String), i64>,
     /// The texts that were read, by what tells them apart.
     seen: HashSet<[u8; 16]>,
+    /// The ids of prompts that have none but what their text gives.
+    by_text: HashSet<String>,
     /// How many texts are as another of their model to their prompt.
     repeated: u64,
 }
@@ -36,6 +44,8 @@ struct File<'a> {
     texts: Vec<(u64, Text)>,
     /// The column of the scores.
     score: Option<String>,
+    /// The reward model that its rows name.
+    judge: Option<String>,
     /// The first filter of a harness's document, and what the model said.
     filters: HashMap<String, (String, [u8; 16])>,
 }
@@ -51,13 +61,14 @@ impl Reading {
     ) -> Result<()> {
         let label = row::label(&source.path);
         progress.begin(&label, Some(source.bytes), Unit::Bytes);
-        let (mut rows, mut names) = (0, Vec::new());
+        let (mut rows, mut names) = (0, BTreeSet::new());
         let mut file = File {
             columns,
             author: row::author(&source.path),
             model,
             texts: Vec::new(),
             score: None,
+            judge: None,
             filters: HashMap::new(),
         };
         let is_row = |object: &Map<String, Value>| {
@@ -70,9 +81,21 @@ impl Reading {
                 self.count("a row that is no object", 1);
                 return Ok(());
             };
-            if rows == 1 {
-                names = object.keys().cloned().collect();
-                columns.check(&object, &source.path)?;
+            // What is null may be left out of a row: all of them say which columns there are.
+            for name in object.keys() {
+                if names.len() < MOST_NAMES && !names.contains(name) {
+                    names.insert(name.clone());
+                }
+            }
+            if let Some(judge) = object.get(REWARD_MODEL).and_then(Value::as_str) {
+                let first = file.judge.get_or_insert_with(|| judge.to_owned());
+                if first != judge {
+                    let problem =
+                        format!("has rewards of `{first}` and, in row {rows}, of `{judge}`");
+                    let remedy = "rewards of different models do not compare: part the file by \
+                                  reward_model";
+                    return Err(Error::source(&source.path, problem, remedy));
+                }
             }
             if file.is_of_another_filter(&object) {
                 self.count("a row of another filter, whose texts were read", 1);
@@ -87,7 +110,11 @@ impl Reading {
         })?;
         progress.end();
         let ending = ending.whole(&source.path)?;
+        if !names.is_empty() {
+            columns.check(&names, &source.path)?;
+        }
         if file.texts.is_empty() {
+            let names: Vec<String> = names.into_iter().collect();
             let problem = match names.join(", ") {
                 none if none.is_empty() => "holds no output, nor any object".to_owned(),
                 names => format!("holds no output; its columns are {names}"),
@@ -95,6 +122,7 @@ impl Reading {
             let remedy = "say which is which: --columns model=..,prompt=..,response=..";
             return Err(Error::source(&source.path, problem, remedy));
         }
+        file.of_task(&source.path);
         if file.by_prompt() {
             self.outputs.notices.push(format!(
                 "{label}: every row has an id of its own, and prompts stand in several: its texts \
@@ -107,6 +135,7 @@ impl Reading {
             rows,
             responses: file.texts.len() as u64,
             score: file.score,
+            reward_model: file.judge,
         });
         let mut texts = file.texts.into_iter();
         texts.try_for_each(|(_, text)| self.text(text, &source.path))
@@ -148,14 +177,19 @@ impl Reading {
         if text.response.trim().is_empty() {
             self.count("an empty text (it counts as one)", 1);
         }
+        if !text.has_id {
+            self.by_text.insert(text.prompt_id.clone());
+        }
+        // The file's numbers say the order, else its lines.
         let sample = self.samples.entry(key).or_default();
         self.outputs.rows.push(Output {
             model: text.model,
             prompt_id: text.prompt_id,
             prompt: text.prompt,
-            sample: *sample,
+            sample: text.sample.unwrap_or(*sample),
             response: text.response,
             score: text.score,
+            utility: text.utility,
             class: text.class,
             given: text.given,
         });
@@ -166,7 +200,14 @@ impl Reading {
     /// All that was read, in its order.
     pub(super) fn finish(mut self) -> Outputs {
         let outputs = &mut self.outputs;
+        match_by_text(&mut outputs.rows, &self.by_text);
         outputs.sort();
+        let same = |a: &Output, b: &Output| (&a.model, &a.prompt_id) == (&b.model, &b.prompt_id);
+        for group in outputs.rows.chunk_by_mut(same) {
+            for (sample, row) in (0..).zip(group) {
+                row.sample = sample;
+            }
+        }
         for (what, count) in &outputs.counts {
             outputs.notices.push(format!("{count} times {what}."));
         }
@@ -210,6 +251,15 @@ impl File<'_> {
         *first != filter && *same == whole
     }
 
+    /// Tells the documents of one task of a harness from those of another.
+    fn of_task(&mut self, path: &Path) {
+        if let Some(task) = row::task(path) {
+            for (_, text) in self.texts.iter_mut().filter(|(_, text)| text.has_id) {
+                text.prompt_id = format!("{task}/{}", text.prompt_id);
+            }
+        }
+    }
+
     /// Groups the texts by their prompts where every row has an id of its own, and a prompt stands in
     /// several; whether it did.
     fn by_prompt(&mut self) -> bool {
@@ -219,7 +269,9 @@ impl File<'_> {
         let (mut ids, mut prompts) = (HashMap::new(), HashMap::new());
         let mut repeats = false;
         for (row, text) in &self.texts {
-            let is_own = text.has_id && *ids.entry(text.prompt_id.as_str()).or_insert(row) == row;
+            let is_own = text.has_id
+                && !text.is_prompts
+                && *ids.entry(text.prompt_id.as_str()).or_insert(row) == row;
             if !is_own {
                 return false;
             }
@@ -234,6 +286,29 @@ impl File<'_> {
             }
         }
         repeats
+    }
+}
+
+/// Gives the prompts that only their text names the id that another file has for the same text, where
+/// there is one and no other.
+fn match_by_text(rows: &mut [Output], by_text: &HashSet<String>) {
+    if by_text.is_empty() {
+        return;
+    }
+    let mut ids: HashMap<String, Option<String>> = HashMap::new();
+    for row in rows.iter().filter(|row| !by_text.contains(&row.prompt_id)) {
+        let known = ids
+            .entry(row.prompt.trim().to_owned())
+            .or_insert_with(|| Some(row.prompt_id.clone()));
+        if known.as_ref().is_some_and(|known| *known != row.prompt_id) {
+            *known = None;
+        }
+    }
+    for row in rows {
+        let known = ids.get(row.prompt.trim()).and_then(Option::as_ref);
+        if let (true, Some(id)) = (by_text.contains(&row.prompt_id), known) {
+            row.prompt_id.clone_from(id);
+        }
     }
 }
 

@@ -2,14 +2,19 @@
 
 use std::path::Path;
 
-use polyphony_engine::ingest::rows::short_hash;
 use serde_json::{Map, Value};
 
 use super::columns::{CLASS, Columns, MODEL, PROMPT, PROMPT_ID, RESPONSE, SAMPLE};
 use super::value::{content, hash, is_chat, number, said, text, texts as listed};
+use polyphony_engine::hash::short_hash;
 
 /// Lists of texts in a row.
 const LISTS: [&str; 4] = ["generations", "responses", "outputs", "completions"];
+
+/// `NoveltyBench`'s lists beside a list of texts: what each is worth to a reader, which is 0 where its
+/// class stood there before, and the reward of each class.
+const UTILITIES: &str = "generation_scores";
+const CLASS_SCORES: &str = "partition_scores";
 
 /// A text as a row gives it.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -18,6 +23,8 @@ pub(super) struct Text {
     pub(super) prompt_id: String,
     /// Whether the row gives the prompt's id.
     pub(super) has_id: bool,
+    /// Whether its column says that it is one, and not a row's.
+    pub(super) is_prompts: bool,
     pub(super) prompt: String,
     /// The id that the prompt has by what it says; empty where the row does not say it.
     pub(super) prompt_hash: String,
@@ -25,6 +32,8 @@ pub(super) struct Text {
     pub(super) sample: Option<i64>,
     pub(super) score: Option<f64>,
     pub(super) score_is_no_number: bool,
+    /// What it is worth to a reader, from 1 to 10, where the row says so (`NoveltyBench`).
+    pub(super) utility: Option<f64>,
     pub(super) class: Option<i64>,
     pub(super) given: [Option<f64>; 2],
 }
@@ -57,9 +66,36 @@ pub(super) fn author(path: &Path) -> String {
     let name = label(path);
     let folder = path.parent().map(label);
     match folder {
-        Some(folder) if name.starts_with("samples_") && !folder.is_empty() => folder,
-        _ => name.split('.').next().unwrap_or_default().to_owned(),
+        Some(folder) if name.starts_with(SAMPLES) && !folder.is_empty() => folder,
+        _ => without_endings(&name).to_owned(),
     }
+}
+
+/// What a harness's files of samples begin with.
+pub(super) const SAMPLES: &str = "samples_";
+
+/// A file's name without the endings that say how it is written: dots before them belong to it.
+fn without_endings(mut name: &str) -> &str {
+    const ENDINGS: [&str; 7] = [
+        ".zst", ".gz", ".jsonl", ".ndjson", ".json", ".csv", ".parquet",
+    ];
+    while let Some(shorter) = ENDINGS.iter().find_map(|ending| name.strip_suffix(ending)) {
+        name = shorter;
+    }
+    name
+}
+
+/// The task of a harness's samples, `samples_TASK_TIME.jsonl`: its documents are numbered from 0, as
+/// those of any other.
+pub(super) fn task(path: &Path) -> Option<String> {
+    let name = label(path);
+    let task = without_endings(&name).strip_prefix(SAMPLES)?;
+    let is_time = |end: &str| end.starts_with("20") && end.contains('T');
+    let task = match task.rsplit_once('_') {
+        Some((task, end)) if is_time(end) => task,
+        _ => task,
+    };
+    Some(task.to_owned())
 }
 
 /// The texts of a row; none where it holds no text, or nothing that says to which prompt. `score` is
@@ -124,6 +160,17 @@ pub(super) fn texts(
         if let Some(score) = of(scores) {
             text.set_score(&score);
         }
+        text.utility = of(object.get(UTILITIES)).as_ref().and_then(number);
+        // A score a class is that of each of its texts.
+        let classes = object.get(CLASS_SCORES).and_then(Value::as_array);
+        if let (None, Some(classes), Some(class)) = (text.score, classes, text.class) {
+            let score = usize::try_from(class)
+                .ok()
+                .and_then(|class| classes.get(class));
+            if let Some(score) = score {
+                text.set_score(score);
+            }
+        }
         for space in 0..2 {
             let given = of(columns.given(space, object));
             text.given[space] = given.as_ref().and_then(number);
@@ -149,6 +196,10 @@ fn shared(object: &Map<String, Value>, columns: &Columns) -> Text {
         .filter(|_| choices(object).is_some());
     Text {
         model: find(MODEL).and_then(said).unwrap_or_default(),
+        is_prompts: batch_id.is_none()
+            && columns
+                .find(PROMPT_ID, object)
+                .is_some_and(|(name, _)| name == "prompt_id"),
         prompt_id: batch_id
             .or(find(PROMPT_ID))
             .and_then(said)
@@ -262,13 +313,20 @@ mod tests {
 
         let novelty = read(&json!({
             "id": "x", "prompt": "p", "generations": ["a", "b"], "partition": [0, 1],
-            "generation_scores": [2, 0],
+            "generation_scores": [2, 9], "partition_scores": [2, 9],
         }));
         let classes: Vec<_> = novelty
             .iter()
-            .map(|text| (text.class, text.score))
+            .map(|text| (text.class, text.score, text.utility))
             .collect();
-        assert_eq!(classes, [(Some(0), Some(2.0)), (Some(1), Some(0.0))]);
+        let of = |class, score| (Some(class), Some(score), Some(score));
+        assert_eq!(classes, [of(0, 2.0), of(1, 9.0)]);
+        let again = read(&json!({
+            "id": "x", "prompt": "p", "generations": ["a", "b"], "partition": [0, 0],
+            "generation_scores": [9, 0], "partition_scores": [9],
+        }));
+        // What says the same is worth nothing more, and is as good.
+        assert_eq!((again[1].score, again[1].utility), (Some(9.0), Some(0.0)));
         assert_eq!(novelty[1].model, "file");
 
         let harness = read(&json!({
@@ -303,6 +361,21 @@ mod tests {
             ("p", "a")
         );
         assert_eq!(chat[0].prompt_id.len(), short_hash(&["p"]).len());
+    }
+
+    #[test]
+    fn a_name_keeps_its_dots() {
+        let of = |name: &str| author(Path::new(name));
+        assert_eq!(of("out/llama-3.1-8b.jsonl.gz"), "llama-3.1-8b");
+        assert_eq!(of("gpt-4.1.csv"), "gpt-4.1");
+        assert_eq!(of("m/samples_a_b_2025-01-02T03-04-05.6.jsonl"), "m");
+        let of = |name: &str| task(Path::new(name));
+        assert_eq!(
+            of("m/samples_a_b_2025-01-02T03-04-05.6.jsonl").as_deref(),
+            Some("a_b")
+        );
+        assert_eq!(of("m/samples_a.jsonl").as_deref(), Some("a"));
+        assert_eq!(of("m/a.jsonl"), None);
     }
 
     #[test]

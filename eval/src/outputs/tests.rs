@@ -109,7 +109,7 @@ fn a_place_without_a_text_shifts_nothing() {
     ]);
     let mut rows: Vec<_> = outputs.rows.iter().collect();
     rows.sort_by_key(|row| row.prompt.clone());
-    let facts = |at: usize| (rows[at].response.as_str(), rows[at].score, rows[at].class);
+    let facts = |at: usize| (rows[at].response.as_str(), rows[at].utility, rows[at].class);
     assert_eq!(facts(0), ("b", Some(2.0), Some(5)));
     assert_eq!(facts(1), ("c", Some(3.0), Some(7)));
     says(&outputs, "1 times a place of a list without a text");
@@ -210,5 +210,143 @@ fn the_other_tables_of_the_paper_are_read() {
     assert_eq!(
         (outputs.rows[0].score, &outputs.inputs[0].score),
         (None, &None)
+    );
+}
+
+#[test]
+fn a_harness_folder_is_read_as_it_lies() {
+    let folder = tempfile::tempdir().unwrap();
+    let row = |text: &str| json!({"doc_id": 0, "arguments": [[text, {}]], "resps": [[text]]});
+    for model in ["m-1.5", "n"] {
+        let at = folder.path().join(model);
+        fs::create_dir(&at).unwrap();
+        let time = "2025-01-02T03-04-05.6";
+        write(&at, &format!("samples_a_{time}.jsonl"), &[row("x")]);
+        write(&at, &format!("samples_b_c_{time}.jsonl"), &[row("y")]);
+        write(
+            &at,
+            &format!("results_{time}.json"),
+            &[json!({"results": {}})],
+        );
+    }
+    let outputs = read(&[named(folder.path())], &Columns::default(), &Silent).unwrap();
+    let rows: Vec<_> = outputs
+        .rows
+        .iter()
+        .map(|row| (row.model.as_str(), row.prompt_id.as_str()))
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            ("m-1.5", "a/0"),
+            ("m-1.5", "b_c/0"),
+            ("n", "a/0"),
+            ("n", "b_c/0")
+        ]
+    );
+}
+
+#[test]
+fn novelty_bench_counts_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let row = json!({"id": "x", "prompt": "p", "generations": ["a", "b"], "partition": [0, 1]});
+    for name in ["generations.jsonl", "partitions.jsonl", "scores.jsonl"] {
+        write(folder.path(), name, std::slice::from_ref(&row));
+    }
+    write(
+        folder.path(),
+        "summary.json",
+        &[json!({"mean_distinct": 2})],
+    );
+    let outputs = read(&[named(folder.path())], &Columns::default(), &Silent).unwrap();
+    assert_eq!((outputs.rows.len(), outputs.inputs.len()), (2, 1));
+}
+
+#[test]
+fn prompts_are_the_same_by_id_or_by_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let with = |id: u8, text: &str| json!({"prompt_id": id, "prompt": text, "response": "x"});
+    let without = |text: &str| json!({"prompt": text, "response": "y"});
+    let one = write(
+        folder.path(),
+        "one.jsonl",
+        &[with(1, "p"), with(2, "q"), with(3, "q")],
+    );
+    let other = write(folder.path(), "other.jsonl", &[without(" p"), without("q")]);
+    let outputs = read(&[named(&one), named(&other)], &Columns::default(), &Silent).unwrap();
+    let of = |text: &str| {
+        let mut rows = outputs.rows.iter();
+        let row = rows.find(|row| row.model == "other" && row.prompt.trim() == text);
+        row.unwrap().prompt_id.as_str()
+    };
+    assert_eq!(of("p"), "1");
+    // Two ids have this text: which it is, nobody knows.
+    assert!(of("q").len() > 1);
+}
+
+#[test]
+fn ids_of_prompts_stay_where_a_text_stands_twice() {
+    let row = |id: u8| json!({"prompt_id": id, "prompt": "p", "response": id});
+    let outputs = of(&[row(1), row(2)]);
+    let ids: Vec<_> = outputs
+        .rows
+        .iter()
+        .map(|row| row.prompt_id.as_str())
+        .collect();
+    assert_eq!(ids, ["1", "2"]);
+}
+
+#[test]
+fn numbers_say_the_order_and_a_seed_none() {
+    let row = |sample: u8, text: &str| json!({"prompt": "p", "sample": sample, "response": text});
+    let outputs = of(&[row(2, "c"), row(0, "a"), row(1, "b")]);
+    assert_eq!(texts(&outputs), ["a", "b", "c"]);
+    let row = json!({"prompt": "p", "seed": 42, "response": "x"});
+    assert_eq!(texts(&of(&[row.clone(), row])), ["x", "x"]);
+}
+
+#[test]
+fn what_python_calls_no_number_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.jsonl");
+    let rows = r#"{"prompt": "p", "response": "x", "score": NaN}"#;
+    fs::write(&path, rows).unwrap();
+    let outputs = read(&[named(&path)], &Columns::default(), &Silent).unwrap();
+    assert_eq!((outputs.rows.len(), outputs.rows[0].score), (1, None));
+    says(&outputs, "1 times a score that is no number");
+    let path = folder.path().join("b.json");
+    fs::write(&path, format!("[{rows}]")).unwrap();
+    let outputs = read(&[named(&path)], &Columns::default(), &Silent).unwrap();
+    says(&outputs, "1 times a score that is no number");
+}
+
+#[test]
+fn a_column_may_be_missing_from_a_row() {
+    let rows = [
+        json!({"prompt": "p", "response": "x"}),
+        json!({"prompt": "q", "response": "y", "mark": 2}),
+    ];
+    assert_eq!(of_with(&rows, "score=mark").rows[1].score, Some(2.0));
+    let folder = tempfile::tempdir().unwrap();
+    let path = write(folder.path(), "a.jsonl", &rows);
+    let columns = Columns::parse("score=grade").unwrap();
+    let refused = read(&[named(&path)], &columns, &Silent).unwrap_err();
+    assert!(refused.to_string().contains("grade"), "{refused}");
+}
+
+#[test]
+fn one_file_has_rewards_of_one_model() {
+    let row =
+        |judge: &str| json!({"prompt": "p", "response": judge, "score": 1, "reward_model": judge});
+    assert_eq!(
+        of(&[row("a"), row("a")]).inputs[0].reward_model.as_deref(),
+        Some("a")
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let path = write(folder.path(), "a.jsonl", &[row("a"), row("b")]);
+    let refused = read(&[named(&path)], &Columns::default(), &Silent).unwrap_err();
+    assert!(
+        refused.to_string().contains("in row 2, of `b`"),
+        "{refused}"
     );
 }

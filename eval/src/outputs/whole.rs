@@ -3,6 +3,7 @@
 use std::io::{BufReader, Read};
 use std::sync::Arc;
 
+use polyphony_engine::hash::sha256_of;
 use polyphony_engine::ingest::lines::{self, Ending};
 use polyphony_engine::ingest::source::{Format, Source};
 use polyphony_engine::ingest::table::{self, Object};
@@ -36,7 +37,7 @@ pub(super) fn read(
         }
     }
     Ok(Ending {
-        sha256: lines::sha256_of(&source.path)?,
+        sha256: sha256_of(&source.path)?,
         truncated: None,
     })
 }
@@ -59,9 +60,17 @@ fn whole(source: &Source) -> Result<Option<Value>> {
     let mut values = Deserializer::from_reader(reader).into_iter::<Value>();
     match (values.next(), begins_as_array) {
         (Some(Ok(value)), _) => Ok(values.next().is_none().then_some(value)),
-        (Some(Err(error)), true) => {
-            let problem = format!("is no JSON ({error})");
-            Err(Error::source(&source.path, problem, "fetch it again"))
+        (Some(Err(_)), true) => {
+            let mut text = Vec::new();
+            let mut reader = lines::open(&source.path, &Arc::default())?.reader;
+            reader
+                .read_to_end(&mut text)
+                .map_err(Error::io("read", &source.path))?;
+            let value = serde_json::from_slice(&table::quoted_numbers(&text));
+            value.map(Some).map_err(|error| {
+                let problem = format!("is no JSON ({error})");
+                Error::source(&source.path, problem, "fetch it again")
+            })
         }
         _ => Ok(None),
     }

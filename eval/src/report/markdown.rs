@@ -43,6 +43,7 @@ pub(super) fn markdown(report: &Report) -> String {
     }
     models(&mut text, report);
     comparisons(&mut text, report);
+    likeness(&mut text, report);
     inputs(&mut text, report);
     text
 }
@@ -153,6 +154,48 @@ fn comparisons(text: &mut String, report: &Report) {
                 ],
             );
         }
+    }
+    text.push('\n');
+}
+
+/// A row a pair of models, how far their texts to the same prompts lie apart.
+fn likeness(text: &mut String, report: &Report) {
+    if report.likeness.is_empty() {
+        return;
+    }
+    line(text, format_args!("## Likeness"));
+    line(
+        text,
+        format_args!(
+            "How far texts of two models to the same prompt lie apart (1 - cosine); a model and itself: \
+             within it. Over the prompts that all models answered."
+        ),
+    );
+    row(
+        text,
+        &["", "", "space", "distance", "prompts"].map(str::to_owned),
+    );
+    rule(text, 5);
+    for found in &report.likeness {
+        let distance = match (found.low, found.high) {
+            (Some(low), Some(high)) => format!(
+                "{} ({} to {})",
+                number(found.distance),
+                number(low),
+                number(high)
+            ),
+            _ => number(found.distance),
+        };
+        row(
+            text,
+            &[
+                cell(&found.a),
+                cell(&found.b),
+                found.space.to_owned(),
+                distance,
+                found.prompts.to_string(),
+            ],
+        );
     }
     text.push('\n');
 }

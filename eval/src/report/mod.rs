@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 pub use self::brief::brief;
 use crate::catalogue::{MEASURES, Measure};
 use crate::compare::{Comparison, Rigour, comparisons};
-use crate::evaluate::{Evaluation, How, Reward, SPACES, Space};
+use crate::evaluate::{Classes, Evaluation, How, Reward, SPACES, Space};
 use crate::likeness::{Likeness, likenesses};
 use crate::outputs::Input;
 use crate::summary::{Model, models};
@@ -56,7 +56,7 @@ pub struct Report {
     pub models: Vec<Model>,
     /// Every two of them.
     pub comparisons: Vec<Comparison>,
-    /// How far texts of two models lie apart.
+    /// How far texts of two models lie apart, by space.
     pub likeness: Vec<Likeness>,
     /// How many prompts there are.
     pub prompt_count: usize,
@@ -124,6 +124,13 @@ pub fn report(evaluation: &Evaluation<'_>, how: &How, facts: Facts, rigour: Rigo
             ("seed", json!(rigour.seed)),
             ("replicates", json!(rigour.replicates)),
             ("draws", json!(rigour.draws)),
+            (
+                "classes",
+                json!(match how.classes {
+                    Classes::Files => "file",
+                    Classes::Words => "words",
+                }),
+            ),
             ("reference_compat", json!(how.reference_compat)),
             ("columns", json!(facts.columns)),
         ]),
@@ -144,7 +151,7 @@ pub fn report(evaluation: &Evaluation<'_>, how: &How, facts: Facts, rigour: Rigo
             .collect(),
         models: models(evaluation, rigour.replicates, rigour.seed),
         comparisons: comparisons(evaluation, rigour),
-        likeness: likenesses(evaluation),
+        likeness: likenesses(evaluation, rigour),
         prompt_count: evaluation.prompts.len(),
         prompts_shown: shown(evaluation),
     }

@@ -63,7 +63,7 @@ pub(super) fn plane(report: &Report, space: usize) -> Option<String> {
         "<polyline class=\"front\" fill=\"none\" points=\"{}\"/>",
         points.join(" ")
     ));
-    let mut labels: Vec<f64> = Vec::new();
+    let mut labels: Vec<[f64; 2]> = Vec::new();
     for (at, model, ellipse) in &placed {
         let [cx, cy] = [x.at(ellipse.center[0]), y.at(ellipse.center[1])];
         picture.add(format_args!(
@@ -74,10 +74,14 @@ pub(super) fn plane(report: &Report, space: usize) -> Option<String> {
         ));
         // A name stands above its point, or lower where another stands there.
         let mut place = cy - 10.0;
-        while labels.iter().any(|other| (other - place).abs() < 13.0) {
+        let near = |place: f64| {
+            let mut others = labels.iter();
+            others.any(|[x, y]| (y - place).abs() < 13.0 && (x - cx).abs() < WIDTH * 0.25)
+        };
+        while near(place) {
             place += 13.0;
         }
-        labels.push(place);
+        labels.push([cx, place]);
         let right = cx > WIDTH * 0.6;
         picture.add(format_args!(
             "<text class=\"name\" x=\"{:.1}\" y=\"{place:.1}\" text-anchor=\"{}\">{}</text></g>",

@@ -29,7 +29,8 @@ pub struct Verdict {
     pub won: [usize; 2],
     /// How many items have an answer.
     pub items: usize,
-    /// How many items each model won by most of their answers; the rest is undecided.
+    /// How many items each model won: more of their answers are for it than for the other. The rest is
+    /// undecided.
     pub items_won: [usize; 2],
     /// The answers as two proportions, as the paper counts: each answer a draw of its own.
     pub p_two_proportions: f64,
@@ -63,8 +64,9 @@ struct Answer {
 
 /// Reads answers: CSV, JSON lines or Parquet with `id` and a column a question, whose answers are `A`,
 /// `B`, a text of a side (`A-2`) or anything that begins with `hard`, `tie` or `neither`; Potato's
-/// `instance_id`, `user` and columns a label (`quality:::A`), too. The last answer of a person to an
-/// item counts; who does not say a name has the file's.
+/// `instance_id`, `user` or `user_id`, and labels in columns of their own (`quality:::A`, `quality.A`) or in
+/// an object (`labels`), too. The last answer of a person to an
+/// item counts; who does not say a name has the file's path.
 ///
 /// # Errors
 /// When a file cannot be read, an item is none of the key's, or an answer says nothing.
@@ -73,15 +75,14 @@ pub fn read(key: &Key, files: &[PathBuf], progress: &dyn Progress) -> Result<Ver
     let mut left_out = BTreeMap::new();
     let mut people = std::collections::BTreeSet::new();
     for source in source::find(files, true)? {
-        let file = source.path.file_name().unwrap_or_default();
-        let file = file.to_string_lossy();
+        let file = source.path.to_string_lossy();
         let ending = table::read(&source, progress, &mut |(line, object)| {
             let Ok(object) = object else {
                 let problem = format!("row {line} is no object, or has other columns");
                 let remedy = "answers are rows with id, annotator, quality and diversity";
                 return Err(Error::source(&source.path, problem, remedy));
             };
-            let id = first(&object, ["id", "instance_id"]);
+            let id = first(&object, &["id", "instance_id"]);
             let Some(item) = key.items.get(&id) else {
                 let problem = format!("row {line} answers `{id}`, which is no item of the key");
                 let remedy = "name the key.json that was written with this sheet";
@@ -140,9 +141,9 @@ fn said(object: &Map<String, Value>, name: &str) -> String {
     }
 }
 
-/// The first of two columns that says anything.
-fn first(object: &Map<String, Value>, names: [&str; 2]) -> String {
-    let mut said = names.into_iter().map(|name| said(object, name));
+/// The first of these columns that says anything.
+fn first(object: &Map<String, Value>, names: &[&str]) -> String {
+    let mut said = names.iter().map(|name| said(object, name));
     said.find(|text| !text.is_empty()).unwrap_or_default()
 }
 
@@ -152,17 +153,38 @@ fn chosen(object: &Map<String, Value>, question: &str) -> String {
     if !given.is_empty() {
         return given;
     }
-    let labels = object.keys().filter_map(|name| {
-        let label = name.strip_prefix(question)?.strip_prefix(":::")?;
-        let value = match object.get(name) {
+    let is_chosen = |values: &Map<String, Value>, name: &str| {
+        let value = match values.get(name) {
             Some(Value::Bool(is_chosen)) => is_chosen.to_string(),
-            _ => said(object, name),
+            _ => said(values, name),
         };
-        let is_chosen = !["", "0", "0.0", "false", "null", "none", "nan"]
-            .contains(&value.to_lowercase().as_str());
-        is_chosen.then_some(label.trim())
+        !["", "0", "0.0", "false", "null", "none", "nan"].contains(&value.to_lowercase().as_str())
+    };
+    let in_columns = object.keys().filter_map(|name| {
+        let rest = name.strip_prefix(question)?;
+        let label = rest.strip_prefix(":::").or(rest.strip_prefix('.'))?;
+        is_chosen(object, name).then_some(label)
     });
-    labels.collect::<Vec<_>>().join(" and ")
+    let inner = object
+        .get(question)
+        .or_else(|| object.get("labels")?.get(question));
+    let inner = inner.and_then(Value::as_object);
+    let in_object = inner.into_iter().flat_map(|labels| {
+        let chosen = labels.keys().filter(|label| is_chosen(labels, label));
+        chosen.map(String::as_str)
+    });
+    let labels = in_columns.chain(in_object).map(str::trim);
+    let given = labels.collect::<Vec<_>>().join(" and ");
+    let beside = || {
+        inner
+            .is_none()
+            .then(|| object.get("labels").and_then(Value::as_object))
+            .flatten()
+    };
+    match beside() {
+        Some(labels) if given.is_empty() => said(labels, question),
+        _ => given,
+    }
 }
 
 /// What a row answers to a question; what it says where that is no answer.
@@ -197,7 +219,7 @@ fn answer(
         return Err(given);
     };
     Ok(Some(Answer {
-        annotator: first(object, ["annotator", "user"]),
+        annotator: first(object, &["annotator", "user", "user_id"]),
         item: id.to_owned(),
         wins,
     }))
@@ -306,6 +328,13 @@ mod tests {
             (read.verdicts[1].answers, read.verdicts[1].won),
             (1, [0, 0])
         );
+        let rows = b"{\"id\":\"1\",\"user_id\":\"me\",\"labels\":{\"quality\":{\"A\":true}}}\n\
+            {\"instance_id\":2,\"user_id\":\"you\",\"labels\":{\"quality\":\"B\"}}\n";
+        let read = of(&[("x.jsonl", rows)]).unwrap();
+        assert_eq!((read.annotators, read.verdicts[0].won), (2, [2, 0]));
+        let dots = b"user_id,instance_id,quality.A,quality.B\nme,1,1,\nyou,1,,1\n";
+        let read = of(&[("x.csv", dots)]).unwrap();
+        assert_eq!((read.annotators, read.verdicts[0].won), (2, [1, 1]));
         let both = b"user,instance_id,quality:::A,quality:::B\nme,1,1,1\n";
         assert!(of(&[("x.csv", both)]).is_err());
     }

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::fs;
 use std::path::Path;
 
+use polyphony_engine::hash::short_hash;
 use polyphony_engine::random::SplitMix64;
 use polyphony_engine::store::write_whole;
 use polyphony_engine::{Error, Result};
@@ -11,6 +13,9 @@ use serde_json::json;
 
 use super::{Item, Key};
 use crate::outputs::{Input, Output};
+
+/// Which model is which side.
+const KEY: &str = "key.json";
 
 /// What is asked.
 #[derive(Debug, Clone)]
@@ -32,13 +37,24 @@ struct Drawn<'a> {
     texts: [Vec<&'a str>; 2],
 }
 
-/// Writes `sheet.jsonl` (for Potato: `id` and `text`, and the parts beside), `sheet.csv` (the same with
-/// empty columns for answers) and `key.json`; how many items they have. Each model is side A as often as
+/// What tells the items of this sheet from those of any other: answers are read with the right key only.
+fn name_of(how: &How, drawn: &[Drawn<'_>], sides: &[usize]) -> String {
+    let mut parts: Vec<String> = how.models.to_vec();
+    for (item, side) in drawn.iter().zip(sides) {
+        parts.push(format!("{} {side}", item.prompt_id));
+        parts.extend(item.texts.iter().flatten().map(|text| (*text).to_owned()));
+    }
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    short_hash(&parts)[..6].to_owned()
+}
+
+/// Writes `sheet.jsonl` (for Potato: `id` and `text`, and the parts beside), `potato.yaml` (its settings),
+/// `sheet.csv` (the same with empty columns for answers) and `key.json`; how many items they have. Each model is side A as often as
 /// side B, give or take one.
 ///
 /// # Errors
-/// When the models have no prompt in common with as many texts, a prompt is not said, or the disk is
-/// full.
+/// When the models have no prompt in common with as many texts, a prompt is not said, the folder holds
+/// the key of another sheet, or the disk is full.
 pub fn write(rows: &[Output], inputs: &[Input], how: &How, out: &Path) -> Result<usize> {
     let mut random = SplitMix64(how.seed);
     let mut drawn = common(rows, how, &mut random)?;
@@ -52,10 +68,11 @@ pub fn write(rows: &[Output], inputs: &[Input], how: &How, out: &Path) -> Result
     let mut sides: Vec<usize> = (0..drawn.len()).map(|item| item % 2).collect();
     random.shuffle(&mut sides);
     let digits = drawn.len().to_string().len();
+    let name = name_of(how, &drawn, &sides);
     let (mut lines, mut key) = (String::new(), BTreeMap::new());
     let mut table = csv_head(how.texts);
     for (number, (item, side)) in drawn.iter().zip(sides).enumerate() {
-        let id = format!("item-{:0digits$}", number + 1);
+        let id = format!("{name}-{:0digits$}", number + 1);
         let (a, b) = (&item.texts[side], &item.texts[1 - side]);
         let row = json!({
             "id": id,
@@ -86,9 +103,15 @@ pub fn write(rows: &[Output], inputs: &[Input], how: &How, out: &Path) -> Result
     };
     let mut key = serde_json::to_string_pretty(&key).unwrap_or_default();
     key.push('\n');
+    let kept = fs::read_to_string(out.join(KEY));
+    if kept.is_ok_and(|kept| kept != key) {
+        let problem = "holds the key of another sheet, without which its answers say nothing";
+        return Err(Error::source(out, problem, "choose another --out"));
+    }
+    write_whole(&out.join("potato.yaml"), potato(how.texts).as_bytes())?;
     write_whole(&out.join("sheet.jsonl"), lines.as_bytes())?;
     write_whole(&out.join("sheet.csv"), table.as_bytes())?;
-    write_whole(&out.join("key.json"), key.as_bytes())?;
+    write_whole(&out.join(KEY), key.as_bytes())?;
     Ok(count)
 }
 
@@ -151,6 +174,40 @@ fn plain(prompt: &str, a: &[&str], b: &[&str]) -> String {
         .replace('>', "&gt;")
 }
 
+/// Potato's settings: both questions of the paper's study, as its participants had them.
+fn potato(texts: usize) -> String {
+    let each: Vec<String> = ["A", "B"]
+        .iter()
+        .flat_map(|side| (1..=texts).map(move |number| format!("{side}-{number}")))
+        .chain([UNDECIDED.to_owned()])
+        .collect();
+    let sides = ["A", "B", UNDECIDED].map(str::to_owned);
+    let question = |name: &str, text: &str, labels: &[String]| {
+        json!({
+            "annotation_type": "radio", "name": name, "description": text, "labels": labels,
+            "label_requirement": { "required": true }, "sequential_key_binding": true,
+        })
+    };
+    let settings = json!({
+        "port": 8000,
+        "annotation_task_name": "Which stories?",
+        "task_dir": ".",
+        "output_annotation_dir": "answers/",
+        "output_annotation_format": "jsonl",
+        "data_files": ["sheet.jsonl"],
+        "item_properties": { "id_key": "id", "text_key": "text" },
+        "annotation_schemes": [
+            question("quality", "Which story is the best answer to the prompt?", &each),
+            question("diversity", "Which side's stories differ more from each other?", &sides),
+        ],
+    });
+    // JSON is YAML.
+    format!("{settings:#}\n")
+}
+
+/// How an answer says that it is none.
+const UNDECIDED: &str = "Hard to decide";
+
 fn csv_head(texts: usize) -> String {
     let stories = ["a", "b"].iter();
     let stories =
@@ -186,6 +243,7 @@ mod tests {
             sample: 0,
             response: model.to_owned(),
             score: None,
+            utility: None,
             class: None,
             given: [None, None],
         }
@@ -201,7 +259,7 @@ mod tests {
         };
         let out = tempfile::tempdir().unwrap();
         write(&[row("a", "said"), row("b", "")], &[], &how, out.path()).unwrap();
-        let sheet = std::fs::read_to_string(out.path().join("sheet.jsonl")).unwrap();
+        let sheet = fs::read_to_string(out.path().join("sheet.jsonl")).unwrap();
         assert!(sheet.contains("Prompt: said"), "{sheet}");
         let refused = write(&[row("a", ""), row("b", "")], &[], &how, out.path()).unwrap_err();
         assert!(

@@ -5,7 +5,7 @@
 -- that waited and whose prompt has come become responses. Only ids that stand twice are ranked.
 -- Joins hold the side that is written first, which is the small one.
 SET datafusion.optimizer.join_reordering = false;
-WITH placed AS (
+WITH seen AS (
     SELECT 'prompts' AS place, 'prompt' AS kind, prompt_id AS id, source, line, retrieved_at
     FROM prompts
     UNION ALL
@@ -27,28 +27,35 @@ WITH placed AS (
         AND refused.retrieved_at IS NOT NULL
         AND refused.reason <> 'duplicate'
 ),
--- One key is grouped twice as fast as two.
-seen AS (
-    SELECT kind || ' ' || id AS key, placed.* FROM placed
-),
+-- One key is grouped twice as fast as two, so each kind is counted for itself.
 twice AS (
-    SELECT key FROM seen GROUP BY key HAVING count(*) > 1
+    SELECT 'prompt' AS kind, id
+    FROM seen
+    WHERE kind = 'prompt'
+    GROUP BY id
+    HAVING count(*) > 1
+    UNION ALL
+    SELECT 'response', id
+    FROM seen
+    WHERE kind = 'response'
+    GROUP BY id
+    HAVING count(*) > 1
 ),
 ranked AS (
     SELECT
         seen.*,
         row_number() OVER (
-            PARTITION BY seen.key
+            PARTITION BY seen.kind, seen.id
             ORDER BY seen.retrieved_at DESC NULLS LAST, sources.position DESC, seen.line
         ) AS rank
     FROM sources
     JOIN (
-        SELECT seen.* FROM twice JOIN seen ON twice.key = seen.key
+        SELECT seen.* FROM twice JOIN seen ON twice.kind = seen.kind AND twice.id = seen.id
     ) AS seen ON seen.source = sources.name
 ),
 standing AS (
     SELECT prompts.prompt_id AS id
-    FROM (SELECT id FROM ranked WHERE kind = 'prompt') AS twice
+    FROM (SELECT id FROM twice WHERE kind = 'prompt') AS twice
     RIGHT ANTI JOIN prompts ON twice.id = prompts.prompt_id
     UNION ALL
     SELECT id FROM ranked WHERE kind = 'prompt' AND rank = 1 AND place = 'prompts'

@@ -75,7 +75,8 @@ impl<W: Write + Send> Encoder<W> {
         self.file.into_inner()
     }
 
-    /// Hands what is held to a task; waits for the oldest one when as many run as there are cores.
+    /// Hands what is held to a task; waits for the oldest one when each core has one and one waits for it:
+    /// none is idle while the finished ones are written.
     fn begin_group(&mut self) -> Result<()> {
         let batches = std::mem::take(&mut self.held);
         self.held_rows = 0;
@@ -91,7 +92,7 @@ impl<W: Write + Send> Encoder<W> {
             drop(sender.send(encode(&factory, &schema, index, &batches)));
         });
         self.encoding.push_back(receiver);
-        if self.encoding.len() > rayon::current_num_threads()
+        if self.encoding.len() > 2 * rayon::current_num_threads()
             && let Some(oldest) = self.encoding.pop_front()
         {
             self.append(&oldest)?;

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
 
 use arrow::array::RecordBatch;
 use arrow::compute::cast;
@@ -50,6 +51,8 @@ impl PartWriter {
             inner: BufWriter::with_capacity(1 << 20, file),
             hasher: Sha256::new(),
             bytes: 0,
+            synced: 0,
+            syncing: None,
         };
         let (properties, rows_a_group) = properties(&schema)?;
         let encoder = Encoder::new(hashing, SchemaRef::clone(&schema), properties, rows_a_group)?;
@@ -94,6 +97,7 @@ impl PartWriter {
         let synced = hashing
             .inner
             .flush()
+            .and_then(|()| hashing.syncing.take().map_or(Ok(()), joined))
             .and_then(|()| hashing.inner.get_ref().sync_all());
         synced.map_err(Error::io("write", &self.path))?;
         fs::rename(&self.temporary, &self.path).map_err(Error::io("write", &self.path))?;
@@ -178,11 +182,36 @@ fn name_path(error: parquet::errors::ParquetError, path: &Path) -> Error {
     }
 }
 
+/// Bytes after which the disk is asked for them, while more are made: at the end few are left to wait for.
+const BYTES_A_SYNC: u64 = 64 << 20;
+
 /// Hashes and counts what is written.
 struct Hashing {
     inner: BufWriter<File>,
     hasher: Sha256,
     bytes: u64,
+    synced: u64,
+    syncing: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Hashing {
+    /// Has what was written so far brought to the disk by a thread of its own; an earlier one's failure is
+    /// this one's.
+    fn sync_on(&mut self) -> io::Result<()> {
+        self.synced = self.bytes;
+        if let Some(before) = self.syncing.take() {
+            joined(before)?;
+        }
+        let file = self.inner.get_ref().try_clone()?;
+        self.syncing = Some(thread::spawn(move || file.sync_data()));
+        Ok(())
+    }
+}
+
+fn joined(syncing: JoinHandle<io::Result<()>>) -> io::Result<()> {
+    syncing
+        .join()
+        .unwrap_or_else(|_| Err(io::Error::other("a writer stopped")))
 }
 
 impl Write for Hashing {
@@ -190,6 +219,9 @@ impl Write for Hashing {
         let written = self.inner.write(buffer)?;
         self.hasher.update(&buffer[..written]);
         self.bytes += written as u64;
+        if self.bytes - self.synced >= BYTES_A_SYNC {
+            self.sync_on()?;
+        }
         Ok(written)
     }
 

@@ -1,10 +1,13 @@
 //! What does every measure say of every model at every prompt?
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, FixedSizeListArray, Float32Array, RecordBatch};
+use arrow::array::{
+    Array, ArrayRef, AsArray, FixedSizeListArray, Float32Array, RecordBatch, StringArray,
+};
 use arrow::datatypes::{DataType, Field, Float32Type, Float64Type, Int64Type, Schema};
 use polyphony_engine::datafusion::datasource::MemTable;
 use polyphony_engine::embed::Embedder;
@@ -148,8 +151,9 @@ pub async fn evaluate<'a>(
             Space::Column(_) => None,
         });
     }
-    progress.begin("measuring", None, Unit::Rows);
-    let measured = measure(&batch, &vectors).await?;
+    let rows = batch.num_rows() as u64;
+    progress.begin("measuring", Some(rows), Unit::Rows);
+    let measured = measure(&batch, &vectors, progress).await?;
     let evaluation = assemble(chosen, how, &batch, &measured, &rewards, &vectors);
     progress.end();
     Ok(evaluation)
@@ -186,10 +190,12 @@ fn rewards(rows: &[&Output], reward: &Reward, progress: &dyn Progress) -> Result
     }
 }
 
-/// Runs `80_measures.sql` over the texts and their vectors.
+/// Runs `80_measures.sql` over the texts and their vectors, a stretch of groups at a time: each measure
+/// gathers what it looks at.
 async fn measure(
     batch: &RecordBatch,
     vectors: &[Option<FixedSizeListArray>],
+    progress: &dyn Progress,
 ) -> Result<RecordBatch> {
     let context = session::bare(&session::Limits::unbounded())?;
     udf::register_all(&context)?;
@@ -216,18 +222,24 @@ async fn measure(
     }
     let schema = Arc::new(Schema::new(fields));
     let whole = RecordBatch::try_new(Arc::clone(&schema), columns)?;
-    // In slices, so that every core gets some.
-    let step = whole.num_rows().div_ceil(64).max(1);
-    let slices = (0..whole.num_rows())
-        .step_by(step)
-        .map(|at| whole.slice(at, step.min(whole.num_rows() - at)));
-    let table = MemTable::try_new(Arc::clone(&schema), vec![slices.collect()])?;
-    context.register_table("outputs", Arc::new(table))?;
     let script = sql::Script::parse(
         "sql/80_measures.sql",
         include_str!("../../sql/80_measures.sql"),
     )?;
-    let measured = script.collect(&context, &sql::Options::new()).await?;
+    let mut measured = Vec::new();
+    for rows in stretches(&whole) {
+        // In slices, so that every core gets some.
+        let step = rows.len().div_ceil(64).max(1);
+        let slices = rows
+            .clone()
+            .step_by(step)
+            .map(|at| whole.slice(at, step.min(rows.end - at)));
+        let table = MemTable::try_new(Arc::clone(&schema), vec![slices.collect()])?;
+        context.deregister_table("outputs")?;
+        context.register_table("outputs", Arc::new(table))?;
+        measured.extend(script.collect(&context, &sql::Options::new()).await?);
+        progress.at(rows.end as u64);
+    }
     let Some(first) = measured.first() else {
         return Err(Error::source(
             "outputs".as_ref(),
@@ -236,6 +248,29 @@ async fn measure(
         ));
     };
     Ok(arrow::compute::concat_batches(&first.schema(), &measured)?)
+}
+
+/// Rows of a model and prompt stand together: stretches of them that part no group.
+fn stretches(batch: &RecordBatch) -> Vec<Range<usize>> {
+    /// A stretch has so many rows, and the rest of its last group.
+    const ROWS: usize = 4096;
+    let column = |name: &str| batch[name].as_string::<i32>();
+    let (model, prompt) = (column("model"), column("prompt_id"));
+    let begins = |at: usize| {
+        let differs = |names: &StringArray| names.value(at) != names.value(at - 1);
+        differs(model) || differs(prompt)
+    };
+    let (mut stretches, mut from) = (Vec::new(), 0);
+    for at in 1..batch.num_rows() {
+        if at - from >= ROWS && begins(at) {
+            stretches.push(from..at);
+            from = at;
+        }
+    }
+    if from < batch.num_rows() {
+        stretches.push(from..batch.num_rows());
+    }
+    stretches
 }
 
 /// Puts the measures, rewards and deviations of every group where they belong.

@@ -31,8 +31,11 @@ for name in $names; do printf 'int %s(void) { return 999; }\n' "$name"; done |
     gcc -x c -shared -fPIC -w -o "$stubs/libcuda.so" -Wl,-soname,libcuda.so.1 -
 export CUDA_HOME=$toolkit CUDA_PATH=$toolkit PATH=$toolkit/bin:$PATH NVCC_CCBIN=${NVCC_CCBIN:-/usr/bin/g++}
 export CUDA_COMPUTE_CAP=${CUDA_COMPUTE_CAP:-90} CUDARC_CUDA_VERSION=13000
-export RUSTFLAGS="-L native=$toolkit/lib -L native=$stubs"
-# Beside the plain build: the two share no object.
-export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/cuda
+# By the linker's own variable: other flags for rustc would build all that is not CUDA's once more.
+export LIBRARY_PATH=$toolkit/lib:$stubs${LIBRARY_PATH:+:$LIBRARY_PATH}
+target=${CARGO_TARGET_DIR:-target}
 cargo build --release --locked --features cuda
-printf '%s\n' "$CARGO_TARGET_DIR/release/polyphony"
+# The next plain build takes the name back.
+mkdir -p "$target/cuda"
+cp "$target/release/polyphony" "$target/cuda/polyphony"
+printf '%s\n' "$target/cuda/polyphony"

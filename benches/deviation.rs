@@ -159,9 +159,12 @@ fn bench(criterion: &mut Criterion) {
     });
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let context = context(spaces, &sizes);
+    let partitions = |count: usize| {
+        let setting = format!("SET datafusion.execution.target_partitions = {count}");
+        runtime.block_on(context.sql(&setting)).unwrap();
+    };
     // The tables are sorted: one stream of each passes through the operator, which uses all cores.
-    let setting = context.sql("SET datafusion.execution.target_partitions = 1");
-    runtime.block_on(setting).unwrap();
+    partitions(1);
     let deviations = |name: &str| {
         format!(
             "SELECT '{name}' AS space, prompt_id, response_id, \
@@ -187,10 +190,14 @@ fn bench(criterion: &mut Criterion) {
             context
                 .register_table(schema::DEVIATIONS, Arc::new(table))
                 .unwrap();
+            // As in `pairs`.
+            partitions(std::thread::available_parallelism().unwrap().get());
             let scripts = Scripts::built_in();
             let options = Options::new();
             let weights = scripts.query(&context, "50_weights.sql", &options);
-            runtime.block_on(weights).unwrap()
+            let weights = runtime.block_on(weights).unwrap();
+            partitions(1);
+            weights
         });
     });
     group.finish();

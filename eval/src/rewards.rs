@@ -75,3 +75,34 @@ pub fn unlike_rewards(evaluation: &Evaluation<'_>) -> Option<String> {
          {highest:.3}): if two reward models gave them, they do not compare."
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rewards_of_two_models_are_told_apart() {
+        let input = |file: &str, score: &str, judge: Option<&str>| Input {
+            file: file.to_owned(),
+            sha256: String::new(),
+            rows: 1,
+            responses: 1,
+            score: Some(score.to_owned()),
+            reward_model: judge.map(str::to_owned),
+        };
+        let shared = |inputs: &[Input]| shared_score(inputs).map_err(|error| error.to_string());
+        let one = input("one", "reward", Some("a"));
+        let same = [one.clone(), input("other", "reward", Some("a"))];
+        assert_eq!(shared(&same).unwrap().as_deref(), Some("reward"));
+        // Who does not say it is taken at their word for the column.
+        let unsaid = [one.clone(), input("other", "reward", None)];
+        assert!(shared(&unsaid).is_ok());
+        let judges = shared(&[one.clone(), input("other", "reward", Some("b"))]).unwrap_err();
+        assert!(
+            judges.contains("rewards of `b`, but one has those of `a`"),
+            "{judges}"
+        );
+        let columns = shared(&[one, input("other", "score", Some("a"))]).unwrap_err();
+        assert!(columns.contains("in `score`"), "{columns}");
+    }
+}

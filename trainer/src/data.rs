@@ -402,6 +402,42 @@ mod tests {
     }
 
     #[test]
+    fn a_story_that_was_chosen_twice_is_learnt_once() {
+        let rows = Rows::new();
+        let pair = |chosen: &str, rejected: &str, split: &str| json!({"prompt": "tell", "chosen": chosen, "rejected": rejected, "split": split});
+        let file = rows.lines(&[
+            pair("once", "no", "train"),
+            pair("once", "never", "train"),
+            pair("twice", "no", "train"),
+        ]);
+        let read = rows.read(&file, Method::Sft, false).unwrap();
+        assert_eq!((read.train.len(), read.repeated), (2, 1));
+        let read = rows.read(&file, Method::Dpo, true).unwrap();
+        assert_eq!((read.train.len(), read.repeated), (3, 0));
+        // Who repeats an answer of their own wants it.
+        let row = json!({"prompt": "tell", "response": "once"});
+        let file = rows.lines(&[row.clone(), row]);
+        assert_eq!(rows.read(&file, Method::Sft, false).unwrap().train.len(), 2);
+    }
+
+    #[test]
+    fn a_share_of_the_held_out_rows_is_spread_over_all() {
+        let rows = Rows::new();
+        let row = |number: usize| {
+            let split = if number == 0 { "train" } else { "test" };
+            json!({"prompt": "tell", "response": format!("{number}"), "split": split})
+        };
+        let all: Vec<Value> = (0..=100).map(row).collect();
+        let file = rows.lines(&all);
+        for (keep, left, last) in [(0, 100, 101), (4, 4, 101), (200, 100, 101)] {
+            let mut read = rows.read(&file, Method::Sft, false).unwrap();
+            read.thin_evaluation(keep);
+            assert_eq!(read.evaluation.len(), left);
+            assert_eq!(read.evaluation[left - 1].row, last);
+        }
+    }
+
+    #[test]
     fn a_reward_model_learns_no_row_without_a_score() {
         let rows = Rows::new();
         let messages = json!([says("user", "tell"), says("assistant", "once")]);

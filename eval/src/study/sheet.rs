@@ -261,6 +261,20 @@ mod tests {
         write(&[row("a", "said"), row("b", "")], &[], &how, out.path()).unwrap();
         let sheet = fs::read_to_string(out.path().join("sheet.jsonl")).unwrap();
         assert!(sheet.contains("Prompt: said"), "{sheet}");
+        let settings = fs::read_to_string(out.path().join("potato.yaml")).unwrap();
+        let settings: serde_json::Value = serde_json::from_str(&settings).unwrap();
+        let labels = &settings["annotation_schemes"][0]["labels"];
+        assert_eq!(*labels, json!(["A-1", "B-1", "Hard to decide"]));
+        // The same sheet again is the same; another one would make its answers worth nothing.
+        let rows = [row("a", "said"), row("b", "")];
+        write(&rows, &[], &how, out.path()).unwrap();
+        let other = How {
+            seed: 1,
+            ..how.clone()
+        };
+        let refused = write(&rows, &[], &other, out.path()).unwrap_err();
+        assert!(refused.to_string().contains("key of another sheet"));
+        let out = tempfile::tempdir().unwrap();
         let refused = write(&[row("a", ""), row("b", "")], &[], &how, out.path()).unwrap_err();
         assert!(
             refused.to_string().contains("give outputs with prompts"),

@@ -235,6 +235,18 @@ fn a_cut_file_is_kept_as_far_as_it_goes() {
     assert_eq!(run(&words).status.code(), Some(1));
     let allowed = [words.as_slice(), &["--allow-truncated"]].concat();
     done(&allowed);
+    // A file that is not packed is cut off within a line.
+    let line = b"{\"id\":\"c1\",\"link_id\":\"t3_x\"}\n{\"id\":\"c2\",\"li";
+    std::fs::write(at("RC_2019-02.jsonl"), line).unwrap();
+    let output = run(&[
+        "ingest",
+        text(&at("RC_2019-02.jsonl")),
+        "--store",
+        text(&at("other")),
+    ]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("its last line does not end"), "{said}");
     // The whole file takes its place.
     std::fs::write(at("cut/RC_2019-01.zst"), &packed).unwrap();
     done(&words);

@@ -223,6 +223,9 @@ impl Iterator for Lines {
             if !self.fill() {
                 self.done = true;
                 let bytes = std::mem::take(&mut self.carry);
+                if self.truncated.is_none() && ends_within_an_object(&bytes) {
+                    self.truncated = Some("its last line does not end".to_owned());
+                }
                 if self.over_long && memchr::memchr(b'\n', &bytes).is_none() {
                     return None;
                 }
@@ -250,6 +253,14 @@ impl Iterator for Lines {
             }
         }
     }
+}
+
+/// Whether the last bytes of a file are the start of an object, as where its rest was never copied. A whole
+/// file may lack the last line's end, but not its bracket.
+fn ends_within_an_object(bytes: &[u8]) -> bool {
+    let last = bytes.rsplit(|byte| *byte == b'\n').next();
+    let last = last.unwrap_or_default().trim_ascii();
+    last.starts_with(b"{") && !last.ends_with(b"}")
 }
 
 /// Hashes and counts what passes through.
@@ -344,6 +355,21 @@ mod tests {
         let (_, ending) = read("x.zst", &damaged).unwrap();
         assert!(ending.truncated.is_some());
         assert_eq!(ending.sha256, hex(&Sha256::digest(&damaged)));
+    }
+
+    #[test]
+    fn a_line_that_does_not_end_is_cut_off() {
+        let ending = |bytes: &[u8]| read("x.jsonl", bytes).unwrap().1;
+        let cut = ending(b"{\"a\":1}\n{\"b\":");
+        assert_eq!(cut.truncated.as_deref(), Some("its last line does not end"));
+        assert_eq!(cut.sha256, hex(&Sha256::digest(b"{\"a\":1}\n{\"b\":")));
+        for whole in [
+            &b"{\"a\":1}\n{\"b\":2}"[..],
+            b"{\"a\":1}\n",
+            b"{\"a\":1} \n\n ",
+        ] {
+            assert_eq!(ending(whole).truncated, None);
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::borrow::Cow;
 /// ```
 pub fn clean(raw: &str) -> Cow<'_, str> {
     if raw.is_ascii() && memchr::memchr2(b'&', b'\r', raw.as_bytes()).is_none() {
-        return Cow::Borrowed(raw.trim_ascii());
+        return Cow::Borrowed(raw.trim());
     }
     let decoded = match decode(raw) {
         Cow::Borrowed(text) => Cow::Borrowed(text),
@@ -97,6 +97,7 @@ mod tests {
         assert_eq!(clean("a &amp;lt; b"), "a < b");
         assert_eq!(clean("it&#39;s &quot;x&quot;&nbsp;y"), "it's \"x\" y");
         assert_eq!(clean("AT&T & co; &bogus;"), "AT&T & co; &bogus;");
+        assert_eq!(clean("\u{b} plain \u{b}"), "plain");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::catalogue::{self, MEASURES, REFERENCE};
 use crate::evaluate::Evaluation;
-use crate::statistics::bootstrap::{Draws, percentile};
+use crate::statistics::bootstrap::{Redraws, percentile};
 use crate::statistics::correction::{benjamini_hochberg, holm};
 use crate::statistics::mean::{cohen_dz, mean};
 use crate::statistics::permutation::sign_flips;
@@ -82,7 +82,11 @@ pub struct Rigour {
 }
 
 /// Compares every two models in every measure, and corrects for all of it.
-pub fn comparisons(evaluation: &Evaluation<'_>, rigour: Rigour) -> Vec<Comparison> {
+pub fn comparisons(
+    evaluation: &Evaluation<'_>,
+    rigour: Rigour,
+    redraws: &Redraws,
+) -> Vec<Comparison> {
     let n = evaluation.models.len();
     let pairs: Vec<(usize, usize)> = (0..n)
         .flat_map(|a| (a + 1..n).map(move |b| (a, b)))
@@ -92,9 +96,12 @@ pub fn comparisons(evaluation: &Evaluation<'_>, rigour: Rigour) -> Vec<Compariso
         .into_par_iter()
         .map(|(a, b)| {
             let both = evaluation.cells[a].iter().zip(&evaluation.cells[b]);
-            let values = measures
-                .par_iter()
-                .map(|&measure| (measure, difference(evaluation, a, b, measure, rigour)));
+            let values = measures.par_iter().map(|&measure| {
+                (
+                    measure,
+                    difference(evaluation, [a, b], measure, rigour, redraws),
+                )
+            });
             Comparison {
                 a: evaluation.models[a].clone(),
                 b: evaluation.models[b].clone(),
@@ -124,10 +131,10 @@ pub fn comparisons(evaluation: &Evaluation<'_>, rigour: Rigour) -> Vec<Compariso
 
 fn difference(
     evaluation: &Evaluation<'_>,
-    a: usize,
-    b: usize,
+    [a, b]: [usize; 2],
     measure: usize,
     rigour: Rigour,
+    redraws: &Redraws,
 ) -> Option<Difference> {
     let words = catalogue::index("words")?;
     let of = |model, measure| evaluation.values(model, measure);
@@ -150,8 +157,7 @@ fn difference(
     if n < 2 {
         return None;
     }
-    let draws = Draws::new(n, rigour.replicates, rigour.seed);
-    let [low, high] = draws.interval(&differences)?;
+    let [low, high] = redraws.of(n).interval(&differences)?;
     let signs = sign_test(&differences);
     let flips = sign_flips(&differences, rigour.draws, rigour.seed);
     Some(Difference {
@@ -169,7 +175,7 @@ fn difference(
         holm: flips.p,
         bh: flips.p,
         at_equal_length: (measure != words)
-            .then(|| at_equal_length(&differences, &longer, rigour))
+            .then(|| at_equal_length(&differences, &longer, redraws))
             .flatten(),
     })
 }
@@ -177,7 +183,7 @@ fn difference(
 /// The difference where the line through (ln of the ratio of lengths, difference) crosses zero, and
 /// its bootstrap interval. None where lengths do not vary, or nearly all prompts have the longer text
 /// from the same model: the line would have to be drawn on beyond what was seen.
-fn at_equal_length(differences: &[f64], longer: &[f64], rigour: Rigour) -> Option<Interval> {
+fn at_equal_length(differences: &[f64], longer: &[f64], redraws: &Redraws) -> Option<Interval> {
     // Of a prompt to which a model has no word, no ratio is known.
     let known = differences
         .iter()
@@ -210,7 +216,7 @@ fn at_equal_length(differences: &[f64], longer: &[f64], rigour: Rigour) -> Optio
         mean(&squares),
     )?;
     let columns = [&differences, &longer, &products, &squares];
-    let draws = Draws::new(differences.len(), rigour.replicates, rigour.seed);
+    let draws = redraws.of(differences.len());
     let mut crossings: Vec<f64> = draws
         .rows()
         .filter_map(|row| {
@@ -234,23 +240,19 @@ mod tests {
 
     #[test]
     fn a_line_is_not_drawn_beyond_the_lengths_that_were_seen() {
-        let rigour = Rigour {
-            replicates: 200,
-            draws: 99,
-            seed: 7,
-        };
+        let redraws = Redraws::new(200, 7);
         let longer: Vec<f64> = (0..40).map(|at| f64::from(at - 20) / 10.0).collect();
         // Two apart at equal length, and one more for each e times as long.
         let differences: Vec<f64> = longer.iter().map(|x| 2.0 + x).collect();
-        let found = at_equal_length(&differences, &longer, rigour).unwrap();
+        let found = at_equal_length(&differences, &longer, &redraws).unwrap();
         assert!((found.difference - 2.0).abs() < 1e-9 && found.low <= found.high);
         // A prompt without words on one side says nothing of lengths.
         let more = [&longer[..], &[f64::INFINITY]].concat();
         let of_more = [&differences[..], &[9.0]].concat();
-        let same = at_equal_length(&of_more, &more, rigour).unwrap();
+        let same = at_equal_length(&of_more, &more, &redraws).unwrap();
         assert_eq!(same, found);
         let always: Vec<f64> = longer.iter().map(|x| x + 5.0).collect();
-        assert_eq!(at_equal_length(&differences, &always, rigour), None);
-        assert_eq!(at_equal_length(&differences, &[0.0; 40], rigour), None);
+        assert_eq!(at_equal_length(&differences, &always, &redraws), None);
+        assert_eq!(at_equal_length(&differences, &[0.0; 40], &redraws), None);
     }
 }

@@ -5,9 +5,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, FixedSizeListArray, Float32Array, RecordBatch, StringArray,
-};
+use arrow::array::{Array, ArrayRef, AsArray, FixedSizeListArray, Float32Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Float32Type, Float64Type, Int64Type, Schema};
 use polyphony_engine::datafusion::datasource::MemTable;
 use polyphony_engine::embed::Embedder;
@@ -16,6 +14,7 @@ use polyphony_engine::model::reward::RewardModel;
 use polyphony_engine::progress::{Progress, Unit};
 use polyphony_engine::{Error, Result, session, sql};
 use rayon::prelude::*;
+use serde::Serialize;
 
 use crate::catalogue::{self, Group, MEASURES};
 use crate::choose::Chosen;
@@ -48,10 +47,11 @@ pub enum Reward {
 }
 
 /// Where classes of equivalent texts come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Classes {
-    /// The files.
-    Files,
+    /// The files' own column.
+    File,
     /// The words that texts share.
     Words,
 }
@@ -153,8 +153,9 @@ pub async fn evaluate<'a>(
     }
     let rows = batch.num_rows() as u64;
     progress.begin("measuring", Some(rows), Unit::Rows);
-    let measured = measure(&batch, &vectors, progress).await?;
-    let evaluation = assemble(chosen, how, &batch, &measured, &rewards, &vectors);
+    let groups = groups(&chosen.rows);
+    let measured = measure(&batch, &vectors, &groups, progress).await?;
+    let evaluation = assemble(chosen, how, &batch, &groups, &measured, &rewards, &vectors);
     progress.end();
     Ok(evaluation)
 }
@@ -195,6 +196,7 @@ fn rewards(rows: &[&Output], reward: &Reward, progress: &dyn Progress) -> Result
 async fn measure(
     batch: &RecordBatch,
     vectors: &[Option<FixedSizeListArray>],
+    groups: &[Range<usize>],
     progress: &dyn Progress,
 ) -> Result<RecordBatch> {
     let context = session::bare(&session::Limits::unbounded())?;
@@ -227,7 +229,7 @@ async fn measure(
         include_str!("../../sql/80_measures.sql"),
     )?;
     let mut measured = Vec::new();
-    for rows in stretches(&whole) {
+    for rows in stretches(groups) {
         // In slices, so that every core gets some.
         let step = rows.len().div_ceil(64).max(1);
         let slices = rows
@@ -250,34 +252,38 @@ async fn measure(
     Ok(arrow::compute::concat_batches(&first.schema(), &measured)?)
 }
 
-/// Rows of a model and prompt stand together: stretches of them that part no group.
-fn stretches(batch: &RecordBatch) -> Vec<Range<usize>> {
+/// The rows of each model and prompt, which stand together.
+fn groups(rows: &[&Output]) -> Vec<Range<usize>> {
+    let mut from = 0;
+    let groups = rows.chunk_by(|a, b| a.same_cell(b)).map(|group| {
+        let range = from..from + group.len();
+        from = range.end;
+        range
+    });
+    groups.collect()
+}
+
+/// Stretches of whole groups.
+fn stretches(groups: &[Range<usize>]) -> Vec<Range<usize>> {
     /// A stretch has so many rows, and the rest of its last group.
     const ROWS: usize = 4096;
-    let column = |name: &str| batch[name].as_string::<i32>();
-    let (model, prompt) = (column("model"), column("prompt_id"));
-    let begins = |at: usize| {
-        let differs = |names: &StringArray| names.value(at) != names.value(at - 1);
-        differs(model) || differs(prompt)
-    };
-    let (mut stretches, mut from) = (Vec::new(), 0);
-    for at in 1..batch.num_rows() {
-        if at - from >= ROWS && begins(at) {
-            stretches.push(from..at);
-            from = at;
+    let mut stretches: Vec<Range<usize>> = Vec::new();
+    for group in groups {
+        match stretches.last_mut() {
+            Some(last) if last.len() < ROWS => last.end = group.end,
+            _ => stretches.push(group.clone()),
         }
-    }
-    if from < batch.num_rows() {
-        stretches.push(from..batch.num_rows());
     }
     stretches
 }
 
-/// Puts the measures, rewards and deviations of every group where they belong.
+/// Puts the measures, rewards and deviations of every group where they belong: `measured` has a row for
+/// each of `groups`, in their order.
 fn assemble<'a>(
     chosen: &Chosen<'a>,
     how: &How,
     batch: &RecordBatch,
+    groups: &[Range<usize>],
     measured: &RecordBatch,
     rewards: &[Option<f64>],
     vectors: &[Option<FixedSizeListArray>],
@@ -288,20 +294,11 @@ fn assemble<'a>(
         |names: &[String]| -> HashMap<String, usize> { names.iter().cloned().zip(0..).collect() };
     let (model_at, prompt_at) = (place(&models), place(&prompts));
     let words = batch["words"].as_primitive::<Int64Type>();
-    // Rows of one group stand together, in the order of `measured`.
-    let mut starts = Vec::new();
-    let mut at = 0;
-    for group in chosen
-        .rows
-        .chunk_by(|a, b| (&a.model, &a.prompt_id) == (&b.model, &b.prompt_id))
-    {
-        starts.push(at..at + group.len());
-        at += group.len();
-    }
     // Rewards can only stand for what texts are worth to a reader where none takes anything away.
     let are_utilities = rewards.iter().flatten().all(|reward| *reward >= 0.0);
-    let cells: Vec<(usize, usize, Cell<'a>)> = starts
-        .into_par_iter()
+    let cells: Vec<(usize, usize, Cell<'a>)> = groups
+        .par_iter()
+        .cloned()
         .enumerate()
         .map(|(group, rows)| {
             let deviation = |space: usize| -> Vec<Option<f64>> {
@@ -324,7 +321,7 @@ fn assemble<'a>(
                     deviation: [deviations[0][number], deviations[1][number]],
                 })
                 .collect();
-            let values = values(&texts, measured, (group, chosen.k), how, are_utilities);
+            let values = values(&texts, measured, group, chosen.k, how, are_utilities);
             let first = chosen.rows[rows.start];
             let cell = Cell {
                 values,
@@ -368,7 +365,8 @@ fn assemble<'a>(
 fn values(
     texts: &[Text<'_>],
     measured: &RecordBatch,
-    (group, k): (usize, usize),
+    group: usize,
+    k: usize,
     how: &How,
     rewards_are_utilities: bool,
 ) -> Vec<Option<f64>> {

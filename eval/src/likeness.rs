@@ -3,9 +3,8 @@
 use serde::Serialize;
 
 use crate::catalogue;
-use crate::compare::Rigour;
 use crate::evaluate::{Cell, Evaluation, SPACES};
-use crate::statistics::bootstrap::Draws;
+use crate::statistics::bootstrap::Redraws;
 use crate::statistics::mean::mean;
 
 /// How far two models' texts to the same prompt lie apart; a model and itself: within it.
@@ -29,7 +28,7 @@ pub struct Likeness {
 
 /// Every two models, and each with itself, by space. Over the prompts that all models answered, where
 /// there are any: only then do the numbers compare. Nothing where there are no vectors.
-pub fn likenesses(evaluation: &Evaluation<'_>, rigour: Rigour) -> Vec<Likeness> {
+pub fn likenesses(evaluation: &Evaluation<'_>, redraws: &Redraws) -> Vec<Likeness> {
     let n = evaluation.models.len();
     let all_answered = |prompt: &usize| evaluation.cells.iter().all(|row| row[*prompt].is_some());
     let prompts = 0..evaluation.prompts.len();
@@ -51,14 +50,15 @@ pub fn likenesses(evaluation: &Evaluation<'_>, rigour: Rigour) -> Vec<Likeness> 
             }
         };
         let distances: Vec<f64> = prompts.iter().filter_map(distance).collect();
-        let several = distances.len() > 1;
-        let draws = several.then(|| Draws::new(distances.len(), rigour.replicates, rigour.seed));
-        let interval = draws.and_then(|draws| draws.interval(&distances));
-        (!distances.is_empty()).then(|| Likeness {
+        let n = distances.len();
+        let interval = (n > 1)
+            .then(|| redraws.of(n).interval(&distances))
+            .flatten();
+        (n > 0).then(|| Likeness {
             space: SPACES[space],
             a: evaluation.models[a].clone(),
             b: evaluation.models[b].clone(),
-            prompts: distances.len(),
+            prompts: n,
             distance: mean(&distances),
             low: interval.map(|interval| interval[0]),
             high: interval.map(|interval| interval[1]),

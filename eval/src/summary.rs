@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::catalogue::{self, MEASURES};
 use crate::evaluate::{Evaluation, SPACES};
 use crate::outputs::GOLD;
-use crate::statistics::bootstrap::Draws;
+use crate::statistics::bootstrap::Redraws;
 use crate::statistics::correlation::{spearman, spearman_p};
 use crate::statistics::ellipse::{Ellipse, ellipse};
 use crate::statistics::mean::{mean, se};
@@ -53,7 +53,7 @@ pub struct Value {
 }
 
 /// Sums up every model.
-pub fn models(evaluation: &Evaluation<'_>, replicates: usize, seed: u64) -> Vec<Model> {
+pub fn models(evaluation: &Evaluation<'_>, redraws: &Redraws) -> Vec<Model> {
     let measures = evaluation.measures();
     let words = catalogue::index("words").unwrap_or_default();
     let mut models: Vec<Model> = evaluation
@@ -65,7 +65,7 @@ pub fn models(evaluation: &Evaluation<'_>, replicates: usize, seed: u64) -> Vec<
             let value = |&measure: &usize| {
                 let values = evaluation.values(at, measure);
                 let lengths = (measure != words).then_some(lengths.as_slice());
-                (measure, value(&values, lengths, replicates, seed))
+                (measure, value(&values, lengths, redraws))
             };
             let cells = evaluation.cells[at].iter().flatten();
             Model {
@@ -93,17 +93,14 @@ pub fn models(evaluation: &Evaluation<'_>, replicates: usize, seed: u64) -> Vec<
 fn value(
     values: &[Option<f64>],
     lengths: Option<&[Option<f64>]>,
-    replicates: usize,
-    seed: u64,
+    redraws: &Redraws,
 ) -> Option<Value> {
     let defined: Vec<f64> = values.iter().flatten().copied().collect();
     if defined.is_empty() {
         return None;
     }
     let n = defined.len();
-    let interval = (n > 1)
-        .then(|| Draws::new(n, replicates, seed).interval(&defined))
-        .flatten();
+    let interval = (n > 1).then(|| redraws.of(n).interval(&defined)).flatten();
     let rho = lengths.and_then(|lengths| {
         let both = values
             .iter()

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use polyphony_engine::embed::Embedder;
 use polyphony_engine::model::device::Place;
 use polyphony_engine::model::reward::RewardModel;
@@ -56,8 +57,16 @@ pub(crate) struct Arguments {
     reward: Option<String>,
     /// Where classes of equivalent texts come from: the files' column partition or class, or the words that
     /// texts share (the unigram rule of NoveltyBench: ROUGE-1 above 0.458)
-    #[arg(long, value_name = "file|words", value_enum, default_value = "file")]
-    classes: ClassesFrom,
+    #[arg(
+        long,
+        value_name = "file|words",
+        default_value = "file",
+        value_parser = PossibleValuesParser::new(["file", "words"]).map(|name| match name.as_str() {
+            "words" => Classes::Words,
+            _ => Classes::File,
+        })
+    )]
+    classes: Classes,
     /// Where models run: cpu, cuda:0, or several as cuda:0,cuda:1
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: String,
@@ -73,12 +82,6 @@ pub(crate) struct Arguments {
     /// Where random draws begin
     #[arg(long, value_name = "N", default_value_t = 42)]
     seed: u64,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum ClassesFrom {
-    File,
-    Words,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
@@ -123,17 +126,14 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     if let Some(gold) = &arguments.gold {
         gold::add(&mut read, gold, &columns, &progress).await?;
     }
-    if matches!(arguments.classes, ClassesFrom::Words) {
+    if arguments.classes == Classes::Words {
         outputs::classify(&mut read.rows);
     }
     let chosen = choose(&read.rows, arguments.k.map(|k| k as usize), arguments.seed);
     let how = How {
         spaces,
         reward,
-        classes: match arguments.classes {
-            ClassesFrom::File => Classes::Files,
-            ClassesFrom::Words => Classes::Words,
-        },
+        classes: arguments.classes,
         reference_compat: arguments.reference_compat,
         out: arguments.out.clone(),
     };

@@ -1,7 +1,7 @@
 //! By what are bytes known? By their SHA-256.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::Read;
 use std::path::Path;
 
 use ring::digest::{Context, SHA256, digest};
@@ -44,17 +44,6 @@ impl Sha256 {
     }
 }
 
-impl Write for Sha256 {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 fn whole(bytes: &[u8]) -> [u8; 32] {
     let mut hash = [0; 32];
     hash.copy_from_slice(bytes);
@@ -66,15 +55,33 @@ fn whole(bytes: &[u8]) -> [u8; 32] {
 /// # Errors
 /// When the file cannot be read.
 pub fn sha256_of(path: &Path) -> Result<String> {
+    Ok(hex(&digest_of(path)?))
+}
+
+/// The SHA-256 of a file.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn digest_of(path: &Path) -> Result<[u8; 32]> {
     let mut file = File::open(path).map_err(Error::io("read", path))?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; BLOCK];
     loop {
         match file.read(&mut buffer).map_err(Error::io("read", path))? {
-            0 => return Ok(hex(&hasher.finalize())),
+            0 => return Ok(hasher.finalize()),
             read => hasher.update(&buffer[..read]),
         }
     }
+}
+
+/// The SHA-256 of several texts: where one ends and the next begins counts, too.
+pub fn digest_of_parts(parts: &[&str]) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update((part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    hasher.finalize()
 }
 
 /// The first 16 hex digits of a text's SHA-256: an id for what has none.
@@ -110,6 +117,7 @@ mod tests {
         hasher.update("hijkijkljklmklmnlmnomnopnopq");
         let long = "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1";
         assert_eq!(hex(&hasher.finalize()), long);
+        assert_ne!(digest_of_parts(&["a", "bc"]), digest_of_parts(&["ab", "c"]));
         assert_eq!(
             short_hash(&["a", "b"]),
             hex(&Sha256::digest("a\0b\0"))[..16]

@@ -82,12 +82,21 @@ impl Examples {
 /// Rows that are tokenised at a time.
 const AT_ONCE: usize = 1024;
 
-/// What a row is, besides its texts.
-#[derive(Debug, Clone, Copy)]
-struct Is {
+/// An example, and what its row says of it.
+struct Taken {
+    example: Example,
     held_out: bool,
     /// Whether its answer is the chosen one of a pair, the other of which is not learnt.
     of_pair: bool,
+}
+
+/// Puts a text's tokens into a hash.
+pub(crate) fn hash_tokens(hasher: &mut Sha256, text: &Tokens) {
+    hasher.update((text.ids.len() as u64).to_le_bytes());
+    hasher.update((text.prompt as u64).to_le_bytes());
+    for id in &text.ids {
+        hasher.update(id.to_le_bytes());
+    }
 }
 
 /// How rows become examples.
@@ -115,33 +124,24 @@ impl Reading<'_> {
         let mut examples = Examples::default();
         let mut seen = HashSet::new();
         let mut held: Vec<(usize, Row)> = Vec::new();
-        let mut take = |held: &mut Vec<(usize, Row)>| -> Result<()> {
-            let read = std::mem::take(held).into_par_iter();
-            let read: Vec<Result<(Example, Is)>> = read
-                .map(|(number, row)| {
-                    let is = self.is(number, &row)?;
-                    Ok((self.example(chat, row, number)?, is))
-                })
+        let mut place_all = |held: &mut Vec<(usize, Row)>| -> Result<()> {
+            let rows = std::mem::take(held).into_par_iter();
+            let taken: Vec<Result<Taken>> = rows
+                .map(|(number, row)| self.take(chat, number, row))
                 .collect();
-            for read in read {
-                let (example, is) = read?;
-                let answer = (&example.chosen.ids, example.chosen.prompt);
-                if is.of_pair && !seen.insert(Sha256::digest(format!("{answer:?}"))) {
-                    examples.repeated += 1;
-                    continue;
-                }
-                self.place(example, is, &mut examples);
+            for taken in taken {
+                self.place(taken?, &mut seen, &mut examples);
             }
             Ok(())
         };
         let all = rows(self.file, |number, row| {
             held.push((number, row));
             if held.len() == AT_ONCE {
-                take(&mut held)?;
+                place_all(&mut held)?;
             }
             Ok(!stop.load(Ordering::Relaxed))
         })?;
-        take(&mut held)?;
+        place_all(&mut held)?;
         if !all {
             return Ok(None);
         }
@@ -156,8 +156,8 @@ impl Reading<'_> {
         Ok(Some(examples))
     }
 
-    /// What a row is, besides its texts.
-    fn is(&self, number: usize, row: &Row) -> Result<Is> {
+    /// Makes an example of a row.
+    fn take(&self, chat: &Chat, number: usize, row: Row) -> Result<Taken> {
         let held_out = match row.split.as_deref() {
             None | Some("train") => false,
             Some("validation" | "valid" | "eval" | "test") => true,
@@ -169,11 +169,24 @@ impl Reading<'_> {
         };
         // A story that was chosen over several others is one text to learn.
         let of_pair = self.method == Method::Sft && row.chosen.is_some() && row.response.is_none();
-        Ok(Is { held_out, of_pair })
+        Ok(Taken {
+            example: self.example(chat, row, number)?,
+            held_out,
+            of_pair,
+        })
     }
 
-    /// Puts an example among those where it belongs.
-    fn place(&self, mut example: Example, is: Is, examples: &mut Examples) {
+    /// Puts an example among those where it belongs. `seen` are the chosen answers that stood there before.
+    fn place(&self, taken: Taken, seen: &mut HashSet<[u8; 32]>, examples: &mut Examples) {
+        let mut example = taken.example;
+        if taken.of_pair {
+            let mut hasher = Sha256::new();
+            hash_tokens(&mut hasher, &example.chosen);
+            if !seen.insert(hasher.finalize()) {
+                examples.repeated += 1;
+                return;
+            }
+        }
         let mut texts = vec![&mut example.chosen];
         texts.extend(example.rejected.as_mut());
         if texts.iter().any(|text| text.ids.len() > self.max_length) {
@@ -188,7 +201,7 @@ impl Reading<'_> {
             }
             examples.truncated += 1;
         }
-        if is.held_out {
+        if taken.held_out {
             examples.evaluation.push(example);
         } else {
             examples.train.push(example);

@@ -3,14 +3,15 @@
 use std::fs;
 use std::path::Path;
 
-use polyphony_engine::hash::{Sha256, hex, sha256_of};
+use polyphony_engine::hash::{Sha256, digest_of_parts, hex, sha256_of};
 use polyphony_engine::model::adapter::{Adapter, WEIGHTS};
+use polyphony_engine::model::chat::Tokens;
 use polyphony_engine::model::files::ModelFiles;
 use polyphony_engine::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
-use crate::data::Examples;
+use crate::data::{Examples, hash_tokens};
 use crate::reference::Who;
 
 /// The file that says which run a folder holds.
@@ -130,13 +131,10 @@ impl Identity {
 fn tokens_sha256(examples: &Examples) -> String {
     let mut hasher = Sha256::new();
     let all = examples.train.iter().chain(&examples.evaluation);
-    for text in all.flat_map(|example| [Some(&example.chosen), example.rejected.as_ref()]) {
-        let (ids, prompt) = text.map_or((&[][..], 0), |text| (text.ids.as_slice(), text.prompt));
-        hasher.update((ids.len() as u64).to_le_bytes());
-        hasher.update((prompt as u64).to_le_bytes());
-        for id in ids {
-            hasher.update(id.to_le_bytes());
-        }
+    let none = Tokens::default();
+    for example in all {
+        hash_tokens(&mut hasher, &example.chosen);
+        hash_tokens(&mut hasher, example.rejected.as_ref().unwrap_or(&none));
     }
     hex(&hasher.finalize())
 }
@@ -150,10 +148,5 @@ fn adapter_sha256(folder: &Path) -> Result<String> {
 }
 
 fn hash(parts: &[&str]) -> String {
-    let mut hasher = Sha256::new();
-    for part in parts {
-        hasher.update((part.len() as u64).to_le_bytes());
-        hasher.update(part);
-    }
-    hex(&hasher.finalize())
+    hex(&digest_of_parts(parts))
 }

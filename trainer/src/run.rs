@@ -92,7 +92,7 @@ fn say_what_is_left_out(
             examples.repeated
         ));
     }
-    let of = examples.train.len() + held_out + examples.dropped;
+    let of = examples.train.len() + held_out + examples.repeated + examples.dropped;
     for (count, what) in [(examples.dropped, "left out"), (examples.truncated, "cut")] {
         if count > 0 {
             progress.say(&format!(

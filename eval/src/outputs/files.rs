@@ -56,7 +56,7 @@ fn expand(path: &Path) -> Result<Vec<PathBuf>> {
     let mut files = source::files_in(path, &|folder| !folder.join(REPORT).is_file())?;
     files.retain(|file| source::format_of(file).is_some() && !is_beside(file));
     let all = files.clone();
-    files.retain(|file| !is_summed_up(file, &all));
+    files.retain(|file| !repeats_others(file, &all));
     if files.is_empty() {
         let problem = "holds no .zst, .gz, .jsonl, .ndjson, .json, .csv or .parquet file";
         let remedy = "name a folder with outputs, or the files themselves";
@@ -67,7 +67,7 @@ fn expand(path: &Path) -> Result<Vec<PathBuf>> {
 
 /// Whether a file says nothing but what others of its folder say, too: a harness's results beside its
 /// samples, and `NoveltyBench`'s earlier stages and summary beside its scores.
-fn is_summed_up(path: &Path, all: &[PathBuf]) -> bool {
+fn repeats_others(path: &Path, all: &[PathBuf]) -> bool {
     let beside = |is: &dyn Fn(&str) -> bool| {
         let mut others = all.iter().filter(|other| other.parent() == path.parent());
         others.any(|other| is(&row::label(other)))

@@ -46,6 +46,13 @@ pub struct Output {
     pub given: [Option<f64>; 2],
 }
 
+impl Output {
+    /// Whether both are of one model, to one prompt.
+    pub fn same_cell(&self, other: &Self) -> bool {
+        (&self.model, &self.prompt_id) == (&other.model, &other.prompt_id)
+    }
+}
+
 /// A file that was read.
 #[derive(Debug, Clone, Serialize)]
 pub struct Input {
@@ -89,8 +96,7 @@ impl Outputs {
 /// Gives each text the class of those of its model to its prompt that share most of its words. Rows are
 /// by model and prompt.
 pub fn classify(rows: &mut [Output]) {
-    let same = |a: &Output, b: &Output| (&a.model, &a.prompt_id) == (&b.model, &b.prompt_id);
-    for group in rows.chunk_by_mut(same) {
+    for group in rows.chunk_by_mut(Output::same_cell) {
         let texts: Vec<&str> = group.iter().map(|row| row.response.as_str()).collect();
         let classes = classes(&texts);
         for (row, class) in group.iter_mut().zip(classes) {
@@ -140,5 +146,5 @@ pub fn read(named: &[Named], columns: &Columns, progress: &dyn Progress) -> Resu
     for (source, model) in files::find(named)? {
         reading.file(&source, model, columns, progress)?;
     }
-    Ok(reading.finish())
+    reading.finish()
 }

@@ -1,9 +1,9 @@
 //! What is known while files are read? Whose texts they are, which were seen, and what stands out.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use polyphony_engine::hash::Sha256;
+use polyphony_engine::hash::digest_of_parts;
 use polyphony_engine::ingest::source::Source;
 use polyphony_engine::progress::{Progress, Unit};
 use polyphony_engine::{Error, Result};
@@ -24,13 +24,13 @@ const MOST_NAMES: usize = 1000;
 pub(super) struct Reading {
     pub(super) outputs: Outputs,
     /// Which file gave a model's texts to a prompt.
-    from: HashMap<(String, String), String>,
+    from: HashMap<(String, String), PathBuf>,
     /// How many texts a model has to a prompt.
     samples: HashMap<(String, String), i64>,
     /// The texts that were read, by what tells them apart.
     seen: HashSet<[u8; 16]>,
     /// The ids of prompts that have none but what their text gives.
-    by_text: HashSet<String>,
+    ids_by_text: HashSet<String>,
     /// How many texts are as another of their model to their prompt.
     repeated: u64,
 }
@@ -87,15 +87,11 @@ impl Reading {
                     names.insert(name.clone());
                 }
             }
-            if let Some(judge) = object.get(REWARD_MODEL).and_then(Value::as_str) {
-                let first = file.judge.get_or_insert_with(|| judge.to_owned());
-                if first != judge {
-                    let problem =
-                        format!("has rewards of `{first}` and, in row {rows}, of `{judge}`");
-                    let remedy = "rewards of different models do not compare: part the file by \
-                                  reward_model";
-                    return Err(Error::source(&source.path, problem, remedy));
-                }
+            if let Some(other) = file.is_of_another_judge(&object) {
+                let problem = format!("has rewards of two models: in row {rows}, of `{other}`");
+                let remedy =
+                    "rewards of different models do not compare: part the file by reward_model";
+                return Err(Error::source(&source.path, problem, remedy));
             }
             if file.is_of_another_filter(&object) {
                 self.count("a row of another filter, whose texts were read", 1);
@@ -147,18 +143,23 @@ impl Reading {
         }
     }
 
+    /// Refuses texts of a model to a prompt from a second file.
+    fn claim(&mut self, key: &(String, String), path: &Path) -> Result<()> {
+        let owner = self.from.entry(key.clone());
+        let owner = owner.or_insert_with(|| path.to_path_buf());
+        if owner == path {
+            return Ok(());
+        }
+        let (model, prompt) = key;
+        let owner = owner.display();
+        let problem = format!("has texts of `{model}` to prompt {prompt}, and so has {owner}");
+        let remedy = "give one another name: NAME=FILE";
+        Err(Error::source(path, problem, remedy))
+    }
+
     fn text(&mut self, text: Text, path: &Path) -> Result<()> {
         let key = (text.model.clone(), text.prompt_id.clone());
-        let file = path.display().to_string();
-        let owner = self.from.entry(key.clone()).or_insert_with(|| file.clone());
-        if *owner != file {
-            let problem = format!(
-                "has texts of `{}` to prompt {}, and so has {owner}",
-                text.model, text.prompt_id
-            );
-            let remedy = "give one another name: NAME=FILE";
-            return Err(Error::source(path, problem, remedy));
-        }
+        self.claim(&key, path)?;
         let sample = text.sample.map(|sample| sample.to_string());
         let sample = sample.as_deref().unwrap_or_default();
         if !self
@@ -178,7 +179,7 @@ impl Reading {
             self.count("an empty text (it counts as one)", 1);
         }
         if !text.has_id {
-            self.by_text.insert(text.prompt_id.clone());
+            self.ids_by_text.insert(text.prompt_id.clone());
         }
         // The file's numbers say the order, else its lines.
         let sample = self.samples.entry(key).or_default();
@@ -198,12 +199,11 @@ impl Reading {
     }
 
     /// All that was read, in its order.
-    pub(super) fn finish(mut self) -> Outputs {
+    pub(super) fn finish(mut self) -> Result<Outputs> {
+        self.match_by_text()?;
         let outputs = &mut self.outputs;
-        match_by_text(&mut outputs.rows, &self.by_text);
         outputs.sort();
-        let same = |a: &Output, b: &Output| (&a.model, &a.prompt_id) == (&b.model, &b.prompt_id);
-        for group in outputs.rows.chunk_by_mut(same) {
+        for group in outputs.rows.chunk_by_mut(Output::same_cell) {
             for (sample, row) in (0..).zip(group) {
                 row.sample = sample;
             }
@@ -220,7 +220,41 @@ impl Reading {
         if let Some(notice) = unlike_prompts(&outputs.rows) {
             outputs.notices.push(notice);
         }
-        self.outputs
+        Ok(self.outputs)
+    }
+
+    /// Gives the prompts that only their text names the id that another file has for the same text, where
+    /// there is one and no other.
+    fn match_by_text(&mut self) -> Result<()> {
+        if self.ids_by_text.is_empty() {
+            return Ok(());
+        }
+        let mut rows = std::mem::take(&mut self.outputs.rows);
+        let mut ids: HashMap<String, Option<String>> = HashMap::new();
+        for row in rows
+            .iter()
+            .filter(|row| !self.ids_by_text.contains(&row.prompt_id))
+        {
+            let known = ids
+                .entry(row.prompt.trim().to_owned())
+                .or_insert_with(|| Some(row.prompt_id.clone()));
+            if known.as_ref().is_some_and(|known| *known != row.prompt_id) {
+                *known = None;
+            }
+        }
+        for row in &mut rows {
+            let known = ids.get(row.prompt.trim()).and_then(Option::as_ref);
+            let Some(id) = known.filter(|_| self.ids_by_text.contains(&row.prompt_id)) else {
+                continue;
+            };
+            let before = (row.model.clone(), row.prompt_id.clone());
+            row.prompt_id.clone_from(id);
+            if let Some(path) = self.from.get(&before).cloned() {
+                self.claim(&(before.0, id.clone()), &path)?;
+            }
+        }
+        self.outputs.rows = rows;
+        Ok(())
     }
 }
 
@@ -233,6 +267,13 @@ impl File<'_> {
         let texts = row.texts.into_iter().map(|text| (number, text));
         self.texts.extend(texts);
         (!is_empty).then_some(row.without)
+    }
+
+    /// The reward model that a row names, where it is not that of the rows before.
+    fn is_of_another_judge(&mut self, object: &Map<String, Value>) -> Option<String> {
+        let judge = object.get(REWARD_MODEL)?.as_str()?;
+        let first = self.judge.get_or_insert_with(|| judge.to_owned());
+        (first != judge).then(|| judge.to_owned())
     }
 
     /// Whether a row says what another of its document said, through another filter of the harness.
@@ -270,7 +311,7 @@ impl File<'_> {
         let mut repeats = false;
         for (row, text) in &self.texts {
             let is_own = text.has_id
-                && !text.is_prompts
+                && !text.is_prompt_id
                 && *ids.entry(text.prompt_id.as_str()).or_insert(row) == row;
             if !is_own {
                 return false;
@@ -289,38 +330,10 @@ impl File<'_> {
     }
 }
 
-/// Gives the prompts that only their text names the id that another file has for the same text, where
-/// there is one and no other.
-fn match_by_text(rows: &mut [Output], by_text: &HashSet<String>) {
-    if by_text.is_empty() {
-        return;
-    }
-    let mut ids: HashMap<String, Option<String>> = HashMap::new();
-    for row in rows.iter().filter(|row| !by_text.contains(&row.prompt_id)) {
-        let known = ids
-            .entry(row.prompt.trim().to_owned())
-            .or_insert_with(|| Some(row.prompt_id.clone()));
-        if known.as_ref().is_some_and(|known| *known != row.prompt_id) {
-            *known = None;
-        }
-    }
-    for row in rows {
-        let known = ids.get(row.prompt.trim()).and_then(Option::as_ref);
-        if let (true, Some(id)) = (by_text.contains(&row.prompt_id), known) {
-            row.prompt_id.clone_from(id);
-        }
-    }
-}
-
-/// What stands for texts: the first half of their SHA-256.
+/// What stands for texts.
 fn digest(parts: &[&str]) -> [u8; 16] {
-    let mut hasher = Sha256::new();
-    for part in parts {
-        hasher.update((part.len() as u64).to_le_bytes());
-        hasher.update(part.as_bytes());
-    }
     let mut half = [0; 16];
-    half.copy_from_slice(&hasher.finalize()[..16]);
+    half.copy_from_slice(&digest_of_parts(parts)[..16]);
     half
 }
 

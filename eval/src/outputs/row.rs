@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use polyphony_engine::hash::short_hash;
 use serde_json::{Map, Value};
 
 use super::columns::{CLASS, Columns, MODEL, PROMPT, PROMPT_ID, RESPONSE, SAMPLE};
 use super::value::{content, hash, is_chat, number, said, text, texts as listed};
-use polyphony_engine::hash::short_hash;
 
 /// Lists of texts in a row.
 const LISTS: [&str; 4] = ["generations", "responses", "outputs", "completions"];
@@ -23,8 +23,8 @@ pub(super) struct Text {
     pub(super) prompt_id: String,
     /// Whether the row gives the prompt's id.
     pub(super) has_id: bool,
-    /// Whether its column says that it is one, and not a row's.
-    pub(super) is_prompts: bool,
+    /// Whether the id's column says that it is a prompt's, and not a row's.
+    pub(super) is_prompt_id: bool,
     pub(super) prompt: String,
     /// The id that the prompt has by what it says; empty where the row does not say it.
     pub(super) prompt_hash: String,
@@ -196,7 +196,7 @@ fn shared(object: &Map<String, Value>, columns: &Columns) -> Text {
         .filter(|_| choices(object).is_some());
     Text {
         model: find(MODEL).and_then(said).unwrap_or_default(),
-        is_prompts: batch_id.is_none()
+        is_prompt_id: batch_id.is_none()
             && columns
                 .find(PROMPT_ID, object)
                 .is_some_and(|(name, _)| name == "prompt_id"),

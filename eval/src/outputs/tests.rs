@@ -285,6 +285,21 @@ fn prompts_are_the_same_by_id_or_by_text() {
 }
 
 #[test]
+fn two_files_claim_no_prompt_by_its_text_either() {
+    let folder = tempfile::tempdir().unwrap();
+    let with = json!({"model": "m", "prompt_id": 1, "prompt": "p", "response": "x"});
+    let without = json!({"model": "m", "prompt": "p", "response": "y"});
+    let one = write(folder.path(), "one.jsonl", &[with]);
+    let other = write(folder.path(), "other.jsonl", &[without]);
+    let refused = read(&[named(&one), named(&other)], &Columns::default(), &Silent).unwrap_err();
+    let refused = refused.to_string();
+    assert!(
+        refused.contains("has texts of `m` to prompt 1, and so has"),
+        "{refused}"
+    );
+}
+
+#[test]
 fn ids_of_prompts_stay_where_a_text_stands_twice() {
     let row = |id: u8| json!({"prompt_id": id, "prompt": "p", "response": id});
     let outputs = of(&[row(1), row(2)]);

@@ -57,17 +57,18 @@ fn row(text: &mut String, cells: &[String]) {
     let _ = writeln!(text, "| {} |", cells.join(" | "));
 }
 
-fn rule(text: &mut String, cells: usize) {
-    let _ = writeln!(text, "|{}", "---|".repeat(cells));
+/// The first row of a table, and the rule under it.
+fn head(text: &mut String, cells: &[String]) {
+    row(text, cells);
+    let _ = writeln!(text, "|{}", "---|".repeat(cells.len()));
 }
 
 /// A row a measure, a column a model: measures are many, models few.
 fn models(text: &mut String, report: &Report) {
     line(text, format_args!("## Models"));
     let names = report.models.iter().map(|model| cell(&model.name));
-    let head: Vec<String> = [String::new()].into_iter().chain(names).collect();
-    row(text, &head);
-    rule(text, head.len());
+    let names: Vec<String> = [String::new()].into_iter().chain(names).collect();
+    head(text, &names);
     for (at, measure) in report.measures.iter().enumerate() {
         let values = report
             .models
@@ -92,16 +93,14 @@ fn value(value: Option<&Value>) -> String {
     let Some(value) = value else {
         return "n/a".to_owned();
     };
-    match (value.low, value.high) {
-        (Some(low), Some(high)) => {
-            format!(
-                "{} ({} to {})",
-                number(value.mean),
-                number(low),
-                number(high)
-            )
-        }
-        _ => number(value.mean),
+    interval(value.mean, value.low.zip(value.high))
+}
+
+/// A value with its interval, where there is one.
+fn interval(value: f64, bounds: Option<(f64, f64)>) -> String {
+    match bounds {
+        Some((low, high)) => format!("{} ({} to {})", number(value), number(low), number(high)),
+        None => number(value),
     }
 }
 
@@ -118,7 +117,7 @@ fn comparisons(text: &mut String, report: &Report) {
          differences of the report by Holm. All measures and tests are in report.json."
         ),
     );
-    let head = [
+    let names = [
         "",
         "",
         "measure",
@@ -127,19 +126,15 @@ fn comparisons(text: &mut String, report: &Report) {
         "up / down",
         "at equal length",
     ];
-    row(text, &head.map(str::to_owned));
-    rule(text, head.len());
+    head(text, &names.map(str::to_owned));
     let leading = ["reward", "semantic", "style", "homogenization", "words"];
     for comparison in &report.comparisons {
         let values = comparison.values.iter().zip(&report.measures);
         for ((_, difference), measure) in values.filter(|(_, m)| leading.contains(&m.name)) {
             let Some(found) = difference else { continue };
-            let interval = |value: f64, low: f64, high: f64| {
-                format!("{} ({} to {})", number(value), number(low), number(high))
-            };
             let equal = found.at_equal_length.map_or_else(
                 || "n/a".to_owned(),
-                |at| interval(at.difference, at.low, at.high),
+                |at| interval(at.difference, Some((at.low, at.high))),
             );
             row(
                 text,
@@ -147,7 +142,7 @@ fn comparisons(text: &mut String, report: &Report) {
                     cell(&comparison.a),
                     cell(&comparison.b),
                     measure.title.to_owned(),
-                    interval(found.difference, found.low, found.high),
+                    interval(found.difference, Some((found.low, found.high))),
                     probability(found.holm),
                     format!("{} / {}", found.up, found.down),
                     equal,
@@ -168,31 +163,19 @@ fn likeness(text: &mut String, report: &Report) {
         text,
         format_args!(
             "How far texts of two models to the same prompt lie apart (1 - cosine); a model and itself: \
-             within it. Over the prompts that all models answered."
+             within it. Over the prompts that all models answered, where there are any."
         ),
     );
-    row(
-        text,
-        &["", "", "space", "distance", "prompts"].map(str::to_owned),
-    );
-    rule(text, 5);
+    let names = ["", "", "space", "distance", "prompts"];
+    head(text, &names.map(str::to_owned));
     for found in &report.likeness {
-        let distance = match (found.low, found.high) {
-            (Some(low), Some(high)) => format!(
-                "{} ({} to {})",
-                number(found.distance),
-                number(low),
-                number(high)
-            ),
-            _ => number(found.distance),
-        };
         row(
             text,
             &[
                 cell(&found.a),
                 cell(&found.b),
                 found.space.to_owned(),
-                distance,
+                interval(found.distance, found.low.zip(found.high)),
                 found.prompts.to_string(),
             ],
         );
@@ -202,8 +185,7 @@ fn likeness(text: &mut String, report: &Report) {
 
 fn inputs(text: &mut String, report: &Report) {
     line(text, format_args!("## Inputs"));
-    row(text, &["file", "texts", "SHA-256"].map(str::to_owned));
-    rule(text, 3);
+    head(text, &["file", "texts", "SHA-256"].map(str::to_owned));
     for input in &report.inputs {
         row(
             text,

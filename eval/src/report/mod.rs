@@ -21,9 +21,10 @@ use serde_json::{Value, json};
 pub use self::brief::brief;
 use crate::catalogue::{MEASURES, Measure};
 use crate::compare::{Comparison, Rigour, comparisons};
-use crate::evaluate::{Classes, Evaluation, How, Reward, SPACES, Space};
+use crate::evaluate::{Evaluation, How, Reward, SPACES, Space};
 use crate::likeness::{Likeness, likenesses};
 use crate::outputs::Input;
+use crate::statistics::bootstrap::Redraws;
 use crate::summary::{Model, models};
 
 /// How many prompts the page shows the texts of.
@@ -115,6 +116,7 @@ pub fn report(evaluation: &Evaluation<'_>, how: &How, facts: Facts, rigour: Rigo
         Reward::Column => facts.score.map(|name| format!("column {name}")),
     };
     let k = evaluation.k;
+    let redraws = Redraws::new(rigour.replicates, rigour.seed);
     Report {
         format: "polyphony-report",
         version: 1,
@@ -124,13 +126,7 @@ pub fn report(evaluation: &Evaluation<'_>, how: &How, facts: Facts, rigour: Rigo
             ("seed", json!(rigour.seed)),
             ("replicates", json!(rigour.replicates)),
             ("draws", json!(rigour.draws)),
-            (
-                "classes",
-                json!(match how.classes {
-                    Classes::Files => "file",
-                    Classes::Words => "words",
-                }),
-            ),
+            ("classes", json!(how.classes)),
             ("reference_compat", json!(how.reference_compat)),
             ("columns", json!(facts.columns)),
         ]),
@@ -149,9 +145,9 @@ pub fn report(evaluation: &Evaluation<'_>, how: &How, facts: Facts, rigour: Rigo
             .into_iter()
             .map(|at| MEASURES[at])
             .collect(),
-        models: models(evaluation, rigour.replicates, rigour.seed),
-        comparisons: comparisons(evaluation, rigour),
-        likeness: likenesses(evaluation, rigour),
+        models: models(evaluation, &redraws),
+        comparisons: comparisons(evaluation, rigour, &redraws),
+        likeness: likenesses(evaluation, &redraws),
         prompt_count: evaluation.prompts.len(),
         prompts_shown: shown(evaluation),
     }

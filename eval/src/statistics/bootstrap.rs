@@ -1,5 +1,8 @@
 //! How far could a mean over prompts lie off? Prompts drawn again, with replacement.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use polyphony_engine::random::SplitMix64;
 
 /// Which prompts each replicate draws: `replicates` rows of `n`, by [`SplitMix64`] from `seed`, row
@@ -44,6 +47,34 @@ impl Draws {
     pub fn interval(&self, values: &[f64]) -> Option<[f64; 2]> {
         let means = self.means(values);
         (!means.is_empty()).then(|| [percentile(&means, 0.025), percentile(&means, 0.975)])
+    }
+}
+
+/// The draws of a report: for as many prompts they are the same, whatever is measured there.
+#[derive(Debug)]
+pub struct Redraws {
+    replicates: usize,
+    seed: u64,
+    made: Mutex<BTreeMap<usize, Arc<Draws>>>,
+}
+
+impl Redraws {
+    /// So many replicates of each, from `seed`.
+    pub fn new(replicates: usize, seed: u64) -> Self {
+        Self {
+            replicates,
+            seed,
+            made: Mutex::default(),
+        }
+    }
+
+    /// Those of `n` prompts.
+    pub fn of(&self, n: usize) -> Arc<Draws> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let draws = made
+            .entry(n)
+            .or_insert_with(|| Arc::new(Draws::new(n, self.replicates, self.seed)));
+        Arc::clone(draws)
     }
 }
 

@@ -147,44 +147,36 @@ fn first(object: &Map<String, Value>, names: &[&str]) -> String {
     said.find(|text| !text.is_empty()).unwrap_or_default()
 }
 
-/// What stands in a question's column, or the labels of it that were chosen.
+/// What stands in a question's column or among Potato's `labels`, or the labels of it that were chosen: of
+/// columns of their own, or of an object.
 fn chosen(object: &Map<String, Value>, question: &str) -> String {
-    let given = said(object, question);
-    if !given.is_empty() {
+    let nested = object.get("labels").and_then(Value::as_object);
+    let holders = [Some(object), nested].into_iter().flatten();
+    let mut given = holders.clone().map(|holder| said(holder, question));
+    if let Some(given) = given.find(|given| !given.is_empty()) {
         return given;
     }
-    let is_chosen = |values: &Map<String, Value>, name: &str| {
-        let value = match values.get(name) {
-            Some(Value::Bool(is_chosen)) => is_chosen.to_string(),
-            _ => said(values, name),
-        };
-        !["", "0", "0.0", "false", "null", "none", "nan"].contains(&value.to_lowercase().as_str())
-    };
     let in_columns = object.keys().filter_map(|name| {
         let rest = name.strip_prefix(question)?;
         let label = rest.strip_prefix(":::").or(rest.strip_prefix('.'))?;
         is_chosen(object, name).then_some(label)
     });
-    let inner = object
-        .get(question)
-        .or_else(|| object.get("labels")?.get(question));
-    let inner = inner.and_then(Value::as_object);
-    let in_object = inner.into_iter().flat_map(|labels| {
+    let inner = holders.filter_map(|holder| holder.get(question)?.as_object());
+    let in_objects = inner.flat_map(|labels| {
         let chosen = labels.keys().filter(|label| is_chosen(labels, label));
         chosen.map(String::as_str)
     });
-    let labels = in_columns.chain(in_object).map(str::trim);
-    let given = labels.collect::<Vec<_>>().join(" and ");
-    let beside = || {
-        inner
-            .is_none()
-            .then(|| object.get("labels").and_then(Value::as_object))
-            .flatten()
+    let labels = in_columns.chain(in_objects).map(str::trim);
+    labels.collect::<Vec<_>>().join(" and ")
+}
+
+/// Whether a label's value says that it was chosen.
+fn is_chosen(labels: &Map<String, Value>, name: &str) -> bool {
+    let value = match labels.get(name) {
+        Some(Value::Bool(is_chosen)) => is_chosen.to_string(),
+        _ => said(labels, name),
     };
-    match beside() {
-        Some(labels) if given.is_empty() => said(labels, question),
-        _ => given,
-    }
+    !["", "0", "0.0", "false", "null", "none", "nan"].contains(&value.to_lowercase().as_str())
 }
 
 /// What a row answers to a question; what it says where that is no answer.

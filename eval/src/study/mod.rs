@@ -1,6 +1,7 @@
 //! What do people prefer? A blinded sheet of two models' texts, and what its answers say.
 
 pub mod answers;
+mod potato;
 pub mod sheet;
 
 use std::collections::BTreeMap;

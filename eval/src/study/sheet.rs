@@ -11,7 +11,7 @@ use polyphony_engine::store::write_whole;
 use polyphony_engine::{Error, Result};
 use serde_json::json;
 
-use super::{Item, Key};
+use super::{Item, Key, potato};
 use crate::outputs::{Input, Output};
 
 /// Which model is which side.
@@ -37,20 +37,9 @@ struct Drawn<'a> {
     texts: [Vec<&'a str>; 2],
 }
 
-/// What tells the items of this sheet from those of any other: answers are read with the right key only.
-fn name_of(how: &How, drawn: &[Drawn<'_>], sides: &[usize]) -> String {
-    let mut parts: Vec<String> = how.models.to_vec();
-    for (item, side) in drawn.iter().zip(sides) {
-        parts.push(format!("{} {side}", item.prompt_id));
-        parts.extend(item.texts.iter().flatten().map(|text| (*text).to_owned()));
-    }
-    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-    short_hash(&parts)[..6].to_owned()
-}
-
 /// Writes `sheet.jsonl` (for Potato: `id` and `text`, and the parts beside), `potato.yaml` (its settings),
-/// `sheet.csv` (the same with empty columns for answers) and `key.json`; how many items they have. Each model is side A as often as
-/// side B, give or take one.
+/// `sheet.csv` (the same with empty columns for answers) and `key.json`; how many items they have. Each
+/// model is side A as often as side B, give or take one.
 ///
 /// # Errors
 /// When the models have no prompt in common with as many texts, a prompt is not said, the folder holds
@@ -108,7 +97,10 @@ pub fn write(rows: &[Output], inputs: &[Input], how: &How, out: &Path) -> Result
         let problem = "holds the key of another sheet, without which its answers say nothing";
         return Err(Error::source(out, problem, "choose another --out"));
     }
-    write_whole(&out.join("potato.yaml"), potato(how.texts).as_bytes())?;
+    write_whole(
+        &out.join("potato.yaml"),
+        potato::settings(how.texts).as_bytes(),
+    )?;
     write_whole(&out.join("sheet.jsonl"), lines.as_bytes())?;
     write_whole(&out.join("sheet.csv"), table.as_bytes())?;
     write_whole(&out.join(KEY), key.as_bytes())?;
@@ -174,39 +166,16 @@ fn plain(prompt: &str, a: &[&str], b: &[&str]) -> String {
         .replace('>', "&gt;")
 }
 
-/// Potato's settings: both questions of the paper's study, as its participants had them.
-fn potato(texts: usize) -> String {
-    let each: Vec<String> = ["A", "B"]
-        .iter()
-        .flat_map(|side| (1..=texts).map(move |number| format!("{side}-{number}")))
-        .chain([UNDECIDED.to_owned()])
-        .collect();
-    let sides = ["A", "B", UNDECIDED].map(str::to_owned);
-    let question = |name: &str, text: &str, labels: &[String]| {
-        json!({
-            "annotation_type": "radio", "name": name, "description": text, "labels": labels,
-            "label_requirement": { "required": true }, "sequential_key_binding": true,
-        })
-    };
-    let settings = json!({
-        "port": 8000,
-        "annotation_task_name": "Which stories?",
-        "task_dir": ".",
-        "output_annotation_dir": "answers/",
-        "output_annotation_format": "jsonl",
-        "data_files": ["sheet.jsonl"],
-        "item_properties": { "id_key": "id", "text_key": "text" },
-        "annotation_schemes": [
-            question("quality", "Which story is the best answer to the prompt?", &each),
-            question("diversity", "Which side's stories differ more from each other?", &sides),
-        ],
-    });
-    // JSON is YAML.
-    format!("{settings:#}\n")
+/// What tells the items of this sheet from those of any other: answers are read with the right key only.
+fn name_of(how: &How, drawn: &[Drawn<'_>], sides: &[usize]) -> String {
+    let mut parts: Vec<&str> = how.models.iter().map(String::as_str).collect();
+    for (item, &side) in drawn.iter().zip(sides) {
+        parts.push(item.prompt_id);
+        parts.extend(&item.texts[side]);
+        parts.extend(&item.texts[1 - side]);
+    }
+    short_hash(&parts)[..6].to_owned()
 }
-
-/// How an answer says that it is none.
-const UNDECIDED: &str = "Hard to decide";
 
 fn csv_head(texts: usize) -> String {
     let stories = ["a", "b"].iter();

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::hub::{self, ModelRepository};
 use super::weights;
-use crate::hash::{Sha256, hex};
+use crate::hash::{Sha256, digest_of, hex};
 use crate::{Error, Result};
 
 /// A model's files, and what the model is called.
@@ -141,11 +141,8 @@ impl ModelFiles {
             let Some(path) = self.find(&file)? else {
                 continue;
             };
-            let mut content = std::fs::File::open(&path).map_err(Error::io("read", &path))?;
-            let mut of_file = Sha256::new();
-            std::io::copy(&mut content, &mut of_file).map_err(Error::io("read", &path))?;
-            hasher.update(file.as_bytes());
-            hasher.update(of_file.finalize());
+            hasher.update(file);
+            hasher.update(digest_of(&path)?);
         }
         Ok(hex(&hasher.finalize())[..16].to_owned())
     }

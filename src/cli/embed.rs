@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
     /// it chooses an adapter of jina-embeddings-v3
     #[arg(long, value_name = "MODEL")]
     model: String,
-    /// Where the model runs: cpu, cuda:0, or several as cuda:0,cuda:1
+    /// Where the model runs: cpu, cuda:0, or several as cuda:0,cuda:1; cuda:0:f16 on GPUs without bf16
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: String,
     /// Commit vectors after so many texts, which is what a killed run loses; with another number

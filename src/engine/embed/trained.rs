@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::Embedded;
 use crate::model::device::Place;
+use crate::model::memory::ran_out;
 use crate::model::sentence::{SentenceEncoder, Tokenized};
 use crate::{Error, Result};
 
@@ -38,7 +39,7 @@ impl Trained {
             .map(|place| SentenceEncoder::load(name, *place))
             .collect::<Result<_>>()?;
         let first_budget = match places.first() {
-            Some(Place::Cuda(_)) => GPU_BUDGET,
+            Some(Place::Cuda(..)) => GPU_BUDGET,
             _ => CPU_BUDGET,
         };
         Ok(Self {
@@ -168,14 +169,14 @@ impl Trained {
                     .for_each(|(&text, row)| keep(text, row));
                 Ok(())
             }
-            Err(error) if batch.len() > 1 && is_out_of_memory(&error) => {
+            Err(error) if batch.len() > 1 && ran_out(&error) => {
                 let tokens = ids[0].len() * batch.len();
                 self.budget.fetch_min(tokens / 2, Ordering::Relaxed);
                 let (first, second) = batch.split_at(batch.len() / 2);
                 self.one_batch(worker, texts, first, keep)?;
                 self.one_batch(worker, texts, second, keep)
             }
-            Err(error) if is_out_of_memory(&error) => Err(failed(
+            Err(error) if ran_out(&error) => Err(failed(
                 worker,
                 format!(
                     "has too little memory for one text of {} tokens",
@@ -190,9 +191,4 @@ impl Trained {
 
 fn failed(worker: &SentenceEncoder, problem: String, remedy: &str) -> Error {
     Error::source(worker.name.as_ref(), problem, remedy)
-}
-
-fn is_out_of_memory(error: &candle_core::Error) -> bool {
-    let text = error.to_string().to_ascii_lowercase();
-    text.contains("out of memory") || text.contains("out_of_memory")
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 use serde_json::Value;
 
+use super::decoder::steps::product;
 use super::decoder::{PROJECTIONS, Projection};
 use crate::embed::words::hash;
 use crate::hash::sha256_of;
@@ -167,8 +168,8 @@ impl Projection for Product {
         match self {
             Self::Plain(weight) => weight.forward(x),
             Self::Live(weight, a, b, scale) => {
-                let low = x.to_dtype(DType::F32)?.matmul(&a.t()?)?;
-                let term = (low.matmul(&b.t()?)? * *scale)?;
+                let low = product(&x.to_dtype(DType::F32)?, a)?;
+                let term = (product(&low, b)? * *scale)?;
                 weight.forward(x)? + term.to_dtype(x.dtype())?
             }
         }

@@ -9,26 +9,49 @@ use crate::{Error, Result};
 pub enum Place {
     /// On the CPU, in f32.
     Cpu,
-    /// On the CUDA device of that number, in bf16 unless told otherwise.
-    Cuda(usize),
+    /// On the CUDA device of that number.
+    Cuda(usize, Precision),
+}
+
+/// In which type a GPU holds weights and activations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// What models are trained in today.
+    Bf16,
+    /// For GPUs older than Ampere, which have no bf16.
+    F16,
+    /// As on the CPU.
+    F32,
 }
 
 impl Place {
-    /// Reads `cpu` or `cuda:N`.
+    /// Reads `cpu`, `cuda:N`, or `cuda:N:f16` and its like; bf16 where a GPU's type is not told.
     ///
     /// # Errors
-    /// When it is neither.
+    /// When it is none of these.
     pub fn named(name: &str) -> Result<Self> {
-        let number = match name {
-            "cpu" => return Ok(Self::Cpu),
-            "cuda" => Some(0),
-            _ => name.strip_prefix("cuda:").and_then(|n| n.parse().ok()),
-        };
-        number.map(Self::Cuda).ok_or_else(|| Error::Unknown {
+        Self::read(name).ok_or_else(|| Error::Unknown {
             what: "device",
             given: name.to_owned(),
-            known: "cpu, cuda:0, cuda:1, ...".to_owned(),
+            known: "cpu, cuda:0, cuda:1, ..., and cuda:0:f16 or cuda:0:f32 in place of bf16"
+                .to_owned(),
         })
+    }
+
+    fn read(name: &str) -> Option<Self> {
+        let Some(rest) = name.strip_prefix("cuda") else {
+            return (name == "cpu").then_some(Self::Cpu);
+        };
+        let mut parts = rest.split(':').skip(1);
+        let number = parts.next().map_or(Some(0), |number| number.parse().ok())?;
+        let precision = match parts.next() {
+            None | Some("bf16") => Precision::Bf16,
+            Some("f16") => Precision::F16,
+            Some("f32") => Precision::F32,
+            Some(_) => return None,
+        };
+        let whole = parts.next().is_none() && (rest.is_empty() || rest.starts_with(':'));
+        whole.then_some(Self::Cuda(number, precision))
     }
 
     /// Opens the device.
@@ -38,12 +61,12 @@ impl Place {
     pub fn open(self) -> Result<Device> {
         match self {
             Self::Cpu => Ok(Device::Cpu),
-            Self::Cuda(_) if !cfg!(feature = "cuda") => Err(Error::Device {
+            Self::Cuda(..) if !cfg!(feature = "cuda") => Err(Error::Device {
                 name: self.to_string(),
                 problem: "this binary is built without CUDA".to_owned(),
                 remedy: "run with --device cpu, or build with --features cuda (README)".to_owned(),
             }),
-            Self::Cuda(number) => Device::new_cuda(number).map_err(|error| Error::Device {
+            Self::Cuda(number, _) => Device::new_cuda(number).map_err(|error| Error::Device {
                 name: self.to_string(),
                 problem: format!("cannot be opened ({error})"),
                 remedy: "look at `nvidia-smi`, or run with --device cpu".to_owned(),
@@ -54,8 +77,9 @@ impl Place {
     /// The type in which weights and activations are held.
     pub const fn precision(self) -> DType {
         match self {
-            Self::Cpu => DType::F32,
-            Self::Cuda(_) => DType::BF16,
+            Self::Cpu | Self::Cuda(_, Precision::F32) => DType::F32,
+            Self::Cuda(_, Precision::Bf16) => DType::BF16,
+            Self::Cuda(_, Precision::F16) => DType::F16,
         }
     }
 }
@@ -64,21 +88,38 @@ impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Cpu => write!(f, "cpu"),
-            Self::Cuda(number) => write!(f, "cuda:{number}"),
+            Self::Cuda(number, Precision::Bf16) => write!(f, "cuda:{number}"),
+            Self::Cuda(number, Precision::F16) => write!(f, "cuda:{number}:f16"),
+            Self::Cuda(number, Precision::F32) => write!(f, "cuda:{number}:f32"),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Place;
+    use super::{Place, Precision};
 
     #[test]
     fn names_are_read_back() {
-        for name in ["cpu", "cuda:0", "cuda:11"] {
+        for name in ["cpu", "cuda:0", "cuda:11", "cuda:1:f16", "cuda:0:f32"] {
             assert_eq!(Place::named(name).unwrap().to_string(), name);
         }
-        for name in ["", "gpu", "cuda:", "cuda:-1", "cuda:x"] {
+        let bf16 = Place::Cuda(0, Precision::Bf16);
+        for name in ["cuda", "cuda:0", "cuda:0:bf16"] {
+            assert_eq!(Place::named(name).unwrap(), bf16);
+        }
+        let wrong = [
+            "",
+            "gpu",
+            "cuda:",
+            "cuda:-1",
+            "cuda:x",
+            "cuda0",
+            "cpu:f16",
+            "cuda:0:f64",
+            "cuda:0:f16:1",
+        ];
+        for name in wrong {
             assert!(Place::named(name).is_err(), "{name}");
         }
     }

@@ -91,6 +91,48 @@ fn vectors_are_those_of_transformers() {
     }
 }
 
+/// What a GPU computes, in its types, on the CPU: a text's vector keeps its direction.
+#[test]
+fn in_half_the_bits_vectors_point_the_same_way() {
+    for name in ["minilm_bert", "style_roberta", "jina_v3", "xlm_roberta"] {
+        let expected = expected(name);
+        let rows = expected["rows"].as_array().unwrap();
+        for precision in [DType::BF16, DType::F16] {
+            let mut model = load(name, precision);
+            model.normalize = true;
+            let given = embed(&model, &texts(&expected["rows"]));
+            for (vector, row) in given.chunks_exact(model.dimension).zip(rows) {
+                let known = floats(&row["unit"]);
+                let pairs = vector.iter().zip(&known);
+                let cosine: f64 = pairs.map(|(a, b)| f64::from(*a) * b).sum();
+                let text = &row["text"];
+                assert!(
+                    cosine >= 0.999,
+                    "{name} in {precision:?}: {cosine} for {text}"
+                );
+            }
+        }
+    }
+}
+
+/// XLM-R reads positions behind its padding token, and this one is pooled by its first token.
+#[test]
+fn an_xlm_roberta_is_that_of_transformers() {
+    let expected = expected("xlm_roberta");
+    let rows = expected["rows"].as_array().unwrap();
+    for precision in [DType::F32, DType::F64] {
+        let model = load("xlm_roberta", precision);
+        let tokenized = model.tokenize(&texts(&expected["rows"])).unwrap();
+        for (ids, row) in tokenized.ids.iter().zip(rows) {
+            assert_eq!(json!(ids), row["ids"], "{}", row["text"]);
+        }
+        assert!(tokenized.truncated > 0);
+        let unit = embed(&model, &texts(&expected["rows"]));
+        let off = distance(&unit, rows.iter().map(|row| &row["unit"]));
+        assert!(off < 2e-5, "in {precision:?}: {off}");
+    }
+}
+
 #[test]
 fn a_task_chooses_its_adapter() {
     let expected = expected("jina_v3");

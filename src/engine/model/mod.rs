@@ -10,6 +10,7 @@ pub mod files;
 mod golden;
 pub mod hub;
 pub mod kernel;
+pub mod memory;
 pub mod ops;
 pub mod reward;
 pub mod sampling;

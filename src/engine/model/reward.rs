@@ -34,6 +34,8 @@ pub struct RewardModel {
     max_tokens: usize,
     /// What its files hold, and the adapter's.
     pub revision: String,
+    /// On a GPU one batch is there at a time, however many partitions of a query ask.
+    turn: Mutex<()>,
 }
 
 /// What stands in [`LIMIT`].
@@ -114,6 +116,7 @@ impl RewardModel {
                 Some(adapter) => format!("{}+{}", files.revision()?, adapter.revision()?),
                 None => files.revision()?,
             },
+            turn: Mutex::default(),
         })
     }
 
@@ -138,7 +141,10 @@ impl RewardModel {
             };
             let count = rest.iter().take_while(fits).count().max(1);
             let (batch, after) = rest.split_at(count);
+            let alone = !self.decoder.device.is_cpu();
+            let turn = alone.then(|| self.turn.lock().unwrap_or_else(PoisonError::into_inner));
             rewards.extend(self.scores(batch)?);
+            drop(turn);
             rest = after;
         }
         Ok(rewards)

@@ -8,6 +8,7 @@ use candle_core::safetensors::MmapedSafetensors;
 use candle_core::{DType, Device, Tensor};
 
 use super::files::ModelFiles;
+use super::memory;
 use crate::{Error, Result};
 
 /// A model's tensors, on the disk until they are asked for.
@@ -133,13 +134,43 @@ impl Weights {
         }
         loaded
             .and_then(|tensor| tensor.to_dtype(self.precision)?.contiguous())
-            .map_err(|error| {
-                Error::source(
-                    &self.file,
-                    format!("tensor `{name}` cannot be read ({})", first_line(&error)),
-                    "fetch the model again",
+            .map_err(|error| self.unread(name, error))
+    }
+
+    /// The error for a tensor that is not loaded: its file is broken, or the device too small.
+    fn unread(&self, name: &str, error: candle_core::Error) -> Error {
+        if memory::ran_out(&error) {
+            let size = || {
+                let bytes = memory::mebibytes(self.values() * self.precision.size_in_bytes());
+                format!(
+                    "{} of {bytes} as {}",
+                    self.file.display(),
+                    self.precision.as_str()
                 )
-            })
+            };
+            let remedy = "free memory there, name a larger device, or choose a smaller model";
+            return memory::too_little(error, &self.device, size, remedy);
+        }
+        Error::source(
+            &self.file,
+            format!("tensor `{name}` cannot be read ({})", first_line(&error)),
+            "fetch the model again",
+        )
+    }
+
+    /// How many values all tensors hold.
+    fn values(&self) -> usize {
+        match &self.tensors {
+            Tensors::Safetensors(mapped) => {
+                let tensors = mapped.tensors();
+                let shapes = tensors.iter().map(|(_, tensor)| tensor.shape());
+                shapes.map(|shape| shape.iter().product::<usize>()).sum()
+            }
+            Tensors::Pickled(parts) => {
+                let infos = parts.iter().flat_map(|part| part.tensor_infos().values());
+                infos.map(|info| info.layout.shape().elem_count()).sum()
+            }
+        }
     }
 }
 
@@ -185,4 +216,32 @@ fn first_line(error: &candle_core::Error) -> String {
         .next()
         .unwrap_or_default()
         .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_small_a_device_is_told_what_was_to_fit() {
+        for (model, values) in [("tied_llama", 18_592), ("style_roberta", 92_064)] {
+            let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join(format!("../../tests/fixtures/models/{model}/model"));
+            let files = ModelFiles::find_model(folder.to_str().unwrap()).unwrap();
+            let weights = Weights::open(&files, &Device::Cpu, DType::BF16).unwrap();
+            assert_eq!(weights.values(), values, "{model}");
+            let full = candle_core::Error::Msg("CUDA_ERROR_OUT_OF_MEMORY".to_owned());
+            let said = weights.unread("x", full).to_string();
+            assert!(
+                said.contains("too little memory for") && said.contains(" of 1 MiB as bf16"),
+                "{said}"
+            );
+            let broken = candle_core::Error::Msg("unexpected end".to_owned());
+            let said = weights.unread("x", broken).to_string();
+            assert!(
+                said.contains("`x` cannot be read (unexpected end)"),
+                "{said}"
+            );
+        }
+    }
 }

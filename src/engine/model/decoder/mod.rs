@@ -2,6 +2,8 @@
 
 pub mod cache;
 pub mod config;
+#[cfg(test)]
+mod golden;
 pub mod steps;
 
 use candle_core::{DType, Device, Tensor};
@@ -24,7 +26,7 @@ pub trait Projection {
 /// A frozen weight of shape (out, in).
 impl Projection for Tensor {
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        x.matmul(&self.t()?)
+        steps::product(x, self)
     }
 }
 
@@ -167,7 +169,7 @@ impl<P: Projection> Decoder<P> {
     /// # Errors
     /// When the device fails.
     pub fn logits(&self, rows: &Tensor) -> candle_core::Result<Tensor> {
-        let logits = rows.matmul(&self.head.t()?)?.to_dtype(DType::F32)?;
+        let logits = steps::product(rows, &self.head)?.to_dtype(DType::F32)?;
         match self.config.logit_cap {
             Some(cap) => (logits / cap)?.tanh()? * cap,
             None => Ok(logits),

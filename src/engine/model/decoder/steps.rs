@@ -104,6 +104,24 @@ fn mask(length: usize, window: Option<usize>, device: &Device) -> Result<Tensor>
     Tensor::from_vec(values, (length, length), device)
 }
 
+/// `x W^T`, `x` of shape (rows, in), `weight` of (out, in). On the CPU a row's product has the same bits
+/// whichever rows are beside it.
+///
+/// # Errors
+/// When shapes do not fit.
+pub fn product(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    let (rows, (out, into)) = (x.dim(0)?, weight.dims2()?);
+    // gemm adds up a lone row, and a small product of long rows, in another order than all others: they
+    // get rows of zeros beside them.
+    let least = if out <= 64 && into > 512 { 65 } else { 2 };
+    if rows == 0 || rows >= least || !x.device().is_cpu() {
+        return x.matmul(&weight.t()?);
+    }
+    x.pad_with_zeros(0, 0, least - rows)?
+        .matmul(&weight.t()?)?
+        .narrow(0, 0, rows)
+}
+
 /// `weight * x / sqrt(mean(x^2) + eps)` over the last dimension (PyTorch: `nn.RMSNorm`); in f32 and
 /// then rounded where the weight is more precise than `x`.
 ///

@@ -1,0 +1,164 @@
+"""Makes small random models that nobody else made for the tests, and what transformers gives for them.
+
+    python tests/peers/small_models.py tests/fixtures
+
+models/tied_llama      the words' table is the head, weights in several files
+models/windowed_mistral  a token sees the eight before it
+models/xlm_roberta     an encoder with a unigram tokenizer, pooled by its first token
+foretold.json          entropy, accuracy and logits of the golden pairs under llama's adapter
+"""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedTokenizerFast,
+    XLMRobertaConfig,
+    XLMRobertaModel,
+)
+
+fixtures = Path(sys.argv[1])
+torch.manual_seed(20261124)
+torch.set_num_threads(1)
+
+TEXTS = [
+    "The lighthouse keeper counted ships that never came.",
+    "« Attends », dit la vieille, et la mer attendit.",
+    "Der Drache schlief; niemand wagte es, ihn zu wecken.",
+    "Она открыла письмо, и буквы улетели.",
+    "月が落ちた夜、猫だけが笑っていた。",
+    "short",
+    "",
+    "One two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen.",
+]
+
+
+def tokens_of(model, ids):
+    """Log-probabilities of a text's tokens but the first."""
+    with torch.no_grad():
+        logits = model(torch.tensor([ids])).logits[0, :-1]
+    return torch.log_softmax(logits, -1).gather(1, torch.tensor(ids[1:])[:, None])[:, 0].tolist()
+
+
+def decoder(name, model, shards):
+    folder = fixtures / "models" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    model = model.eval()
+    model.save_pretrained(folder / "model", max_shard_size=shards)
+    rows = []
+    for length in (3, 9, 24):
+        ids = torch.randint(3, model.config.vocab_size, (length,)).tolist()
+        text = model.generate(
+            torch.tensor([ids]), max_new_tokens=24, do_sample=False, eos_token_id=None, pad_token_id=0
+        )
+        rows.append({"ids": ids, "logps": tokens_of(model, ids), "greedy": text[0, length:].tolist()})
+    (folder / "expected.json").write_text(json.dumps({"rows": rows}) + "\n")
+
+
+shape = dict(
+    vocab_size=96, hidden_size=32, intermediate_size=48, num_attention_heads=4, num_key_value_heads=2,
+    num_hidden_layers=2, max_position_embeddings=256, initializer_range=0.3, bos_token_id=1, eos_token_id=2,
+)
+decoder("tied_llama", LlamaForCausalLM(LlamaConfig(tie_word_embeddings=True, **shape)), "20KB")
+decoder(
+    "windowed_mistral",
+    MistralForCausalLM(MistralConfig(sliding_window=8, tie_word_embeddings=False, **shape)),
+    "5GB",
+)
+
+
+def xlm_roberta():
+    folder = fixtures / "models" / "xlm_roberta"
+    shutil.rmtree(folder, ignore_errors=True)
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    trainer = trainers.UnigramTrainer(vocab_size=160, special_tokens=special, unk_token="<unk>", show_progress=False)
+    tokenizer.train_from_iterator(TEXTS * 3, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>",
+        cls_token="<s>", sep_token="</s>", model_max_length=24,
+    )
+    model = XLMRobertaModel(
+        XLMRobertaConfig(
+            vocab_size=len(fast), hidden_size=32, intermediate_size=48, num_attention_heads=4, num_hidden_layers=2,
+            max_position_embeddings=26, type_vocab_size=1, initializer_range=0.3, pad_token_id=1, bos_token_id=0,
+            eos_token_id=2,
+        ),
+        add_pooling_layer=False,
+    ).eval()
+    model.save_pretrained(folder / "model")
+    fast.save_pretrained(folder / "model")
+    modules = [
+        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+        {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+        {"idx": 2, "name": "2", "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"},
+    ]
+    (folder / "model" / "modules.json").write_text(json.dumps(modules, indent=1) + "\n")
+    (folder / "model" / "sentence_bert_config.json").write_text('{"max_seq_length": 24, "do_lower_case": false}\n')
+    (folder / "model" / "1_Pooling").mkdir()
+    pooling = {"word_embedding_dimension": 32, "pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}
+    (folder / "model" / "1_Pooling" / "config.json").write_text(json.dumps(pooling) + "\n")
+    rows = []
+    for text in TEXTS:
+        ids = fast(text, truncation=True, max_length=24, return_tensors="pt")
+        with torch.no_grad():
+            first = model(**{k: ids[k] for k in ("input_ids", "attention_mask")}).last_hidden_state[0, 0]
+        unit = torch.nn.functional.normalize(first, dim=0)
+        rows.append({"text": text, "ids": ids["input_ids"][0].tolist(), "unit": unit.tolist()})
+    (folder / "expected.json").write_text(json.dumps({"rows": rows}, ensure_ascii=False) + "\n")
+
+
+xlm_roberta()
+
+
+def foretold():
+    """As TRL counts them: over all answers' tokens, and over the chosen ones'."""
+    folder = fixtures / "models" / "llama"
+    expected = json.loads((folder / "expected.json").read_text())
+    model = AutoModelForCausalLM.from_pretrained(folder / "model", dtype=torch.float32)
+    model = PeftModel.from_pretrained(model, folder / "adapter").eval()
+    sums = {side: torch.zeros(4, dtype=torch.float64) for side in ("chosen", "rejected")}
+    for pair in expected["pairs"]:
+        for side, sum_of in sums.items():
+            ids = pair[f"{side}_ids"]
+            with torch.no_grad():
+                logits = model(torch.tensor([ids])).logits[0, :-1].double()
+            logits, targets = logits[pair["prompt_len"] - 1 :], torch.tensor(ids[pair["prompt_len"] :])
+            logp = torch.log_softmax(logits, -1)
+            sum_of += torch.tensor(
+                [
+                    len(targets),
+                    -(logp.exp() * logp).sum(),
+                    (logits.argmax(-1) == targets).sum(),
+                    logits.mean(-1).sum(),
+                ],
+                dtype=torch.float64,
+            )
+    chosen, rejected = sums["chosen"], sums["rejected"]
+    known = {
+        "entropy": ((chosen[1] + rejected[1]) / (chosen[0] + rejected[0])).item(),
+        "mean_token_accuracy": (chosen[2] / chosen[0]).item(),
+        "logits/chosen": (chosen[3] / chosen[0]).item(),
+        "logits/rejected": (rejected[3] / rejected[0]).item(),
+    }
+    (fixtures / "foretold.json").write_text(json.dumps(known, indent=1) + "\n")
+
+
+foretold()

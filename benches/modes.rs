@@ -203,10 +203,11 @@ fn train(
         let (_, gradients) = passes.learn(policy, &batch).unwrap();
         let norm = global_norm(&gradients).unwrap();
         let gradients = clip(gradients, norm, 1.0).unwrap();
-        let values = adamw
-            .step(&policy.parameters(), &gradients, &mut moments, rate)
+        let (values, next) = adamw
+            .step(&policy.parameters(), &gradients, &moments, rate)
             .unwrap();
         policy.set_parameters(values);
+        moments = next;
     }
     steps
 }

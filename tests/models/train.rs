@@ -422,6 +422,14 @@ fn a_reward_model_is_judged_on_held_out_votes_and_stands_in_sql() {
         assert!((given - known).abs() < 1e-4, "{given} {known}");
     };
     near(off(""), &found["mae"]);
+    let best = json(&out.join("best/agreement.json"));
+    near(off("best"), &best["mae"]);
+    assert_eq!(
+        json(&out.join("run.json"))["rows"],
+        serde_json::json!({
+            "train": 24, "held_out": 8, "evaluated": 8, "repeated": 0, "left_out": 0, "cut": 32,
+        })
+    );
     let losses = lines.iter().filter_map(|line| line["eval_loss"].as_f64());
     near(
         off("best"),
@@ -466,7 +474,12 @@ fn a_reward_model_learns_of_pairs() {
     let lines = metrics(&out);
     let number = |line: &Value, name: &str| line[name].as_f64().unwrap();
     assert!(number(&lines[3], "loss") < number(&lines[0], "loss"));
-    assert!(number(&lines[3], "rewards/margins") > number(&lines[0], "rewards/margins"));
+    assert!(number(&lines[3], "margin") > number(&lines[0], "margin"));
+    for line in &lines {
+        let (mean, margin) = (number(line, "mean_reward"), number(line, "margin"));
+        assert!(number(line, "min_reward") < mean && mean < number(line, "max_reward"));
+        assert!((0.0..=1.0).contains(&number(line, "accuracy")) && margin.is_finite());
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! How well do a reward model's numbers agree with the votes that it has not seen?
 
+use std::fmt;
+
 use serde::Serialize;
 
 /// Agreement on texts that were held out.
@@ -18,6 +20,21 @@ pub struct Agreement {
     pub pairwise_accuracy: f64,
     /// How many such pairs there are.
     pub pairs: usize,
+}
+
+impl fmt::Display for Agreement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "on {} held-out texts: Spearman {:.3}, slope {:.3}, mean distance {:.3}, {:.1} % of {} pairs in order",
+            self.rows,
+            self.spearman,
+            self.slope,
+            self.mae,
+            100.0 * self.pairwise_accuracy,
+            self.pairs
+        )
+    }
 }
 
 /// Compares numbers with targets; `prompts` says which texts answer the same one. Measures that are

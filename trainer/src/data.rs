@@ -57,6 +57,8 @@ pub struct Examples {
     pub train: Vec<Example>,
     /// Those of the split `validation`, `valid`, `eval` or `test`.
     pub evaluation: Vec<Example>,
+    /// How many of these there were before they were thinned out.
+    pub held_out: usize,
     /// How many rows of pairs had a chosen answer that stood there before, where those alone are learnt.
     pub repeated: usize,
     /// How many had a text above the limit and were left out.
@@ -202,6 +204,7 @@ impl Reading<'_> {
             examples.truncated += 1;
         }
         if taken.held_out {
+            examples.held_out += 1;
             examples.evaluation.push(example);
         } else {
             examples.train.push(example);

@@ -23,6 +23,7 @@ pub mod reference;
 mod rows;
 pub mod run;
 pub mod schedule;
+pub mod sureness;
 pub mod tiny;
 pub mod votes;
 

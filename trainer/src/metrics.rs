@@ -42,12 +42,26 @@ pub fn means(prefix: &str, objective: &Objective, sums: &Sums, pairs: usize) -> 
     let mut line = Map::new();
     let mut put = |name: &str, value: f64| line.insert(format!("{prefix}{name}"), json!(value));
     put("loss", sums.loss);
-    // A reward model tells rewards of its pairs, and no log-probabilities.
-    if objective.method.has_pairs() {
-        put("logps/chosen", sums.logps_chosen / count);
-        put("logps/rejected", sums.logps_rejected / count);
+    if objective.method == Method::Reward {
+        let scores = &sums.scores;
+        put("min_reward", scores.least);
+        put("mean_reward", scores.sum / scores.texts.max(1) as f64);
+        put("max_reward", scores.most);
+        if objective.has_pairs() {
+            put("accuracy", sums.accuracies / count);
+            put(
+                "margin",
+                (sums.rewards_chosen - sums.rewards_rejected) / count,
+            );
+        }
+        return line;
+    }
+    for (name, mean) in sums.sureness.means() {
+        put(name, mean);
     }
     if objective.has_pairs() {
+        put("logps/chosen", sums.logps_chosen / count);
+        put("logps/rejected", sums.logps_rejected / count);
         put("rewards/chosen", sums.rewards_chosen / count);
         put("rewards/rejected", sums.rewards_rejected / count);
         put(
@@ -68,7 +82,7 @@ pub fn means(prefix: &str, objective: &Objective, sums: &Sums, pairs: usize) -> 
 mod tests {
     use super::*;
     use crate::loss::{dpo, reward};
-    use crate::objective::DorpoForm;
+    use crate::objective::{DorpoForm, Scores};
 
     #[test]
     fn a_reward_model_of_pairs_tells_what_it_makes_of_them() {
@@ -86,13 +100,27 @@ mod tests {
             rewards_chosen: 3.0,
             rewards_rejected: 1.0,
             accuracies: 1.0,
+            scores: Scores {
+                texts: 4,
+                sum: 4.0,
+                least: -2.0,
+                most: 3.0,
+            },
             ..Sums::default()
         };
-        let told = means("", &objective(reward::Kind::BradleyTerry), &sums, 2);
-        assert_eq!(told["rewards/margins"], json!(1.0));
-        assert_eq!(told["rewards/accuracies"], json!(0.5));
-        assert!(!told.contains_key("logps/chosen"));
+        let told = means("eval_", &objective(reward::Kind::BradleyTerry), &sums, 2);
+        let known = [
+            ("loss", 0.0),
+            ("min_reward", -2.0),
+            ("mean_reward", 1.0),
+            ("max_reward", 3.0),
+            ("accuracy", 0.5),
+            ("margin", 1.0),
+        ];
+        let known = known.map(|(name, value)| (format!("eval_{name}"), json!(value)));
+        assert_eq!(told, Map::from_iter(known));
         let told = means("", &objective(reward::Kind::L1), &sums, 2);
-        assert_eq!(told.keys().collect::<Vec<_>>(), ["loss"]);
+        let names: Vec<&String> = told.keys().collect();
+        assert_eq!(names, ["loss", "max_reward", "mean_reward", "min_reward"]);
     }
 }

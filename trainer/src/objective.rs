@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::batch::{Batch, Rows};
 use crate::loss::{dpo, orpo, reward};
+use crate::sureness::Sureness;
 
 /// What is trained for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,6 +129,57 @@ pub struct Sums {
     pub log_odds_ratio: f64,
     /// ORPO: the log odds.
     pub log_odds_chosen: f64,
+    /// How sure the model is of its answers' tokens.
+    pub sureness: Sureness,
+    /// What a reward model gives.
+    pub scores: Scores,
+}
+
+/// A reward model's numbers for the texts of a step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scores {
+    /// How many texts.
+    pub texts: usize,
+    /// Their sum.
+    pub sum: f64,
+    /// The smallest; infinite where there is none.
+    pub least: f64,
+    /// The largest.
+    pub most: f64,
+}
+
+impl Default for Scores {
+    fn default() -> Self {
+        Self {
+            texts: 0,
+            sum: 0.0,
+            least: f64::INFINITY,
+            most: f64::NEG_INFINITY,
+        }
+    }
+}
+
+impl Scores {
+    fn of(scores: &[f32]) -> Self {
+        let scores = scores.iter().map(|&score| f64::from(score));
+        scores.fold(Self::default(), |all, score| {
+            all.with(&Self {
+                texts: 1,
+                sum: score,
+                least: score,
+                most: score,
+            })
+        })
+    }
+
+    fn with(self, more: &Self) -> Self {
+        Self {
+            texts: self.texts + more.texts,
+            sum: self.sum + more.sum,
+            least: self.least.min(more.least),
+            most: self.most.max(more.most),
+        }
+    }
 }
 
 impl Sums {
@@ -142,6 +194,8 @@ impl Sums {
         self.nll_loss += more.nll_loss;
         self.log_odds_ratio += more.log_odds_ratio;
         self.log_odds_chosen += more.log_odds_chosen;
+        self.sureness.add(&more.sureness);
+        self.scores = self.scores.with(&more.scores);
     }
 }
 
@@ -188,7 +242,10 @@ impl Objective {
     /// derivative by each. `targets` are what they should be, where they are no pairs.
     pub fn of_scores(&self, scores: &[f32], targets: &[f64], totals: &Totals) -> (Sums, Vec<f32>) {
         let share = 1.0 / totals.pairs as f64;
-        let mut sums = Sums::default();
+        let mut sums = Sums {
+            scores: Scores::of(scores),
+            ..Sums::default()
+        };
         let mut by = Vec::with_capacity(scores.len());
         match self.reward {
             reward::Kind::L1 => {
@@ -337,6 +394,7 @@ impl Objective {
             nll_loss: -chosen.mean_of_all(),
             log_odds_ratio: crate::loss::log_sigmoid(z),
             log_odds_chosen: z,
+            ..Sums::default()
         }
     }
 

@@ -45,19 +45,24 @@ impl Moments {
 }
 
 impl AdamW {
-    /// The values after one step (PyTorch: `torch.optim.AdamW`).
+    /// The values after one step and what is remembered then (PyTorch: `torch.optim.AdamW`). What was
+    /// stays as it is, for where a step fails in its midst.
     ///
     /// # Errors
-    /// When shapes do not fit.
+    /// When shapes do not fit, or memory runs out.
     pub fn step(
         &self,
         parameters: &[Tensor],
         gradients: &[Tensor],
-        moments: &mut Moments,
+        moments: &Moments,
         learning_rate: f64,
-    ) -> Result<Vec<Tensor>> {
-        moments.steps += 1;
-        let steps = moments.steps as i32;
+    ) -> Result<(Vec<Tensor>, Moments)> {
+        let mut next = Moments {
+            steps: moments.steps + 1,
+            first: Vec::with_capacity(parameters.len()),
+            second: Vec::with_capacity(parameters.len()),
+        };
+        let steps = next.steps as i32;
         let (first, second) = (1.0 - self.beta1.powi(steps), 1.0 - self.beta2.powi(steps));
         let mut values = Vec::with_capacity(parameters.len());
         for (place, (value, gradient)) in parameters.iter().zip(gradients).enumerate() {
@@ -67,10 +72,10 @@ impl AdamW {
             let root = ((square.sqrt()? / second.sqrt())? + self.eps)?;
             let shrunk = (value * (1.0 - learning_rate * self.weight_decay))?;
             values.push((shrunk - ((&mean / root)? * (learning_rate / first))?)?);
-            moments.first[place] = mean;
-            moments.second[place] = square;
+            next.first.push(mean);
+            next.second.push(square);
         }
-        Ok(values)
+        Ok((values, next))
     }
 }
 
@@ -79,12 +84,14 @@ impl AdamW {
 /// # Errors
 /// When the device fails.
 pub fn global_norm(gradients: &[Tensor]) -> Result<f64> {
-    let mut sum = 0.0;
-    for gradient in gradients {
-        let square = gradient.sqr()?.sum_all()?.to_dtype(DType::F64)?;
-        sum += square.to_scalar::<f64>()?;
+    let square = |gradient: &Tensor| gradient.sqr()?.sum_all()?.to_dtype(DType::F64);
+    let squares: Vec<Tensor> = gradients.iter().map(square).collect::<Result<_>>()?;
+    if squares.is_empty() {
+        return Ok(0.0);
     }
-    Ok(sum.sqrt())
+    // Fetched at once: each fetch waits for the device.
+    let squares: Vec<f64> = Tensor::stack(&squares, 0)?.to_vec1()?;
+    Ok(squares.iter().sum::<f64>().sqrt())
 }
 
 /// Gradients scaled so that their norm is at most `most` (PyTorch: `clip_grad_norm_`).
@@ -122,8 +129,8 @@ mod tests {
             ([0.5, -0.25], [0.899_f32, -1.898]),
             ([0.1, 0.2], [0.817_796_9, -1.890_289_5]),
         ] {
-            values = adamw
-                .step(&values, &[new(gradient)], &mut moments, 0.1)
+            (values, moments) = adamw
+                .step(&values, &[new(gradient)], &moments, 0.1)
                 .unwrap();
             let given: Vec<f32> = values[0].to_vec1().unwrap();
             for (given, expected) in given.iter().zip(expected) {

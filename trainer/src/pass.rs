@@ -5,14 +5,17 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::Tensor;
+use polyphony_engine::model::memory::ran_out;
 use polyphony_engine::{Error, Result};
 use rayon::prelude::*;
 
+use crate::backward::head::Foretold;
 use crate::batch::Batch;
 use crate::data::Example;
 use crate::lora::Gradients;
 use crate::objective::{Fixed, Method, Objective, Sums, Totals};
 use crate::policy::Policy;
+use crate::sureness::Sureness;
 
 /// An example, and what does not change about it.
 type Known<'a> = (&'a Example, &'a Fixed);
@@ -51,18 +54,22 @@ impl Passes {
         let (objective, recompute) = (self.objective, self.recompute);
         let pass = |part: &[Known<'_>]| {
             let batch = batch(&objective, part);
-            let mut of_part = (Sums::default(), Gradients::none(names));
-            let by = |given: &[f32]| {
-                let (sums, by) = judged(&objective, &batch, given, part, &totals);
-                of_part.0 = sums;
-                by
-            };
-            let gradients = &mut of_part.1;
-            match objective.method {
-                Method::Reward => policy.learn_scores(&batch, gradients, recompute, by)?,
-                _ => policy.learn(&batch, gradients, recompute, by)?,
-            };
-            Ok(of_part)
+            let mut sums = Sums::default();
+            let mut gradients = Gradients::none(names);
+            if objective.method == Method::Reward {
+                policy.learn_scores(&batch, &mut gradients, recompute, |scores| {
+                    let (of_part, by) = objective.of_scores(scores, &targets(part), &totals);
+                    sums = of_part;
+                    by
+                })?;
+            } else {
+                policy.learn(&batch, &mut gradients, recompute, |foretold| {
+                    let (of_part, by) = answered(&objective, &batch, foretold, part, &totals);
+                    sums = of_part;
+                    by
+                })?;
+            }
+            Ok((sums, gradients))
         };
         self.each(policy, examples, &NEVER, pass, |(of_part, more)| {
             sums.add(&of_part);
@@ -87,11 +94,14 @@ impl Passes {
         let objective = self.objective;
         let pass = |part: &[Known<'_>]| {
             let batch = batch(&objective, part);
-            let given = match objective.method {
-                Method::Reward => policy.scores(&batch)?,
-                _ => policy.logps(&batch)?,
+            let of_part = if objective.method == Method::Reward {
+                let scores = policy.scores(&batch)?;
+                objective.of_scores(&scores, &targets(part), &totals)
+            } else {
+                let foretold = policy.foretold(&batch)?;
+                answered(&objective, &batch, &foretold, part, &totals)
             };
-            Ok(judged(&objective, &batch, &given, part, &totals).0)
+            Ok(of_part.0)
         };
         let all = self.each(policy, examples, stop, pass, |of_part| {
             sums.add(&of_part);
@@ -146,19 +156,24 @@ impl Passes {
     }
 }
 
-fn judged(
+/// What a reward model should give.
+fn targets(part: &[Known<'_>]) -> Vec<f64> {
+    part.iter().map(|(example, _)| example.score).collect()
+}
+
+/// The share of a pass's answers in the loss, with how sure the model was of them, and the loss's
+/// derivatives.
+fn answered(
     objective: &Objective,
     batch: &Batch,
-    given: &[f32],
+    foretold: &Foretold,
     part: &[Known<'_>],
     totals: &Totals,
 ) -> (Sums, Vec<f32>) {
-    if objective.method == Method::Reward {
-        let targets: Vec<f64> = part.iter().map(|(example, _)| example.score).collect();
-        return objective.of_scores(given, &targets, totals);
-    }
     let fixed: Vec<Fixed> = part.iter().map(|(_, fixed)| **fixed).collect();
-    objective.of(batch, given, &fixed, totals)
+    let (mut sums, by) = objective.of(batch, &foretold.logps, &fixed, totals);
+    sums.sureness = Sureness::of(batch, foretold, objective.method.has_pairs());
+    (sums, by)
 }
 
 fn batch(objective: &Objective, part: &[Known<'_>]) -> Batch {
@@ -228,7 +243,7 @@ pub fn each<T: Sync, R: Send>(
                 then(of_part)?;
                 rest = after;
             }
-            Err(Error::Candle(error)) if is_out_of_memory(&error) => {
+            Err(Error::Candle(error)) if ran_out(&error) => {
                 let held: usize = part.iter().map(&size).sum();
                 if part.len() == 1 {
                     return Err(Error::source(
@@ -260,13 +275,6 @@ pub fn by_tokens(sizes: impl Iterator<Item = usize>, tokens: usize) -> Vec<std::
         }
     }
     ranges
-}
-
-fn is_out_of_memory(error: &candle_core::Error) -> bool {
-    let text = error.to_string().to_ascii_lowercase();
-    // As the driver says it, and as cuBLAS does.
-    let said = ["out of memory", "out_of_memory", "alloc_failed"];
-    said.iter().any(|words| text.contains(words))
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use polyphony_engine::model::device::Place;
 use polyphony_engine::model::files::ModelFiles;
 use polyphony_engine::{Error, Result};
 
-use crate::backward::{self, head};
+use crate::backward::head::{self, Foretold};
+use crate::backward::{self};
 use crate::batch::Batch;
 use crate::lora::{Adapted, Gradients, Lora};
 use polyphony_engine::model::adapter::{Adapter, Spec};
@@ -223,8 +224,20 @@ impl Policy {
             .logps(&x.index_select(&rows, 0)?, &batch.targets)
     }
 
-    /// The log-probability of each target; `by` makes of them the loss's derivative by each, whose
-    /// gradients are added. With `recompute` layers keep their inputs only.
+    /// What is said of each target.
+    ///
+    /// # Errors
+    /// When the device fails, as without memory.
+    pub fn foretold(&self, batch: &Batch) -> Candle<Foretold> {
+        let segments = Segments::new(&batch.lengths, &self.decoder.config, &self.decoder.device)?;
+        let x = self.decoder.forward(&batch.ids, &segments)?;
+        let rows = Tensor::new(batch.rows.as_slice(), x.device())?;
+        self.head()
+            .foretold(&x.index_select(&rows, 0)?, &batch.targets)
+    }
+
+    /// Learns a batch: `by` makes of what is said of each target the loss's derivative by its
+    /// log-probability, whose gradients are added. With `recompute` layers keep their inputs only.
     ///
     /// # Errors
     /// When the device fails, as without memory.
@@ -233,17 +246,18 @@ impl Policy {
         batch: &Batch,
         gradients: &mut Gradients,
         recompute: bool,
-        by: impl FnOnce(&[f32]) -> Vec<f32>,
-    ) -> Candle<Vec<f32>> {
+        by: impl FnOnce(&Foretold) -> Vec<f32>,
+    ) -> Candle<()> {
         let (segments, mut kept, last) = self.forward(batch, recompute)?;
         let x = steps::rms_norm(&last, &self.decoder.norm, self.decoder.config.eps)?;
         let places = Tensor::new(batch.rows.as_slice(), x.device())?;
         let rows = x.index_select(&places, 0)?;
-        let logps = self.head().logps(&rows, &batch.targets)?;
-        let d_rows = self.head().backward(&rows, &batch.targets, &by(&logps))?;
+        let foretold = self.head().foretold(&rows, &batch.targets)?;
+        let d_rows = self
+            .head()
+            .backward(&rows, &batch.targets, &by(&foretold))?;
         let dx = x.zeros_like()?.index_add(&places, &d_rows, 0)?;
-        self.backward(&segments, &mut kept, &last, &dx, gradients)?;
-        Ok(logps)
+        self.backward(&segments, &mut kept, &last, &dx, gradients)
     }
 
     /// The head's number at each text's last token; `by` makes of them the loss's derivatives, whose

@@ -7,18 +7,20 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use candle_core::{DType, Tensor};
 use polyphony_engine::model::chat::Chat;
 use polyphony_engine::model::decoder::Head;
 use polyphony_engine::model::decoder::config::Config as Shape;
 use polyphony_engine::model::device::Place;
 use polyphony_engine::model::files::ModelFiles;
+use polyphony_engine::model::memory;
 use polyphony_engine::model::reward::{LIMIT, Limit};
 use polyphony_engine::progress::{Progress, Unit};
 use polyphony_engine::store::{take_lock, write_whole};
 use polyphony_engine::{Error, Result};
 use serde_json::{Map, Value};
 
-use crate::agreement;
+use crate::agreement::{Agreement, agreement};
 use crate::checkpoint::{self, Held, State};
 use crate::config::Config;
 use crate::curve;
@@ -73,36 +75,6 @@ pub fn run(config: &Config, stop: &AtomicBool, progress: &dyn Progress) -> Resul
     run.train(stop, progress)
 }
 
-/// Says which rows are not learnt or not looked at, and why.
-fn say_what_is_left_out(
-    config: &Config,
-    examples: &Examples,
-    held_out: usize,
-    progress: &dyn Progress,
-) {
-    let kept = examples.evaluation.len();
-    if kept < held_out {
-        progress.say(&format!(
-            "{kept} of {held_out} held-out rows are evaluated on: --eval-pairs says how many"
-        ));
-    }
-    if examples.repeated > 0 {
-        progress.say(&format!(
-            "{} rows have a chosen answer that stood there before: each is learnt once",
-            examples.repeated
-        ));
-    }
-    let of = examples.train.len() + held_out + examples.repeated + examples.dropped;
-    for (count, what) in [(examples.dropped, "left out"), (examples.truncated, "cut")] {
-        if count > 0 {
-            progress.say(&format!(
-                "{count} of {of} rows had a text of more than {} tokens and were {what}",
-                config.max_length
-            ));
-        }
-    }
-}
-
 struct Run<'a> {
     config: &'a Config,
     policy: Policy,
@@ -142,19 +114,18 @@ impl<'a> Run<'a> {
         let Some(mut examples) = reading.examples(&chat, stop)? else {
             return Ok(None);
         };
-        let held_out = examples.evaluation.len();
         examples.thin_evaluation(config.eval_pairs);
         let identity = Identity::new(config, &files, &examples)?;
         identity.claims(&config.out)?;
         if config.method == Method::Reward && !config.raw_scores {
             transform(&mut examples);
         }
-        say_what_is_left_out(config, &examples, held_out, progress);
+        identity.rows.say(config.max_length, progress);
         let head = match config.method {
             Method::Reward => Head::Score,
             _ => Head::Words,
         };
-        let mut policy = Policy::bare(&files, head, Place::named(&config.device)?)?;
+        let mut policy = Policy::bare(&files, head, place(&config.device)?)?;
         if config.max_length > policy.decoder.config.max_tokens {
             progress.say(&format!(
                 "--max-length {} is above the model's own {}",
@@ -320,21 +291,20 @@ impl<'a> Run<'a> {
             .map(|&place| (&self.train[place], &self.fixed[place]))
             .collect();
         let (sums, gradients) = self.passes.learn(&self.policy, &examples)?;
-        let norm = optimizer::global_norm(&gradients)?;
+        let norm = self.beside(optimizer::global_norm(&gradients))?;
         if !sums.loss.is_finite() || !norm.is_finite() {
             return Err(self.no_number(sums.loss, norm, &examples));
         }
         let gradients = match self.config.max_grad_norm {
-            most if most > 0.0 => optimizer::clip(gradients, norm, most)?,
+            most if most > 0.0 => self.beside(optimizer::clip(gradients, norm, most))?,
             _ => gradients,
         };
-        let values = self.config.adamw().step(
-            &self.policy.parameters(),
-            &gradients,
-            &mut self.moments,
-            learning_rate,
-        )?;
+        let parameters = self.policy.parameters();
+        let adamw = self.config.adamw();
+        let next = adamw.step(&parameters, &gradients, &self.moments, learning_rate);
+        let (values, moments) = self.beside(next)?;
         self.policy.set_parameters(values);
+        self.moments = moments;
         let tokens: usize = examples.iter().map(|(example, _)| example.tokens()).sum();
         let pairs = batch.len();
         self.state.step += 1;
@@ -350,6 +320,24 @@ impl<'a> Run<'a> {
         };
         let objective = self.config.objective();
         Ok(metrics::line(&objective, &step, &sums, pairs))
+    }
+
+    /// What AdamW made, or the error that says how much it needs beside the model.
+    fn beside<T>(&self, made: candle_core::Result<T>) -> Result<T> {
+        made.map_err(|error| {
+            let values = self.policy.parameters();
+            let count: usize = values.iter().map(Tensor::elem_count).sum();
+            // Gradients, and values and moments both old and new, in f32.
+            let bytes = memory::mebibytes(count * 4 * 7);
+            let what = || format!("AdamW's step on {count} adapter values, which takes {bytes}");
+            let device = &self.policy.decoder.device;
+            memory::too_little(
+                error,
+                device,
+                what,
+                "use a smaller --lora-r, or fewer targets",
+            )
+        })
     }
 
     /// The error for a step whose loss is no number, after which there is no going on.
@@ -403,7 +391,9 @@ impl<'a> Run<'a> {
         let before = self.curve("eval_loss");
         let is_best = before.iter().all(|(_, loss)| sums.loss < *loss);
         if is_best && self.config.method == Method::Reward {
-            self.write_adapter(&self.config.out.join("best"))?;
+            let best = self.config.out.join("best");
+            self.write_adapter(&best)?;
+            self.agree(&best)?;
         }
         let told = serde_json::to_string(&means).unwrap_or_default();
         if let Some(line) = self.lines.last_mut() {
@@ -464,15 +454,17 @@ impl<'a> Run<'a> {
         if stopped {
             return Ok(());
         }
-        self.agree(progress)?;
+        if let Some(found) = self.agree(&self.config.out)? {
+            progress.say(&found.to_string());
+        }
         self.write_adapter(&self.config.out)
     }
 
-    /// How well a reward model's numbers agree with held-out votes, as `agreement.json`.
-    fn agree(&self, progress: &dyn Progress) -> Result<()> {
+    /// How well a reward model's numbers agree with held-out votes, as `agreement.json` in a folder.
+    fn agree(&self, folder: &Path) -> Result<Option<Agreement>> {
         let of_votes = self.config.method == Method::Reward && !self.config.objective().has_pairs();
         if !of_votes || self.evaluation.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let scores = self.passes.scores(&self.policy, &self.held_out())?;
         let scores: Vec<f64> = scores.into_iter().map(f64::from).collect();
@@ -486,18 +478,10 @@ impl<'a> Run<'a> {
             .iter()
             .map(|example| example.prompt)
             .collect();
-        let found = agreement::agreement(&scores, &targets, &prompts);
-        progress.say(&format!(
-            "on {} held-out texts: Spearman {:.3}, slope {:.3}, mean distance {:.3}, {:.1} % of {} pairs in order",
-            found.rows,
-            found.spearman,
-            found.slope,
-            found.mae,
-            100.0 * found.pairwise_accuracy,
-            found.pairs
-        ));
+        let found = agreement(&scores, &targets, &prompts);
         let text = serde_json::to_string_pretty(&found).unwrap_or_default();
-        write_whole(&self.config.out.join("agreement.json"), text.as_bytes())
+        write_whole(&folder.join("agreement.json"), text.as_bytes())?;
+        Ok(Some(found))
     }
 
     fn write_adapter(&self, folder: &Path) -> Result<()> {
@@ -518,6 +502,19 @@ impl<'a> Run<'a> {
         let point = |line: &String| Some((number(line, "step")?, number(line, name)?));
         self.lines.iter().filter_map(point).collect()
     }
+}
+
+/// The device that a name stands for, of those that can be trained on.
+fn place(name: &str) -> Result<Place> {
+    let place = Place::named(name)?;
+    if place.precision() == DType::F16 {
+        return Err(Error::Device {
+            name: name.to_owned(),
+            problem: "gradients are lost in f16, which holds none below 6e-8".to_owned(),
+            remedy: "train in bf16 or f32: --device cuda:0, or cuda:0:f32".to_owned(),
+        });
+    }
+    Ok(place)
 }
 
 /// Brings the votes of all texts into the range of -1 to 1.

@@ -153,6 +153,28 @@ fn real_outputs_have_the_values_published_with_them() {
     };
     assert!((0.88..0.93).contains(&rho("reference_compression_ratio")));
     assert!((-0.90..-0.84).contains(&rho("ngram_diversity")));
+    every_prompt_stands_for_itself(&out, &report);
+}
+
+/// What `values.parquet` has of every prompt adds up to the report's means.
+fn every_prompt_stands_for_itself(out: &Path, report: &Value) {
+    let query = format!(
+        "SELECT model, count(*), sum(responses), avg(homogenization), avg(semantic) FROM '{}' \
+         GROUP BY model ORDER BY model",
+        text(&out.join("values.parquet"))
+    );
+    let said = done(&["sql", "--format", "csv", "-c", &query]);
+    let rows = said.lines().skip(1).map(|row| row.split(',').collect());
+    let rows: Vec<Vec<&str>> = rows.collect();
+    assert_eq!(rows.len(), 2);
+    for row in rows {
+        assert_eq!(row[1..3], ["200", "800"]);
+        for (column, measure) in [(3, "homogenization"), (4, "semantic")] {
+            let mean = &model(report, row[0])["values"][measure]["mean"];
+            let off = (row[column].parse::<f64>().unwrap() - mean.as_f64().unwrap()).abs();
+            assert!(off < 1e-12, "{row:?} for {mean}");
+        }
+    }
 }
 
 #[test]

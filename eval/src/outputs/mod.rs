@@ -24,7 +24,7 @@ pub use self::table::{batch, schema};
 use crate::measure::classes::classes;
 
 /// One text that a model wrote.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Output {
     /// Who wrote it.
     pub model: String,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use polyphony_engine::Result;
+use polyphony_engine::{Error, Result};
 
 use super::Output;
 use crate::words::{Cut, Words};
@@ -29,8 +29,9 @@ pub fn schema() -> SchemaRef {
 /// Outputs as a batch of [`schema`]'s columns.
 ///
 /// # Errors
-/// When they are more than a batch can hold.
+/// When they are more than a batch can hold: 2 GiB of texts.
 pub fn batch(rows: &[&Output]) -> Result<RecordBatch> {
+    fits(rows, i32::MAX as usize)?;
     let text = |of: fn(&Output) -> &str| -> ArrayRef {
         let values = rows.iter().map(|row| Some(of(row)));
         Arc::new(values.collect::<StringArray>())
@@ -56,7 +57,39 @@ pub fn batch(rows: &[&Output]) -> Result<RecordBatch> {
     Ok(RecordBatch::try_new(schema(), columns)?)
 }
 
+/// Refuses texts, or their prompts, of more than so many bytes in all.
+fn fits(rows: &[&Output], most: usize) -> Result<()> {
+    let texts = rows.iter().map(|row| row.response.len()).sum::<usize>();
+    let prompts = rows.iter().map(|row| row.prompt.len()).sum::<usize>();
+    let bytes = texts.max(prompts);
+    if bytes <= most {
+        return Ok(());
+    }
+    let problem = format!("hold {bytes} bytes, of which {most} can be judged at once");
+    let remedy = "judge fewer models or prompts at a time, or fewer texts of each by --k";
+    Err(Error::source("outputs".as_ref(), problem, remedy))
+}
+
 /// How many words a text has, scripts without spaces letter by letter.
 fn words(text: &str) -> i64 {
     Words::of(&[text], Cut::Whitespace).count() as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_than_a_batch_holds_is_refused() {
+        let output = |prompt: &str, response: &str| Output {
+            prompt: prompt.to_owned(),
+            response: response.to_owned(),
+            ..Output::default()
+        };
+        let rows = [output("p", "four"), output("a long prompt", "five!")];
+        let rows: Vec<&Output> = rows.iter().collect();
+        assert!(fits(&rows, 14).is_ok());
+        let said = fits(&rows, 13).unwrap_err().to_string();
+        assert!(said.contains("hold 14 bytes, of which 13"), "{said}");
+    }
 }

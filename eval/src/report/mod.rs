@@ -7,11 +7,14 @@ mod markdown;
 mod page;
 mod plane;
 mod svg;
+mod values;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use arrow::ARROW_VERSION;
+use polyphony_engine::datafusion::DATAFUSION_VERSION;
 use polyphony_engine::store::write_whole;
 use polyphony_engine::{Error, Result};
 use serde::ser::SerializeMap;
@@ -120,7 +123,11 @@ pub fn report(evaluation: &Evaluation<'_>, how: &How, facts: Facts, rigour: Rigo
     Report {
         format: "polyphony-report",
         version: 1,
-        made_with: BTreeMap::from([("polyphony", env!("CARGO_PKG_VERSION").to_owned())]),
+        made_with: BTreeMap::from([
+            ("arrow", ARROW_VERSION.to_owned()),
+            ("datafusion", DATAFUSION_VERSION.to_owned()),
+            ("polyphony", env!("CARGO_PKG_VERSION").to_owned()),
+        ]),
         options: BTreeMap::from([
             ("k", json!(k)),
             ("seed", json!(rigour.seed)),
@@ -149,12 +156,13 @@ pub fn report(evaluation: &Evaluation<'_>, how: &How, facts: Facts, rigour: Rigo
         comparisons: comparisons(evaluation, rigour, &redraws),
         likeness: likenesses(evaluation, &redraws),
         prompt_count: evaluation.prompts.len(),
-        prompts_shown: shown(evaluation),
+        prompts_shown: shown(evaluation).len(),
     }
 }
 
-/// How many prompts' texts the page holds.
-fn shown(evaluation: &Evaluation<'_>) -> usize {
+/// Which prompts' texts the page holds, by their places: the first ones, but for those whose texts are
+/// too large for what room is left.
+fn shown(evaluation: &Evaluation<'_>) -> Vec<usize> {
     let bytes = |prompt: usize| -> usize {
         let cells = evaluation
             .cells
@@ -165,16 +173,23 @@ fn shown(evaluation: &Evaluation<'_>) -> usize {
             .map(|text| text.output.response.len())
             .sum()
     };
-    let mut room = BYTES_SHOWN;
-    let fits = |prompt: &usize| {
-        let fits = *prompt < PROMPTS_SHOWN && bytes(*prompt) <= room;
-        room = room.saturating_sub(bytes(*prompt));
-        fits
-    };
-    (0..evaluation.prompts.len()).take_while(fits).count()
+    fitting((0..evaluation.prompts.len()).map(bytes), BYTES_SHOWN)
 }
 
-/// Writes `report.json`, `report.md`, `report.html` and the plots.
+/// The places of the first sizes that have room together.
+fn fitting(sizes: impl Iterator<Item = usize>, mut room: usize) -> Vec<usize> {
+    let fits = |(_, size): &(usize, usize)| {
+        let fits = *size <= room;
+        if fits {
+            room -= size;
+        }
+        fits
+    };
+    let places = sizes.enumerate().filter(fits).map(|(place, _)| place);
+    places.take(PROMPTS_SHOWN).collect()
+}
+
+/// Writes `report.json`, `report.md`, `report.html`, `values.parquet` and the plots.
 ///
 /// # Errors
 /// When the disk is full.
@@ -186,6 +201,7 @@ pub fn write(report: &Report, evaluation: &Evaluation<'_>, out: &Path) -> Result
         &out.join("report.md"),
         markdown::markdown(report).as_bytes(),
     )?;
+    values::write(evaluation, out)?;
     let plots = plots(report, evaluation);
     remove_plots(&out.join("plots"))?;
     for (name, svg) in plots.all() {
@@ -313,4 +329,16 @@ pub(crate) fn by_space<S: Serializer, T: Serialize>(
     serializer: S,
 ) -> std::result::Result<S::Ok, S::Error> {
     serializer.collect_map(SPACES.iter().zip(values))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_large_for_the_page_keeps_nothing_else_out() {
+        assert_eq!(fitting([3, 90, 4, 5, 1].into_iter(), 10), [0, 2, 4]);
+        assert_eq!(fitting([0; 500].into_iter(), 0).len(), PROMPTS_SHOWN);
+        assert!(fitting([11].into_iter(), 10).is_empty());
+    }
 }

@@ -10,7 +10,7 @@ use polyphony_engine::hash::Sha256;
 use polyphony_engine::{Error, Result};
 use serde_json::{Map, Value, json};
 
-use super::{Plots, Report, svg};
+use super::{Plots, Report, shown, svg};
 use crate::catalogue::MEASURES;
 use crate::evaluate::{Cell, Evaluation};
 
@@ -55,13 +55,10 @@ fn hash(text: &str) -> String {
 
 /// What the page's script reads.
 fn data(report: &Report, evaluation: &Evaluation<'_>) -> Value {
-    let prompts = evaluation
-        .prompts
-        .iter()
-        .take(report.prompts_shown)
-        .enumerate();
-    let prompts: Vec<Value> = prompts
-        .map(|(at, (id, prompt))| {
+    let prompts: Vec<Value> = shown(evaluation)
+        .into_iter()
+        .map(|at| {
+            let (id, prompt) = &evaluation.prompts[at];
             let models = evaluation.models.iter().zip(&evaluation.cells);
             let models: Map<String, Value> = models
                 .filter_map(|(model, row)| Some((model.clone(), cell(row[at].as_ref()?))))

@@ -26,10 +26,32 @@ pub(super) enum Of {
     Vector,
     /// Classes, as whole numbers.
     Class,
+    /// Classes, and what each row is worth to a reader.
+    ClassAndUtility,
 }
 
-/// Takes the measure of gathered values, with its parameters.
-pub(super) type Take = fn(&ArrayRef, &[f64]) -> Option<f64>;
+impl Of {
+    /// The columns that are gathered: what they are called, hold, and mean.
+    fn columns(self) -> Vec<(&'static str, DataType, &'static str)> {
+        let class = ("class", DataType::Int64, "the class of each row");
+        let list = DataType::List(Arc::new(Field::new_list_field(DataType::Float32, true)));
+        match self {
+            Self::Text => vec![("text", DataType::Utf8, "the texts of a group")],
+            Self::Vector => {
+                let about = "the vectors of a group, all of one length";
+                vec![("embedding", list, about)]
+            }
+            Self::Class => vec![class],
+            Self::ClassAndUtility => {
+                let about = "what each row is worth, as 1 to 10";
+                vec![class, ("utility", DataType::Float64, about)]
+            }
+        }
+    }
+}
+
+/// Takes the measure of gathered columns, with its parameters.
+pub(super) type Take = fn(&[ArrayRef], &[f64]) -> Option<f64>;
 
 /// A parameter: its name, what stands for it where it is left out, and what it may be.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +72,8 @@ pub(super) enum MayBe {
     FromOne,
     /// A number from zero on, infinity too.
     FromZero,
+    /// A number from zero on, below one.
+    BelowOne,
 }
 
 impl Parameter {
@@ -62,6 +86,7 @@ impl Parameter {
             MayBe::AboveZero => (value > 0.0 && value.is_finite(), "a number above 0"),
             MayBe::FromOne => (value > 1.0 && value.is_finite(), "a number above 1"),
             MayBe::FromZero => (value >= 0.0, "a number from 0 on"),
+            MayBe::BelowOne => ((0.0..1.0).contains(&value), "a number from 0 on, below 1"),
         };
         (!holds).then_some(what)
     }
@@ -87,25 +112,17 @@ impl Measured {
         parameters: &'static [Parameter],
         take: Take,
     ) -> Self {
-        let argument = match of {
-            Of::Text => "text",
-            Of::Vector => "embedding",
-            Of::Class => "class",
-        };
+        let columns = of.columns();
+        let names: Vec<&str> = columns.iter().map(|(name, _, _)| *name).collect();
         let optional: String = parameters
             .iter()
             .map(|parameter| format!("[, {}]", parameter.name))
             .collect();
-        let syntax = format!("{name}({argument}{optional} [ORDER BY ...])");
-        let mut documentation = Documentation::builder(DOC_SECTION_STATISTICAL, about, syntax)
-            .with_argument(
-                argument,
-                match of {
-                    Of::Text => "the texts of a group",
-                    Of::Vector => "the vectors of a group, all of one length",
-                    Of::Class => "the class of each row",
-                },
-            );
+        let syntax = format!("{name}({}{optional} [ORDER BY ...])", names.join(", "));
+        let mut documentation = Documentation::builder(DOC_SECTION_STATISTICAL, about, syntax);
+        for (name, _, about) in columns {
+            documentation = documentation.with_argument(name, about);
+        }
         for parameter in parameters {
             let about = format!("a literal; {} where it is left out", parameter.value);
             documentation = documentation.with_argument(parameter.name, about);
@@ -120,12 +137,9 @@ impl Measured {
         }
     }
 
-    fn gathered(&self) -> DataType {
-        match self.of {
-            Of::Text => DataType::Utf8,
-            Of::Class => DataType::Int64,
-            Of::Vector => DataType::List(Arc::new(Field::new_list_field(DataType::Float32, true))),
-        }
+    /// How many columns are gathered.
+    fn width(&self) -> usize {
+        self.of.columns().len()
     }
 }
 
@@ -153,12 +167,13 @@ impl AggregateUDFImpl for Measured {
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
-        let most = 1 + self.parameters.len();
-        if types.is_empty() || types.len() > most {
+        let columns = self.of.columns();
+        let (least, most) = (columns.len(), columns.len() + self.parameters.len());
+        if types.len() < least || types.len() > most {
+            let count = types.len();
             return plan_err!(
-                "{} takes 1 to {most} arguments, not {}",
-                self.name,
-                types.len()
+                "{} takes {least} to {most} arguments, not {count}",
+                self.name
             );
         }
         let is_list = matches!(
@@ -168,7 +183,7 @@ impl AggregateUDFImpl for Measured {
         if is_list != (self.of == Of::Vector) && types[0] != DataType::Null {
             return plan_err!("{} takes {:?}s, not {}", self.name, self.of, types[0]);
         }
-        let mut coerced = vec![self.gathered()];
+        let mut coerced: Vec<DataType> = columns.into_iter().map(|(_, kind, _)| kind).collect();
         coerced.resize(types.len(), DataType::Float64);
         Ok(coerced)
     }
@@ -177,9 +192,21 @@ impl AggregateUDFImpl for Measured {
         Ok(DataType::Float64)
     }
 
-    fn state_fields(&self, mut arguments: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
-        arguments.input_fields = &arguments.input_fields[..1];
-        array_agg_udaf().state_fields(arguments)
+    fn state_fields(&self, arguments: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
+        let mut states = Vec::new();
+        for column in 0..self.width() {
+            let of_column = array_agg_udaf().state_fields(StateFieldsArgs {
+                input_fields: &arguments.input_fields[column..=column],
+                return_field: Arc::clone(&arguments.return_field),
+                ..arguments
+            })?;
+            // Two columns' states have names of their own.
+            states.extend(of_column.into_iter().map(|field| {
+                let name = format!("{}[{column}]", field.name());
+                Arc::new(field.as_ref().clone().with_name(name))
+            }));
+        }
+        Ok(states)
     }
 
     fn order_sensitivity(&self) -> AggregateOrderSensitivity {
@@ -194,8 +221,15 @@ impl AggregateUDFImpl for Measured {
         Ok(Some(self))
     }
 
-    fn accumulator(&self, mut arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        let given = arguments.exprs[1..].iter().zip(self.parameters);
+    fn accumulator(&self, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        let width = self.width();
+        if width > 1 && (arguments.is_distinct || arguments.ignore_nulls) {
+            return plan_err!(
+                "{} takes all rows: leave DISTINCT and IGNORE NULLS out",
+                self.name
+            );
+        }
+        let given = arguments.exprs[width..].iter().zip(self.parameters);
         let given = given.map(|(expression, parameter)| {
             let literal = expression.downcast_ref::<Literal>();
             let Some(ScalarValue::Float64(Some(value))) = literal.map(Literal::value) else {
@@ -213,12 +247,18 @@ impl AggregateUDFImpl for Measured {
             .into_iter()
             .chain(rest.map(|parameter| parameter.value));
         let parameters = parameters.collect();
-        arguments.exprs = &arguments.exprs[..1];
-        arguments.expr_fields = &arguments.expr_fields[..1];
+        let gathered = (0..width).map(|column| {
+            array_agg_udaf().accumulator(AccumulatorArgs {
+                return_field: Arc::clone(&arguments.return_field),
+                exprs: &arguments.exprs[column..=column],
+                expr_fields: &arguments.expr_fields[column..=column],
+                ..arguments
+            })
+        });
         Ok(Box::new(Gathering {
             name: self.name,
             of: self.of,
-            gathered: array_agg_udaf().accumulator(arguments)?,
+            gathered: gathered.collect::<Result<_>>()?,
             skipped,
             parameters,
             take: self.take,
@@ -233,55 +273,67 @@ impl AggregateUDFImpl for Measured {
 /// All pairs of a group are looked at: above this many their matrix no longer fits in memory.
 const MOST_VECTORS: usize = 4096;
 
-/// What `array_agg` gathers, and what is done with it in the end.
+/// What `array_agg` gathers of each column, all in one order, and what is done with it in the end.
 #[derive(Debug)]
 struct Gathering {
     name: &'static str,
     of: Of,
-    gathered: Box<dyn Accumulator>,
+    gathered: Vec<Box<dyn Accumulator>>,
     skipped: usize,
     parameters: Vec<f64>,
     take: Take,
 }
 
 impl Accumulator for Gathering {
-    /// The values, the parameters, and what they are ordered by.
+    /// The columns, the parameters, and what they are ordered by.
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        let ordering = values[1 + self.skipped..].iter();
-        let kept: Vec<ArrayRef> = values[..1].iter().chain(ordering).cloned().collect();
-        self.gathered.update_batch(&kept)
+        let (columns, rest) = values.split_at(self.gathered.len());
+        for (gathered, column) in self.gathered.iter_mut().zip(columns) {
+            let ordering = rest[self.skipped..].iter();
+            let kept: Vec<ArrayRef> = [column].into_iter().chain(ordering).cloned().collect();
+            gathered.update_batch(&kept)?;
+        }
+        Ok(())
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        self.gathered.merge_batch(states)
+        let each = states.len() / self.gathered.len();
+        let columns = self.gathered.iter_mut().zip(states.chunks_exact(each));
+        for (gathered, states) in columns {
+            gathered.merge_batch(states)?;
+        }
+        Ok(())
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        self.gathered.state()
+        let states = self.gathered.iter_mut().map(|gathered| gathered.state());
+        Ok(states.collect::<Result<Vec<_>>>()?.concat())
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        let ScalarValue::List(list) = self.gathered.evaluate()? else {
-            return Ok(ScalarValue::Float64(None));
-        };
-        let list: &dyn Array = list.as_ref();
-        let list = list.as_list::<i32>();
-        let values = (list.len() == 1 && list.is_valid(0)).then(|| list.value(0));
-        if self.of == Of::Vector
-            && values
-                .as_ref()
-                .is_some_and(|values| values.len() > MOST_VECTORS)
-        {
+        let mut columns = Vec::with_capacity(self.gathered.len());
+        for gathered in &mut self.gathered {
+            let ScalarValue::List(list) = gathered.evaluate()? else {
+                return Ok(ScalarValue::Float64(None));
+            };
+            let list: &dyn Array = list.as_ref();
+            let list = list.as_list::<i32>();
+            if list.len() != 1 || list.is_null(0) {
+                return Ok(ScalarValue::Float64(None));
+            }
+            columns.push(list.value(0));
+        }
+        if self.of == Of::Vector && columns[0].len() > MOST_VECTORS {
             return exec_err!(
                 "{}: a group of more than {MOST_VECTORS} vectors: GROUP BY something smaller",
                 self.name
             );
         }
-        let measure = values.and_then(|values| (self.take)(&values, &self.parameters));
+        let measure = (self.take)(&columns, &self.parameters);
         Ok(ScalarValue::Float64(measure))
     }
 
     fn size(&self) -> usize {
-        self.gathered.size()
+        self.gathered.iter().map(|gathered| gathered.size()).sum()
     }
 }

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Float64Type};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Map, Value};
 
@@ -229,6 +231,8 @@ fn parquet_rows(
     })
 }
 
+/// A batch's rows as objects. What is no number is a text, as of JSON: the writer makes it null, which
+/// is what is not there.
 fn objects(batch: &RecordBatch) -> Result<Vec<Map<String, Value>>> {
     let mut json = arrow::json::LineDelimitedWriter::new(Vec::new());
     json.write(batch)?;
@@ -238,12 +242,37 @@ fn objects(batch: &RecordBatch) -> Result<Vec<Map<String, Value>>> {
         .split(|byte| *byte == b'\n')
         .filter(|line| !line.is_empty())
         .map(|line| serde_json::from_slice(line).unwrap_or_default());
-    Ok(objects.collect())
+    let mut objects: Vec<Map<String, Value>> = objects.collect();
+    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+        if !field.data_type().is_floating() {
+            continue;
+        }
+        let numbers = cast(column, &DataType::Float64)?;
+        let numbers = numbers.as_primitive::<Float64Type>().iter();
+        for (number, object) in numbers.zip(&mut objects) {
+            if let Some(number) = number.filter(|number| !number.is_finite()) {
+                object.insert(field.name().clone(), number.to_string().into());
+            }
+        }
+    }
+    Ok(objects)
 }
 
 #[cfg(test)]
 mod tests {
+    use arrow::array::{ArrayRef, Float32Array};
+
     use super::*;
+
+    #[test]
+    fn what_is_no_number_is_a_text_in_parquet_too() {
+        let score = Float32Array::from(vec![Some(1.5), None, Some(f32::NAN), Some(f32::INFINITY)]);
+        let batch = RecordBatch::try_from_iter([("score", Arc::new(score) as ArrayRef)]).unwrap();
+        let objects = objects(&batch).unwrap();
+        let scores: Vec<Option<&Value>> = objects.iter().map(|row| row.get("score")).collect();
+        let (number, none, infinite) = (Value::from(1.5), Value::from("NaN"), Value::from("inf"));
+        assert_eq!(scores, [Some(&number), None, Some(&none), Some(&infinite)]);
+    }
 
     #[test]
     fn what_is_no_number_is_a_text() {

@@ -57,7 +57,8 @@ struct Sheet {
 
 #[derive(Debug, Args)]
 struct Read {
-    /// Files of answers: CSV, JSON lines or Parquet with id, annotator, quality, diversity
+    /// Files of answers: CSV, JSON lines or Parquet with id, annotator, quality, diversity; or
+    /// Potato's folder `answers`
     #[arg(required = true, value_name = "FILE")]
     answers: Vec<PathBuf>,
     /// The key that was written with the sheet

@@ -1,6 +1,6 @@
 //! What did people answer? Win rates by the paper's tests and by stricter ones, and how far they agree.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use polyphony_engine::ingest::source;
@@ -10,7 +10,7 @@ use polyphony_engine::{Error, Result};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{Item, Key};
+use super::{Item, Key, potato};
 use crate::statistics::agreement::alpha;
 use crate::statistics::proportions::{fisher, two_proportions};
 use crate::statistics::sign_test::split;
@@ -65,59 +65,44 @@ struct Answer {
 /// Reads answers: CSV, JSON lines or Parquet with `id` and a column a question, whose answers are `A`,
 /// `B`, a text of a side (`A-2`) or anything that begins with `hard`, `tie` or `neither`; Potato's
 /// `instance_id`, `user` or `user_id`, and labels in columns of their own (`quality:::A`, `quality.A`) or in
-/// an object (`labels`), too. The last answer of a person to an
+/// an object (`labels`), too; and Potato's folder of answers. The last answer of a person to an
 /// item counts; who does not say a name has the file's path.
 ///
 /// # Errors
 /// When a file cannot be read, an item is none of the key's, or an answer says nothing.
 pub fn read(key: &Key, files: &[PathBuf], progress: &dyn Progress) -> Result<Verdicts> {
-    let mut answers: BTreeMap<&str, BTreeMap<(String, String), Option<usize>>> = BTreeMap::new();
-    let mut left_out = BTreeMap::new();
-    let mut people = std::collections::BTreeSet::new();
-    for source in source::find(files, true)? {
-        let file = source.path.to_string_lossy();
+    let mut given = Given::default();
+    let (mut states, mut tables) = (Vec::new(), Vec::new());
+    for file in files {
+        match potato::states(file)? {
+            none if none.is_empty() => tables.push(file.clone()),
+            found => states.extend(found),
+        }
+    }
+    for path in states {
+        for (line, row) in (1..).zip(potato::rows(&path)?) {
+            given.row(key, &path, line, &row)?;
+        }
+    }
+    let tables = if tables.is_empty() {
+        Vec::new()
+    } else {
+        source::find(&tables, true)?
+    };
+    for source in tables {
         let ending = table::read(&source, progress, &mut |(line, object)| {
             let Ok(object) = object else {
                 let problem = format!("row {line} is no object, or has other columns");
                 let remedy = "answers are rows with id, annotator, quality and diversity";
                 return Err(Error::source(&source.path, problem, remedy));
             };
-            let id = first(&object, &["id", "instance_id"]);
-            let Some(item) = key.items.get(&id) else {
-                let problem = format!("row {line} answers `{id}`, which is no item of the key");
-                let remedy = "name the key.json that was written with this sheet";
-                return Err(Error::source(&source.path, problem, remedy));
-            };
-            for question in QUESTIONS {
-                match answer(&object, &id, question, item) {
-                    Ok(Some(mut given)) => {
-                        if given.annotator.is_empty() {
-                            given.annotator = file.clone().into_owned();
-                        }
-                        people.insert(given.annotator.clone());
-                        let of_question = answers.entry(question).or_default();
-                        let key = (given.item, given.annotator);
-                        if of_question.insert(key, given.wins).is_some() {
-                            *left_out
-                                .entry(format!("a later answer on {question}"))
-                                .or_default() += 1;
-                        }
-                    }
-                    Ok(None) => {
-                        *left_out
-                            .entry(format!("no answer on {question}"))
-                            .or_default() += 1;
-                    }
-                    Err(given) => return Err(unknown(&source.path, line, question, &given)),
-                }
-            }
-            Ok(())
+            given.row(key, &source.path, line, &object)
         })?;
         ending.whole(&source.path)?;
     }
     let verdicts = QUESTIONS.iter().filter_map(|question| {
-        let given = answers.get(question)?;
-        Some(verdict(question, given))
+        let answers = given.answers.get(question)?;
+        Some(verdict(question, answers))
     });
     let verdicts: Vec<Verdict> = verdicts.collect();
     if verdicts.is_empty() {
@@ -127,10 +112,59 @@ pub fn read(key: &Key, files: &[PathBuf], progress: &dyn Progress) -> Result<Ver
     }
     Ok(Verdicts {
         models: key.models.clone(),
-        annotators: people.len(),
+        annotators: given.people.len(),
         verdicts,
-        left_out,
+        left_out: given.left_out,
     })
+}
+
+/// What was answered so far.
+#[derive(Default)]
+struct Given {
+    /// By question: which model an answer to an item, by a person, is for.
+    answers: BTreeMap<&'static str, BTreeMap<(String, String), Option<usize>>>,
+    people: BTreeSet<String>,
+    left_out: BTreeMap<String, u64>,
+}
+
+impl Given {
+    /// Takes a row's answers.
+    fn row(
+        &mut self,
+        key: &Key,
+        path: &Path,
+        line: i64,
+        object: &Map<String, Value>,
+    ) -> Result<()> {
+        let id = first(object, &["id", "instance_id"]);
+        let Some(item) = key.items.get(&id) else {
+            let problem = format!("row {line} answers `{id}`, which is no item of the key");
+            let remedy = "name the key.json that was written with this sheet";
+            return Err(Error::source(path, problem, remedy));
+        };
+        for question in QUESTIONS {
+            let mut count = |what: &str| {
+                let reason = format!("{what} on {question}");
+                *self.left_out.entry(reason).or_default() += 1;
+            };
+            match answer(object, &id, question, item) {
+                Ok(Some(mut given)) => {
+                    if given.annotator.is_empty() {
+                        given.annotator = path.to_string_lossy().into_owned();
+                    }
+                    self.people.insert(given.annotator.clone());
+                    let of_question = self.answers.entry(question).or_default();
+                    let key = (given.item, given.annotator);
+                    if of_question.insert(key, given.wins).is_some() {
+                        count("a later answer");
+                    }
+                }
+                Ok(None) => count("no answer"),
+                Err(given) => return Err(unknown(path, line, question, &given)),
+            }
+        }
+        Ok(())
+    }
 }
 
 fn said(object: &Map<String, Value>, name: &str) -> String {
@@ -265,25 +299,28 @@ mod tests {
 
     use super::*;
 
-    fn of(files: &[(&str, &[u8])]) -> Result<Verdicts> {
+    fn key() -> Key {
         let item = |a| Item {
             prompt_id: "p".to_owned(),
             a,
         };
-        let key = Key {
+        Key {
             format: "polyphony-study".to_owned(),
             models: ["one".to_owned(), "other".to_owned()],
             seed: 0,
             inputs: BTreeMap::new(),
             items: BTreeMap::from([("1".to_owned(), item(0)), ("2".to_owned(), item(1))]),
-        };
+        }
+    }
+
+    fn of(files: &[(&str, &[u8])]) -> Result<Verdicts> {
         let folder = tempfile::tempdir().unwrap();
         let paths = files.iter().map(|(name, text)| {
             let path = folder.path().join(name);
             std::fs::write(&path, text).unwrap();
             path
         });
-        read(&key, &paths.collect::<Vec<_>>(), &Silent)
+        read(&key(), &paths.collect::<Vec<_>>(), &Silent)
     }
 
     #[test]
@@ -293,6 +330,52 @@ mod tests {
         assert_eq!(read.annotators, 2);
         assert_eq!(read.verdicts[0].answers, 3);
         assert_eq!(read.left_out["a later answer on quality"], 1);
+    }
+
+    /// As Potato 2 keeps them: what it exports is a minute old at worst, and lacks the last answers.
+    #[test]
+    fn potatos_folder_holds_answers() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = |user: &str, labels: &str| {
+            let path = folder.path().join(user);
+            std::fs::create_dir(&path).unwrap();
+            let text = format!(
+                r#"{{"user_id": "{user}", "instance_id_to_label_to_value": {labels}, "origin": {{}}}}"#
+            );
+            std::fs::write(path.join("user_state.json"), text).unwrap();
+        };
+        let label =
+            |question, name| format!(r#"[{{"schema": "{question}", "name": "{name}"}}, "{name}"]"#);
+        let (best, apart) = (
+            label("quality", "A-2"),
+            label("diversity", "Hard to decide"),
+        );
+        state(
+            "ann",
+            &format!(r#"{{"1": [{best}, {apart}], "2": [{best}]}}"#),
+        );
+        state("bob", &format!(r#"{{"1": [{best}]}}"#));
+        state("cy", "{}");
+        std::fs::write(folder.path().join("user_config.json"), "{}").unwrap();
+        let files = [folder.path().to_path_buf()];
+        let read = read(&key(), &files, &Silent).unwrap();
+        assert_eq!(read.annotators, 2);
+        assert_eq!(
+            (read.verdicts[0].answers, read.verdicts[0].won),
+            (3, [2, 1])
+        );
+        assert_eq!(
+            (read.verdicts[1].answers, read.verdicts[1].won),
+            (1, [0, 0])
+        );
+        std::fs::write(folder.path().join("bob/user_state.json"), "[]").unwrap();
+        let said = super::read(&key(), &files, &Silent)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            said.contains("bob/user_state.json: is none of Potato's"),
+            "{said}"
+        );
     }
 
     #[test]

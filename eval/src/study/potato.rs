@@ -1,6 +1,13 @@
-//! How does Potato ask? Its settings for a sheet.
+//! How does Potato ask, and where does it keep what it hears? Its settings for a sheet, and its folder.
 
-use serde_json::json;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use polyphony_engine::{Error, Result};
+use serde_json::{Map, Value, json};
+
+/// The file of a person's answers, in a folder of the person's name.
+const STATE: &str = "user_state.json";
 
 /// How an answer says that it is none.
 const UNDECIDED: &str = "Hard to decide";
@@ -26,6 +33,8 @@ pub(super) fn settings(texts: usize) -> String {
         "task_dir": ".",
         "output_annotation_dir": "answers/",
         "output_annotation_format": "jsonl",
+        // Else its export lacks what was answered within a minute of the one before.
+        "auto_export_interval": 0,
         "data_files": ["sheet.jsonl"],
         "item_properties": { "id_key": "id", "text_key": "text" },
         "annotation_schemes": [
@@ -35,4 +44,46 @@ pub(super) fn settings(texts: usize) -> String {
     });
     // JSON is YAML.
     format!("{settings:#}\n")
+}
+
+/// The files in which Potato keeps what each person answered; none where this is no folder of its
+/// answers.
+pub(super) fn states(folder: &Path) -> Result<Vec<PathBuf>> {
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let mut states = Vec::new();
+    for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
+        let state = entry.map_err(Error::io("read", folder))?.path().join(STATE);
+        if state.is_file() {
+            states.push(state);
+        }
+    }
+    states.sort();
+    Ok(states)
+}
+
+/// A person's answers as Potato exports them: a row an item, with `instance_id`, `user_id` and `labels`
+/// by question.
+pub(super) fn rows(state: &Path) -> Result<Vec<Map<String, Value>>> {
+    let text = fs::read(state).map_err(Error::io("read", state))?;
+    let refused = || {
+        let remedy = "name the folder of Potato's answers, or what it exported";
+        Error::source(state, "is none of Potato's states of a person", remedy)
+    };
+    let whole: Value = serde_json::from_slice(&text).map_err(|_| refused())?;
+    let items = whole["instance_id_to_label_to_value"].as_object();
+    let rows = items.ok_or_else(refused)?.iter().map(|(id, given)| {
+        let mut labels = Map::new();
+        for label in given.as_array().ok_or_else(refused)? {
+            let text = |name: &str| label[0][name].as_str().map(str::to_owned);
+            let (Some(question), Some(name)) = (text("schema"), text("name")) else {
+                return Err(refused());
+            };
+            labels.entry(question).or_insert_with(|| json!({}))[name] = label[1].clone();
+        }
+        let row = json!({ "instance_id": id, "user_id": whole["user_id"], "labels": labels });
+        row.as_object().cloned().ok_or_else(refused)
+    });
+    rows.collect()
 }

@@ -46,11 +46,12 @@ def polyphony(binary, model, adapter, pairs, out):
 def batches(tokenizer, rows):
     """Padded ids, masks of text and of completion, chosen texts before rejected ones."""
     made = []
+    # An epoch's last batch is what is left.
+    epoch = [rows[start : start + PAIRS] for start in range(0, len(rows), PAIRS)]
     for step in range(STEPS):
         texts = []
         for side in ("chosen", "rejected"):
-            for place in range(PAIRS):
-                row = rows[(step * PAIRS + place) % len(rows)]
+            for row in epoch[step % len(epoch)]:
                 start = tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, return_dict=True)
                 whole = tokenizer.apply_chat_template(row["prompt"] + row[side], return_dict=True)
                 texts.append((whole["input_ids"][:LIMIT], len(start["input_ids"])))
@@ -84,7 +85,8 @@ def pytorch(model_name, adapter, tokenizer, rows):
     for step, (batch, reference) in enumerate(zip(data, references)):
         start = time.perf_counter()
         ratio = logps(model, *batch[:3]) - reference
-        margin = ratio[:PAIRS] - ratio[PAIRS:]
+        chosen, rejected = ratio.chunk(2)
+        margin = chosen - rejected
         loss = -torch.nn.functional.logsigmoid(0.1 * margin).mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -80,10 +80,11 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 pub(crate) fn places(list: &str) -> anyhow::Result<Vec<Place>> {
     let places = list.split(',').map(|name| Place::named(name.trim()));
     let places: Vec<Place> = places.collect::<Result<_, _>>()?;
+    let alike = |place: &Place| place.precision() == places[0].precision();
     anyhow::ensure!(
-        places.len() == 1 || !places.contains(&Place::Cpu),
-        "--device {list}: the CPU and GPUs compute in different precision and do not mix: name GPUs \
-         only, or cpu alone"
+        places.len() == 1 || (!places.contains(&Place::Cpu) && places.iter().all(alike)),
+        "--device {list}: vectors of different precision do not mix: name GPUs of one precision, or \
+         cpu alone"
     );
     Ok(places)
 }

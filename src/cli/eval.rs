@@ -67,7 +67,7 @@ pub(crate) struct Arguments {
         })
     )]
     classes: Classes,
-    /// Where models run: cpu, cuda:0, or several as cuda:0,cuda:1
+    /// Where models run: cpu, cuda:0, or several as cuda:0,cuda:1; cuda:0:f16 on GPUs without bf16
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: String,
     /// Show what the published code gives, too, where it is wrong

@@ -77,7 +77,7 @@ pub(crate) struct Arguments {
     /// How many texts are written at a time; the texts do not depend on it
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
     batch: u32,
-    /// Where the model runs: cpu or cuda:0
+    /// Where the model runs: cpu, cuda:0, or cuda:0:f16 on GPUs without bf16
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: String,
 }

@@ -74,7 +74,8 @@ pub(crate) struct Arguments {
     /// The embedder of the style space: likewise
     #[arg(long, value_name = "MODEL", default_value = style::NAME)]
     style: String,
-    /// Where trained embedders run: cpu, cuda:0, or several as cuda:0,cuda:1
+    /// Where trained embedders run: cpu, cuda:0, or several as cuda:0,cuda:1; cuda:0:f16 on GPUs
+    /// without bf16
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: String,
     /// Raise the weights of winners to at least this (the paper's minimum: 0.2)

@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use candle_core::DType;
 use clap::Args;
+use polyphony_engine::model::adapter::Spec;
+use polyphony_engine::model::device::Place;
 use polyphony_engine::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -12,7 +15,6 @@ use crate::loss::{dpo, reward};
 use crate::objective::{DorpoForm, Method, Objective};
 use crate::optimizer::AdamW;
 use crate::schedule::Schedule;
-use polyphony_engine::model::adapter::Spec;
 
 /// What a run can be told: each a flag, and a field of the TOML file with underscores.
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
@@ -136,7 +138,7 @@ pub struct Settings {
     /// Where chance begins [default: 42]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
-    /// cpu or cuda:0 [default: cpu]
+    /// cpu, cuda:0 (in bf16) or cuda:0:f32 [default: cpu]
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
     /// Compute activations anew on the way back: less memory, a third more time
@@ -150,9 +152,12 @@ pub struct Settings {
     /// [default: 512, reward: all]
     #[arg(long, value_name = "N")]
     pub eval_pairs: Option<usize>,
-    /// Write a checkpoint every so many steps [default: 100], and every ten minutes
+    /// Write a checkpoint every so many steps [default: 100]
     #[arg(long, value_name = "STEPS")]
     pub checkpoint_every: Option<usize>,
+    /// Write one after so many minutes, however many steps that was [default: 10]
+    #[arg(long, value_name = "MINUTES")]
+    pub checkpoint_minutes: Option<f64>,
     /// How many checkpoints are kept [default: 2]
     #[arg(long, value_name = "N")]
     pub keep_checkpoints: Option<usize>,
@@ -205,6 +210,7 @@ pub struct Config {
     pub eval_every: usize,
     pub eval_pairs: usize,
     pub checkpoint_every: usize,
+    pub checkpoint_minutes: f64,
     pub keep_checkpoints: usize,
 }
 
@@ -281,6 +287,7 @@ impl Settings {
             eval_every: Some(100),
             eval_pairs: Some(if is_reward { 0 } else { 512 }),
             checkpoint_every: Some(100),
+            checkpoint_minutes: Some(10.0),
             keep_checkpoints: Some(2),
             ..Self::default()
         }
@@ -345,7 +352,7 @@ impl Settings {
         if let Ok(method) = serde_json::to_value(method) {
             all.insert("method".to_owned(), method);
         }
-        let config: Config = serde_json::from_value(Value::Object(all)).map_err(|error| {
+        let mut config: Config = serde_json::from_value(Value::Object(all)).map_err(|error| {
             Error::source(
                 "train".as_ref(),
                 format!("{error}"),
@@ -353,6 +360,7 @@ impl Settings {
             )
         })?;
         config.check()?;
+        config.device = place(&config.device)?.to_string();
         if let Some((folder, spec)) = adapter {
             let given = config.spec();
             if (given.r, given.alpha, given.rslora, given.products())
@@ -366,6 +374,19 @@ impl Settings {
         }
         Ok(config)
     }
+}
+
+/// The device that a name stands for, of those that can be trained on.
+fn place(name: &str) -> Result<Place> {
+    let place = Place::named(name)?;
+    if place.precision() == DType::F16 {
+        return Err(Error::Device {
+            name: name.to_owned(),
+            problem: "gradients are lost in f16, which holds none below 6e-8".to_owned(),
+            remedy: "train in bf16 or f32: --device cuda:0, or cuda:0:f32".to_owned(),
+        });
+    }
+    Ok(place)
 }
 
 fn contradiction(what: &str, remedy: &str) -> Error {
@@ -396,6 +417,7 @@ impl Config {
             ("weight_decay", self.weight_decay, 0.0),
             ("max_grad_norm", self.max_grad_norm, 0.0),
             ("adam_eps", self.adam_eps, 0.0),
+            ("checkpoint_minutes", self.checkpoint_minutes, 0.0),
         ];
         let shares = [
             ("adam_beta1", self.adam_beta1),

@@ -258,7 +258,7 @@ fn a_model_is_as_sure_as_pytorch_finds_it() {
         for (a, b) in foretold.logps.iter().zip(logps) {
             assert!((a - b).abs() < 1e-5, "{a} {b}");
         }
-        let means = Sureness::of(&batch, &foretold, true).means();
+        let means = Sureness::of(&batch, &foretold, method).means();
         assert_eq!(means.len(), 4);
         for (name, given) in means {
             let off = (given - number(&known[name])).abs();

@@ -7,73 +7,18 @@ use polyphony_engine::hash::{Sha256, digest_of_parts, hex, sha256_of};
 use polyphony_engine::model::adapter::{Adapter, WEIGHTS};
 use polyphony_engine::model::chat::Tokens;
 use polyphony_engine::model::files::ModelFiles;
-use polyphony_engine::progress::Progress;
 use polyphony_engine::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::data::{Examples, hash_tokens};
 use crate::reference::Who;
+use crate::tally::Tally;
 
 /// The file that says which run a folder holds.
 pub const RUN: &str = "run.json";
 /// The file that says by which numbers it goes.
 pub const CONFIG: &str = "config.toml";
-
-/// What became of the rows of a run's file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Rows {
-    /// How many are learnt.
-    pub train: usize,
-    /// How many are held out.
-    pub held_out: usize,
-    /// How many of those held out are evaluated on.
-    pub evaluated: usize,
-    /// How many have a chosen answer that stood there before, which SFT learns once.
-    pub repeated: usize,
-    /// How many had a text above the limit and were left out.
-    pub left_out: usize,
-    /// How many had one that was cut, of those learnt or held out.
-    pub cut: usize,
-}
-
-impl Rows {
-    /// Of examples that were read.
-    pub fn of(examples: &Examples) -> Self {
-        Self {
-            train: examples.train.len(),
-            held_out: examples.held_out,
-            evaluated: examples.evaluation.len(),
-            repeated: examples.repeated,
-            left_out: examples.dropped,
-            cut: examples.truncated,
-        }
-    }
-
-    /// Says which rows are not learnt or not looked at, and why.
-    pub fn say(&self, max_length: usize, progress: &dyn Progress) {
-        if self.evaluated < self.held_out {
-            progress.say(&format!(
-                "{} of {} held-out rows are evaluated on: --eval-pairs says how many",
-                self.evaluated, self.held_out
-            ));
-        }
-        if self.repeated > 0 {
-            progress.say(&format!(
-                "{} rows have a chosen answer that stood there before: each is learnt once",
-                self.repeated
-            ));
-        }
-        let of = self.train + self.held_out + self.repeated + self.left_out;
-        for (count, what) in [(self.left_out, "left out"), (self.cut, "cut")] {
-            if count > 0 {
-                progress.say(&format!(
-                    "{count} of {of} rows had a text of more than {max_length} tokens and were {what}"
-                ));
-            }
-        }
-    }
-}
 
 /// What a run is: what makes it repeatable, saved beside the adapter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,7 +37,7 @@ pub struct Identity {
     pub reference_sha256: Option<String>,
     /// What became of the rows.
     #[serde(default)]
-    pub rows: Rows,
+    pub rows: Tally,
     /// A hash of the hashes above and the numbers that decide what is computed.
     pub fingerprint: String,
 }
@@ -115,7 +60,7 @@ impl Identity {
             tokens_sha256: tokens_sha256(examples),
             adapter_sha256: config.adapter.as_deref().map(adapter_sha256).transpose()?,
             reference_sha256,
-            rows: Rows::of(examples),
+            rows: Tally::of(examples),
             fingerprint: String::new(),
         };
         // Where things lie and how often they are saved does not change what is computed.
@@ -129,6 +74,7 @@ impl Identity {
         }
         decides.reference_logps = None;
         decides.checkpoint_every = 1;
+        decides.checkpoint_minutes = 1.0;
         decides.keep_checkpoints = 1;
         decides.recompute = false;
         identity.fingerprint = hash(&[

@@ -24,6 +24,7 @@ mod rows;
 pub mod run;
 pub mod schedule;
 pub mod sureness;
+pub mod tally;
 pub mod tiny;
 pub mod votes;
 

@@ -79,7 +79,8 @@ impl Passes {
         Ok((sums, gradients.into_tensors(parameters.iter())?))
     }
 
-    /// The loss of examples, without gradients; none once `stop` is set.
+    /// The loss of examples, without gradients, and what a reward model gives each; none once `stop` is
+    /// set.
     ///
     /// # Errors
     /// As [`Self::learn`].
@@ -88,41 +89,28 @@ impl Passes {
         policy: &Policy,
         examples: &[Known<'_>],
         stop: &AtomicBool,
-    ) -> Result<Option<Sums>> {
+    ) -> Result<Option<(Sums, Vec<f32>)>> {
         let totals = self.totals(examples);
         let mut sums = Sums::default();
+        let mut all_scores = Vec::new();
         let objective = self.objective;
         let pass = |part: &[Known<'_>]| {
             let batch = batch(&objective, part);
-            let of_part = if objective.method == Method::Reward {
+            if objective.method == Method::Reward {
                 let scores = policy.scores(&batch)?;
-                objective.of_scores(&scores, &targets(part), &totals)
-            } else {
-                let foretold = policy.foretold(&batch)?;
-                answered(&objective, &batch, &foretold, part, &totals)
-            };
-            Ok(of_part.0)
+                let (of_part, _) = objective.of_scores(&scores, &targets(part), &totals);
+                return Ok((of_part, scores));
+            }
+            let foretold = policy.foretold(&batch)?;
+            let (of_part, _) = answered(&objective, &batch, &foretold, part, &totals);
+            Ok((of_part, Vec::new()))
         };
-        let all = self.each(policy, examples, stop, pass, |of_part| {
+        let all = self.each(policy, examples, stop, pass, |(of_part, scores)| {
             sums.add(&of_part);
+            all_scores.extend(scores);
             Ok(())
         })?;
-        Ok(all.then_some(sums))
-    }
-
-    /// A reward model's number for each text.
-    ///
-    /// # Errors
-    /// As [`Self::learn`].
-    pub fn scores(&self, policy: &Policy, examples: &[Known<'_>]) -> Result<Vec<f32>> {
-        let mut scores = Vec::new();
-        let objective = self.objective;
-        let pass = |part: &[Known<'_>]| Ok(policy.scores(&batch(&objective, part))?);
-        self.each(policy, examples, &NEVER, pass, |of_part: Vec<f32>| {
-            scores.extend(of_part);
-            Ok(())
-        })?;
-        Ok(scores)
+        Ok(all.then_some((sums, all_scores)))
     }
 
     fn each<R: Send>(
@@ -172,7 +160,7 @@ fn answered(
 ) -> (Sums, Vec<f32>) {
     let fixed: Vec<Fixed> = part.iter().map(|(_, fixed)| **fixed).collect();
     let (mut sums, by) = objective.of(batch, &foretold.logps, &fixed, totals);
-    sums.sureness = Sureness::of(batch, foretold, objective.method.has_pairs());
+    sums.sureness = Sureness::of(batch, foretold, objective.method);
     (sums, by)
 }
 

@@ -7,8 +7,8 @@ use polyphony_engine::model::device::Place;
 use polyphony_engine::model::files::ModelFiles;
 use polyphony_engine::{Error, Result};
 
+use crate::backward;
 use crate::backward::head::{self, Foretold};
-use crate::backward::{self};
 use crate::batch::Batch;
 use crate::lora::{Adapted, Gradients, Lora};
 use polyphony_engine::model::adapter::{Adapter, Spec};
@@ -205,11 +205,8 @@ impl Policy {
         Ok(())
     }
 
-    fn head(&self) -> head::Head<'_> {
-        head::Head {
-            weight: &self.decoder.head,
-            cap: self.decoder.config.logit_cap,
-        }
+    fn head(&self) -> Candle<head::Head<'_>> {
+        head::Head::new(&self.decoder.head, self.decoder.config.logit_cap)
     }
 
     /// The log-probability of each target.
@@ -220,7 +217,7 @@ impl Policy {
         let segments = Segments::new(&batch.lengths, &self.decoder.config, &self.decoder.device)?;
         let x = self.decoder.forward(&batch.ids, &segments)?;
         let rows = Tensor::new(batch.rows.as_slice(), x.device())?;
-        self.head()
+        self.head()?
             .logps(&x.index_select(&rows, 0)?, &batch.targets)
     }
 
@@ -232,7 +229,7 @@ impl Policy {
         let segments = Segments::new(&batch.lengths, &self.decoder.config, &self.decoder.device)?;
         let x = self.decoder.forward(&batch.ids, &segments)?;
         let rows = Tensor::new(batch.rows.as_slice(), x.device())?;
-        self.head()
+        self.head()?
             .foretold(&x.index_select(&rows, 0)?, &batch.targets)
     }
 
@@ -252,9 +249,9 @@ impl Policy {
         let x = steps::rms_norm(&last, &self.decoder.norm, self.decoder.config.eps)?;
         let places = Tensor::new(batch.rows.as_slice(), x.device())?;
         let rows = x.index_select(&places, 0)?;
-        let foretold = self.head().foretold(&rows, &batch.targets)?;
+        let foretold = self.head()?.foretold(&rows, &batch.targets)?;
         let d_rows = self
-            .head()
+            .head()?
             .backward(&rows, &batch.targets, &by(&foretold))?;
         let dx = x.zeros_like()?.index_add(&places, &d_rows, 0)?;
         self.backward(&segments, &mut kept, &last, &dx, gradients)

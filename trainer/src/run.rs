@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use polyphony_engine::model::chat::Chat;
 use polyphony_engine::model::decoder::Head;
 use polyphony_engine::model::decoder::config::Config as Shape;
@@ -20,7 +20,6 @@ use polyphony_engine::store::{take_lock, write_whole};
 use polyphony_engine::{Error, Result};
 use serde_json::{Map, Value};
 
-use crate::agreement::{Agreement, agreement};
 use crate::checkpoint::{self, Held, State};
 use crate::config::Config;
 use crate::curve;
@@ -37,9 +36,9 @@ use crate::reference::{self, Kept, Who};
 use crate::votes;
 use polyphony_engine::model::adapter::Adapter;
 
+mod evaluation;
+
 const METRICS: &str = "metrics.jsonl";
-/// A checkpoint is written after this long, however many steps that was.
-const MINUTES: Duration = Duration::from_mins(10);
 
 /// What a run came to.
 #[derive(Debug, Clone, PartialEq)]
@@ -125,7 +124,7 @@ impl<'a> Run<'a> {
             Method::Reward => Head::Score,
             _ => Head::Words,
         };
-        let mut policy = Policy::bare(&files, head, place(&config.device)?)?;
+        let mut policy = Policy::bare(&files, head, Place::named(&config.device)?)?;
         if config.max_length > policy.decoder.config.max_tokens {
             progress.say(&format!(
                 "--max-length {} is above the model's own {}",
@@ -223,10 +222,11 @@ impl<'a> Run<'a> {
             ));
         }
         // Of the last step before a stop, which came in the midst of it.
-        if self.evaluate(steps, stop)? {
+        if self.evaluate(steps, stop, progress)? {
             self.tell()?;
         }
         progress.begin(self.config.method.name(), Some(steps as u64), Unit::Rows);
+        let minutes = Duration::from_secs_f64(60.0 * self.config.checkpoint_minutes.min(1e9));
         let mut saved = Instant::now();
         while self.state.step < steps && !stop.load(Ordering::Relaxed) {
             let schedule = self.config.schedule;
@@ -256,13 +256,13 @@ impl<'a> Run<'a> {
             if self.owes_evaluation(steps) {
                 self.save()?;
                 saved = Instant::now();
-                if self.evaluate(steps, stop)? {
+                if self.evaluate(steps, stop, progress)? {
                     self.tell()?;
                 }
             }
             let last = self.state.step == steps;
             let due = self.state.step.is_multiple_of(self.config.checkpoint_every);
-            if due || last || saved.elapsed() > MINUTES {
+            if due || last || saved.elapsed() >= minutes {
                 self.save()?;
                 saved = Instant::now();
             }
@@ -272,7 +272,7 @@ impl<'a> Run<'a> {
         if stopped {
             self.save()?;
         }
-        self.finish(stopped, progress)?;
+        self.finish(stopped)?;
         let losses = self.curve("loss");
         Ok(Summary {
             steps: self.state.step,
@@ -290,19 +290,22 @@ impl<'a> Run<'a> {
             .iter()
             .map(|&place| (&self.train[place], &self.fixed[place]))
             .collect();
-        let (sums, gradients) = self.passes.learn(&self.policy, &examples)?;
-        let norm = self.beside(optimizer::global_norm(&gradients))?;
+        let learnt = self.passes.learn(&self.policy, &examples);
+        let (sums, gradients) = learnt.map_err(|error| self.beside(error))?;
+        let norm = optimizer::global_norm(&gradients).map_err(|error| self.beside(error.into()))?;
         if !sums.loss.is_finite() || !norm.is_finite() {
             return Err(self.no_number(sums.loss, norm, &examples));
         }
         let gradients = match self.config.max_grad_norm {
-            most if most > 0.0 => self.beside(optimizer::clip(gradients, norm, most))?,
+            most if most > 0.0 => {
+                optimizer::clip(gradients, norm, most).map_err(|error| self.beside(error.into()))?
+            }
             _ => gradients,
         };
         let parameters = self.policy.parameters();
         let adamw = self.config.adamw();
         let next = adamw.step(&parameters, &gradients, &self.moments, learning_rate);
-        let (values, moments) = self.beside(next)?;
+        let (values, moments) = next.map_err(|error| self.beside(error.into()))?;
         self.policy.set_parameters(values);
         self.moments = moments;
         let tokens: usize = examples.iter().map(|(example, _)| example.tokens()).sum();
@@ -322,22 +325,20 @@ impl<'a> Run<'a> {
         Ok(metrics::line(&objective, &step, &sums, pairs))
     }
 
-    /// What AdamW made, or the error that says how much it needs beside the model.
-    fn beside<T>(&self, made: candle_core::Result<T>) -> Result<T> {
-        made.map_err(|error| {
-            let values = self.policy.parameters();
-            let count: usize = values.iter().map(Tensor::elem_count).sum();
-            // Gradients, and values and moments both old and new, in f32.
-            let bytes = memory::mebibytes(count * 4 * 7);
-            let what = || format!("AdamW's step on {count} adapter values, which takes {bytes}");
-            let device = &self.policy.decoder.device;
-            memory::too_little(
-                error,
-                device,
-                what,
-                "use a smaller --lora-r, or fewer targets",
-            )
-        })
+    /// The error of a step, with how much it needs beside the model where memory ran out.
+    fn beside(&self, error: Error) -> Error {
+        let values = self.policy.parameters();
+        let count: usize = values.iter().map(Tensor::elem_count).sum();
+        // Gradients, and values and moments both old and new, in f32.
+        let bytes = memory::mebibytes(count * 4 * 7);
+        let what = || format!("AdamW's step on {count} adapter values, which takes {bytes}");
+        let device = &self.policy.decoder.device;
+        memory::too_little(
+            error,
+            device,
+            what,
+            "use a smaller --lora-r, or fewer targets",
+        )
     }
 
     /// The error for a step whose loss is no number, after which there is no going on.
@@ -365,49 +366,6 @@ impl<'a> Run<'a> {
             config.pairs.display()
         );
         Error::source(&config.out, problem, remedy)
-    }
-
-    /// Whether the last step's line is to have the evaluation split's numbers and has not.
-    fn owes_evaluation(&self, steps: usize) -> bool {
-        let step = self.state.step;
-        let due = step == steps || (step > 0 && step.is_multiple_of(self.config.eval_every));
-        let last = self.lines.last();
-        let lacks = last.is_some_and(|line| !line.contains("\"eval_loss\""));
-        due && lacks && !self.evaluation.is_empty()
-    }
-
-    /// Adds the evaluation split's numbers to the last step's line where they are due; whether it
-    /// did, which it does not once `stop` is set.
-    fn evaluate(&mut self, steps: usize, stop: &AtomicBool) -> Result<bool> {
-        if !self.owes_evaluation(steps) {
-            return Ok(false);
-        }
-        let examples = self.held_out();
-        let Some(sums) = self.passes.judge(&self.policy, &examples, stop)? else {
-            return Ok(false);
-        };
-        let objective = self.config.objective();
-        let means = metrics::means("eval_", &objective, &sums, examples.len());
-        let before = self.curve("eval_loss");
-        let is_best = before.iter().all(|(_, loss)| sums.loss < *loss);
-        if is_best && self.config.method == Method::Reward {
-            let best = self.config.out.join("best");
-            self.write_adapter(&best)?;
-            self.agree(&best)?;
-        }
-        let told = serde_json::to_string(&means).unwrap_or_default();
-        if let Some(line) = self.lines.last_mut() {
-            // Put behind what is written already: numbers that are read back lose a digit.
-            line.truncate(line.len().saturating_sub(1));
-            line.push(',');
-            line.push_str(told.trim_start_matches('{'));
-        }
-        Ok(true)
-    }
-
-    /// The evaluation split.
-    fn held_out(&self) -> Vec<(&Example, &Fixed)> {
-        self.evaluation.iter().zip(&self.fixed_evaluation).collect()
     }
 
     fn save(&self) -> Result<()> {
@@ -446,7 +404,7 @@ impl<'a> Run<'a> {
         write_whole(&self.config.out.join(METRICS), text.as_bytes())
     }
 
-    fn finish(&self, stopped: bool, progress: &dyn Progress) -> Result<()> {
+    fn finish(&self, stopped: bool) -> Result<()> {
         let title = format!("{} on {}", self.config.method.name(), self.config.model);
         let title = title.replace('&', "&amp;").replace('<', "&lt;");
         let picture = curve::svg(&title, &self.curve("loss"), &self.curve("eval_loss"));
@@ -454,34 +412,7 @@ impl<'a> Run<'a> {
         if stopped {
             return Ok(());
         }
-        if let Some(found) = self.agree(&self.config.out)? {
-            progress.say(&found.to_string());
-        }
         self.write_adapter(&self.config.out)
-    }
-
-    /// How well a reward model's numbers agree with held-out votes, as `agreement.json` in a folder.
-    fn agree(&self, folder: &Path) -> Result<Option<Agreement>> {
-        let of_votes = self.config.method == Method::Reward && !self.config.objective().has_pairs();
-        if !of_votes || self.evaluation.is_empty() {
-            return Ok(None);
-        }
-        let scores = self.passes.scores(&self.policy, &self.held_out())?;
-        let scores: Vec<f64> = scores.into_iter().map(f64::from).collect();
-        let targets: Vec<f64> = self
-            .evaluation
-            .iter()
-            .map(|example| example.score)
-            .collect();
-        let prompts: Vec<u64> = self
-            .evaluation
-            .iter()
-            .map(|example| example.prompt)
-            .collect();
-        let found = agreement(&scores, &targets, &prompts);
-        let text = serde_json::to_string_pretty(&found).unwrap_or_default();
-        write_whole(&folder.join("agreement.json"), text.as_bytes())?;
-        Ok(Some(found))
     }
 
     fn write_adapter(&self, folder: &Path) -> Result<()> {
@@ -502,19 +433,6 @@ impl<'a> Run<'a> {
         let point = |line: &String| Some((number(line, "step")?, number(line, name)?));
         self.lines.iter().filter_map(point).collect()
     }
-}
-
-/// The device that a name stands for, of those that can be trained on.
-fn place(name: &str) -> Result<Place> {
-    let place = Place::named(name)?;
-    if place.precision() == DType::F16 {
-        return Err(Error::Device {
-            name: name.to_owned(),
-            problem: "gradients are lost in f16, which holds none below 6e-8".to_owned(),
-            remedy: "train in bf16 or f32: --device cuda:0, or cuda:0:f32".to_owned(),
-        });
-    }
-    Ok(place)
 }
 
 /// Brings the votes of all texts into the range of -1 to 1.

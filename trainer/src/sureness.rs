@@ -1,7 +1,11 @@
 //! How sure is a model of the answers that it learns? Entropy, accuracy and logits of their tokens.
+//!
+//! As TRL's DPO trainer counts, for every method: over answers, where its SFT trainer takes the entropy
+//! of prompts in and its ORPO trainer the logits of prompts and padding.
 
 use crate::backward::head::Foretold;
 use crate::batch::Batch;
+use crate::objective::Method;
 
 /// Sums over the tokens of answers; means when divided by their number.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -21,9 +25,10 @@ pub struct Sureness {
 }
 
 impl Sureness {
-    /// Of a batch's texts: chosen and rejected by turns, or with `in_pairs` not set chosen ones alone,
-    /// of which all that is learnt counts.
-    pub fn of(batch: &Batch, foretold: &Foretold, in_pairs: bool) -> Self {
+    /// Of a batch's texts: chosen and rejected by turns where the method has pairs, else chosen ones
+    /// alone, of which all that is learnt counts.
+    pub fn of(batch: &Batch, foretold: &Foretold, method: Method) -> Self {
+        let in_pairs = method.has_pairs();
         let mut sums = Self::default();
         for (place, text) in batch.texts.iter().enumerate() {
             let rows = if in_pairs {

@@ -66,7 +66,7 @@ fn whole(source: &Source) -> Result<Option<Value>> {
             reader
                 .read_to_end(&mut text)
                 .map_err(Error::io("read", &source.path))?;
-            let value = serde_json::from_slice(&table::quoted_numbers(&text));
+            let value = serde_json::from_slice(&table::without_bare_words(&text));
             value.map(Some).map_err(|error| {
                 let problem = format!("is no JSON ({error})");
                 Error::source(&source.path, problem, "fetch it again")

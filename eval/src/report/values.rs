@@ -26,11 +26,10 @@ pub(super) fn write(evaluation: &Evaluation<'_>, out: &Path) -> Result<()> {
         })
         .collect();
     let measures = evaluation.measures();
-    let field = |name: &str, kind: DataType, nullable| Field::new(name, kind, nullable);
     let mut fields = vec![
-        field("model", DataType::Utf8, false),
-        field("prompt_id", DataType::Utf8, false),
-        field("responses", DataType::Int64, false),
+        Field::new("model", DataType::Utf8, false),
+        Field::new("prompt_id", DataType::Utf8, false),
+        Field::new("responses", DataType::Int64, false),
     ];
     let responses = rows.iter().map(|(.., cell)| cell.texts.len() as i64);
     let mut columns: Vec<ArrayRef> = vec![
@@ -39,7 +38,7 @@ pub(super) fn write(evaluation: &Evaluation<'_>, out: &Path) -> Result<()> {
         Arc::new(Int64Array::from_iter_values(responses)),
     ];
     for measure in measures {
-        fields.push(field(MEASURES[measure].name, DataType::Float64, true));
+        fields.push(Field::new(MEASURES[measure].name, DataType::Float64, true));
         let values = rows.iter().map(|(.., cell)| cell.values[measure]);
         columns.push(Arc::new(values.collect::<Float64Array>()));
     }

@@ -181,7 +181,8 @@ impl AggregateUDFImpl for Measured {
             DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..)
         );
         if is_list != (self.of == Of::Vector) && types[0] != DataType::Null {
-            return plan_err!("{} takes {:?}s, not {}", self.name, self.of, types[0]);
+            let (name, kind, _) = &columns[0];
+            return plan_err!("{} takes {name} as {kind}, not {}", self.name, types[0]);
         }
         let mut coerced: Vec<DataType> = columns.into_iter().map(|(_, kind, _)| kind).collect();
         coerced.resize(types.len(), DataType::Float64);

@@ -4,14 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use candle_core::{Device, Tensor};
 use serde_json::Value;
 
 use super::{Task, Writer, Written};
-use crate::model::decoder::Projection;
 use crate::model::device::Place;
 use crate::model::sampling::Sampling;
-use crate::random::SplitMix64;
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures")
@@ -169,40 +166,4 @@ fn a_live_adapter_writes_what_a_merged_one_does() {
     let merged = texts(true, false);
     assert_eq!(texts(true, true), merged);
     assert_ne!(texts(false, false), merged, "the adapter changes nothing");
-}
-
-/// Texts are read together at widths of real models, where a product is cut into blocks.
-#[test]
-fn a_row_of_a_wide_product_does_not_depend_on_those_beside_it() {
-    let mut random = SplitMix64::seeded(5);
-    let mut values = |rows: usize, width: usize| {
-        let drawn = (0..rows * width).map(|_| (random.unit() - 0.5) as f32);
-        Tensor::from_vec(drawn.collect(), (rows, width), &Device::Cpu).unwrap()
-    };
-    // As of a layer, of few key heads, and of an adapter's two halves.
-    for (width, out) in [
-        (2048, 512),
-        (576, 1536),
-        (576, 64),
-        (2048, 16),
-        (16, 2048),
-        (2, 300),
-    ] {
-        let (weight, x) = (values(out, width), values(130, width));
-        let all: Vec<Vec<f32>> = Projection::forward(&weight, &x).unwrap().to_vec2().unwrap();
-        for rows in [1, 2, 3, 5, 8, 13, 16, 33, 64, 65, 100] {
-            for start in [0, 1, 130 - rows] {
-                let some = x.narrow(0, start, rows).unwrap();
-                let some: Vec<Vec<f32>> = Projection::forward(&weight, &some)
-                    .unwrap()
-                    .to_vec2()
-                    .unwrap();
-                assert_eq!(
-                    some,
-                    all[start..start + rows],
-                    "{rows} rows of {width} values"
-                );
-            }
-        }
-    }
 }

@@ -146,6 +146,13 @@ impl Writer {
                 logits.extend(self.decoder.read(&texts, &mut caches)?);
                 running.extend(fresh);
             }
+            if logits.iter().flatten().any(|logit| logit.is_nan()) {
+                return Err(Error::source(
+                    self.name.as_ref(),
+                    "gives logits that are no numbers",
+                    "check the model's weights, or compute in bf16 or f32",
+                ));
+            }
             for (text, logits) in running.iter_mut().zip(&mut logits) {
                 text.take(logits, sampling, &self.stops);
             }

@@ -62,7 +62,7 @@ fn json_lines(
     for block in lines.by_ref() {
         for (number, line) in block.lines() {
             let object = serde_json::from_slice(line);
-            match object.or_else(|_| serde_json::from_slice(&quoted_numbers(line))) {
+            match object.or_else(|_| serde_json::from_slice(&without_bare_words(line))) {
                 Ok(object) => each((number, Ok(object)))?,
                 Err(_) => each((number, Err(&String::from_utf8_lossy(line))))?,
             }
@@ -72,35 +72,36 @@ fn json_lines(
     lines.ending()
 }
 
+/// What stands in an object for what is no number: neither a number, nor a text or an id.
+const NO_NUMBER: &str = r#"{"number":null}"#;
+
 /// JSON in which the words that Python writes for what is no number (`NaN`, `Infinity`, `-Infinity`) are
-/// texts, so that a row is read for what else it holds.
-pub fn quoted_numbers(json: &[u8]) -> Vec<u8> {
+/// objects, so that a row is read for what else it holds.
+pub fn without_bare_words(json: &[u8]) -> Vec<u8> {
     const WORDS: [&[u8]; 3] = [b"NaN", b"-Infinity", b"Infinity"];
-    let mut quoted = Vec::with_capacity(json.len() + 8);
+    let mut whole = Vec::with_capacity(json.len() + NO_NUMBER.len());
     let (mut at, mut in_text) = (0, false);
     while let Some(&byte) = json.get(at) {
         let word = WORDS
             .into_iter()
             .find(|word| !in_text && json[at..].starts_with(word));
         if let Some(word) = word {
-            quoted.push(b'"');
-            quoted.extend(word);
-            quoted.push(b'"');
+            whole.extend(NO_NUMBER.as_bytes());
             at += word.len();
             continue;
         }
-        quoted.push(byte);
+        whole.push(byte);
         at += 1;
         match byte {
             b'"' => in_text = !in_text,
             b'\\' if in_text => {
-                quoted.extend(json.get(at));
+                whole.extend(json.get(at));
                 at += 1;
             }
             _ => {}
         }
     }
-    quoted
+    whole
 }
 
 fn comma_separated(
@@ -231,8 +232,8 @@ fn parquet_rows(
     })
 }
 
-/// A batch's rows as objects. What is no number is a text, as of JSON: the writer makes it null, which
-/// is what is not there.
+/// A batch's rows as objects. In a column of numbers, what is none is told as of JSON: the writer makes
+/// it null, which is what is not there.
 fn objects(batch: &RecordBatch) -> Result<Vec<Map<String, Value>>> {
     let mut json = arrow::json::LineDelimitedWriter::new(Vec::new());
     json.write(batch)?;
@@ -250,8 +251,9 @@ fn objects(batch: &RecordBatch) -> Result<Vec<Map<String, Value>>> {
         let numbers = cast(column, &DataType::Float64)?;
         let numbers = numbers.as_primitive::<Float64Type>().iter();
         for (number, object) in numbers.zip(&mut objects) {
-            if let Some(number) = number.filter(|number| !number.is_finite()) {
-                object.insert(field.name().clone(), number.to_string().into());
+            if number.is_some_and(|number| !number.is_finite()) {
+                let value = serde_json::from_str(NO_NUMBER).unwrap_or_default();
+                object.insert(field.name().clone(), value);
             }
         }
     }
@@ -265,23 +267,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_number_is_a_text_in_parquet_too() {
+    fn what_is_no_number_is_neither_null_nor_a_text() {
+        let read =
+            |json: &str| serde_json::from_slice::<Value>(&without_bare_words(json.as_bytes()));
+        let row =
+            read(r#"{"a": NaN, "b": [-Infinity, Infinity], "c": "NaN \"NaN", "d": 1}"#).unwrap();
+        let none: Value = serde_json::from_str(NO_NUMBER).unwrap();
+        assert_eq!(row["a"], none);
+        assert_eq!(row["b"], Value::from(vec![none.clone(); 2]));
+        assert_eq!(row["c"], "NaN \"NaN");
+        assert!(read("{\"a\": Nan}").is_err());
+
         let score = Float32Array::from(vec![Some(1.5), None, Some(f32::NAN), Some(f32::INFINITY)]);
         let batch = RecordBatch::try_from_iter([("score", Arc::new(score) as ArrayRef)]).unwrap();
         let objects = objects(&batch).unwrap();
         let scores: Vec<Option<&Value>> = objects.iter().map(|row| row.get("score")).collect();
-        let (number, none, infinite) = (Value::from(1.5), Value::from("NaN"), Value::from("inf"));
-        assert_eq!(scores, [Some(&number), None, Some(&none), Some(&infinite)]);
-    }
-
-    #[test]
-    fn what_is_no_number_is_a_text() {
-        let read = |json: &str| serde_json::from_slice::<Value>(&quoted_numbers(json.as_bytes()));
-        let row =
-            read(r#"{"a": NaN, "b": [-Infinity, Infinity], "c": "NaN \"NaN", "d": 1}"#).unwrap();
-        assert_eq!(row["a"], "NaN");
-        assert_eq!(row["b"], serde_json::json!(["-Infinity", "Infinity"]));
-        assert_eq!(row["c"], "NaN \"NaN");
-        assert!(read("{\"a\": Nan}").is_err());
+        assert_eq!(
+            scores,
+            [Some(&Value::from(1.5)), None, Some(&none), Some(&none)]
+        );
     }
 }

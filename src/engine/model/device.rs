@@ -39,19 +39,20 @@ impl Place {
     }
 
     fn read(name: &str) -> Option<Self> {
-        let Some(rest) = name.strip_prefix("cuda") else {
-            return (name == "cpu").then_some(Self::Cpu);
+        let parts: Vec<&str> = name.split(':').collect();
+        let (number, precision) = match parts[..] {
+            ["cpu"] => return Some(Self::Cpu),
+            ["cuda"] => ("0", Precision::Bf16),
+            ["cuda", number] | ["cuda", number, "bf16"] => (number, Precision::Bf16),
+            ["cuda", number, "f16"] => (number, Precision::F16),
+            ["cuda", number, "f32"] => (number, Precision::F32),
+            _ => return None,
         };
-        let mut parts = rest.split(':').skip(1);
-        let number = parts.next().map_or(Some(0), |number| number.parse().ok())?;
-        let precision = match parts.next() {
-            None | Some("bf16") => Precision::Bf16,
-            Some("f16") => Precision::F16,
-            Some("f32") => Precision::F32,
-            Some(_) => return None,
-        };
-        let whole = parts.next().is_none() && (rest.is_empty() || rest.starts_with(':'));
-        whole.then_some(Self::Cuda(number, precision))
+        let is_plain = number.bytes().all(|byte| byte.is_ascii_digit());
+        is_plain
+            .then(|| number.parse().ok())
+            .flatten()
+            .map(|number| Self::Cuda(number, precision))
     }
 
     /// Opens the device.
@@ -115,6 +116,7 @@ mod tests {
             "cuda:-1",
             "cuda:x",
             "cuda0",
+            "cuda:+1",
             "cpu:f16",
             "cuda:0:f64",
             "cuda:0:f16:1",

@@ -11,15 +11,16 @@ pub fn ran_out(error: &candle_core::Error) -> bool {
     said.iter().any(|words| text.contains(words))
 }
 
-/// The error where a device's memory ran out for `what`; any other error of candle as it is.
+/// The error where a device's memory ran out for `what`; any other as it is.
 pub fn too_little(
-    error: candle_core::Error,
+    error: Error,
     device: &Device,
     what: impl FnOnce() -> String,
     remedy: &str,
 ) -> Error {
-    if !ran_out(&error) {
-        return error.into();
+    match error {
+        Error::Candle(cause) if ran_out(&cause) => {}
+        error => return error,
     }
     Error::Device {
         name: match device.location() {
@@ -43,7 +44,7 @@ mod tests {
     #[test]
     fn only_want_of_memory_is_told_as_such() {
         let told = |cause: &str| {
-            let error = candle_core::Error::Msg(cause.to_owned());
+            let error = candle_core::Error::Msg(cause.to_owned()).into();
             too_little(
                 error,
                 &Device::Cpu,
@@ -59,6 +60,7 @@ mod tests {
         ] {
             assert_eq!(told(cause), known);
         }
+        assert_eq!(mebibytes(16 << 30), "16384 MiB");
         assert_eq!(told("shape mismatch"), "the model failed: shape mismatch");
     }
 }

@@ -143,8 +143,16 @@ impl RewardModel {
             let (batch, after) = rest.split_at(count);
             let alone = !self.decoder.device.is_cpu();
             let turn = alone.then(|| self.turn.lock().unwrap_or_else(PoisonError::into_inner));
-            rewards.extend(self.scores(batch)?);
+            let scores = self.scores(batch)?;
             drop(turn);
+            if scores.iter().any(|score| !score.is_finite()) {
+                return Err(Error::source(
+                    self.revision.as_ref(),
+                    "gives a reward that is no number",
+                    "check the model's weights, or compute in bf16 or f32",
+                ));
+            }
+            rewards.extend(scores);
             rest = after;
         }
         Ok(rewards)

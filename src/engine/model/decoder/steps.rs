@@ -111,9 +111,10 @@ fn mask(length: usize, window: Option<usize>, device: &Device) -> Result<Tensor>
 /// When shapes do not fit.
 pub fn product(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     let (rows, (out, into)) = (x.dim(0)?, weight.dims2()?);
-    // gemm adds up a lone row, and a small product of long rows, in another order than all others: they
-    // get rows of zeros beside them.
-    let least = if out <= 64 && into > 512 { 65 } else { 2 };
+    // gemm adds up a lone row, and products of few values, in other orders than all others: they get
+    // rows of zeros beside them.
+    let of_long_rows = if out <= 64 && into > 512 { 65 } else { 2 };
+    let least = of_long_rows.max(256 / out.max(1) + 1);
     if rows == 0 || rows >= least || !x.device().is_cpu() {
         return x.matmul(&weight.t()?);
     }
@@ -281,6 +282,46 @@ pub fn activate(x: &Tensor, family: Family) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::SplitMix64;
+
+    /// As of layers, of few key heads, and of an adapter's two halves, at widths of real models.
+    #[test]
+    fn a_row_of_a_product_does_not_depend_on_those_beside_it() {
+        let mut random = SplitMix64::seeded(5);
+        let mut values = |rows: usize, width: usize| {
+            let drawn = (0..rows * width).map(|_| (random.unit() - 0.5) as f32);
+            Tensor::from_vec(drawn.collect(), (rows, width), &Device::Cpu).unwrap()
+        };
+        let shapes = [
+            (2048, 512),
+            (576, 1536),
+            (4096, 128),
+            (896, 128),
+            (576, 128),
+            (1024, 96),
+            (576, 64),
+            (512, 64),
+            (256, 32),
+            (2048, 16),
+            (512, 16),
+            (16, 2048),
+            (128, 896),
+            (2, 300),
+            (300, 1),
+        ];
+        for (width, out) in shapes {
+            let (weight, x) = (values(out, width), values(130, width));
+            let all: Vec<Vec<f32>> = product(&x, &weight).unwrap().to_vec2().unwrap();
+            for rows in [1, 2, 3, 4, 5, 8, 13, 16, 17, 33, 64, 65, 100] {
+                for start in [0, 1, 130 - rows] {
+                    let some = x.narrow(0, start, rows).unwrap();
+                    let some: Vec<Vec<f32>> = product(&some, &weight).unwrap().to_vec2().unwrap();
+                    let known = &all[start..start + rows];
+                    assert_eq!(some, known, "{rows} rows of {width}, {out} wide");
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_precise_weight_is_rounded_once() {

@@ -162,6 +162,117 @@ fn killed_at_any_moment_a_run_ends_the_same_bit_for_bit() {
     }
 }
 
+/// What the lines of a run tell.
+const OF_STEPS: [&str; 6] = [
+    "epoch",
+    "grad_norm",
+    "learning_rate",
+    "num_tokens",
+    "step",
+    "tokens_per_second",
+];
+const OF_ANSWERS: [&str; 3] = ["entropy", "loss", "mean_token_accuracy"];
+const OF_PAIRS: [&str; 8] = [
+    "logits/chosen",
+    "logits/rejected",
+    "logps/chosen",
+    "logps/rejected",
+    "rewards/accuracies",
+    "rewards/chosen",
+    "rewards/margins",
+    "rewards/rejected",
+];
+const OF_ODDS: [&str; 3] = ["log_odds_chosen", "log_odds_ratio", "nll_loss"];
+
+/// Every field of a line, by method, on pairs of which some are held out; and checkpoints by minutes, of
+/// which so many are kept.
+#[test]
+fn what_a_run_tells_has_the_names_of_trl() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = fs::read_to_string(golden("llama").join("pairs.jsonl")).unwrap();
+    let split = |(number, row): (usize, &str)| {
+        let mut row: Value = serde_json::from_str(row).unwrap();
+        row["split"] = if number < 2 { "test" } else { "train" }.into();
+        format!("{row}\n")
+    };
+    let pairs = folder.path().join("pairs.jsonl");
+    fs::write(
+        &pairs,
+        rows.lines().enumerate().map(split).collect::<String>(),
+    )
+    .unwrap();
+    for (method, more, names) in [
+        ("sft", &["--on-prompts"][..], &[&OF_ANSWERS[..]][..]),
+        (
+            "dpo",
+            &["--loss", "ipo", "--rslora"],
+            &[&OF_ANSWERS, &OF_PAIRS],
+        ),
+        ("dpo", &["--loss", "hinge"], &[&OF_ANSWERS, &OF_PAIRS]),
+        (
+            "ddpo",
+            &["--label-smoothing", "0.1"],
+            &[&OF_ANSWERS, &OF_PAIRS],
+        ),
+        (
+            "orpo",
+            &["--batch-tokens", "900"],
+            &[&OF_ANSWERS, &OF_PAIRS, &OF_ODDS],
+        ),
+        (
+            "dorpo",
+            &["--dorpo-form", "reference"],
+            &[&OF_ANSWERS, &OF_PAIRS, &OF_ODDS],
+        ),
+    ] {
+        let out = folder.path().join(format!("{method}{}", more.concat()));
+        let numbers = [
+            "--steps",
+            "3",
+            "--lora-r",
+            "4",
+            "--eval-every",
+            "2",
+            "--checkpoint-every",
+            "9",
+        ];
+        let kept = ["--checkpoint-minutes", "0", "--keep-checkpoints", "1"];
+        let all = [&numbers[..], &kept, more, &["--pairs", text(&pairs)]].concat();
+        let mut words = command(method, "llama", &out, &[]);
+        let at = words.iter().position(|word| word == "--pairs").unwrap();
+        words.drain(at..at + 2);
+        words.extend(all.iter().map(|word| (*word).to_owned()));
+        trained(&words);
+        let asked: Vec<&str> = names.concat();
+        for (number, line) in metrics(&out).iter().enumerate() {
+            let mut known: Vec<String> = OF_STEPS
+                .iter()
+                .chain(&asked)
+                .map(|&n| n.to_owned())
+                .collect();
+            if number > 0 {
+                known.extend(asked.iter().map(|name| format!("eval_{name}")));
+            }
+            known.sort();
+            let line = line.as_object().unwrap();
+            let mut given: Vec<&String> = line.keys().collect();
+            given.sort();
+            assert_eq!(given, known.iter().collect::<Vec<_>>(), "{method} {more:?}");
+            assert!(
+                line.values()
+                    .all(|value| value.as_f64().is_some_and(f64::is_finite))
+            );
+        }
+        let checkpoints = fs::read_dir(out.join("checkpoints")).unwrap();
+        let names: Vec<_> = checkpoints
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(names.len(), 1, "{names:?}");
+        let config = json(&out.join("adapter_config.json"));
+        assert_eq!(config["use_rslora"], more.contains(&"--rslora"));
+    }
+}
+
 #[test]
 fn what_was_interrupted_says_so_and_goes_on() {
     let folder = tempfile::tempdir().unwrap();

@@ -240,59 +240,6 @@ impl Settings {
         })
     }
 
-    /// The method's numbers, as the paper's scripts set them.
-    pub fn preset(method: Method, on_gpu: bool) -> Self {
-        let (is_sft, is_reward) = (method == Method::Sft, method == Method::Reward);
-        let supervised = is_sft || is_reward;
-        Self {
-            reference: Some("init".to_owned()),
-            lora_r: Some(if is_reward { 16 } else { 128 }),
-            lora_alpha: Some(if is_reward { 32.0 } else { 256.0 }),
-            rslora: Some(false),
-            target_modules: Some(Spec::default().target_modules),
-            beta: Some(0.1),
-            lambda: Some(0.25),
-            loss: Some(dpo::Kind::Sigmoid),
-            label_smoothing: Some(0.0),
-            dorpo_form: Some(DorpoForm::Weighted),
-            on_prompts: Some(false),
-            reward_loss: Some(reward::Kind::L1),
-            raw_scores: Some(false),
-            learning_rate: Some(if supervised { 3e-5 } else { 5e-6 }),
-            schedule: Some(if is_sft {
-                Schedule::Cosine
-            } else {
-                Schedule::Linear
-            }),
-            cosine_cycles: Some(if is_sft { 0.25 } else { 0.5 }),
-            warmup: Some(if is_sft { 500.0 } else { 0.0 }),
-            weight_decay: Some(0.0),
-            adam_beta1: Some(0.9),
-            adam_beta2: Some(0.999),
-            adam_eps: Some(1e-8),
-            max_grad_norm: Some(1.0),
-            batch_pairs: Some(if is_reward { 24 } else { 12 }),
-            micro_batch_tokens: Some(if on_gpu { 16_384 } else { 1024 }),
-            max_length: Some(2048),
-            too_long: Some(TooLong::Drop),
-            no_shuffle: Some(false),
-            epochs: Some(match method {
-                Method::Sft => 1,
-                Method::Orpo | Method::Dorpo => 4,
-                Method::Dpo | Method::Ddpo | Method::Reward => 3,
-            }),
-            seed: Some(42),
-            device: Some("cpu".to_owned()),
-            recompute: Some(false),
-            eval_every: Some(100),
-            eval_pairs: Some(if is_reward { 0 } else { 512 }),
-            checkpoint_every: Some(100),
-            checkpoint_minutes: Some(10.0),
-            keep_checkpoints: Some(2),
-            ..Self::default()
-        }
-    }
-
     /// These settings, over those of a file, over the method's presets.
     ///
     /// # Errors

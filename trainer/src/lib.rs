@@ -19,6 +19,7 @@ pub mod pass;
 pub mod peft;
 pub mod plan;
 pub mod policy;
+pub mod preset;
 pub mod reference;
 mod rows;
 pub mod run;

@@ -39,3 +39,73 @@ pub fn plan(config: &Config, train: &[Example]) -> Vec<Vec<usize>> {
     }
     plan
 }
+
+#[cfg(test)]
+mod tests {
+    use polyphony_engine::model::chat::Tokens;
+
+    use super::*;
+    use crate::config::Settings;
+    use crate::objective::Method;
+
+    /// Examples of one text each, of so many tokens.
+    fn examples(sizes: &[usize]) -> Vec<Example> {
+        let example = |(row, &size): (usize, &usize)| Example {
+            chosen: Tokens {
+                ids: vec![0; size],
+                prompt: 1,
+            },
+            rejected: None,
+            weight: 1.0,
+            score: 0.0,
+            prompt: 0,
+            row,
+        };
+        sizes.iter().enumerate().map(example).collect()
+    }
+
+    fn config(more: Settings) -> Config {
+        let named = Settings {
+            model: Some("m".to_owned()),
+            pairs: Some("p".into()),
+            out: Some("o".into()),
+            ..more
+        };
+        named.resolve(None, Method::Sft).unwrap()
+    }
+
+    #[test]
+    fn batches_hold_so_many_tokens() {
+        let config = config(Settings {
+            batch_tokens: Some(6),
+            epochs: Some(2),
+            no_shuffle: Some(true),
+            ..Settings::default()
+        });
+        let plan = plan(&config, &examples(&[3, 3, 5, 1, 9, 1]));
+        let epoch = [vec![0, 1], vec![2, 3], vec![4], vec![5]];
+        assert_eq!(plan, [&epoch[..], &epoch].concat());
+    }
+
+    #[test]
+    fn every_epoch_has_an_order_of_its_own_and_all_of_it() {
+        let config = config(Settings {
+            batch_pairs: Some(4),
+            epochs: Some(2),
+            ..Settings::default()
+        });
+        let train = examples(&[1; 10]);
+        let made = plan(&config, &train);
+        assert_eq!(
+            made.iter().map(Vec::len).collect::<Vec<_>>(),
+            [4, 4, 2, 4, 4, 2]
+        );
+        let (first, second) = (made[..3].concat(), made[3..].concat());
+        assert_ne!(first, second);
+        for mut epoch in [first, second] {
+            epoch.sort_unstable();
+            assert_eq!(epoch, (0..10).collect::<Vec<_>>());
+        }
+        assert_eq!(plan(&config, &train), made);
+    }
+}

@@ -103,6 +103,20 @@ mod tests {
     }
 
     #[test]
+    fn values_are_those_of_trl() {
+        // By TRL 1.16's formulas (`DPOTrainer`), beta 0.1, in f64: h = 1.5 + 1.25.
+        let (chosen, rejected) = (answer(-12.5, -14.0, 10), answer(-9.25, -8.0, 4));
+        let value = |kind, smoothing| dpo(&chosen, &rejected, 0.1, kind, smoothing).loss;
+        for (given, known) in [
+            (value(Kind::Sigmoid, 0.2), 0.620_070_667_689_600_2),
+            (value(Kind::Hinge, 0.0), 0.725),
+            (value(Kind::Ipo, 0.0), 20.588_906_25),
+        ] {
+            assert!((given - known).abs() < 1e-12, "{given} {known}");
+        }
+    }
+
+    #[test]
     fn huge_margins_stay_finite() {
         for h in [-1e6, 1e6] {
             let (chosen, rejected) = (answer(h, 0.0, 9), answer(0.0, 0.0, 9));
@@ -128,7 +142,12 @@ mod tests {
             beta in 0.01..0.5_f64,
             smoothing in 0.0..0.4_f64,
         ) {
-            for kind in [Kind::Sigmoid, Kind::Ipo] {
+            for kind in [Kind::Sigmoid, Kind::Ipo, Kind::Hinge] {
+                // Where the hinge bends there is no slope.
+                let h = chosen - references.0 - rejected + references.1;
+                if kind == Kind::Hinge && (1.0 - beta * h).abs() < 0.1 {
+                    continue;
+                }
                 let loss = |c: f64, r: f64| {
                     let chosen = answer(c, references.0, tokens.0);
                     dpo(&chosen, &answer(r, references.1, tokens.1), beta, kind, smoothing)

@@ -296,6 +296,56 @@ mod tests {
         parsed.err().map(|error| error.to_string())
     }
 
+    /// Files of transformers 4, as most of the hub are, and of transformers 5 say the same.
+    #[test]
+    fn old_and_new_fields_of_positions_are_read() {
+        let rope = |fields: Value| {
+            let mut raw = json!({
+                "model_type": "llama", "vocab_size": 8, "hidden_size": 8, "intermediate_size": 8,
+                "num_attention_heads": 2, "num_hidden_layers": 1, "max_position_embeddings": 8,
+            });
+            let all = raw.as_object_mut().unwrap();
+            all.extend(fields.as_object().unwrap().clone());
+            Config::parse(&raw, Path::new("config.json")).unwrap().rope
+        };
+        let llama3 = json!({
+            "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 8192, "rope_type": "llama3",
+        });
+        let known = Rope {
+            base: 500_000.0,
+            scaling: Scaling::Llama3 {
+                factor: 8.0,
+                low: 1.0,
+                high: 4.0,
+                original: 8192.0,
+            },
+        };
+        let old = json!({"rope_theta": 500_000.0, "rope_scaling": llama3});
+        assert_eq!(rope(old), known);
+        let mut new = llama3;
+        new["rope_theta"] = json!(500_000.0);
+        assert_eq!(rope(json!({"rope_parameters": new})), known);
+        let known = Rope {
+            base: 10_000.0,
+            scaling: Scaling::Linear(4.0),
+        };
+        let linear = json!({"rope_scaling": {"type": "linear", "factor": 4.0}});
+        assert_eq!(rope(linear), known);
+        let linear = json!({"rope_parameters": {"rope_type": "linear", "factor": 4.0}});
+        assert_eq!(rope(linear), known);
+        let plain = Rope {
+            base: 1e6,
+            scaling: Scaling::None,
+        };
+        assert_eq!(
+            rope(json!({"rope_theta": 1e6, "rope_scaling": null})),
+            plain
+        );
+        let new = json!({"rope_parameters": {"rope_theta": 1e6, "rope_type": "default"}});
+        assert_eq!(rope(new), plain);
+    }
+
     #[test]
     fn what_would_be_computed_otherwise_is_refused() {
         assert_eq!(refusal("hidden_act", json!("silu")), None);

@@ -7,7 +7,7 @@ use crate::catalogue::{self, MEASURES, REFERENCE};
 use crate::evaluate::Evaluation;
 use crate::statistics::bootstrap::{Redraws, percentile};
 use crate::statistics::correction::{benjamini_hochberg, holm};
-use crate::statistics::mean::{cohen_dz, mean};
+use crate::statistics::mean::{cohen_dz, mean, se};
 use crate::statistics::permutation::sign_flips;
 use crate::statistics::sign_test::sign_test;
 use crate::statistics::wilcoxon::wilcoxon;
@@ -31,6 +31,8 @@ pub struct Comparison {
 pub struct Difference {
     /// The mean over prompts.
     pub difference: f64,
+    /// Its standard error: a prompt is one draw.
+    pub se: f64,
     /// The bootstrap's 95 % interval over prompts.
     pub low: f64,
     /// Its upper end.
@@ -162,6 +164,7 @@ fn difference(
     let flips = sign_flips(&differences, rigour.draws, rigour.seed);
     Some(Difference {
         difference: mean(&differences),
+        se: se(&differences),
         low,
         high,
         dz: Some(cohen_dz(&differences)).filter(|dz| dz.is_finite()),

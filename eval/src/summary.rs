@@ -3,9 +3,10 @@
 use serde::Serialize;
 
 use crate::catalogue::{self, MEASURES};
-use crate::evaluate::{Evaluation, SPACES};
+use crate::evaluate::{Cell, Evaluation, SPACES, Text};
 use crate::outputs::GOLD;
 use crate::statistics::bootstrap::Redraws;
+use crate::statistics::clustered::se_clustered;
 use crate::statistics::correlation::{spearman, spearman_p};
 use crate::statistics::ellipse::{Ellipse, ellipse};
 use crate::statistics::mean::{mean, se};
@@ -29,7 +30,7 @@ pub struct Model {
     #[serde(serialize_with = "crate::report::by_space")]
     pub on_front: [Option<bool>; 2],
     /// The mean of reward and diversity with its 95 % ellipse, by space.
-    #[serde(skip)]
+    #[serde(serialize_with = "crate::report::by_space")]
     pub ellipses: [Option<Ellipse>; 2],
 }
 
@@ -40,6 +41,9 @@ pub struct Value {
     pub mean: f64,
     /// Its standard error: a prompt is one draw.
     pub se: Option<f64>,
+    /// Of what each text has of its own, the standard error of the mean over texts, clustered by prompt:
+    /// as `se` where every prompt has as many texts.
+    pub se_clustered: Option<f64>,
     /// The bootstrap's 95 % interval over prompts.
     pub low: Option<f64>,
     /// Its upper end.
@@ -65,7 +69,13 @@ pub fn models(evaluation: &Evaluation<'_>, redraws: &Redraws) -> Vec<Model> {
             let value = |&measure: &usize| {
                 let values = evaluation.values(at, measure);
                 let lengths = (measure != words).then_some(lengths.as_slice());
-                (measure, value(&values, lengths, redraws))
+                let found = value(&values, lengths, redraws);
+                let clustered = clustered(&evaluation.cells[at], measure);
+                let with = |found| Value {
+                    se_clustered: clustered,
+                    ..found
+                };
+                (measure, found.map(with))
             };
             let cells = evaluation.cells[at].iter().flatten();
             Model {
@@ -87,6 +97,22 @@ pub fn models(evaluation: &Evaluation<'_>, redraws: &Redraws) -> Vec<Model> {
         }
     }
     models
+}
+
+/// The clustered standard error of what every text has of its own: a reward, or words.
+fn clustered(cells: &[Option<Cell<'_>>], measure: usize) -> Option<f64> {
+    let of_text = |text: &Text<'_>| match MEASURES[measure].name {
+        "reward" => text.reward,
+        "words" => Some(text.words as f64),
+        _ => None,
+    };
+    let groups = cells.iter().flatten().map(|cell| {
+        let values = cell.texts.iter().map(of_text);
+        values.collect::<Option<Vec<f64>>>()
+    });
+    let groups: Vec<Vec<f64>> = groups.collect::<Option<_>>()?;
+    let slices: Vec<&[f64]> = groups.iter().map(Vec::as_slice).collect();
+    (slices.len() > 1).then(|| se_clustered(&slices))
 }
 
 /// A mean over the prompts where the measure is defined.
@@ -114,6 +140,7 @@ fn value(
     Some(Value {
         mean: mean(&defined),
         se: (n > 1).then(|| se(&defined)),
+        se_clustered: None,
         low: interval.map(|interval| interval[0]),
         high: interval.map(|interval| interval[1]),
         prompts: n,

@@ -6,6 +6,7 @@
 )]
 
 mod embed;
+mod fields;
 mod generate;
 mod outputs;
 mod report;

@@ -1,7 +1,14 @@
 //! Is each layout read as what it is, and is said what stands out?
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Float64Array, ListBuilder, RecordBatch, StringArray, StringBuilder};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use parquet::arrow::ArrowWriter;
 
 use polyphony_engine::progress::Silent;
 use serde_json::{Value, json};
@@ -364,4 +371,80 @@ fn one_file_has_rewards_of_one_model() {
         refused.to_string().contains("in row 2, of `b`"),
         "{refused}"
     );
+}
+
+/// The same rows as Parquet, flat and as lists, as CSV of both of the reference's layouts, and packed.
+#[test]
+fn every_format_holds_the_same_outputs() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let column = |values: &[&str]| -> ArrayRef { Arc::new(StringArray::from(values.to_vec())) };
+    let parquet = |name: &str, columns: Vec<(&str, ArrayRef)>| {
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let file = fs::File::create(at(name)).unwrap();
+        let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+    };
+    let scores: ArrayRef = Arc::new(Float64Array::from(vec![Some(1.5), None, Some(f64::NAN)]));
+    parquet(
+        "flat.parquet",
+        vec![
+            ("prompt", column(&["p", "p", "q"])),
+            ("response", column(&["a \u{96ea}", "b", "c"])),
+            ("score", scores),
+        ],
+    );
+    let mut lists = ListBuilder::new(StringBuilder::new());
+    lists.append_value([Some("a \u{96ea}"), Some("b")]);
+    lists.append_value([Some("c")]);
+    parquet(
+        "lists.parquet",
+        vec![
+            ("prompt", column(&["p", "q"])),
+            ("generations", Arc::new(lists.finish())),
+        ],
+    );
+    // The reference's: one names its columns, one has the rewards and deviations beside the texts.
+    fs::write(at("one.csv"), "prompt,response\np,a \u{96ea}\np,b\nq,c\n").unwrap();
+    fs::write(
+        at("other.csv"),
+        "prompt_id,prompt,response,reddit_reward,semantic_diversity,style_diversity\n\
+         0,p,a \u{96ea},1.5,0.25,0.5\n0,p,b,,0.25,0.5\n1,q,c,,,\n",
+    )
+    .unwrap();
+    let lines = "{\"prompt\":\"p\",\"response\":\"a \u{96ea}\"}\n\
+        {\"prompt\":\"p\",\"response\":\"b\"}\n{\"prompt\":\"q\",\"response\":\"c\"}\n";
+    let packed = fs::File::create(at("packed.jsonl.gz")).unwrap();
+    let mut packed = GzEncoder::new(packed, Compression::fast());
+    packed.write_all(lines.as_bytes()).unwrap();
+    packed.finish().unwrap();
+    fs::write(
+        at("packed.jsonl.zst"),
+        zstd::encode_all(lines.as_bytes(), 1).unwrap(),
+    )
+    .unwrap();
+
+    for name in [
+        "flat.parquet",
+        "lists.parquet",
+        "one.csv",
+        "other.csv",
+        "packed.jsonl.gz",
+        "packed.jsonl.zst",
+    ] {
+        let outputs = read(&[named(&at(name))], &Columns::default(), &Silent).unwrap();
+        assert_eq!(texts(&outputs), ["a \u{96ea}", "b", "c"], "{name}");
+        let prompts: Vec<&str> = outputs.rows.iter().map(|row| row.prompt.as_str()).collect();
+        assert_eq!(prompts, ["p", "p", "q"], "{name}");
+        let scores: Vec<Option<f64>> = outputs.rows.iter().map(|row| row.score).collect();
+        let has_scores = ["flat.parquet", "other.csv"].contains(&name);
+        assert_eq!(scores, [has_scores.then_some(1.5), None, None], "{name}");
+        if name == "flat.parquet" {
+            says(&outputs, "1 times a score that is no number");
+        }
+        if name == "other.csv" {
+            assert_eq!(outputs.inputs[0].score.as_deref(), Some("reddit_reward"));
+        }
+    }
 }

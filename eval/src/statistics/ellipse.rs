@@ -1,12 +1,14 @@
 //! Where may the mean of two values at once lie? Its 95 % ellipse.
 
+use serde::Serialize;
+
 use super::mean::mean;
 
 /// The chance of 0.95 within it, for two values (the chi-squared distribution of two degrees).
 const CHI_SQUARED: f64 = 5.991_464_547_107_979;
 
 /// An ellipse around the mean of points.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Ellipse {
     /// The mean.
     pub center: [f64; 2],

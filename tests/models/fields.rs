@@ -1,0 +1,133 @@
+//! Does a report say of classes and likeness what the texts say, and README what its fields are?
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::report::{model, near, report, rows, story, write};
+use super::root;
+use super::support::{done, run, text};
+
+/// Whether README names every field of a report, but for those that are names of models or measures.
+#[test]
+fn readme_tells_every_field_of_a_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let outputs = folder.path().join("outputs");
+    fs::create_dir(&outputs).unwrap();
+    write(&outputs, "a.jsonl", &rows("a", 0..12, 4));
+    write(&outputs, "b.jsonl", &rows("bb", 0..12, 4));
+    let out = folder.path().join("report");
+    done(&["eval", text(&outputs), "--out", text(&out)]);
+    let report = report(&out);
+    let of = |path: &str| {
+        let object = report.pointer(path).unwrap_or_else(|| panic!("{path}"));
+        object.as_object().unwrap().keys().cloned()
+    };
+    let paths = [
+        "",
+        "/inputs/0",
+        "/measures/0",
+        "/models/0",
+        "/models/0/values/reward",
+        "/models/0/ellipses/semantic",
+        "/comparisons/0",
+        "/comparisons/0/values/semantic",
+        "/likeness/0",
+    ];
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let table = readme
+        .split("`report.json` holds all of it:")
+        .nth(1)
+        .unwrap();
+    let table = table.split("\n\nPeople judge").next().unwrap();
+    let words: Vec<&str> = table
+        .split(|c: char| !c.is_alphanumeric() && c != '_')
+        .collect();
+    for field in paths.iter().flat_map(|path| of(path)) {
+        assert!(words.contains(&field.as_str()), "README lacks `{field}`");
+    }
+}
+
+/// Texts that a column calls equivalent, or whose words do; models that say the same; rewards that
+/// cannot be of one model.
+#[test]
+fn classes_and_likeness_are_those_of_the_texts() {
+    let folder = tempfile::tempdir().unwrap();
+    let row = |model: &str, prompt: usize, sample: usize, seed: usize, class: usize, score: f64| {
+        json!({
+            "model": model, "prompt_id": prompt, "response": story(seed, 30), "partition": class,
+            "score": score + (prompt % 3) as f64 / 10.0, "sample": sample,
+        })
+    };
+    let mut all = Vec::new();
+    for prompt in 0..8 {
+        for sample in 0..3 {
+            let seed = prompt * 50 + sample;
+            // One says three things, its copy as well, and the last one thing three times.
+            all.push(row("one", prompt, sample, seed, sample, 4.0));
+            all.push(row("two", prompt, sample, seed, sample, 4.0));
+            all.push(row("same", prompt, sample, prompt * 50 + 9, 7, 1.0));
+        }
+    }
+    let file = write(folder.path(), "all.jsonl", &all);
+    let evaluated = |name: &str, more: &[&str]| {
+        let out = folder.path().join(name);
+        let words = ["eval", text(&file), "--out", text(&out)];
+        let output = run(&[&words[..], more].concat());
+        assert!(output.status.success());
+        report(&out)
+    };
+    for report in [
+        evaluated("given", &[]),
+        evaluated("own", &["--classes", "words"]),
+    ] {
+        let of =
+            |name: &str, measure: &str| model(&report, name)["values"][measure]["mean"].clone();
+        for (name, classes) in [("one", 3.0), ("two", 3.0), ("same", 1.0)] {
+            assert_eq!(of(name, "distinct_k"), classes);
+        }
+        // (1 - 0.8) / (1 - 0.8^3) of the first reward of each class; rewards are 4.0, 4.1, 4.2 by prompt.
+        near(&of("same", "utility_k"), 0.2 / 0.488 * (1.0 + 0.7 / 8.0), 9);
+        near(&of("one", "utility_k"), 4.0 + 0.7 / 8.0, 9);
+        let apart = |space: &str, a: &str, b: &str| {
+            let all = report["likeness"].as_array().unwrap().iter();
+            let mut found =
+                all.filter(|row| row["space"] == space && row["a"] == a && row["b"] == b);
+            found.next().unwrap()["distance"].as_f64().unwrap()
+        };
+        for space in ["semantic", "style"] {
+            // A model's copy lies as far from it as its texts from each other and themselves: 2 of 3.
+            let (within, across) = (apart(space, "one", "one"), apart(space, "one", "two"));
+            assert!(
+                (across - within * 2.0 / 3.0).abs() < 1e-6,
+                "{across} {within}"
+            );
+            assert!(apart(space, "same", "same").abs() < 1e-6);
+        }
+        // All eight prompts agree: the best that eight signs can say, and Holm's correction of it.
+        let pairs = report["comparisons"].as_array().unwrap().iter();
+        let found = pairs
+            .clone()
+            .find(|pair| pair["a"] == "one" && pair["b"] == "same");
+        let reward = &found.unwrap()["values"]["reward"];
+        assert_eq!((&reward["down"], &reward["ties"]), (&json!(8), &json!(0)));
+        near(&reward["p_sign"], 2.0 / 256.0, 9);
+        let p = |name: &str| reward[name].as_f64().unwrap();
+        assert!(p("p_permutation") <= p("bh") && p("bh") <= p("holm") && p("holm") <= 1.0);
+        // Who has more of both is on the front, who has less of both is not.
+        for (name, is_on) in [("one", true), ("two", true), ("same", false)] {
+            assert_eq!(
+                model(&report, name)["on_front"]["semantic"],
+                is_on,
+                "{name}"
+            );
+        }
+        let notices = report["notices"].as_array().unwrap().iter();
+        let said: Vec<&str> = notices.filter_map(Value::as_str).collect();
+        let unlike = said.iter().find(|said| said.contains("lie below all of"));
+        assert!(
+            unlike.is_some_and(|said| said.contains("same (1.000 to 1.200)")),
+            "{said:?}"
+        );
+    }
+}

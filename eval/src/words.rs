@@ -91,9 +91,10 @@ impl Cut {
     }
 }
 
-/// Runs of letters, marks and digits in lower case.
+/// Runs of letters, marks and digits in lower case; a mark alone, as an emoji has, is no word.
 fn lower_runs(text: &str, mut take: impl FnMut(&str)) {
-    static RUN: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"[\p{L}\p{M}\p{N}]+").ok());
+    static RUN: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r"[\p{L}\p{N}][\p{L}\p{M}\p{N}]*").ok());
     let lower = text.to_lowercase();
     if lower.is_ascii() {
         let runs = lower.split(|letter: char| !letter.is_ascii_alphanumeric());
@@ -207,6 +208,10 @@ mod tests {
         );
         assert_eq!(cut(Cut::AsciiRouge, "雪の王").len(), 0);
         // A vowel sign and a virama do not cut a word of Hindi in two.
+        assert_eq!(
+            cut(Cut::Rouge, "so ⚡\u{fe0f} 👍\u{1f3fd} it"),
+            ["so", "it"]
+        );
         assert_eq!(cut(Cut::Rouge, "नमस्ते दुनिया").len(), 2);
     }
 

@@ -5,7 +5,8 @@
 
 FOLDER holds baseline.csv and DORPO_both.csv, 200 prompts of four texts each. Values a prompt, in the order of
 their ids: compression ratio and n-gram diversity as the package rounds them (`compression_ratio` packs twice,
-which adds 34 bytes), homogenization by rouge-score without rounding.
+which adds 34 bytes), homogenization by rouge-score without rounding, and whether a text has letters beyond a to z, which
+rouge-score cuts words at.
 """
 
 import csv
@@ -28,6 +29,7 @@ def measured(texts):
         compression_ratio(texts, "gzip", verbose=False),
         sum(scores) / len(scores),
         ngram_diversity_score(texts, 4),
+        any(letter.isalnum() and not letter.isascii() for text in texts for letter in text),
     ]
 
 

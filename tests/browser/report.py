@@ -110,6 +110,13 @@ class Browser:
         self.call("Input.dispatchKeyEvent", type="keyDown", **code, **text)
         self.call("Input.dispatchKeyEvent", type="keyUp", **code)
 
+    def click(self, element):
+        """Presses the mouse in the middle of an element, wherever that is on the page."""
+        self.js(f"{element}.scrollIntoView({{block: 'center', inline: 'center', behavior: 'instant'}})")
+        box = self.js(f"(() => {{ const r = {element}.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; }})()")
+        for kind in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", clickCount=1)
+
     def view(self, width, height, scheme):
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
@@ -187,9 +194,12 @@ class Checks:
             return print("skipped: sorting (no column holds different numbers)")
         header = f"document.querySelectorAll('#models-table thead tr:last-child th')[{column}]"
         values = f"[...document.querySelectorAll('#models-table tbody tr')].map((row) => row.children[{column}].dataset.value)"
-        for _ in range(2):
-            self.js(f"{header}.querySelector('button').focus()")
-            self.browser.press("Enter")
+        for by_mouse in (False, True):
+            if by_mouse:
+                self.browser.click(f"{header}.querySelector('button')")
+            else:
+                self.js(f"{header}.querySelector('button').focus()")
+                self.browser.press("Enter")
             way = self.js(f"{header}.getAttribute('aria-sort')")
             seen = self.js(values)
             known = [float(value) for value in seen if value]
@@ -228,6 +238,11 @@ class Checks:
         })"""
         total = self.js("data.prompts.length")
         self.same("the first page holds at most 50 prompts", self.js(count), min(total, 50))
+        if total > 50:
+            self.browser.click("document.getElementById('prompt-page-on')")
+            self.same("a click turns to the next page", self.js(count), min(total - 50, 50))
+            self.browser.click("document.getElementById('prompt-page-back')")
+            self.same("and back", self.js(count), 50)
         wanted = self.js("data.prompts.filter((p) => `${p.id}\\n${p.prompt}`.toLowerCase().includes(data.prompts.at(-1).id.toLowerCase())).length")
         self.js(f"{filter_by}(data.prompts.at(-1).id)")
         self.same("the filter finds a prompt by its id", self.js(count), min(wanted, 50))
@@ -248,14 +263,26 @@ class Checks:
         browser.press("Enter")
         self.check("Enter opens a prompt", self.js("document.getElementById('reader').open"))
         shown = "[...document.querySelectorAll('#reader-models article .story p')]"
-        literal = self.js(f"""(() => {{
-            const prompt = data.prompts[0];
+        literal_of = lambda place: self.js(f"""(() => {{
+            const prompt = data.prompts[{place}];
             const texts = data.models.flatMap((model) => (prompt.models[model]?.responses ?? []).map((response) => response.text));
             const seen = {shown}.map((p) => p.textContent);
             return texts.length === seen.length && texts.every((text, i) =>
                 text.length <= 3000 ? seen[i] === text : seen[i].endsWith("…") && text.startsWith(seen[i].slice(0, -1)));
         }})()""")
-        self.check("its stories stand there letter by letter", literal)
+        self.check("its stories stand there letter by letter", literal_of(0))
+        marked = self.js("""(() => {
+            const columns = [...document.querySelectorAll("#reader-models .model")];
+            return columns.every((column, i) => {
+                const stories = data.prompts[0].models[data.models[i]]?.responses ?? [];
+                const space = ["semantic", "style"].find((s) => new Set(stories.map((r) => r[s])).size > 1);
+                const marks = (kind) => [...column.querySelectorAll("article")].findIndex((a) => a.querySelector(`.mark.${kind}`));
+                if (!space) return marks("most") === -1 && marks("least") === -1;
+                const values = stories.map((r) => r[space]);
+                return values[marks("most")] === Math.max(...values) && values[marks("least")] === Math.min(...values);
+            });
+        })()""")
+        self.check("the most and the least deviant story of each model are marked, and no others", marked)
         self.same("a story brings no elements of its own", self.js(f"{shown}.reduce((sum, p) => sum + p.childElementCount, 0)"), 0)
         self.same("there is a column a model", self.js("document.querySelectorAll('#reader-models .model').length"), self.js("data.models.length"))
         whole = self.js("""(() => {
@@ -274,9 +301,22 @@ class Checks:
             self.check("the arrow goes to the next prompt", self.js(title) != first, first)
             browser.press("ArrowLeft")
             self.same("and back", self.js(title), first)
+        many = min(self.js("data.prompts.length"), 12)
+        read = [literal_of(0)]
+        for place in range(1, many):
+            self.js("document.getElementById('reader-title').focus()")
+            browser.press("ArrowRight")
+            read.append(literal_of(place) and self.js(f"{shown}.every((p) => p.childElementCount === 0)"))
+        self.same(f"so do those of {many} prompts", read, [True] * many)
+        for _ in range(1, many):
+            browser.press("ArrowLeft")
         browser.press("Escape")
         self.check("Escape closes it", not self.js("document.getElementById('reader').open"))
         self.same("the focus is back on the prompt", self.js("document.activeElement.dataset.prompt"), self.js("data.prompts[0].id"))
+        browser.click("document.querySelector('#prompt-list button')")
+        self.check("a click opens a prompt, too", self.js("document.getElementById('reader').open"))
+        browser.click("document.getElementById('reader-close')")
+        self.check("and a click closes it", not self.js("document.getElementById('reader').open"))
 
     def looks(self):
         ground = "getComputedStyle(document.body).backgroundColor"

@@ -1,0 +1,169 @@
+//! What do `eval` and `study` say, and what do they refuse?
+
+use super::Transcript;
+
+#[test]
+fn help_of_eval() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut said = Transcript::of(&folder);
+    said.run(&["eval", "--help"]);
+    insta::assert_snapshot!(said.text);
+}
+
+#[test]
+fn evaluations_that_cannot_be_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut said = Transcript::of(&folder);
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let row = |model: &str, text: &str, score: &str| {
+        format!("{{\"model\":\"{model}\",\"prompt_id\":1,\"response\":\"{text}\",\"{score}\":1}}\n")
+    };
+    write("a.jsonl", &row("m", "one", "score"));
+    write("b.jsonl", &row("m", "two", "score"));
+    write("c.jsonl", &row("n", "two", "reddit_reward"));
+    write("copy.jsonl", &row("m", "one", "score"));
+    write("empty.jsonl", "");
+    write("other.jsonl", "{\"x\":1}\n");
+    write("noise.jsonl", "what\n");
+    write("cut.csv", "model,prompt_id,response\nm,1,\"one");
+    write("no.parquet", "PAR1");
+    for words in [
+        &["absent.jsonl"][..],
+        &["empty.jsonl"],
+        &["other.jsonl"],
+        &["noise.jsonl"],
+        &["no.parquet"],
+        &["cut.csv"],
+        &["a.jsonl", "b.jsonl"],
+        &["a.jsonl", "copy.jsonl"],
+        &["a.jsonl", "c.jsonl"],
+        &["a.jsonl", "--semantic", "builtin:nothing"],
+        &["a.jsonl", "--semantic", "column:nothing"],
+        &["a.jsonl", "--reward", "column:nothing"],
+        &["a.jsonl", "--reward", "absent"],
+        &["a.jsonl", "--columns", "story=x"],
+        &["a.jsonl", "--columns", "response=x"],
+        &["a.jsonl", "--gold", "absent"],
+        &["a.jsonl", "--gold", "other.jsonl"],
+        &["a.jsonl", "--k", "0"],
+        &["a.jsonl", "--device", "tpu"],
+        &["a.jsonl", "--replicates", "1"],
+        &[],
+    ] {
+        said.run(&[&["eval"], words, &["--out", "report"]].concat());
+    }
+    insta::assert_snapshot!(said.text);
+}
+
+#[test]
+fn help_of_study() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut said = Transcript::of(&folder);
+    said.run(&["study", "sheet", "--help"]);
+    said.run(&["study", "read", "--help"]);
+    insta::assert_snapshot!(said.text);
+}
+
+#[test]
+fn studies_that_cannot_be_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut said = Transcript::of(&folder);
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let row = |model: &str, prompt: usize, text: &str| {
+        format!(
+            "{{\"model\":\"{model}\",\"prompt\":\"prompt {prompt}\",\"response\":\"{text}\"}}\n"
+        )
+    };
+    let both = [
+        row("m", 1, "a"),
+        row("m", 1, "b"),
+        row("n", 1, "c"),
+        row("n", 1, "d"),
+    ];
+    write("both.jsonl", &both.concat());
+    write(
+        "apart.jsonl",
+        &[row("m", 1, "a"), row("n", 2, "c")].concat(),
+    );
+    let sheet = [
+        "study",
+        "sheet",
+        "both.jsonl",
+        "--texts",
+        "2",
+        "--items",
+        "1",
+    ];
+    for words in [
+        &["study", "sheet", "absent.jsonl", "--models", "m,n"][..],
+        &["study", "sheet", "both.jsonl", "--models", "m"],
+        &["study", "sheet", "both.jsonl", "--models", "m,m"],
+        &["study", "sheet", "both.jsonl", "--models", "m,x"],
+        &[
+            "study",
+            "sheet",
+            "both.jsonl",
+            "--models",
+            "m,n",
+            "--items",
+            "2",
+            "--texts",
+            "2",
+        ],
+        &[
+            "study",
+            "sheet",
+            "both.jsonl",
+            "--models",
+            "m,n",
+            "--items",
+            "1",
+            "--texts",
+            "3",
+        ],
+        &[
+            "study",
+            "sheet",
+            "apart.jsonl",
+            "--models",
+            "m,n",
+            "--items",
+            "1",
+            "--texts",
+            "1",
+        ],
+        &[&sheet[..], &["--models", "m,n"]].concat(),
+        &[&sheet[..], &["--models", "m,n"]].concat(),
+    ] {
+        said.run(&[words, &["--out", "sheet"]].concat());
+    }
+    let key = std::fs::read_to_string(folder.path().join("sheet/key.json")).unwrap();
+    let key: serde_json::Value = serde_json::from_str(&key).unwrap();
+    let item = key["items"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .next()
+        .unwrap()
+        .clone();
+    write("answers.csv", "id,annotator,quality\nnobody,me,A\n");
+    write(
+        "words.csv",
+        &format!("id,annotator,quality\n{item},me,fine\n"),
+    );
+    write("none.csv", &format!("id,annotator,other\n{item},me,A\n"));
+    write("empty.csv", "");
+    for answers in [
+        "absent.csv",
+        "answers.csv",
+        "words.csv",
+        "none.csv",
+        "empty.csv",
+    ] {
+        said.run(&["study", "read", answers, "--key", "sheet/key.json"]);
+    }
+    said.run(&["study", "read", "none.csv", "--key", "both.jsonl"]);
+    said.run(&["study", "read", "none.csv", "--key", "absent.json"]);
+    // An item's id is a hash of the texts.
+    insta::assert_snapshot!(said.text.replace(&item, "[ITEM]"));
+}

@@ -1,0 +1,135 @@
+//! What does `generate` say, and what does it refuse?
+
+use std::path::Path;
+
+use super::Transcript;
+
+#[test]
+fn help_of_generate() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut said = Transcript::of(&folder);
+    said.run(&["generate", "--help"]);
+    insta::assert_snapshot!(said.text);
+}
+
+/// What `generate` refuses.
+const UNWRITABLE: [&[&str]; 17] = [
+    &["--model", "absent", "--prompts", "prompts.jsonl"],
+    &["--model", "encoder", "--prompts", "prompts.jsonl"],
+    &["--model", "llama", "--prompts", "absent.jsonl"],
+    &["--model", "llama", "--prompts", "empty.jsonl"],
+    &["--model", "llama", "--prompts", "other.jsonl"],
+    &["--model", "llama", "--prompts", "noise.jsonl"],
+    &["--model", "llama", "--prompts", "long.jsonl"],
+    &[
+        "--model",
+        "llama",
+        "--prompts",
+        "prompts.jsonl",
+        "--split",
+        "train",
+    ],
+    &[
+        "--model",
+        "llama",
+        "--prompts",
+        "prompts.jsonl",
+        "--skip",
+        "1",
+    ],
+    &[
+        "--model",
+        "llama",
+        "--prompts",
+        "prompts.jsonl",
+        "--adapter",
+        "absent",
+    ],
+    &[
+        "--model",
+        "llama",
+        "--prompts",
+        "prompts.jsonl",
+        "--adapter",
+        "of_mistral",
+    ],
+    &["--model", "llama", "--prompts", "prompts.jsonl", "--live"],
+    &[
+        "--model",
+        "llama",
+        "--prompts",
+        "prompts.jsonl",
+        "--top-p",
+        "2",
+    ],
+    &[
+        "--model",
+        "llama",
+        "--prompts",
+        "prompts.jsonl",
+        "--temperature",
+        "-1",
+    ],
+    &[
+        "--model",
+        "llama",
+        "--prompts",
+        "prompts.jsonl",
+        "--samples",
+        "0",
+    ],
+    &[
+        "--model",
+        "llama",
+        "--prompts",
+        "prompts.jsonl",
+        "--device",
+        "cuda:0",
+    ],
+    &[
+        "--model",
+        "llama",
+        "--prompts",
+        "prompts.jsonl",
+        "--out",
+        "there.jsonl",
+    ],
+];
+
+#[test]
+fn texts_that_cannot_be_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut said = Transcript::of(&folder);
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models");
+    for (name, target) in [
+        ("llama", "llama/model"),
+        ("encoder", "minilm_bert/model"),
+        ("of_mistral", "mistral/adapter"),
+    ] {
+        std::os::unix::fs::symlink(models.join(target), folder.path().join(name)).unwrap();
+    }
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write(
+        "prompts.jsonl",
+        "{\"prompt\":\"A king melts.\",\"split\":\"test\"}\n",
+    );
+    write("other.jsonl", "{\"x\":1}\n");
+    write("noise.jsonl", "what\n");
+    write("empty.jsonl", "");
+    write("there.jsonl", "mine\n");
+    let long = "word ".repeat(20_000);
+    write(
+        "long.jsonl",
+        &format!("{{\"prompt\":\"{long}\",\"prompt_id\":7}}\n"),
+    );
+    for words in UNWRITABLE {
+        let out: &[&str] = if words.contains(&"--out") {
+            &[]
+        } else {
+            &["--out", "out.jsonl"]
+        };
+        said.run(&[&["generate"], words, out].concat());
+    }
+    assert!(!folder.path().join("out.jsonl").exists(), "{}", said.text);
+    insta::assert_snapshot!(said.text);
+}

@@ -146,6 +146,55 @@ fn minilm_gives_what_sentence_transformers_gives() {
     assert_near(&vectors(&rows(&out)), &expected, 1e-5);
 }
 
+/// The whole path on real stories: MiniLM for meaning, a small model for style.
+#[test]
+fn minilm_and_a_style_model_weigh_real_stories() {
+    let minilm = std::env::var_os("POLYPHONY_MINILM").map(PathBuf::from);
+    let stories = root().join("../shared/data/reddit");
+    let (Some(minilm), true) = (minilm, stories.is_dir()) else {
+        #[expect(clippy::print_stdout, reason = "what is skipped is said aloud")]
+        {
+            println!("skipped: POLYPHONY_MINILM is not set, or there are no real stories");
+        }
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store");
+    done(&[
+        "ingest",
+        text(&stories.join("WritingPrompts_comments.zst")),
+        text(&stories.join("WritingPrompts_submissions.zst")),
+        "--store",
+        text(&store),
+    ]);
+    let style = model("style_roberta");
+    let summary = done(&[
+        "pairs",
+        "--store",
+        text(&store),
+        "--semantic",
+        text(&minilm),
+        "--style",
+        text(&style),
+    ]);
+    let named = |space: &str, name: &str| {
+        let line = format!("{space}: {name}, revision ");
+        summary
+            .lines()
+            .any(|found| found.starts_with(&line) && found.len() >= line.len() + 16)
+    };
+    assert!(
+        named("semantic", "minilm") && named("style", "model"),
+        "{summary}"
+    );
+    let weights = query(
+        &store,
+        "SELECT count(*) > 100, count(*) = count(deviation_semantic), count(*) = count(deviation_style), \
+         abs(avg(weight) - 1) < 0.1 FROM weights",
+    );
+    assert!(weights.ends_with("\ntrue,true,true,true\n"), "{weights}");
+}
+
 #[test]
 fn pairs_are_weighed_by_trained_models() {
     let folder = tempfile::tempdir().unwrap();

@@ -109,3 +109,26 @@ fn its_lines_are_outputs_that_a_report_reads() {
     assert_eq!(models[0]["name"], "greedy");
     assert!(diversity(0).abs() < 1e-6 && diversity(1) > 0.05);
 }
+
+/// With the adapter beside the weights or in them, with a system prompt, and without a template.
+#[test]
+fn what_it_is_told_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let written = |name: &str, more: &[&str]| {
+        let out = folder.path().join(name);
+        let greedy = ["--temperature", "0", "--name", "m"];
+        done(&words(&command(&out, &[&greedy, more].concat())));
+        let how = fs::read(folder.path().join(format!("{name}.json"))).unwrap();
+        let how: serde_json::Value = serde_json::from_slice(&how).unwrap();
+        (fs::read_to_string(out).unwrap(), how)
+    };
+    let (merged, _) = written("merged.jsonl", &[]);
+    let (live, how) = written("live.jsonl", &["--live"]);
+    assert_eq!(live, merged);
+    assert!(how.to_string().contains("\"live\":true"), "{how}");
+    let (system, how) = written("system.jsonl", &["--system", "Write one sad line."]);
+    assert_ne!(system, merged);
+    assert!(how.to_string().contains("Write one sad line."), "{how}");
+    let (plain, _) = written("plain.jsonl", &["--plain"]);
+    assert_ne!(plain, merged);
+}

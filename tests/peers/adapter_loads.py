@@ -34,6 +34,28 @@ def near(given, known, what):
     assert abs(given - known) <= 1e-4 * max(1.0, abs(known)), f"{what}: {given} for {known}"
 
 
+def log_probabilities(run, tiny, pairs_file, adapter, scratch, limits):
+    """Compares those of both answers of all pairs; how many there are."""
+    out = scratch / f"by-{pathlib.Path(adapter).name}"
+    run("train", "dpo", "--model", tiny, "--pairs", pairs_file, "--reference", adapter, "--out", str(out), *limits)
+    lines = (out / "reference.csv").read_text().splitlines()[1:]
+    given = [tuple(map(float, line.split(","))) for line in lines]
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
+    model = AutoPeftModelForCausalLM.from_pretrained(adapter).eval()
+    pairs = load_dataset("parquet", data_files=pairs_file, split="train")
+    # polyphony puts the pairs of the evaluation split behind the others.
+    order = sorted(range(len(pairs)), key=lambda row: pairs[row]["split"] == "test")
+    order = [row for row in order if len(tokenizer.apply_chat_template(
+        pairs[row]["prompt"], add_generation_prompt=True, return_dict=True)["input_ids"]) < LIMIT]
+    assert len(given) == len(order) > 20, (len(given), len(order))
+    for (chosen, rejected), row in zip(given, order):
+        row = pairs[row]
+        near(chosen, logps(model, tokenizer, row["prompt"], row["chosen"]), "chosen")
+        near(rejected, logps(model, tokenizer, row["prompt"], row["rejected"]), "rejected")
+    return 2 * len(given)
+
+
 def main():
     polyphony, demo = sys.argv[1], pathlib.Path(sys.argv[2])
     tiny, adapter = str(demo / "tiny"), str(demo / "ddpo")
@@ -42,23 +64,11 @@ def main():
         scratch = pathlib.Path(scratch)
         run = lambda *words: subprocess.run([polyphony, *words], check=True, stdout=subprocess.PIPE).stdout
         limits = ["--max-length", str(LIMIT), "--too-long", "truncate", "--steps", "1", "--no-shuffle"]
-        run("train", "dpo", "--model", tiny, "--pairs", pairs_file, "--reference", adapter,
-            "--out", str(scratch / "dpo"), *limits)
-        lines = (scratch / "dpo" / "reference.csv").read_text().splitlines()[1:]
-        given = [tuple(map(float, line.split(","))) for line in lines]
-
-        tokenizer = AutoTokenizer.from_pretrained(tiny)
-        model = AutoPeftModelForCausalLM.from_pretrained(adapter).eval()
-        pairs = load_dataset("parquet", data_files=pairs_file, split="train")
-        # polyphony puts the pairs of the evaluation split behind the others.
-        order = sorted(range(len(pairs)), key=lambda row: pairs[row]["split"] == "test")
-        order = [row for row in order if len(tokenizer.apply_chat_template(
-            pairs[row]["prompt"], add_generation_prompt=True, return_dict=True)["input_ids"]) < LIMIT]
-        assert len(given) == len(order) > 20, (len(given), len(order))
-        for (chosen, rejected), row in zip(given, order):
-            row = pairs[row]
-            near(chosen, logps(model, tokenizer, row["prompt"], row["chosen"]), "chosen")
-            near(rejected, logps(model, tokenizer, row["prompt"], row["rejected"]), "rejected")
+        rank_stabilised = str(scratch / "rslora")
+        run("train", "orpo", "--model", tiny, "--pairs", pairs_file, "--out", rank_stabilised, "--rslora",
+            "--lora-r", "9", "--target-modules", "all-linear", "--learning-rate", "1e-2", *limits)
+        count = sum(log_probabilities(run, tiny, pairs_file, each, scratch, limits)
+                    for each in (adapter, rank_stabilised))
 
         votes = str(scratch / "votes.parquet")
         run("sql", "--store", str(demo / "store"), "-c",
@@ -70,6 +80,7 @@ def main():
             "sql", "--format", "ndjson", "-c",
             f"SELECT prompt, response, reward(prompt, substr(response, 1, 100), '{scratch}/reward') AS reward "
             f"FROM '{votes}' LIMIT 8").decode().splitlines()) + "]")
+        tokenizer = AutoTokenizer.from_pretrained(tiny)
         judge = AutoPeftModelForSequenceClassification.from_pretrained(
             scratch / "reward", num_labels=1, pad_token_id=259).eval()
         for row in rewards:
@@ -79,7 +90,7 @@ def main():
             with torch.no_grad():
                 known = judge(input_ids=ids).logits.item()
             near(row["reward"], known, "reward")
-    print(f"PEFT gives what polyphony gives: {2 * len(given)} log-probabilities, {len(rewards)} rewards")
+    print(f"PEFT gives what polyphony gives: {count} log-probabilities, {len(rewards)} rewards")
 
 
 main()

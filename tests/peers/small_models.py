@@ -6,6 +6,7 @@ models/tied_llama      the words' table is the head, weights in several files
 models/windowed_mistral  a token sees the eight before it
 models/xlm_roberta     an encoder with a unigram tokenizer, pooled by its first token
 foretold.json          entropy, accuracy and logits of the golden pairs under llama's adapter
+chats.json             what transformers renders of chats by templates built as those of known families are
 """
 
 import json
@@ -15,9 +16,10 @@ from pathlib import Path
 
 import torch
 from peft import PeftModel
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import (
     AutoModelForCausalLM,
+    AutoTokenizer,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
@@ -81,12 +83,16 @@ def xlm_roberta():
     folder = fixtures / "models" / "xlm_roberta"
     shutil.rmtree(folder, ignore_errors=True)
     special = ["<s>", "<pad>", "</s>", "<unk>"]
-    tokenizer = Tokenizer(models.Unigram())
+    # Every letter, and every other word whole.
+    words = sorted({"▁" + word for text in TEXTS for word in text.split()})
+    letters = sorted({letter for word in words for letter in word})
+    pieces = [(piece, 0.0) for piece in special]
+    pieces += [(letter, -6.0 - place / 100) for place, letter in enumerate(letters)]
+    pieces += [(word, -4.0 - place / 100) for place, word in enumerate(words[::2])]
+    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=3))
     tokenizer.normalizer = normalizers.NFKC()
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()
-    trainer = trainers.UnigramTrainer(vocab_size=160, special_tokens=special, unk_token="<unk>", show_progress=False)
-    tokenizer.train_from_iterator(TEXTS * 3, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
     )
@@ -161,3 +167,104 @@ def foretold():
 
 
 foretold()
+
+# Written for the tests, with the means that the templates of these families use.
+TEMPLATES = {
+    "dated": """{{- bos_token }}
+{%- if strftime_now is defined %}
+    {%- set today = strftime_now("%d %b %Y") %}
+{%- else %}
+    {%- set today = "26 Jul 2024" %}
+{%- endif %}
+{%- if not tools is defined %}{%- set tools = none %}{%- endif %}
+{%- if messages[0]['role'] == 'system' %}
+    {%- set rules = messages[0]['content']|trim %}
+    {%- set rest = messages[1:] %}
+{%- else %}
+    {%- set rules = "" %}
+    {%- set rest = messages %}
+{%- endif %}
+{{- "[head:system]\\n\\nToday Date: " + today + "\\n\\n" + rules + "[over]" }}
+{%- for message in rest %}
+    {%- if not (message.role == 'ipython' or 'tool_calls' in message) %}
+        {{- '[head:' + message['role'] + ']\\n\\n' + message['content'] | trim + '[over]' }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '[head:assistant]\\n\\n' }}
+{%- endif %}
+""",
+    "alternating": """{%- if messages[0]["role"] == "system" %}
+    {%- set rules = messages[0]["content"] %}
+    {%- set loop_messages = messages[1:] %}
+{%- else %}
+    {%- set loop_messages = messages %}
+{%- endif %}
+{%- set user_messages = loop_messages | selectattr("role", "equalto", "user") | list %}
+{%- set ns = namespace(index=0) %}
+{%- for message in loop_messages %}
+    {%- if (message["role"] == "user") != (ns.index % 2 == 0) %}
+        {{- raise_exception("user and assistant must take turns") }}
+    {%- endif %}
+    {%- set ns.index = ns.index + 1 %}
+{%- endfor %}
+{{- bos_token }}
+{%- for message in loop_messages %}
+    {%- if message["role"] == "user" %}
+        {%- if loop.last and rules is defined %}
+            {{- "[U] " + rules + "\\n\\n" + message["content"] + "[/U]" }}
+        {%- else %}
+            {{- "[U] " + message["content"] + "[/U]" }}
+        {%- endif %}
+    {%- else %}
+        {{- " " + message["content"]|trim + eos_token }}
+    {%- endif %}
+{%- endfor %}
+""",
+    "turned": """{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system turn') }}{% endif %}{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('user and assistant must take turns') }}{% endif %}{% if (message['role'] == 'assistant') %}{% set role = 'model' %}{% else %}{% set role = message['role'] %}{% endif %}{{ '[turn]' + role + '
+' + message['content'] | trim + '[end]
+' }}{% endfor %}{% if add_generation_prompt %}{{'[turn]model
+'}}{% endif %}""",
+    "methods": """{%- for message in messages -%}
+{%- set said = message.content.strip().split('</think>')[-1].lstrip('\\n') -%}
+{{ '<' ~ message.role.upper() ~ '>' ~ said ~ ('' if loop.last and not add_generation_prompt else '\\n') }}
+{%- if message.content.startswith('x') or message.content.endswith('?') %} (asks){% endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt %}<ASSISTANT>{% endif -%}
+""",
+}
+CHATS = [
+    [{"role": "user", "content": "  Write of rain. "}],
+    [{"role": "user", "content": "One?"}, {"role": "assistant", "content": " Two.\n"}],
+    [
+        {"role": "system", "content": " Be brief. "},
+        {"role": "user", "content": "x <b> & \"quoted\" 雪"},
+        {"role": "assistant", "content": "<think>so</think>\n\nYes."},
+        {"role": "user", "content": "More."},
+    ],
+    [{"role": "assistant", "content": "I begin."}],
+]
+
+
+def chats():
+    from datetime import datetime
+
+    from jinja2.exceptions import TemplateError
+
+    tokenizer = AutoTokenizer.from_pretrained(fixtures / "models" / "llama" / "model")
+    rows = []
+    for name, template in TEMPLATES.items():
+        for messages in CHATS:
+            for begins in (False, True):
+                try:
+                    text = tokenizer.apply_chat_template(
+                        messages, chat_template=template, add_generation_prompt=begins, tokenize=False
+                    ).replace(datetime.now().strftime("%d %b %Y"), "26 Jul 2024")
+                except TemplateError:
+                    text = None
+                rows.append({"template": name, "messages": messages, "begins": begins, "text": text})
+    told = {"templates": TEMPLATES, "rows": rows}
+    (fixtures / "chats.json").write_text(json.dumps(told, ensure_ascii=False, indent=1) + "\n")
+
+
+chats()

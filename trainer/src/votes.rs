@@ -30,14 +30,22 @@ mod tests {
     fn votes_are_transformed_as_the_paper_did() {
         let golden = include_str!("../../tests/fixtures/eval.json");
         let golden: serde_json::Value = serde_json::from_str(golden).unwrap();
-        let known = &golden["misc"]["reddit_transform_factor100_min1_max23079"];
-        let known = known.as_object().unwrap();
-        assert!(known.len() >= 10 && known.contains_key("1") && known.contains_key("23079"));
-        let votes: Vec<f64> = known.keys().map(|votes| votes.parse().unwrap()).collect();
-        for (given, (votes, known)) in transform(&votes).iter().zip(known) {
-            let off = (given - known.as_f64().unwrap()).abs();
-            assert!(off < 1e-9, "{votes}: {given} for {known}");
+        let numbers = |case: &str, of: &str| -> Vec<f64> {
+            let values = golden["misc"][case][of].as_array().unwrap().iter();
+            values.map(|value| value.as_f64().unwrap()).collect()
+        };
+        let case = "reddit_transform_factor100_min1_max23079";
+        let (votes, known) = (numbers(case, "raw"), numbers(case, "transformed"));
+        assert_eq!((votes.len(), known.len()), (12, 12));
+        for (given, known) in transform(&votes).iter().zip(known) {
+            assert!((given - known).abs() < 1e-9, "{given} {known}");
         }
+        // Where the least vote is 0 the reference squeezes all of them between 0.937 and 1.000004.
+        let case = "reddit_transform_factor100_min0_max500";
+        let (votes, theirs) = (numbers(case, "raw"), numbers(case, "transformed"));
+        assert!(theirs[0] > 0.93 && theirs[4] > 1.0);
+        let ours = transform(&votes);
+        assert_eq!((ours[0], ours[4]), (-1.0, 1.0));
     }
 
     #[test]

@@ -143,7 +143,7 @@ impl Trained {
         (budget < self.first_budget).then_some(budget)
     }
 
-    /// Runs a batch; where the memory does not suffice, its halves, and smaller ones from then on.
+    /// Runs a batch, in halves where the memory does not suffice.
     fn one_batch(
         &self,
         worker: &SentenceEncoder,
@@ -151,44 +151,110 @@ impl Trained {
         batch: &[usize],
         keep: &dyn Fn(usize, &[f32]),
     ) -> Result<()> {
-        let ids: Vec<&[u32]> = batch
-            .iter()
-            .map(|&text| texts.ids[text].as_slice())
-            .collect();
-        match worker.embed(&ids) {
-            Ok(rows) if rows.iter().any(|value| !value.is_finite()) => Err(failed(
-                worker,
-                "a vector is not finite".to_owned(),
-                "check the weights, or run with --device cpu",
-            )),
-            Ok(rows) => {
-                let rows = rows.chunks_exact(worker.dimension);
-                batch
-                    .iter()
-                    .zip(rows)
-                    .for_each(|(&text, row)| keep(text, row));
-                Ok(())
+        let of = |text: &usize| texts.ids[*text].as_slice();
+        let mut run = |part: &[usize]| {
+            let rows = worker.embed(&part.iter().map(of).collect::<Vec<_>>())?;
+            if rows.iter().any(|value| !value.is_finite()) {
+                let remedy = "check the weights, or run with --device cpu";
+                return Err(failed(worker, "a vector is not finite".to_owned(), remedy));
             }
-            Err(error) if batch.len() > 1 && ran_out(&error) => {
-                let tokens = ids[0].len() * batch.len();
-                self.budget.fetch_min(tokens / 2, Ordering::Relaxed);
-                let (first, second) = batch.split_at(batch.len() / 2);
-                self.one_batch(worker, texts, first, keep)?;
-                self.one_batch(worker, texts, second, keep)
+            let rows = rows.chunks_exact(worker.dimension);
+            part.iter()
+                .zip(rows)
+                .for_each(|(&text, row)| keep(text, row));
+            Ok(())
+        };
+        let done = in_halves(batch, &mut run, &|part| {
+            // The longest comes first.
+            let tokens = of(&part[0]).len() * part.len();
+            self.budget.fetch_min(tokens / 2, Ordering::Relaxed);
+        });
+        done.map_err(|error| match error {
+            Error::Candle(cause) if ran_out(&cause) => {
+                let tokens = batch.iter().map(|text| of(text).len()).max();
+                let tokens = tokens.unwrap_or_default();
+                let problem = format!("has too little memory for one text of {tokens} tokens");
+                let remedy = "free memory there, choose a smaller model, or run with --device cpu";
+                failed(worker, problem, remedy)
             }
-            Err(error) if ran_out(&error) => Err(failed(
-                worker,
-                format!(
-                    "has too little memory for one text of {} tokens",
-                    ids[0].len()
-                ),
-                "free memory there, choose a smaller model, or run with --device cpu",
-            )),
-            Err(error) => Err(error.into()),
+            error => error,
+        })
+    }
+}
+
+/// Runs a batch; where memory runs out, its halves, and theirs, down to one text. `shrink` hears of each
+/// that was too large.
+fn in_halves(
+    batch: &[usize],
+    run: &mut dyn FnMut(&[usize]) -> Result<()>,
+    shrink: &dyn Fn(&[usize]),
+) -> Result<()> {
+    match run(batch) {
+        Err(Error::Candle(error)) if batch.len() > 1 && ran_out(&error) => {
+            shrink(batch);
+            let (first, second) = batch.split_at(batch.len() / 2);
+            in_halves(first, run, shrink)?;
+            in_halves(second, run, shrink)
         }
+        done => done,
     }
 }
 
 fn failed(worker: &SentenceEncoder, problem: String, remedy: &str) -> Error {
     Error::source(worker.name.as_ref(), problem, remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    fn model() -> String {
+        let folder = env!("CARGO_MANIFEST_DIR");
+        format!("{folder}/../../tests/fixtures/models/minilm_bert/model")
+    }
+
+    #[test]
+    fn several_devices_give_what_one_gives() {
+        let texts: Vec<String> = (0..40)
+            .map(|at| "a tale of ships ".repeat(1 + at % 9))
+            .collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let vectors = |places: &[Place]| {
+            let trained = Trained::load(&model(), places).unwrap();
+            // Small batches, so that each device gets some.
+            trained.budget.store(64, Ordering::Relaxed);
+            let counted = AtomicUsize::new(0);
+            let count = |texts: usize, _: usize| {
+                counted.fetch_add(texts, Ordering::Relaxed);
+            };
+            let made = trained.embed(&texts, &count).unwrap();
+            assert_eq!(counted.into_inner(), texts.len());
+            made.vectors
+        };
+        assert_eq!(vectors(&[Place::Cpu; 3]), vectors(&[Place::Cpu]));
+    }
+
+    #[test]
+    fn where_memory_runs_out_batches_become_smaller() {
+        let (mut done, too_large) = (Vec::new(), RefCell::new(Vec::new()));
+        let full = || {
+            Error::from(candle_core::Error::Msg(
+                "CUDA_ERROR_OUT_OF_MEMORY".to_owned(),
+            ))
+        };
+        let mut run = |part: &[usize]| {
+            if part.len() > 2 {
+                return Err(full());
+            }
+            done.push(part.to_vec());
+            Ok(())
+        };
+        let shrink = |part: &[usize]| too_large.borrow_mut().push(part.len());
+        in_halves(&[4, 3, 2, 1, 0], &mut run, &shrink).unwrap();
+        assert_eq!(done, [vec![4, 3], vec![2], vec![1, 0]]);
+        assert_eq!(too_large.into_inner(), [5, 3]);
+        assert!(in_halves(&[7], &mut |_| Err(full()), &|_| ()).is_err());
+    }
 }

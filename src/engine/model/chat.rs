@@ -208,3 +208,61 @@ fn in_settings(given: &serde_json::Value) -> Option<String> {
 fn refuse(message: String) -> std::result::Result<Value, minijinja::Error> {
     Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+
+    /// `tests/fixtures/chats.json`, made by `tests/peers/small_models.py`: templates in
+    /// `chat_template.jinja`, in `tokenizer_config.json`, and there among several.
+    #[test]
+    fn chats_are_written_as_by_transformers() {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures");
+        let text = fs::read(fixtures.join("chats.json")).unwrap();
+        let golden: Json = serde_json::from_slice(&text).unwrap();
+        let model = fixtures.join("models/llama/model");
+        let settings = fs::read(model.join("tokenizer_config.json")).unwrap();
+        let settings: Json = serde_json::from_slice(&settings).unwrap();
+        let templates = golden["templates"].as_object().unwrap();
+        let mut refused = 0;
+        for (name, template) in templates {
+            for place in ["file", "settings", "list"] {
+                let folder = tempfile::tempdir().unwrap();
+                let at = |file: &str| folder.path().join(file);
+                fs::copy(model.join("tokenizer.json"), at("tokenizer.json")).unwrap();
+                let mut settings = settings.clone();
+                let other = json!({"name": "tool_use", "template": "no"});
+                let this = json!({"name": "default", "template": template});
+                match place {
+                    "file" => {
+                        fs::write(at("chat_template.jinja"), template.as_str().unwrap()).unwrap();
+                    }
+                    "settings" => settings["chat_template"] = template.clone(),
+                    _ => settings["chat_template"] = json!([other, this]),
+                }
+                fs::write(at("tokenizer_config.json"), settings.to_string()).unwrap();
+                let files = ModelFiles::find_model(folder.path().to_str().unwrap()).unwrap();
+                let chat = Chat::load(&files).unwrap();
+                let rows = golden["rows"].as_array().unwrap().iter();
+                for row in rows.filter(|row| row["template"] == *name) {
+                    let messages: Vec<Message> =
+                        serde_json::from_value(row["messages"].clone()).unwrap();
+                    let given = chat.render(&messages, row["begins"] == true);
+                    if let Some(known) = row["text"].as_str() {
+                        assert_eq!(given.unwrap(), known, "{name} in {place}");
+                    } else {
+                        let said = given.unwrap_err().to_string();
+                        assert!(said.contains("turn"), "{name}: {said}");
+                        refused += 1;
+                    }
+                }
+            }
+        }
+        assert_eq!(refused, 3 * 6);
+    }
+}

@@ -42,6 +42,11 @@ impl Passes {
         }
     }
 
+    /// How many tokens go through at a time now, where that is less than was asked for.
+    pub fn reduced(&self, asked: usize) -> Option<usize> {
+        Some(self.tokens.get()).filter(|tokens| *tokens < asked)
+    }
+
     /// The loss of a batch and its gradients.
     ///
     /// # Errors

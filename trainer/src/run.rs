@@ -268,6 +268,12 @@ impl<'a> Run<'a> {
             }
         }
         progress.end();
+        if let Some(tokens) = self.passes.reduced(self.config.micro_batch_tokens) {
+            progress.say(&format!(
+                "memory ran out: passes were of {tokens} tokens in the end; --micro-batch-tokens {tokens} \
+                 says so from the start"
+            ));
+        }
         let stopped = self.state.step < steps || self.owes_evaluation(steps);
         if stopped {
             self.save()?;

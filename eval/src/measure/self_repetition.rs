@@ -1,5 +1,9 @@
 //! `self_repetition(text, n)`: how many of a text's runs of n words stand in the others, too?
 
+use std::collections::HashMap;
+
+use aho_corasick::AhoCorasick;
+
 use super::ngrams;
 use crate::words::{Cut, Words};
 
@@ -33,17 +37,31 @@ pub fn self_repetition(texts: &[&str], n: usize) -> Option<f64> {
 /// 1 and each other, unequal text that has it anywhere, even within words. It grows with length, and
 /// is minus infinity for a text of fewer than `n` words.
 pub fn reference_self_repetition(texts: &[&str], n: usize) -> Option<f64> {
-    let total = |text: &&str| {
+    let total = |text: &&str| -> Option<f64> {
         let words: Vec<&str> = text.split_whitespace().collect();
-        let others: Vec<&str> = texts
-            .iter()
-            .filter(|other| *other != text)
-            .copied()
-            .collect();
-        let runs = words.windows(n).map(|run| run.join(" "));
-        let counts = runs.map(|run| 1 + others.iter().filter(|other| other.contains(&run)).count());
-        counts.sum::<usize>() as f64
+        let runs: Vec<String> = words.windows(n).map(|run| run.join(" ")).collect();
+        // Runs that stand in the text more than once are looked for once.
+        let mut counts: HashMap<&str, usize> = HashMap::new();
+        for run in &runs {
+            *counts.entry(run).or_default() += 1;
+        }
+        let (found, counts): (Vec<&str>, Vec<usize>) = counts.into_iter().unzip();
+        let all = AhoCorasick::new(&found).ok()?;
+        let mut sum = runs.len();
+        for other in texts.iter().filter(|other| *other != text) {
+            let mut is_there = vec![false; found.len()];
+            for place in all.find_overlapping_iter(other) {
+                is_there[place.pattern().as_usize()] = true;
+            }
+            let there = is_there
+                .iter()
+                .zip(&counts)
+                .filter(|(is_there, _)| **is_there);
+            sum += there.map(|(_, count)| count).sum::<usize>();
+        }
+        Some(sum as f64)
     };
-    let logs = texts.iter().map(|text| total(text).ln());
+    let totals: Vec<f64> = texts.iter().map(total).collect::<Option<_>>()?;
+    let logs = totals.iter().map(|total| total.ln());
     (!texts.is_empty()).then(|| logs.sum::<f64>() / texts.len() as f64)
 }

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Result, Tensor};
 
-use super::steps::{self, Angles, Segments};
+use super::steps::{self, Angles, FEW, Segments};
 use super::{Decoder, Layer, Projection};
 
 /// Keys and values are kept in steps of so many tokens.
@@ -64,9 +64,15 @@ impl<P: Projection> Decoder<P> {
     /// # Errors
     /// When a text has no token, or the device fails.
     pub fn read(&self, texts: &[&[u32]], caches: &mut [&mut Cache]) -> Result<Vec<Vec<f32>>> {
-        let lengths: Vec<usize> = texts.iter().map(|text| text.len()).collect();
+        let mut lengths: Vec<usize> = texts.iter().map(|text| text.len()).collect();
+        let mut ids = texts.concat();
+        // A short text alone is read as it is beside others: by the product of many rows.
+        if ids.len() <= FEW {
+            lengths.push(FEW + 1 - ids.len());
+            ids.resize(FEW + 1, 0);
+        }
         let segments = Segments::new(&lengths, &self.config, &self.device)?;
-        let mut x = self.embed(&texts.concat())?;
+        let mut x = self.embed(&ids)?;
         for (number, layer) in self.layers.iter().enumerate() {
             x = layer.forward_with(&x, &self.config, &segments.angles, |q, k, v| {
                 let mut start = 0;
@@ -80,14 +86,13 @@ impl<P: Projection> Decoder<P> {
         }
         let mut ends = Vec::with_capacity(texts.len());
         let mut end = 0;
-        for (cache, length) in caches.iter_mut().zip(lengths) {
+        for (cache, &length) in caches.iter_mut().zip(&lengths) {
             cache.tokens = length;
             end += length;
             ends.push(end as u32 - 1);
         }
         let last = x.index_select(&Tensor::new(ends, &self.device)?, 0)?;
-        self.logits(&steps::rms_norm(&last, &self.norm, self.config.eps)?)?
-            .to_vec2()
+        self.next(&last)
     }
 
     /// Reads one more token of each text; logits of their next, a row a text, a number a word of the vocabulary.
@@ -95,6 +100,13 @@ impl<P: Projection> Decoder<P> {
     /// # Errors
     /// When the device fails.
     pub fn step(&self, ids: &[u32], caches: &mut [&mut Cache]) -> Result<Vec<Vec<f32>>> {
+        let at_once = self.at_once();
+        let parts = ids.chunks(at_once).zip(caches.chunks_mut(at_once));
+        let logits = parts.map(|(ids, caches)| self.step_of(ids, caches));
+        Ok(logits.collect::<Result<Vec<_>>>()?.concat())
+    }
+
+    fn step_of(&self, ids: &[u32], caches: &mut [&mut Cache]) -> Result<Vec<Vec<f32>>> {
         let positions = caches.iter().map(|cache| cache.tokens);
         let angles = Angles::new(positions, &self.config, &self.device)?;
         let mut x = self.embed(ids)?;
@@ -110,8 +122,28 @@ impl<P: Projection> Decoder<P> {
         for cache in caches {
             cache.tokens += 1;
         }
-        self.logits(&steps::rms_norm(&x, &self.norm, self.config.eps)?)?
-            .to_vec2()
+        self.next(&x)
+    }
+
+    /// Logits of the tokens behind rows of the last layer.
+    fn next(&self, rows: &Tensor) -> Result<Vec<Vec<f32>>> {
+        let rows = steps::rms_norm(rows, &self.norm, self.config.eps)?;
+        let (count, at_once) = (rows.dim(0)?, self.at_once());
+        let parts = (0..count).step_by(at_once).map(|start| {
+            let part = rows.narrow(0, start, at_once.min(count - start))?;
+            self.logits(&part)?.to_vec2()
+        });
+        Ok(parts.collect::<Result<Vec<Vec<_>>>>()?.concat())
+    }
+
+    /// How many rows go through a product at a time: on the CPU by that of few rows, however many there
+    /// are.
+    fn at_once(&self) -> usize {
+        if self.device.is_cpu() {
+            FEW
+        } else {
+            usize::MAX
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use candle_core::{DType, Device, Result, Tensor};
 
 use super::config::{Config, Family};
 use crate::model::kernel::causal::Shares;
+use crate::model::kernel::rows::FewRows;
 
 /// By how much positions turn queries and keys.
 #[derive(Debug)]
@@ -104,18 +105,28 @@ fn mask(length: usize, window: Option<usize>, device: &Device) -> Result<Tensor>
     Tensor::from_vec(values, (length, length), device)
 }
 
-/// `x W^T`, `x` of shape (rows, in), `weight` of (out, in). On the CPU a row's product has the same bits
-/// whichever rows are beside it.
+/// Up to so many rows are multiplied by a loop of their own on the CPU, more by gemm.
+pub const FEW: usize = 32;
+
+/// `x W^T`, `x` of shape (rows, in), `weight` of (out, in). In f32 on the CPU a row's product has the
+/// same bits whichever rows are beside it, among up to [`FEW`] rows and among more.
 ///
 /// # Errors
 /// When shapes do not fit.
 pub fn product(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     let (rows, (out, into)) = (x.dim(0)?, weight.dims2()?);
-    // gemm adds up a lone row, and products of few values, in other orders than all others: they get
-    // rows of zeros beside them.
+    let is_plain = x.device().is_cpu() && x.dtype() == DType::F32 && !x.track_op();
+    if !is_plain || rows == 0 {
+        return x.matmul(&weight.t()?);
+    }
+    if rows <= FEW && weight.is_contiguous() {
+        return x.contiguous()?.apply_op2_no_bwd(weight, &FewRows);
+    }
+    // gemm adds up products of few values, and small ones of long rows, in other orders than all others:
+    // they get rows of zeros beside them.
     let of_long_rows = if out <= 64 && into > 512 { 65 } else { 2 };
     let least = of_long_rows.max(256 / out.max(1) + 1);
-    if rows == 0 || rows >= least || !x.device().is_cpu() {
+    if rows >= least {
         return x.matmul(&weight.t()?);
     }
     x.pad_with_zeros(0, 0, least - rows)?
@@ -311,14 +322,25 @@ mod tests {
         ];
         for (width, out) in shapes {
             let (weight, x) = (values(out, width), values(130, width));
-            let all: Vec<Vec<f32>> = product(&x, &weight).unwrap().to_vec2().unwrap();
-            for rows in [1, 2, 3, 4, 5, 8, 13, 16, 17, 33, 64, 65, 100] {
-                for start in [0, 1, 130 - rows] {
-                    let some = x.narrow(0, start, rows).unwrap();
-                    let some: Vec<Vec<f32>> = product(&some, &weight).unwrap().to_vec2().unwrap();
-                    let known = &all[start..start + rows];
-                    assert_eq!(some, known, "{rows} rows of {width}, {out} wide");
+            let rows_of = |start: usize, rows: usize| -> Vec<Vec<f32>> {
+                let some = x.narrow(0, start, rows).unwrap();
+                product(&some, &weight).unwrap().to_vec2().unwrap()
+            };
+            for of in [
+                &[130, 33, 34, 64, 65, 100][..],
+                &[32, 1, 2, 3, 4, 5, 8, 13, 31],
+            ] {
+                let all = rows_of(0, of[0]);
+                for &rows in of {
+                    for start in [0, 1.min(of[0] - rows), of[0] - rows] {
+                        let known = &all[start..start + rows];
+                        assert_eq!(rows_of(start, rows), known, "{rows} of {width}, {out} wide");
+                    }
                 }
+            }
+            let (few, many) = (rows_of(0, 5), rows_of(0, 130));
+            for (few, many) in few.iter().flatten().zip(many.iter().flatten()) {
+                assert!((few - many).abs() < 1e-3, "{few} {many}");
             }
         }
     }

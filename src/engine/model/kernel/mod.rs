@@ -15,4 +15,5 @@ pub mod gelu;
 pub mod matmul;
 pub mod norm;
 pub mod rotary;
+pub mod rows;
 pub mod softmax;

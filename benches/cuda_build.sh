@@ -33,8 +33,9 @@ export CUDA_HOME=$toolkit CUDA_PATH=$toolkit PATH=$toolkit/bin:$PATH NVCC_CCBIN=
 export CUDA_COMPUTE_CAP=${CUDA_COMPUTE_CAP:-90} CUDARC_CUDA_VERSION=13000
 # By the linker's own variable: other flags for rustc would build all that is not CUDA's once more.
 export LIBRARY_PATH=$toolkit/lib:$stubs${LIBRARY_PATH:+:$LIBRARY_PATH}
-target=${CARGO_TARGET_DIR:-target}
 cargo build --release --locked --features cuda
+# Wherever cargo puts what it builds.
+target=$(cargo metadata --no-deps --format-version 1 --locked | grep -o '"target_directory":"[^"]*"' | cut -d '"' -f 4)
 # The next plain build takes the name back.
 mkdir -p "$target/cuda"
 cp "$target/release/polyphony" "$target/cuda/polyphony"

@@ -10,6 +10,7 @@ mod fields;
 mod generate;
 mod outputs;
 mod report;
+mod reward;
 #[path = "../support/mod.rs"]
 mod support;
 mod train;

@@ -1,4 +1,7 @@
 //! What does each step say of itself? One line of JSON, under TRL's names.
+//!
+//! Files for `TensorBoard` are not written: of the crates that can, one brings codecs for images, the
+//! other generates its protocol with tools of 2023.
 
 use serde_json::{Map, Value, json};
 

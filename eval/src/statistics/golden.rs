@@ -54,6 +54,10 @@ fn paired_differences() {
         t_test(&differences).unwrap(),
         &stats["paired_t"]["p_two_sided"],
     );
+    near(
+        mean(&differences) / se(&differences),
+        &stats["paired_t"]["t"],
+    );
     near(cohen_dz(&differences), &stats["cohen_dz"]);
 
     let found = wilcoxon(&differences).unwrap();
@@ -96,6 +100,15 @@ fn paired_differences() {
     near_both(found.center, &expected["center"]);
     near_both(found.half_axes, &expected["semi_axes_major_minor"]);
     near(found.angle, &expected["angle_deg_of_major_from_x"]);
+    // Turned back and unstretched, the ellipse is the covariance of the mean.
+    let (sin, cos) = found.angle.to_radians().sin_cos();
+    let [long, short] = found
+        .half_axes
+        .map(|half| half * half / 5.991_464_547_107_979);
+    let covariance = &expected["cov_of_mean"];
+    near(long * cos * cos + short * sin * sin, &covariance[0][0]);
+    near((long - short) * sin * cos, &covariance[0][1]);
+    near(long * sin * sin + short * cos * cos, &covariance[1][1]);
 }
 
 #[test]
@@ -112,6 +125,8 @@ fn prompts_drawn_again() {
     let interval = [percentile(&means, 0.025), percentile(&means, 0.975)];
     near_both(interval, &expected["percentile_ci95_linear"]);
     assert_eq!(draws.interval(&differences), Some(interval));
+    let sorted = [means[49], means[1949]];
+    near_both(sorted, &expected["percentile_ci95_order_stat_50_1950"]);
     assert!(means[0] > 0.0);
 }
 

@@ -106,11 +106,12 @@ fn clustered(cells: &[Option<Cell<'_>>], measure: usize) -> Option<f64> {
         "words" => Some(text.words as f64),
         _ => None,
     };
-    let groups = cells.iter().flatten().map(|cell| {
+    // Over the prompts that the mean is over: those where every text has a value.
+    let groups = cells.iter().flatten().filter_map(|cell| {
         let values = cell.texts.iter().map(of_text);
         values.collect::<Option<Vec<f64>>>()
     });
-    let groups: Vec<Vec<f64>> = groups.collect::<Option<_>>()?;
+    let groups: Vec<Vec<f64>> = groups.filter(|values| !values.is_empty()).collect();
     let slices: Vec<&[f64]> = groups.iter().map(Vec::as_slice).collect();
     (slices.len() > 1).then(|| se_clustered(&slices))
 }

@@ -74,7 +74,7 @@ pub(crate) struct Arguments {
     /// Where random numbers begin
     #[arg(long, value_name = "N", default_value_t = 42)]
     seed: u64,
-    /// How many texts are written at a time; the texts do not depend on it
+    /// How many texts are written at a time; on the CPU the texts do not depend on it
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
     batch: u32,
     /// Where the model runs: cpu, cuda:0, or cuda:0:f16 on GPUs without bf16

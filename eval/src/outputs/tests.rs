@@ -336,6 +336,13 @@ fn what_python_calls_no_number_is_none() {
     let outputs = read(&[named(&path)], &Columns::default(), &Silent).unwrap();
     assert_eq!((outputs.rows.len(), outputs.rows[0].score), (1, None));
     says(&outputs, "1 times a score that is no number");
+    // Nor is it an id, a prompt or a text: another column may say these.
+    let rows_of_ids =
+        r#"{"prompt_id": NaN, "question_id": 7, "response": NaN, "output": "a story"}"#;
+    fs::write(&path, rows_of_ids).unwrap();
+    let outputs = read(&[named(&path)], &Columns::default(), &Silent).unwrap();
+    assert_eq!(texts(&outputs), ["a story"]);
+    assert_eq!(outputs.rows[0].prompt_id, "7");
     let path = folder.path().join("b.json");
     fs::write(&path, format!("[{rows}]")).unwrap();
     let outputs = read(&[named(&path)], &Columns::default(), &Silent).unwrap();

@@ -66,39 +66,22 @@ struct Answer {
 /// `B`, a text of a side (`A-2`) or anything that begins with `hard`, `tie` or `neither`; Potato's
 /// `instance_id`, `user` or `user_id`, and labels in columns of their own (`quality:::A`, `quality.A`) or in
 /// an object (`labels`), too; and Potato's folder of answers. The last answer of a person to an
-/// item counts; who does not say a name has the file's path.
+/// item counts, in the order in which files are named; who does not say a name has the file's path.
 ///
 /// # Errors
 /// When a file cannot be read, an item is none of the key's, or an answer says nothing.
 pub fn read(key: &Key, files: &[PathBuf], progress: &dyn Progress) -> Result<Verdicts> {
     let mut given = Given::default();
-    let (mut states, mut tables) = (Vec::new(), Vec::new());
     for file in files {
-        match potato::states(file)? {
-            none if none.is_empty() => tables.push(file.clone()),
-            found => states.extend(found),
+        let states = potato::states(file)?;
+        for path in &states {
+            for (line, row) in (1..).zip(potato::rows(path)?) {
+                given.row(key, path, line, &row)?;
+            }
         }
-    }
-    for path in states {
-        for (line, row) in (1..).zip(potato::rows(&path)?) {
-            given.row(key, &path, line, &row)?;
+        if states.is_empty() {
+            given.tables(key, file, progress)?;
         }
-    }
-    let tables = if tables.is_empty() {
-        Vec::new()
-    } else {
-        source::find(&tables, true)?
-    };
-    for source in tables {
-        let ending = table::read(&source, progress, &mut |(line, object)| {
-            let Ok(object) = object else {
-                let problem = format!("row {line} is no object, or has other columns");
-                let remedy = "answers are rows with id, annotator, quality and diversity";
-                return Err(Error::source(&source.path, problem, remedy));
-            };
-            given.row(key, &source.path, line, &object)
-        })?;
-        ending.whole(&source.path)?;
     }
     let verdicts = QUESTIONS.iter().filter_map(|question| {
         let answers = given.answers.get(question)?;
@@ -128,6 +111,22 @@ struct Given {
 }
 
 impl Given {
+    /// Takes the answers of a file, or of all files of a folder.
+    fn tables(&mut self, key: &Key, file: &Path, progress: &dyn Progress) -> Result<()> {
+        for source in source::find(&[file.to_path_buf()], true)? {
+            let ending = table::read(&source, progress, &mut |(line, object)| {
+                let Ok(object) = object else {
+                    let problem = format!("row {line} is no object, or has other columns");
+                    let remedy = "answers are rows with id, annotator, quality and diversity";
+                    return Err(Error::source(&source.path, problem, remedy));
+                };
+                self.row(key, &source.path, line, &object)
+            })?;
+            ending.whole(&source.path)?;
+        }
+        Ok(())
+    }
+
     /// Takes a row's answers.
     fn row(
         &mut self,
@@ -368,6 +367,21 @@ mod tests {
             (read.verdicts[1].answers, read.verdicts[1].won),
             (1, [0, 0])
         );
+        // What lies beside them is not passed over in silence.
+        let paper = folder.path().join("paper.csv");
+        std::fs::write(&paper, "id,annotator,quality\n1,dee,B\n").unwrap();
+        let said = super::read(&key(), &files, &Silent)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            said.contains("paper.csv: lies in a folder of Potato's"),
+            "{said}"
+        );
+        let elsewhere = tempfile::tempdir().unwrap();
+        let moved = elsewhere.path().join("paper.csv");
+        std::fs::rename(&paper, &moved).unwrap();
+        let both = super::read(&key(), &[moved, files[0].clone()], &Silent).unwrap();
+        assert_eq!((both.annotators, both.verdicts[0].answers), (3, 4));
         std::fs::write(folder.path().join("bob/user_state.json"), "[]").unwrap();
         let said = super::read(&key(), &files, &Silent)
             .unwrap_err()

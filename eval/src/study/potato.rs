@@ -60,7 +60,19 @@ pub(super) fn states(folder: &Path) -> Result<Vec<PathBuf>> {
         }
     }
     states.sort();
-    Ok(states)
+    let beside = fs::read_dir(folder).map_err(Error::io("read", folder))?;
+    let tables = beside.flatten().map(|entry| entry.path()).find(|path| {
+        let ending = path.extension().and_then(|ending| ending.to_str());
+        ending.is_some_and(|ending| ["csv", "jsonl", "parquet"].contains(&ending))
+    });
+    match tables {
+        Some(table) if !states.is_empty() => {
+            let problem = "lies in a folder of Potato's answers, and would not be read with them";
+            let remedy = "put it elsewhere, and name both";
+            Err(Error::source(&table, problem, remedy))
+        }
+        _ => Ok(states),
+    }
 }
 
 /// A person's answers as Potato exports them: a row an item, with `instance_id`, `user_id` and `labels`

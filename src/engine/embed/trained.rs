@@ -1,5 +1,6 @@
 //! How do many texts go through a trained model? Sorted by length, in batches by a token budget.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -152,7 +153,9 @@ impl Trained {
         keep: &dyn Fn(usize, &[f32]),
     ) -> Result<()> {
         let of = |text: &usize| texts.ids[*text].as_slice();
+        let last = Cell::new(0);
         let mut run = |part: &[usize]| {
+            last.set(of(&part[0]).len());
             let rows = worker.embed(&part.iter().map(of).collect::<Vec<_>>())?;
             if rows.iter().any(|value| !value.is_finite()) {
                 let remedy = "check the weights, or run with --device cpu";
@@ -171,8 +174,7 @@ impl Trained {
         });
         done.map_err(|error| match error {
             Error::Candle(cause) if ran_out(&cause) => {
-                let tokens = batch.iter().map(|text| of(text).len()).max();
-                let tokens = tokens.unwrap_or_default();
+                let tokens = last.get();
                 let problem = format!("has too little memory for one text of {tokens} tokens");
                 let remedy = "free memory there, choose a smaller model, or run with --device cpu";
                 failed(worker, problem, remedy)

@@ -100,7 +100,7 @@ impl Writer {
     }
 
     /// Writes all tasks, up to `at_once` at a time, until `stop` is set; `done` gets each with its
-    /// number, in the order of the tasks. A text depends on its task alone, not on those beside it.
+    /// number, in the order of the tasks. On the CPU a text depends on its task alone, not on those beside it.
     ///
     /// # Errors
     /// When the device fails, or `done` does.
@@ -146,7 +146,8 @@ impl Writer {
                 logits.extend(self.decoder.read(&texts, &mut caches)?);
                 running.extend(fresh);
             }
-            if logits.iter().flatten().any(|logit| logit.is_nan()) {
+            let is_none = |logit: &f32| logit.is_nan() || *logit == f32::INFINITY;
+            if logits.iter().flatten().any(is_none) {
                 return Err(Error::source(
                     self.name.as_ref(),
                     "gives logits that are no numbers",

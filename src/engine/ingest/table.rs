@@ -75,6 +75,12 @@ fn json_lines(
 /// What stands in an object for what is no number: neither a number, nor a text or an id.
 const NO_NUMBER: &str = r#"{"number":null}"#;
 
+/// Whether a value is there, and is no number.
+pub fn is_no_number(value: &Value) -> bool {
+    let fields = value.as_object().filter(|fields| fields.len() == 1);
+    fields.is_some_and(|fields| fields.get("number").is_some_and(Value::is_null))
+}
+
 /// JSON in which the words that Python writes for what is no number (`NaN`, `Infinity`, `-Infinity`) are
 /// objects, so that a row is read for what else it holds.
 pub fn without_bare_words(json: &[u8]) -> Vec<u8> {

@@ -8,7 +8,7 @@ use super::{Decoder, Layer, Projection};
 /// Keys and values are kept in steps of so many tokens.
 const GROWTH: usize = 128;
 
-/// One text's keys and values. Each text has its own: what it says next does not depend on which
+/// One text's keys and values. Each text has its own: on the CPU what it says next does not depend on which
 /// others are read beside it.
 #[derive(Debug)]
 pub struct Cache {

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::bleu::Smoothing;
 use super::chamfer::chamfer;
 use super::compression_ratio::{compression_ratio, reference_compression_ratio};
+use super::compression_ratio_xz::compression_ratio_xz;
 use super::cosines::cosines;
 use super::dcscore::dcscore;
 use super::distinct_k::distinct_k;
@@ -75,6 +76,8 @@ fn measures_of_texts() {
         let compression = &expected["compression"];
         let ratio = &compression["ratio_single_gzip9"];
         assert_near(set, compression_ratio(&texts), ratio, 0.01);
+        let ratio = &compression["ratio_xz"];
+        assert_near(set, compression_ratio_xz(&texts), ratio, 1e-9);
         let ratio = &compression["ratio_reference_double_gzip"];
         assert_near(set, reference_compression_ratio(&texts), ratio, 0.01);
 

@@ -5,6 +5,7 @@ pub mod bleu;
 pub mod chamfer;
 pub mod classes;
 pub mod compression_ratio;
+pub mod compression_ratio_xz;
 pub mod cosines;
 pub mod dcscore;
 pub mod distinct_k;

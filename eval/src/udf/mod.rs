@@ -12,9 +12,9 @@ use polyphony_engine::datafusion::prelude::SessionContext;
 use self::measured::{MayBe, Measured, Of, Parameter};
 use crate::measure::cosines::cosines;
 use crate::measure::{
-    chamfer, compression_ratio, dcscore, distinct_k, distinct_n, ead, homogenization,
-    mean_distance, ngram_diversity, pairwise_bleu, self_bleu, self_repetition, semantic_entropy,
-    utility_k, vendi,
+    chamfer, compression_ratio, compression_ratio_xz, dcscore, distinct_k, distinct_n, ead,
+    homogenization, mean_distance, ngram_diversity, pairwise_bleu, self_bleu, self_repetition,
+    semantic_entropy, utility_k, vendi,
 };
 
 /// Registers every aggregate with a session.
@@ -76,6 +76,12 @@ fn of_texts() -> Vec<Measured> {
             "Bytes over bytes after gzip of the texts joined by spaces: higher is more repetitive.",
             &[],
             |texts, _| compression_ratio::compression_ratio(&texts_of(&texts[0])),
+        ),
+        text(
+            "compression_ratio_xz",
+            "Bytes over bytes after xz of the texts joined by spaces: higher is more repetitive.",
+            &[],
+            |texts, _| compression_ratio_xz::compression_ratio_xz(&texts_of(&texts[0])),
         ),
         text(
             "distinct_n",

@@ -15,7 +15,7 @@ use std::time::Instant;
 use arrow::array::RecordBatch;
 use parquet::arrow::ArrowWriter;
 
-use support::{bytes, done, dump, polyphony, query, run, text};
+use support::{bytes, done, dump, polyphony, query, real_stories, run, text};
 
 /// What a store holds, without regard to which file a row came from in which order.
 fn contents(store: &Path) -> String {
@@ -361,28 +361,15 @@ fn data_sets_come_from_the_hub() {
     );
 }
 
-/// Real stories with made noise; what must come out is said beside them. They are not part of the
-/// project: where they are absent the test says so and counts as skipped.
 #[test]
 fn real_stories_come_out_as_they_must() {
-    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/reddit");
-    let Ok(truth) = std::fs::read_to_string(data.join("truth.json")) else {
-        #[expect(clippy::print_stdout, reason = "what is skipped is said aloud")]
-        {
-            println!("skipped: there is no ../shared/data/reddit");
-        }
-        return;
-    };
-    let truth: serde_json::Value = serde_json::from_str(&truth).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let store = folder.path().join("store");
-    done(&[
-        "ingest",
-        text(&data.join("WritingPrompts_comments.zst")),
-        text(&data.join("WritingPrompts_submissions.zst")),
-        "--store",
-        text(&store),
-    ]);
+    let Some(data) = real_stories(&store) else {
+        return;
+    };
+    let truth = std::fs::read_to_string(data.join("truth.json")).unwrap();
+    let truth: serde_json::Value = serde_json::from_str(&truth).unwrap();
 
     let mut expected: Vec<String> = truth["prompts"]
         .as_object()

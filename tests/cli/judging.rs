@@ -1,20 +1,17 @@
 //! What do `eval` and `study` say, and what do they refuse?
 
-use super::Transcript;
+use super::{Transcript, printed, write};
 
 #[test]
 fn help_of_eval() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut said = Transcript::of(&folder);
-    said.run(&["eval", "--help"]);
-    insta::assert_snapshot!(said.text);
+    insta::assert_snapshot!(printed(&[&["eval", "--help"]]));
 }
 
 #[test]
 fn evaluations_that_cannot_be_done() {
     let folder = tempfile::tempdir().unwrap();
     let mut said = Transcript::of(&folder);
-    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let write = |name: &str, text: &str| write(&folder, name, text);
     let row = |model: &str, text: &str, score: &str| {
         format!("{{\"model\":\"{model}\",\"prompt_id\":1,\"response\":\"{text}\",\"{score}\":1}}\n")
     };
@@ -57,18 +54,15 @@ fn evaluations_that_cannot_be_done() {
 
 #[test]
 fn help_of_study() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut said = Transcript::of(&folder);
-    said.run(&["study", "sheet", "--help"]);
-    said.run(&["study", "read", "--help"]);
-    insta::assert_snapshot!(said.text);
+    let both = printed(&[&["study", "sheet", "--help"], &["study", "read", "--help"]]);
+    insta::assert_snapshot!(both);
 }
 
 #[test]
 fn studies_that_cannot_be_made() {
     let folder = tempfile::tempdir().unwrap();
     let mut said = Transcript::of(&folder);
-    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let write = |name: &str, text: &str| write(&folder, name, text);
     let row = |model: &str, prompt: usize, text: &str| {
         format!(
             "{{\"model\":\"{model}\",\"prompt\":\"prompt {prompt}\",\"response\":\"{text}\"}}\n"

@@ -3,14 +3,11 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use super::Transcript;
+use super::{Transcript, printed};
 
 #[test]
 fn help_of_train() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut said = Transcript::of(&folder);
-    said.run(&["train", "--help"]);
-    insta::assert_snapshot!(said.text);
+    insta::assert_snapshot!(printed(&[&["train", "--help"]]));
 }
 
 /// A folder with models, adapters, pairs and configs, most of them wrong.

@@ -42,6 +42,20 @@ impl Transcript {
     }
 }
 
+/// What commands print that need no files.
+fn printed(commands: &[&[&str]]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let mut said = Transcript::of(&folder);
+    for words in commands {
+        said.run(words);
+    }
+    said.text
+}
+
+fn write(folder: &tempfile::TempDir, name: &str, text: &str) {
+    std::fs::write(folder.path().join(name), text).unwrap();
+}
+
 fn polyphony(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_polyphony"));
     command.current_dir(folder).env_clear();
@@ -62,42 +76,27 @@ fn store() -> tempfile::TempDir {
 
 #[test]
 fn help_shows_the_commands() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut said = Transcript::of(&folder);
-    said.run(&["--help"]);
-    insta::assert_snapshot!(said.text);
+    insta::assert_snapshot!(printed(&[&["--help"]]));
 }
 
 #[test]
 fn help_of_embed() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut said = Transcript::of(&folder);
-    said.run(&["embed", "--help"]);
-    insta::assert_snapshot!(said.text);
+    insta::assert_snapshot!(printed(&[&["embed", "--help"]]));
 }
 
 #[test]
 fn help_of_ingest() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut said = Transcript::of(&folder);
-    said.run(&["ingest", "--help"]);
-    insta::assert_snapshot!(said.text);
+    insta::assert_snapshot!(printed(&[&["ingest", "--help"]]));
 }
 
 #[test]
 fn help_of_pairs() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut said = Transcript::of(&folder);
-    said.run(&["pairs", "--help"]);
-    insta::assert_snapshot!(said.text);
+    insta::assert_snapshot!(printed(&[&["pairs", "--help"]]));
 }
 
 #[test]
 fn help_of_sql() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut said = Transcript::of(&folder);
-    said.run(&["sql", "--help"]);
-    insta::assert_snapshot!(said.text);
+    insta::assert_snapshot!(printed(&[&["sql", "--help"]]));
 }
 
 #[test]

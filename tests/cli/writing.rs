@@ -2,14 +2,11 @@
 
 use std::path::Path;
 
-use super::Transcript;
+use super::{Transcript, printed, write};
 
 #[test]
 fn help_of_generate() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut said = Transcript::of(&folder);
-    said.run(&["generate", "--help"]);
-    insta::assert_snapshot!(said.text);
+    insta::assert_snapshot!(printed(&[&["generate", "--help"]]));
 }
 
 /// What `generate` refuses.
@@ -108,7 +105,7 @@ fn texts_that_cannot_be_written() {
     ] {
         std::os::unix::fs::symlink(models.join(target), folder.path().join(name)).unwrap();
     }
-    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let write = |name: &str, text: &str| write(&folder, name, text);
     write(
         "prompts.jsonl",
         "{\"prompt\":\"A king melts.\",\"split\":\"test\"}\n",

@@ -8,7 +8,7 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Float32Type;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::support::{bytes, done, dump, polyphony, query, run, text};
+use super::support::{bytes, done, dump, polyphony, query, real_stories, run, skipped, text};
 use super::{model, root};
 
 fn rows(file: &Path) -> RecordBatch {
@@ -119,13 +119,17 @@ fn a_column_of_a_file_gets_vectors_and_the_others_stay() {
 
 /// Weights of 22 million parameters that people use, where they can be had: `POLYPHONY_MINILM`
 /// names their folder (`tests/peers/fetch_minilm.py`).
+fn minilm() -> Option<PathBuf> {
+    let folder = std::env::var_os("POLYPHONY_MINILM").map(PathBuf::from);
+    if folder.is_none() {
+        skipped("POLYPHONY_MINILM is not set");
+    }
+    folder
+}
+
 #[test]
 fn minilm_gives_what_sentence_transformers_gives() {
-    let Some(minilm) = std::env::var_os("POLYPHONY_MINILM").map(PathBuf::from) else {
-        #[expect(clippy::print_stdout, reason = "what is skipped is said aloud")]
-        {
-            println!("skipped: POLYPHONY_MINILM is not set");
-        }
+    let Some(minilm) = minilm() else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
@@ -149,24 +153,14 @@ fn minilm_gives_what_sentence_transformers_gives() {
 /// The whole path on real stories: MiniLM for meaning, a small model for style.
 #[test]
 fn minilm_and_a_style_model_weigh_real_stories() {
-    let minilm = std::env::var_os("POLYPHONY_MINILM").map(PathBuf::from);
-    let stories = root().join("../shared/data/reddit");
-    let (Some(minilm), true) = (minilm, stories.is_dir()) else {
-        #[expect(clippy::print_stdout, reason = "what is skipped is said aloud")]
-        {
-            println!("skipped: POLYPHONY_MINILM is not set, or there are no real stories");
-        }
-        return;
-    };
     let folder = tempfile::tempdir().unwrap();
     let store = folder.path().join("store");
-    done(&[
-        "ingest",
-        text(&stories.join("WritingPrompts_comments.zst")),
-        text(&stories.join("WritingPrompts_submissions.zst")),
-        "--store",
-        text(&store),
-    ]);
+    let Some(minilm) = minilm() else {
+        return;
+    };
+    if real_stories(&store).is_none() {
+        return;
+    }
     let style = model("style_roberta");
     let summary = done(&[
         "pairs",

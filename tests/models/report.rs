@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::root;
-use super::support::{bytes, done, run, text};
+use super::support::{bytes, done, run, skipped, text};
 
 pub(crate) fn report(out: &Path) -> Value {
     serde_json::from_slice(&fs::read(out.join("report.json")).unwrap()).unwrap()
@@ -55,10 +55,7 @@ fn shared(path: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
-    #[expect(clippy::print_stdout, reason = "what is skipped is said aloud")]
-    {
-        println!("skipped: there is no {}", path.display());
-    }
+    skipped(&format!("there is no {}", path.display()));
     None
 }
 

@@ -30,6 +30,30 @@ pub(crate) fn done(words: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// Says that a test was skipped, and why.
+#[expect(clippy::print_stdout, reason = "what is skipped is said aloud")]
+pub(crate) fn skipped(why: &str) {
+    println!("skipped: {why}");
+}
+
+/// Brings real stories with made noise into a new store; gives their folder, in which `truth.json` says
+/// what must come out. They are not part of the project: where they are absent it says so.
+pub(crate) fn real_stories(store: &Path) -> Option<PathBuf> {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/reddit");
+    if !data.join("truth.json").is_file() {
+        skipped("there is no ../shared/data/reddit");
+        return None;
+    }
+    done(&[
+        "ingest",
+        text(&data.join("WritingPrompts_comments.zst")),
+        text(&data.join("WritingPrompts_submissions.zst")),
+        "--store",
+        text(store),
+    ]);
+    Some(data)
+}
+
 pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }

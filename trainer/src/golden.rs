@@ -187,14 +187,15 @@ fn oracle(policy: &mut Policy, objective: &Objective, name: &str) -> (f64, Vec<T
         let (sums, by) = objective.of(&batch, logps, &fixed, &totals);
         (sums.loss, by)
     };
-    taped(policy, &batch, by)
+    taped(policy, |policy| logps_of(policy, &batch), by)
 }
 
-/// The loss of a batch and its gradients by candle's autograd; `of` makes of log-probabilities the loss
-/// and its derivatives, which are proved by finite differences.
+/// The loss and its gradients by candle's autograd, through ops that keep them: `of` makes of the numbers
+/// that a policy gives, one dimension of them, the loss and its derivatives, which are proved by finite
+/// differences.
 fn taped(
     policy: &mut Policy,
-    batch: &Batch,
+    given: impl FnOnce(&Policy) -> Tensor,
     of: impl FnOnce(&[f32]) -> (f64, Vec<f32>),
 ) -> (f64, Vec<Tensor>) {
     let before = policy.parameters();
@@ -203,27 +204,51 @@ fn taped(
         .map(|t| Var::from_tensor(t).unwrap())
         .collect();
     policy.set_parameters(vars.iter().map(|var| var.as_tensor().clone()).collect());
-    let decoder = &policy.decoder;
-    let segments = Segments::new(&batch.lengths, &decoder.config, &decoder.device).unwrap();
-    let x = decoder.forward(&batch.ids, &segments).unwrap();
-    let rows = Tensor::new(batch.rows.as_slice(), &decoder.device).unwrap();
-    let logits = decoder.logits(&x.index_select(&rows, 0).unwrap()).unwrap();
-    let targets = Tensor::new(batch.targets.as_slice(), &decoder.device).unwrap();
-    let logps = candle_nn::ops::log_softmax(&logits, 1)
-        .unwrap()
-        .gather(&targets.unsqueeze(1).unwrap(), 1)
-        .unwrap()
-        .squeeze(1)
-        .unwrap();
-    let (loss, by) = of(&logps.to_vec1::<f32>().unwrap());
-    let by = Tensor::new(by, &decoder.device).unwrap();
-    let grads = (logps * by).unwrap().sum_all().unwrap().backward().unwrap();
+    let given = given(policy);
+    let (loss, by) = of(&given.to_vec1::<f32>().unwrap());
+    let by = Tensor::new(by, given.device()).unwrap();
+    let grads = (given * by).unwrap().sum_all().unwrap().backward().unwrap();
     let grads = vars
         .iter()
         .map(|var| grads.get(var).unwrap().clone())
         .collect();
     policy.set_parameters(before);
     (loss, grads)
+}
+
+/// Some rows behind the last norm, through ops that keep gradients.
+fn rows_behind(policy: &Policy, batch: &Batch, rows: &[u32]) -> Tensor {
+    let decoder = &policy.decoder;
+    let segments = Segments::new(&batch.lengths, &decoder.config, &decoder.device).unwrap();
+    let x = decoder.forward(&batch.ids, &segments).unwrap();
+    x.index_select(&Tensor::new(rows, &decoder.device).unwrap(), 0)
+        .unwrap()
+}
+
+/// The targets' log-probabilities, through ops that keep gradients.
+fn logps_of(policy: &Policy, batch: &Batch) -> Tensor {
+    let rows = rows_behind(policy, batch, &batch.rows);
+    let logits = policy.decoder.logits(&rows).unwrap();
+    let targets = Tensor::new(batch.targets.as_slice(), logits.device()).unwrap();
+    candle_nn::ops::log_softmax(&logits, 1)
+        .unwrap()
+        .gather(&targets.unsqueeze(1).unwrap(), 1)
+        .unwrap()
+        .squeeze(1)
+        .unwrap()
+}
+
+/// Each gradient is there, and within 1e-4 of its norm what it should be.
+fn same_gradients(policy: &Policy, given: &[Tensor], known: &[Tensor]) {
+    let names = policy.names();
+    assert_eq!((given.len(), known.len()), (names.len(), names.len()));
+    for ((given, known), name) in given.iter().zip(known).zip(names) {
+        let (off, size) = (norm(&(given - known).unwrap()), norm(known));
+        assert!(
+            size > 0.0 && off <= 1e-4 * size,
+            "{name}: off by {off} of {size}"
+        );
+    }
 }
 
 fn norm(tensor: &Tensor) -> f64 {
@@ -294,14 +319,7 @@ fn likelihoods_and_their_gradients_are_those_of_pytorch() {
             for loss in [loss, of_oracle] {
                 assert!(near(loss, sum / tokens, 1e-5), "{name} {field}: {loss}");
             }
-            for (place, parameter) in policy.names().iter().enumerate() {
-                let off = norm(&(&kept[place] - &taped[place]).unwrap());
-                let size = norm(&taped[place]);
-                assert!(
-                    size > 0.0 && off <= 1e-4 * size,
-                    "{parameter}: off by {off} of {size}"
-                );
-            }
+            same_gradients(&policy, &kept, &taped);
         }
     }
 }
@@ -340,16 +358,12 @@ fn whatever_the_family_gradients_are_those_of_autograd() {
             .learn(&batch, &mut gradients, false, |_| slopes)
             .unwrap();
         let kept = gradients.into_tensors(policy.parameters().iter()).unwrap();
-        let (_, known) = taped(&mut policy, &batch, |_| (0.0, by));
-        assert_eq!(kept.len(), policy.names().len());
-        for (place, parameter) in policy.names().iter().enumerate() {
-            let off = norm(&(&kept[place] - &known[place]).unwrap());
-            let size = norm(&known[place]);
-            assert!(
-                size > 0.0 && off <= 1e-4 * size,
-                "{name} {parameter}: off by {off} of {size}"
-            );
-        }
+        let (_, known) = taped(
+            &mut policy,
+            |policy| logps_of(policy, &batch),
+            |_| (0.0, by),
+        );
+        same_gradients(&policy, &kept, &known);
     }
 }
 
@@ -413,42 +427,21 @@ fn rewards_and_their_gradients_are_those_of_pytorch() {
     assert_eq!(policy.scores(&batch).unwrap(), scores);
     let kept = gradients.into_tensors(policy.parameters().iter()).unwrap();
 
-    // The oracle, by candle's autograd.
-    let before = policy.parameters();
-    let vars: Vec<Var> = before
-        .iter()
-        .map(|t| Var::from_tensor(t).unwrap())
-        .collect();
-    policy.set_parameters(vars.iter().map(|var| var.as_tensor().clone()).collect());
-    let decoder = &policy.decoder;
-    let segments = Segments::new(&batch.lengths, &decoder.config, &decoder.device).unwrap();
-    let x = decoder.forward(&batch.ids, &segments).unwrap();
-    let ends: Vec<u32> = batch
-        .lengths
-        .iter()
-        .scan(0, |end, length| {
+    let ends = |batch: &Batch| -> Vec<u32> {
+        let ends = batch.lengths.iter().scan(0, |end, length| {
             *end += *length as u32;
             Some(*end - 1)
-        })
-        .collect();
-    let rows = x
-        .index_select(&Tensor::new(ends, &decoder.device).unwrap(), 0)
-        .unwrap();
-    let given = rows
-        .matmul(&decoder.head.t().unwrap())
-        .unwrap()
-        .squeeze(1)
-        .unwrap();
-    let (_, by) = objective.of_scores(&given.to_vec1().unwrap(), &targets, &totals);
-    let by = Tensor::new(by, &decoder.device).unwrap();
-    let grads = (given * by).unwrap().sum_all().unwrap().backward().unwrap();
-    for (place, var) in vars.iter().enumerate() {
-        let taped = grads.get(var).unwrap();
-        let off = norm(&(&kept[place] - taped).unwrap());
-        assert!(
-            off <= 1e-4 * norm(taped),
-            "{}: off by {off}",
-            policy.names()[place]
-        );
-    }
+        });
+        ends.collect()
+    };
+    let given = |policy: &Policy| {
+        let rows = rows_behind(policy, &batch, &ends(&batch));
+        let given = rows.matmul(&policy.decoder.head.t().unwrap()).unwrap();
+        given.squeeze(1).unwrap()
+    };
+    let (_, taped) = taped(&mut policy, given, |scores| {
+        let (sums, by) = objective.of_scores(scores, &targets, &totals);
+        (sums.loss, by)
+    });
+    same_gradients(&policy, &kept, &taped);
 }

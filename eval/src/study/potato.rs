@@ -3,11 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use polyphony_engine::ingest::source;
 use polyphony_engine::{Error, Result};
 use serde_json::{Map, Value, json};
 
 /// The file of a person's answers, in a folder of the person's name.
 const STATE: &str = "user_state.json";
+/// The file of all people's accounts.
+const ACCOUNTS: &str = "user_config.json";
 
 /// How an answer says that it is none.
 const UNDECIDED: &str = "Hard to decide";
@@ -48,28 +51,29 @@ pub(super) fn settings(texts: usize) -> String {
 
 /// The files in which Potato keeps what each person answered; none where this is no folder of its
 /// answers.
+///
+/// # Errors
+/// When the folder cannot be read, or holds other answers, too.
 pub(super) fn states(folder: &Path) -> Result<Vec<PathBuf>> {
     if !folder.is_dir() {
         return Ok(Vec::new());
     }
-    let mut states = Vec::new();
+    let (mut states, mut beside) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
-        let state = entry.map_err(Error::io("read", folder))?.path().join(STATE);
-        if state.is_file() {
-            states.push(state);
+        let path = entry.map_err(Error::io("read", folder))?.path();
+        if path.join(STATE).is_file() {
+            states.push(path.join(STATE));
+        } else if path.is_file() && !path.ends_with(ACCOUNTS) && source::format_of(&path).is_some()
+        {
+            beside.push(path);
         }
     }
     states.sort();
-    let beside = fs::read_dir(folder).map_err(Error::io("read", folder))?;
-    let tables = beside.flatten().map(|entry| entry.path()).find(|path| {
-        let ending = path.extension().and_then(|ending| ending.to_str());
-        ending.is_some_and(|ending| ["csv", "jsonl", "parquet"].contains(&ending))
-    });
-    match tables {
+    match beside.iter().min() {
         Some(table) if !states.is_empty() => {
             let problem = "lies in a folder of Potato's answers, and would not be read with them";
             let remedy = "put it elsewhere, and name both";
-            Err(Error::source(&table, problem, remedy))
+            Err(Error::source(table, problem, remedy))
         }
         _ => Ok(states),
     }

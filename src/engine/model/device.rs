@@ -9,23 +9,13 @@ use crate::{Error, Result};
 pub enum Place {
     /// On the CPU, in f32.
     Cpu,
-    /// On the CUDA device of that number.
-    Cuda(usize, Precision),
-}
-
-/// In which type a GPU holds weights and activations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Precision {
-    /// What models are trained in today.
-    Bf16,
-    /// For GPUs older than Ampere, which have no bf16.
-    F16,
-    /// As on the CPU.
-    F32,
+    /// On the CUDA device of that number, in bf16, f16 or f32.
+    Cuda(usize, DType),
 }
 
 impl Place {
-    /// Reads `cpu`, `cuda:N`, or `cuda:N:f16` and its like; bf16 where a GPU's type is not told.
+    /// Reads `cpu`, `cuda:N`, or `cuda:N:f16` (for GPUs older than Ampere, which have no bf16) and
+    /// `cuda:N:f32`; bf16 where a GPU's type is not told.
     ///
     /// # Errors
     /// When it is none of these.
@@ -42,17 +32,14 @@ impl Place {
         let parts: Vec<&str> = name.split(':').collect();
         let (number, precision) = match parts[..] {
             ["cpu"] => return Some(Self::Cpu),
-            ["cuda"] => ("0", Precision::Bf16),
-            ["cuda", number] | ["cuda", number, "bf16"] => (number, Precision::Bf16),
-            ["cuda", number, "f16"] => (number, Precision::F16),
-            ["cuda", number, "f32"] => (number, Precision::F32),
+            ["cuda"] => ("0", "bf16"),
+            ["cuda", number] => (number, "bf16"),
+            ["cuda", number, precision @ ("bf16" | "f16" | "f32")] => (number, precision),
             _ => return None,
         };
         let is_plain = number.bytes().all(|byte| byte.is_ascii_digit());
-        is_plain
-            .then(|| number.parse().ok())
-            .flatten()
-            .map(|number| Self::Cuda(number, precision))
+        let number = number.parse().ok().filter(|_| is_plain)?;
+        Some(Self::Cuda(number, precision.parse().ok()?))
     }
 
     /// Opens the device.
@@ -78,9 +65,8 @@ impl Place {
     /// The type in which weights and activations are held.
     pub const fn precision(self) -> DType {
         match self {
-            Self::Cpu | Self::Cuda(_, Precision::F32) => DType::F32,
-            Self::Cuda(_, Precision::Bf16) => DType::BF16,
-            Self::Cuda(_, Precision::F16) => DType::F16,
+            Self::Cpu => DType::F32,
+            Self::Cuda(_, precision) => precision,
         }
     }
 }
@@ -89,23 +75,22 @@ impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Cpu => write!(f, "cpu"),
-            Self::Cuda(number, Precision::Bf16) => write!(f, "cuda:{number}"),
-            Self::Cuda(number, Precision::F16) => write!(f, "cuda:{number}:f16"),
-            Self::Cuda(number, Precision::F32) => write!(f, "cuda:{number}:f32"),
+            Self::Cuda(number, DType::BF16) => write!(f, "cuda:{number}"),
+            Self::Cuda(number, precision) => write!(f, "cuda:{number}:{}", precision.as_str()),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Place, Precision};
+    use super::{DType, Place};
 
     #[test]
     fn names_are_read_back() {
         for name in ["cpu", "cuda:0", "cuda:11", "cuda:1:f16", "cuda:0:f32"] {
             assert_eq!(Place::named(name).unwrap().to_string(), name);
         }
-        let bf16 = Place::Cuda(0, Precision::Bf16);
+        let bf16 = Place::Cuda(0, DType::BF16);
         for name in ["cuda", "cuda:0", "cuda:0:bf16"] {
             assert_eq!(Place::named(name).unwrap(), bf16);
         }

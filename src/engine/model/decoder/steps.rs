@@ -114,22 +114,21 @@ pub const FEW: usize = 32;
 /// # Errors
 /// When shapes do not fit.
 pub fn product(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    let (rows, (out, into)) = (x.dim(0)?, weight.dims2()?);
+    /// gemm adds up small products in other orders than all others: with fewer than 65 rows, or than 257
+    /// values. Those of narrow weights get rows of zeros beside them.
+    const NARROW: usize = 64;
+    const ROWS: usize = 257;
+    let (rows, out) = (x.dim(0)?, weight.dim(0)?);
     let is_plain = x.device().is_cpu() && x.dtype() == DType::F32 && !x.track_op();
-    if !is_plain || rows == 0 {
+    if !is_plain || rows == 0 || (rows > FEW && (out > NARROW || rows >= ROWS)) {
         return x.matmul(&weight.t()?);
     }
-    if rows <= FEW && weight.is_contiguous() {
-        return x.contiguous()?.apply_op2_no_bwd(weight, &FewRows);
+    if rows <= FEW {
+        return x
+            .contiguous()?
+            .apply_op2_no_bwd(&weight.contiguous()?, &FewRows);
     }
-    // gemm adds up products of few values, and small ones of long rows, in other orders than all others:
-    // they get rows of zeros beside them.
-    let of_long_rows = if out <= 64 && into > 512 { 65 } else { 2 };
-    let least = of_long_rows.max(256 / out.max(1) + 1);
-    if rows >= least {
-        return x.matmul(&weight.t()?);
-    }
-    x.pad_with_zeros(0, 0, least - rows)?
+    x.pad_with_zeros(0, 0, ROWS - rows)?
         .matmul(&weight.t()?)?
         .narrow(0, 0, rows)
 }
@@ -321,13 +320,13 @@ mod tests {
             (300, 1),
         ];
         for (width, out) in shapes {
-            let (weight, x) = (values(out, width), values(130, width));
+            let (weight, x) = (values(out, width), values(300, width));
             let rows_of = |start: usize, rows: usize| -> Vec<Vec<f32>> {
                 let some = x.narrow(0, start, rows).unwrap();
                 product(&some, &weight).unwrap().to_vec2().unwrap()
             };
             for of in [
-                &[130, 33, 34, 64, 65, 100][..],
+                &[300, 33, 34, 64, 65, 100, 130, 256, 257][..],
                 &[32, 1, 2, 3, 4, 5, 8, 13, 31],
             ] {
                 let all = rows_of(0, of[0]);

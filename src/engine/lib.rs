@@ -38,4 +38,6 @@ pub use error::{Error, Result};
 pub use datafusion;
 
 #[cfg(test)]
+mod fixtures;
+#[cfg(test)]
 mod golden;

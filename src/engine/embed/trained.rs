@@ -211,11 +211,7 @@ mod tests {
     use std::cell::RefCell;
 
     use super::*;
-
-    fn model() -> String {
-        let folder = env!("CARGO_MANIFEST_DIR");
-        format!("{folder}/../../tests/fixtures/models/minilm_bert/model")
-    }
+    use crate::fixtures;
 
     #[test]
     fn several_devices_give_what_one_gives() {
@@ -224,7 +220,7 @@ mod tests {
             .collect();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         let vectors = |places: &[Place]| {
-            let trained = Trained::load(&model(), places).unwrap();
+            let trained = Trained::load(&fixtures::model("minilm_bert"), places).unwrap();
             // Small batches, so that each device gets some.
             trained.budget.store(64, Ordering::Relaxed);
             let counted = AtomicUsize::new(0);

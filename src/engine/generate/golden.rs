@@ -1,35 +1,23 @@
 //! Does a decoder write what transformers writes? `tests/fixtures/generation.json`, made by
 //! `tests/peers/generation.py`.
 
-use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use serde_json::Value;
 
 use super::{Task, Writer, Written};
+use crate::fixtures::{self, ids};
 use crate::model::device::Place;
 use crate::model::sampling::Sampling;
 
-fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures")
-}
-
 fn golden() -> Value {
-    let text = std::fs::read(fixtures().join("generation.json")).unwrap();
-    serde_json::from_slice(&text).unwrap()
+    fixtures::json("generation.json")
 }
 
 fn writer(name: &str, adapter: bool, live: bool) -> Writer {
-    let folder = fixtures().join("models").join(name);
-    let model = folder.join("model");
-    let adapter = adapter.then(|| folder.join("adapter"));
-    Writer::load(
-        model.to_str().unwrap(),
-        adapter.as_deref(),
-        live,
-        Place::Cpu,
-    )
-    .unwrap()
+    let adapter = adapter.then(|| fixtures::fixture(&format!("models/{name}/adapter")));
+    let model = fixtures::model(name);
+    Writer::load(&model, adapter.as_deref(), live, Place::Cpu).unwrap()
 }
 
 fn written(writer: &Writer, tasks: &[Task], sampling: &Sampling, at_once: usize) -> Vec<Written> {
@@ -44,11 +32,6 @@ fn written(writer: &Writer, tasks: &[Task], sampling: &Sampling, at_once: usize)
         .write(tasks, sampling, at_once, &go_on, &mut done)
         .unwrap();
     texts
-}
-
-fn ids(value: &Value) -> Vec<u32> {
-    let ids = value.as_array().unwrap().iter();
-    ids.map(|id| id.as_u64().unwrap() as u32).collect()
 }
 
 #[test]

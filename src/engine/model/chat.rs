@@ -212,29 +212,26 @@ fn refuse(message: String) -> std::result::Result<Value, minijinja::Error> {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::Path;
 
-    use serde_json::{Value as Json, json};
+    use serde_json::json;
 
     use super::*;
+    use crate::fixtures;
 
     /// `tests/fixtures/chats.json`, made by `tests/peers/small_models.py`: templates in
     /// `chat_template.jinja`, in `tokenizer_config.json`, and there among several.
     #[test]
     fn chats_are_written_as_by_transformers() {
-        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures");
-        let text = fs::read(fixtures.join("chats.json")).unwrap();
-        let golden: Json = serde_json::from_slice(&text).unwrap();
-        let model = fixtures.join("models/llama/model");
-        let settings = fs::read(model.join("tokenizer_config.json")).unwrap();
-        let settings: Json = serde_json::from_slice(&settings).unwrap();
+        let golden = fixtures::json("chats.json");
+        let settings = fixtures::json("models/llama/model/tokenizer_config.json");
+        let tokenizer = fixtures::fixture("models/llama/model/tokenizer.json");
         let templates = golden["templates"].as_object().unwrap();
         let mut refused = 0;
         for (name, template) in templates {
             for place in ["file", "settings", "list"] {
                 let folder = tempfile::tempdir().unwrap();
                 let at = |file: &str| folder.path().join(file);
-                fs::copy(model.join("tokenizer.json"), at("tokenizer.json")).unwrap();
+                fs::copy(&tokenizer, at("tokenizer.json")).unwrap();
                 let mut settings = settings.clone();
                 let other = json!({"name": "tool_use", "template": "no"});
                 let this = json!({"name": "default", "template": template});

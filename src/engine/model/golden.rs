@@ -10,16 +10,13 @@ use serde_json::{Value, json};
 
 use super::device::Place;
 use super::sentence::SentenceEncoder;
+use crate::fixtures;
 
 const MODELS: [&str; 3] = ["minilm_bert", "style_roberta", "jina_v3"];
 
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../tests/fixtures/models/{name}"))
-}
-
 fn load(name: &str, precision: DType) -> SentenceEncoder {
     let (folder, task) = name.split_once('#').unwrap_or((name, ""));
-    let mut path = fixture(folder).join("model").display().to_string();
+    let mut path = fixtures::model(folder);
     if !task.is_empty() {
         path = format!("{path}#{task}");
     }
@@ -27,7 +24,7 @@ fn load(name: &str, precision: DType) -> SentenceEncoder {
 }
 
 fn expected(name: &str) -> Value {
-    serde_json::from_slice(&fs::read(fixture(name).join("expected.json")).unwrap()).unwrap()
+    fixtures::json(&format!("models/{name}/expected.json"))
 }
 
 fn texts(rows: &Value) -> Vec<&str> {
@@ -172,7 +169,7 @@ fn a_batch_gives_what_each_text_gives_alone() {
 /// A folder like the one of a fixture, changed by a test.
 fn changed(name: &str, change: impl FnOnce(&Path)) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let from = fixture(name).join("model");
+    let from = PathBuf::from(fixtures::model(name));
     for entry in fs::read_dir(&from).unwrap() {
         let path = entry.unwrap().path();
         if path.is_file() {

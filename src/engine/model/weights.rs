@@ -221,13 +221,12 @@ fn first_line(error: &candle_core::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixtures;
 
     #[test]
     fn too_small_a_device_is_told_what_was_to_fit() {
         for (model, values) in [("tied_llama", 18_592), ("style_roberta", 92_064)] {
-            let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
-                .join(format!("../../tests/fixtures/models/{model}/model"));
-            let files = ModelFiles::find_model(folder.to_str().unwrap()).unwrap();
+            let files = ModelFiles::find_model(&fixtures::model(model)).unwrap();
             let weights = Weights::open(&files, &Device::Cpu, DType::BF16).unwrap();
             assert_eq!(weights.values(), values, "{model}");
             let full = candle_core::Error::Msg("CUDA_ERROR_OUT_OF_MEMORY".to_owned());

@@ -1,25 +1,17 @@
 //! Does a decoder read and write what transformers does? Where heads are tied, weights lie in several
 //! files, and a token sees a window: models of `tests/peers/small_models.py`.
 
-use std::fs;
-use std::path::Path;
-
 use candle_core::{D, DType, Device, Tensor};
 use candle_nn::ops::log_softmax;
-use serde_json::Value;
 
 use super::cache::Cache;
 use super::steps::Segments;
 use super::{Decoder, Head};
+use crate::fixtures::{self, ids};
 use crate::model::files::ModelFiles;
 
-fn fixture(name: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../tests/fixtures/models/{name}"))
-}
-
 fn decoder(name: &str) -> Decoder<Tensor> {
-    let folder = fixture(name).join("model");
-    let files = ModelFiles::find_model(folder.to_str().unwrap()).unwrap();
+    let files = ModelFiles::find_model(&fixtures::model(name)).unwrap();
     Decoder::load(
         &files,
         Head::Words,
@@ -28,11 +20,6 @@ fn decoder(name: &str) -> Decoder<Tensor> {
         |_, weight| Ok(weight),
     )
     .unwrap()
-}
-
-fn ids(value: &Value) -> Vec<u32> {
-    let ids = value.as_array().unwrap().iter();
-    ids.map(|id| id.as_u64().unwrap() as u32).collect()
 }
 
 fn likeliest(logits: &[f32]) -> u32 {
@@ -47,8 +34,7 @@ fn tied_sharded_and_windowed_models_are_those_of_transformers() {
         assert_eq!(decoder.config.tied, name == "tied_llama");
         let window = (name == "windowed_mistral").then_some(8);
         assert_eq!(decoder.config.windows, [window; 2]);
-        let text = fs::read(fixture(name).join("expected.json")).unwrap();
-        let expected: Value = serde_json::from_slice(&text).unwrap();
+        let expected = fixtures::json(&format!("models/{name}/expected.json"));
         for row in expected["rows"].as_array().unwrap() {
             let text = ids(&row["ids"]);
             let segments = Segments::new(&[text.len()], &decoder.config, &Device::Cpu).unwrap();

@@ -149,7 +149,7 @@ struct Random(u64);
 impl Random {
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        polyphony_engine::embed::words::mix(self.0)
+        polyphony_io::hash::mix64(self.0)
     }
 
     fn below(&mut self, bound: u64) -> u64 {

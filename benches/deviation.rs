@@ -16,9 +16,9 @@ use arrow::datatypes::{DataType, Schema};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use polyphony_engine::datafusion::datasource::MemTable;
 use polyphony_engine::datafusion::prelude::SessionContext;
-use polyphony_engine::embed::words::mix;
 use polyphony_engine::sql::{Options, Scripts};
-use polyphony_engine::{schema, session, vector};
+use polyphony_engine::{deviation, schema, session, weight};
+use polyphony_io::hash::mix64;
 
 const SPACES: [(&str, usize); 2] = [("semantic", 1024), ("style", 768)];
 
@@ -84,11 +84,11 @@ fn weigh(spaces: &[Space], sizes: &[usize]) -> f64 {
                 .iter()
                 .map(|space| {
                     let rows = start * space.dimension..(start + size) * space.dimension;
-                    vector::deviations(&space.values[rows], space.dimension)
+                    deviation::deviations(&space.values[rows], space.dimension)
                 })
                 .collect();
             let slices: Vec<&[f64]> = deviations.iter().map(Vec::as_slice).collect();
-            vector::weights(&slices).iter().sum::<f64>()
+            weight::weights(&slices).iter().sum::<f64>()
         })
         .sum()
 }

@@ -6,10 +6,10 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use polyphony_engine::model::kernel::attention::attention;
-use polyphony_engine::model::kernel::gelu::bias_gelu;
-use polyphony_engine::model::kernel::matmul::{Matrix, Threads, matmul};
-use polyphony_engine::model::kernel::norm::{LayerNorm, bias_residual_norm};
+use polyphony_model::kernel::attention::attention;
+use polyphony_model::kernel::gelu::bias_gelu;
+use polyphony_model::kernel::matmul::{Matrix, Threads, matmul};
+use polyphony_model::kernel::norm::{LayerNorm, bias_residual_norm};
 
 const TEXTS: usize = 32;
 const LENGTH: usize = 256;

@@ -14,13 +14,13 @@
 
 use std::fmt::Write as _;
 
-use polyphony_engine::model::adapter::Spec;
-use polyphony_engine::model::chat::Tokens;
-use polyphony_engine::model::decoder::Head;
-use polyphony_engine::model::device::Place;
-use polyphony_engine::model::files::ModelFiles;
-use polyphony_engine::random::SplitMix64;
-use polyphony_engine::vector;
+use polyphony_engine::{deviation, weight};
+use polyphony_io::random::SplitMix64;
+use polyphony_model::chat::Tokens;
+use polyphony_model::decoder::Head;
+use polyphony_model::device::Place;
+use polyphony_model::files::ModelFiles;
+use polyphony_model::lora::Spec;
 use polyphony_trainer::batch::Batch;
 use polyphony_trainer::data::Example;
 use polyphony_trainer::loss::{dpo, reward};
@@ -119,8 +119,8 @@ fn data(task: &Task, random: &mut SplitMix64) -> (Vec<Example>, Vec<Example>) {
         for (row, answer) in all.iter().enumerate() {
             vectors[row * (RIGHT + WRONG) + answer] += 1.0;
         }
-        let deviations = vector::deviations(&vectors, RIGHT + WRONG);
-        let weights = vector::weights(&[&deviations]);
+        let deviations = deviation::deviations(&vectors, RIGHT + WRONG);
+        let weights = weight::weights(&[&deviations]);
         for ((chosen, rejected), weight) in drawn.iter().zip(weights.iter().step_by(2)) {
             let rejected = Some(task.tokens(prompt, *rejected));
             pairs.push(example(task.tokens(prompt, *chosen), rejected, *weight));

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::outputs::{GOLD, Output};
-use polyphony_engine::embed::words::hash;
-use polyphony_engine::random::SplitMix64;
+use polyphony_io::hash::fnv1a;
+use polyphony_io::random::SplitMix64;
 
 /// The texts that count.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ pub fn choose(rows: &[Output], k: Option<usize>, seed: u64) -> Chosen<'_> {
     let drawn = groups.into_iter().flat_map(|((model, prompt), group)| {
         let mut places: Vec<usize> = (0..group.len()).collect();
         if group.len() > k {
-            SplitMix64(seed ^ hash(model.as_bytes()) ^ hash(prompt.as_bytes()).rotate_left(32))
+            SplitMix64(seed ^ fnv1a(model.as_bytes()) ^ fnv1a(prompt.as_bytes()).rotate_left(32))
                 .shuffle(&mut places);
             places.truncate(k);
             places.sort_unstable();

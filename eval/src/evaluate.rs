@@ -9,10 +9,10 @@ use arrow::array::{Array, ArrayRef, AsArray, FixedSizeListArray, Float32Array, R
 use arrow::datatypes::{DataType, Field, Float32Type, Float64Type, Int64Type, Schema};
 use polyphony_engine::datafusion::datasource::MemTable;
 use polyphony_engine::embed::Embedder;
-use polyphony_engine::model::device::Place;
-use polyphony_engine::model::reward::RewardModel;
-use polyphony_engine::progress::{Progress, Unit};
 use polyphony_engine::{Error, Result, session, sql};
+use polyphony_io::progress::{Progress, Unit};
+use polyphony_model::device::Place;
+use polyphony_model::reward::RewardModel;
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -243,8 +243,8 @@ async fn measure(
         progress.at(rows.end as u64);
     }
     let Some(first) = measured.first() else {
-        return Err(Error::source(
-            "outputs".as_ref(),
+        return Err(Error::input(
+            "outputs",
             "hold no text",
             "name files with outputs",
         ));

@@ -25,7 +25,7 @@ pub fn shared_score(inputs: &[Input]) -> Result<Option<String>> {
     if let Some((one, judge)) = judged.next()
         && let Some((other, theirs)) = judged.find(|(_, theirs)| *theirs != judge)
     {
-        return Err(Error::source(
+        return Err(Error::input(
             Path::new(&other.file),
             format!(
                 "has rewards of `{theirs}`, but {} has those of `{judge}`",
@@ -36,7 +36,7 @@ pub fn shared_score(inputs: &[Input]) -> Result<Option<String>> {
     }
     match named.find(|(_, other)| *other != name) {
         None => Ok(Some(name.clone())),
-        Some((other, theirs)) => Err(Error::source(
+        Some((other, theirs)) => Err(Error::input(
             Path::new(&other.file),
             format!(
                 "has rewards in `{theirs}`, but {} has them in `{name}`",

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use arrow::array::{AsArray, FixedSizeListArray, RecordBatch};
 use arrow::compute::concat_batches;
 use polyphony_engine::embed::Embedder;
-use polyphony_engine::embed::file::{EMBEDDING, Texts, embed_file};
-use polyphony_engine::ingest::table;
-use polyphony_engine::progress::Progress;
+use polyphony_engine::jobs::embed_file::{EMBEDDING, Texts, embed_file};
 use polyphony_engine::store::PartWriter;
-use polyphony_engine::{Result, vector};
+use polyphony_engine::{Result, deviation};
+use polyphony_io::progress::Progress;
+use polyphony_io::records;
+use polyphony_model::kernel::vector;
 
 use crate::evaluate::row;
 
@@ -74,7 +75,7 @@ fn kept_vectors(
 }
 
 fn read(path: &Path) -> Result<RecordBatch> {
-    let builder = table::parquet(path)?;
+    let builder = records::parquet(path)?;
     let schema = Arc::clone(builder.schema());
     let batches = builder
         .build()?
@@ -89,7 +90,7 @@ pub fn deviations(vectors: &FixedSizeListArray, rows: Range<usize>) -> Vec<Optio
     match rows {
         Some(rows) if n > 1 => {
             let slices: Vec<&[f32]> = rows.iter().map(|row| &**row.values()).collect();
-            vector::deviations_of(&slices)
+            deviation::deviations_of(&slices)
                 .into_iter()
                 .map(Some)
                 .collect()

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser};
-use polyphony_engine::store::write_whole;
+use polyphony_io::atomic::write_whole;
 use polyphony_trainer::tiny::Tiny;
 
 use super::terminal;

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use polyphony_engine::embed::{Embedder, file, job};
-use polyphony_engine::model::device::Place;
+use polyphony_engine::embed::Embedder;
+use polyphony_engine::jobs::{embed_file, embed_store};
 use polyphony_engine::store::Store;
+use polyphony_model::device::Place;
 
 use super::ingest::scripts;
 use super::terminal::{self, Bars};
@@ -52,25 +53,27 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         let embedder = Embedder::named(&arguments.model, &places(&arguments.device)?)?;
         let scripts = scripts(arguments.sql)?;
         let mut store = Store::lock(&folder)?;
-        let texts = job::Texts {
+        let texts = embed_store::Texts {
             of_all: true,
             a_shard: shard(&embedder),
         };
-        let new = job::run(&mut store, &embedder, &scripts, &texts, &progress).await?;
-        let table = job::table_of(&embedder);
+        let new = embed_store::run(&mut store, &embedder, &scripts, &texts, &progress).await?;
+        let table = embed_store::table_of(&embedder);
         let all = store.manifest().rows(&table);
         terminal::result(&format!(
             "{new} new vectors, {all} in all, in table {table}"
         ));
     } else if let (Some(path), Some(column)) = (arguments.file, arguments.column) {
         let embedder = Embedder::named(&arguments.model, &places(&arguments.device)?)?;
-        let out = arguments.out.unwrap_or_else(|| file::default_out(&path));
-        let texts = file::Texts {
+        let out = arguments
+            .out
+            .unwrap_or_else(|| embed_file::default_out(&path));
+        let texts = embed_file::Texts {
             file: &path,
             column: &column,
             a_shard: shard(&embedder),
         };
-        let rows = file::embed_file(&texts, &embedder, &out, &progress).await?;
+        let rows = embed_file::embed_file(&texts, &embedder, &out, &progress).await?;
         terminal::result(&format!("{rows} rows with vectors in {}", out.display()));
     }
     Ok(())

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use polyphony_engine::embed::Embedder;
-use polyphony_engine::model::device::Place;
-use polyphony_engine::model::reward::RewardModel;
 use polyphony_eval::choose::choose;
 use polyphony_eval::compare::Rigour;
 use polyphony_eval::evaluate::{Classes, How, Reward, Space, evaluate};
 use polyphony_eval::outputs::{self, Columns, Named, gold};
 use polyphony_eval::report::{self, Facts};
 use polyphony_eval::rewards::{shared_score, unlike_rewards};
+use polyphony_model::device::Place;
+use polyphony_model::reward::RewardModel;
 
 use super::embed::places;
 use super::terminal::{self, Bars};

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use polyphony_engine::generate::job::{self, How};
-use polyphony_engine::generate::{Writer, prompts};
-use polyphony_engine::model::device::Place;
-use polyphony_engine::model::sampling::Sampling;
+use polyphony_model::device::Place;
+use polyphony_model::generate::job::{self, How};
+use polyphony_model::generate::sampling::Sampling;
+use polyphony_model::generate::{Writer, prompts};
 
 use super::terminal::{self, Bars};
 

@@ -67,10 +67,9 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
     }
 }
 
-/// 1 for what the user can mend, 2 for what is ours to mend.
+/// The exit code of an error: its kind's, 1 for one of another library.
 pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
-    match error.downcast_ref::<polyphony_engine::Error>() {
-        Some(error) if !error.is_users() => 2,
-        _ => 1,
-    }
+    error
+        .downcast_ref::<polyphony_io::Error>()
+        .map_or(1, |error| error.kind().exit_code())
 }

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use polyphony_engine::Error;
-use polyphony_engine::store::write_whole;
 use polyphony_eval::outputs::{self, Columns, Named};
 use polyphony_eval::study::{Key, answers, sheet};
+use polyphony_io::atomic::write_whole;
 
 use super::terminal::{self, Bars};
 
@@ -104,8 +104,8 @@ fn write_sheet(arguments: Sheet) -> anyhow::Result<()> {
 fn key(path: &Path) -> anyhow::Result<Key> {
     let text = std::fs::read(path).map_err(Error::io("read", path))?;
     let refused = |why: String| {
-        let problem = format!("is no key of a sheet ({why})");
-        Error::source(path, problem, "name the key.json that was written with it")
+        let message = format!("is no key of a sheet ({why})");
+        Error::input(path, message, "name the key.json that was written with it")
     };
     let key: Key = serde_json::from_slice(&text).map_err(|error| refused(error.to_string()))?;
     if key.items.values().any(|item| item.a > 1) {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use polyphony_engine::progress::{Progress, Unit};
+use polyphony_io::progress::{Progress, Unit};
 
 /// Prints a result.
 pub(crate) fn result(text: &str) {

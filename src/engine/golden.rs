@@ -10,8 +10,8 @@ use datafusion::prelude::SessionContext;
 use proptest::prelude::*;
 use serde_json::Value;
 
-use crate::embed::words::mix;
-use crate::{schema, session, sql, vector};
+use crate::{deviation, schema, session, sql, weight};
+use polyphony_io::hash::mix64;
 
 const GOLDEN: &str = include_str!("../../tests/fixtures/deviation_weights.json");
 
@@ -35,7 +35,7 @@ fn vectors(case: &Value, seed: &str, space: &str) -> (Vec<f32>, usize) {
     let mut state = case[seed].as_u64().unwrap();
     let mut next = || {
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        (mix(state) >> 40) as f32 / 8_388_608.0 - 1.0
+        (mix64(state) >> 40) as f32 / 8_388_608.0 - 1.0
     };
     let dimension = case["dims"][space].as_u64().unwrap() as usize;
     let n = case["n"].as_u64().unwrap() as usize;
@@ -65,7 +65,7 @@ fn deviations_of_f32_vectors_are_the_references() {
             let drawn: Vec<f64> = rows[..4].iter().map(|x| f64::from(*x)).collect();
             assert_eq!(drawn, first, "the vectors are not the fixture's");
             let expected = numbers(&case[format!("raw_deviation_{space}")]);
-            near(&vector::deviations(&rows, dimension), &expected, 1e-6);
+            near(&deviation::deviations(&rows, dimension), &expected, 1e-6);
         }
     }
 }
@@ -76,10 +76,10 @@ fn weights_are_the_references() {
         let semantic = numbers(&case["raw_deviation_semantic"]);
         let style = numbers(&case["raw_deviation_style"]);
         let expected = |name: &str| numbers(&case["weights"][name]);
-        near(&vector::weights(&[&semantic]), &expected("semantic"), 1e-9);
-        near(&vector::weights(&[&style]), &expected("style"), 1e-9);
+        near(&weight::weights(&[&semantic]), &expected("semantic"), 1e-9);
+        near(&weight::weights(&[&style]), &expected("style"), 1e-9);
         near(
-            &vector::weights(&[&semantic, &style]),
+            &weight::weights(&[&semantic, &style]),
             &expected("both"),
             1e-9,
         );
@@ -171,7 +171,7 @@ fn small_vectors(n: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Vec<f32
 }
 
 fn of(rows: &[Vec<f32>]) -> Vec<f64> {
-    vector::deviations_of(&rows.iter().map(Vec::as_slice).collect::<Vec<_>>())
+    deviation::deviations_of(&rows.iter().map(Vec::as_slice).collect::<Vec<_>>())
 }
 
 proptest! {
@@ -206,7 +206,7 @@ proptest! {
     #[test]
     fn two_responses_weigh_one(rows in small_vectors(2..3)) {
         let deviations = of(&rows);
-        prop_assert_eq!(vector::weights(&[&deviations, &deviations]), vec![1.0, 1.0]);
+        prop_assert_eq!(weight::weights(&[&deviations, &deviations]), vec![1.0, 1.0]);
     }
 
     #[test]
@@ -214,7 +214,7 @@ proptest! {
         let mut rows = rows;
         let twice = rows[at % rows.len()].clone();
         rows.push(twice);
-        let weights = vector::weights(&[&of(&rows)]);
+        let weights = weight::weights(&[&of(&rows)]);
         prop_assert_eq!(weights[at % (rows.len() - 1)], weights[rows.len() - 1]);
     }
 
@@ -235,7 +235,7 @@ proptest! {
         for responses in &prompts {
             let semantic: Vec<f64> = responses.iter().map(|(semantic, _)| *semantic).collect();
             let style: Vec<f64> = responses.iter().map(|(_, style)| *style).collect();
-            let expected = vector::weights(&[&semantic, &style]);
+            let expected = weight::weights(&[&semantic, &style]);
             let mean = expected.iter().sum::<f64>() / expected.len() as f64;
             prop_assert!((mean - 1.0).abs() < 1e-9);
             let (here, rest) = found.split_at(responses.len());

@@ -1,43 +1,37 @@
-//! The engine of Polyphony: what it holds, in the order in which the data flows.
+//! The engine of Polyphony: raw stories in, weighted preference pairs out, SQL over everything between.
 
-/// From texts to vectors.
+/// Deviation of vectors.
+pub mod deviation;
+/// Embedders: texts to vectors.
 pub mod embed;
-pub mod error;
-/// From prompts to texts that a model writes.
-pub mod generate;
-/// By what bytes are known.
-pub mod hash;
-/// Raw files become tables.
+/// SQL functions.
+pub mod functions;
+/// Ingestion of dumps and data sets.
 pub mod ingest;
-/// Files of JSON lines, for SQL.
+/// Embedding jobs over a store or a file.
+pub mod jobs;
+/// JSON lines files in SQL.
 pub mod json_lines;
-/// What comes from outside: the hub, tokenizers.
-pub mod model;
-/// From responses to weighted preference pairs.
+/// Preference pairs and the pipeline that makes them.
 pub mod pairs;
-/// How long work tells how far it is.
-pub mod progress;
-/// Random numbers that are the same everywhere.
-pub mod random;
-/// The columns of every table.
+/// Table schemas.
 pub mod schema;
-/// The session that knows the store's tables and all functions.
+/// SQL sessions over a store.
 pub mod session;
-/// The pipeline's SQL files, and how they run.
+/// SQL pipelines.
 pub mod sql;
-/// Where tables live.
+/// The store: tables as Parquet parts under one manifest.
 pub mod store;
-/// The SQL functions.
-pub mod udf;
-/// Pure maths on vectors.
-pub mod vector;
+/// Weights of pairs.
+pub mod weight;
 
-pub use error::{Error, Result};
+pub use polyphony_io::{Error, Result};
 
-/// DataFusion as the engine uses it, for those who build on it.
+/// DataFusion as the engine uses it, for the crates that build on it.
 pub use datafusion;
 
 #[cfg(test)]
+#[path = "../../tests/support/fixtures.rs"]
 mod fixtures;
 #[cfg(test)]
 mod golden;

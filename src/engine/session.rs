@@ -20,7 +20,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::json_lines::{self, JsonLines};
 use crate::store::Store;
-use crate::{Error, Result, schema, sql, udf};
+use crate::{Error, Result, functions, schema, sql};
 
 /// The view's name for what was ingested, with its counts.
 const SOURCES: &str = "sources";
@@ -69,7 +69,7 @@ pub fn bare(limits: &Limits) -> Result<SessionContext> {
     let state = SessionStateBuilder::new_with_default_features()
         .with_config(config)
         .with_runtime_env(runtime.build_arc()?)
-        .with_physical_optimizer_rule(Arc::new(udf::deviation::operator::Rule))
+        .with_physical_optimizer_rule(Arc::new(functions::deviation::operator::Rule))
         .build();
     let context = SessionContext::new_with_state(state);
     for ending in json_lines::ENDINGS {
@@ -79,7 +79,7 @@ pub fn bare(limits: &Limits) -> Result<SessionContext> {
             .write()
             .register_file_format(format, true)?;
     }
-    udf::register_all(&context)?;
+    functions::register_all(&context)?;
     Ok(context)
 }
 
@@ -166,7 +166,7 @@ fn provider(files: &[PathBuf], schema: SchemaRef) -> Result<Arc<dyn TableProvide
 
 /// A path as a URL: the characters of globs and URLs stand for themselves in a folder's name.
 pub(crate) fn file_url(path: &Path) -> Result<ListingTableUrl> {
-    let refused = || Error::source(path, "cannot be written as a URL", "use another folder");
+    let refused = || Error::input(path, "cannot be written as a URL", "use another folder");
     let url = url::Url::from_file_path(path).map_err(|()| refused())?;
     Ok(ListingTableUrl::try_new(url, None)?)
 }

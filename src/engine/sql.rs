@@ -15,9 +15,9 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use futures::TryStreamExt;
 
-use crate::progress::Progress;
 use crate::store::{Part, Store};
 use crate::{Error, Result};
+use polyphony_io::progress::Progress;
 
 /// The values for a file's `$name` placeholders.
 pub type Options = BTreeMap<String, ScalarValue>;
@@ -108,7 +108,7 @@ impl Scripts {
             })
         } else {
             let names: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
-            Err(Error::source(
+            Err(Error::input(
                 &folder,
                 "holds no SQL file of the pipeline",
                 format!("name a folder with one of {}", names.join(", ")),
@@ -127,7 +127,7 @@ impl Scripts {
             let script = Script::parse(&path.display().to_string(), &text)?;
             let ours = Self::built_in().script(name)?.writes;
             if script.writes != ours {
-                return Err(Error::source(
+                return Err(Error::input(
                     &path,
                     format!("writes `{}`", script.writes),
                     format!("it takes the place of a file that writes `{ours}`"),
@@ -171,8 +171,8 @@ impl Script {
             Some(line.trim().to_owned())
         };
         let (Some(reads), Some(writes)) = (header("reads:"), header("writes:")) else {
-            return Err(Error::source(
-                name.as_ref(),
+            return Err(Error::input(
+                &name,
                 "does not say what it reads and writes",
                 "begin it with `-- reads: TABLE, ...` and `-- writes: TABLE`",
             ));
@@ -221,13 +221,7 @@ impl Script {
                 last = Some(frame);
             }
         }
-        last.ok_or_else(|| {
-            Error::source(
-                self.name.as_ref(),
-                "holds no statement",
-                "end it with a SELECT",
-            )
-        })
+        last.ok_or_else(|| Error::input(&self.name, "holds no statement", "end it with a SELECT"))
     }
 
     /// Runs the file and collects what its last statement gives: for small results only.
@@ -284,8 +278,8 @@ impl Script {
             names.join(", ")
         };
         if names(given.fields()) != names(schema.fields()) {
-            return Err(Error::source(
-                self.name.as_ref(),
+            return Err(Error::input(
+                &self.name,
                 format!("gives the columns {}", names(given.fields())),
                 format!("`{}` has {}", self.writes, names(schema.fields())),
             ));

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use polyphony_engine::model::chat::Tokens;
+use polyphony_model::chat::Tokens;
 
 /// Texts that go through the model together, and whose tokens are asked for.
 #[derive(Debug, Default, Clone)]

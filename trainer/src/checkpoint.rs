@@ -5,13 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
-use polyphony_engine::store::write_whole;
-use polyphony_engine::{Error, Result};
+use polyphony_io::atomic::write_whole;
+use polyphony_io::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::optimizer::Moments;
 use crate::peft;
-use polyphony_engine::model::adapter::Spec;
+use polyphony_model::lora::Spec;
 
 /// Where a run stands between two steps. The order of the data follows from its seed and step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -128,14 +128,14 @@ pub fn newest(
         return Ok(None);
     };
     let broken = |what: String| {
-        let remedy = "remove it: the run goes on from the checkpoint before";
-        Error::source(&folder, format!("cannot be read ({what})"), remedy)
+        let hint = "remove it: the run goes on from the checkpoint before";
+        Error::input(&folder, format!("cannot be read ({what})"), hint)
     };
     let text = fs::read(folder.join(STATE)).map_err(Error::io("read", &folder))?;
     let state: State = serde_json::from_slice(&text).map_err(|error| broken(error.to_string()))?;
     if state.fingerprint != fingerprint {
-        let remedy = "remove it, or choose another --out";
-        return Err(Error::source(&folder, "belongs to another run", remedy));
+        let hint = "remove it, or choose another --out";
+        return Err(Error::input(&folder, "belongs to another run", hint));
     }
     let load = |file: &str| {
         candle_core::safetensors::load(folder.join(file), &Device::Cpu)

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use candle_core::DType;
 use clap::Args;
-use polyphony_engine::model::adapter::Spec;
-use polyphony_engine::model::device::Place;
-use polyphony_engine::{Error, Result};
+use polyphony_io::{Error, Result};
+use polyphony_model::device::Place;
+use polyphony_model::lora::Spec;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -231,10 +231,10 @@ impl Settings {
                 .next()
                 .unwrap_or_default()
                 .to_owned();
-            let problem = format!("line {line}: {message}");
-            Error::source(
+            let message = format!("line {line}: {message}");
+            Error::input(
                 file,
-                problem,
+                message,
                 "`polyphony train METHOD --help` lists the fields",
             )
         })
@@ -268,12 +268,12 @@ impl Settings {
         }
         for settings in [Some(&preset), file, Some(self)].into_iter().flatten() {
             if settings.batch_pairs.is_some() && settings.batch_tokens.is_some() {
-                let remedy = "give one of them";
-                return Err(contradiction("batch_pairs and batch_tokens", remedy));
+                let hint = "give one of them";
+                return Err(contradiction("batch_pairs and batch_tokens", hint));
             }
             if settings.method.is_some_and(|named| named != method) {
-                let remedy = "name the method that the file has, or another file";
-                return Err(contradiction("the method and that of --config", remedy));
+                let hint = "name the method that the file has, or another file";
+                return Err(contradiction("the method and that of --config", hint));
             }
             // What a layer says is not undone by what one below it says instead.
             if settings.batch_pairs.is_some() || settings.batch_tokens.is_some() {
@@ -289,8 +289,8 @@ impl Settings {
         }
         for (field, flag) in [("model", "--model"), ("pairs", "--pairs"), ("out", "--out")] {
             if !all.contains_key(field) {
-                return Err(Error::source(
-                    format!("train {}", method.name()).as_ref(),
+                return Err(Error::input(
+                    format!("train {}", method.name()),
                     format!("needs to be told {flag}"),
                     "give it as a flag, or in a file named with --config",
                 ));
@@ -300,11 +300,7 @@ impl Settings {
             all.insert("method".to_owned(), method);
         }
         let mut config: Config = serde_json::from_value(Value::Object(all)).map_err(|error| {
-            Error::source(
-                "train".as_ref(),
-                format!("{error}"),
-                "`--help` shows what there is",
-            )
+            Error::input("train", format!("{error}"), "`--help` shows what there is")
         })?;
         config.check()?;
         config.device = place(&config.device)?.to_string();
@@ -313,10 +309,10 @@ impl Settings {
             if (given.r, given.alpha, given.rslora, given.products())
                 != (spec.r, spec.alpha, spec.rslora, spec.products())
             {
-                let problem =
+                let message =
                     "has another rank, alpha, rslora or other target modules than are set";
-                let remedy = "leave those out: an adapter brings its own";
-                return Err(Error::source(folder, problem, remedy));
+                let hint = "leave those out: an adapter brings its own";
+                return Err(Error::input(folder, message, hint));
             }
         }
         Ok(config)
@@ -329,15 +325,15 @@ fn place(name: &str) -> Result<Place> {
     if place.precision() == DType::F16 {
         return Err(Error::Device {
             name: name.to_owned(),
-            problem: "gradients are lost in f16, which holds none below 6e-8".to_owned(),
-            remedy: "train in bf16 or f32: --device cuda:0, or cuda:0:f32".to_owned(),
+            message: "gradients are lost in f16, which holds none below 6e-8".to_owned(),
+            hint: "train in bf16 or f32: --device cuda:0, or cuda:0:f32".to_owned(),
         });
     }
     Ok(place)
 }
 
-fn contradiction(what: &str, remedy: &str) -> Error {
-    Error::source(what.as_ref(), "contradict each other", remedy)
+fn contradiction(what: &str, hint: &str) -> Error {
+    Error::input(&what, "contradict each other", hint)
 }
 
 impl Config {
@@ -388,14 +384,14 @@ impl Config {
         let wrong =
             wrong.or_else(|| (self.max_length < 2).then_some(("max_length", "must be 2 or more")));
         if self.label_smoothing > 0.0 && self.loss != dpo::Kind::Sigmoid {
-            let remedy = "leave label_smoothing out: loss sigmoid alone knows it";
-            return Err(contradiction("loss and label_smoothing", remedy));
+            let hint = "leave label_smoothing out: loss sigmoid alone knows it";
+            return Err(contradiction("loss and label_smoothing", hint));
         }
         match wrong {
             None => Ok(()),
-            Some((name, problem)) => {
-                let remedy = "`--help` shows what it means";
-                Err(Error::source(name.as_ref(), problem, remedy))
+            Some((name, message)) => {
+                let hint = "`--help` shows what it means";
+                Err(Error::input(&name, message, hint))
             }
         }
     }

@@ -4,11 +4,11 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use polyphony_engine::embed::words::hash;
-use polyphony_engine::hash::Sha256;
-use polyphony_engine::model::chat::{Chat, Tokens};
-use polyphony_engine::model::reward;
-use polyphony_engine::{Error, Result};
+use polyphony_io::hash::Sha256;
+use polyphony_io::hash::fnv1a;
+use polyphony_io::{Error, Result};
+use polyphony_model::chat::{Chat, Tokens};
+use polyphony_model::reward;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -148,12 +148,12 @@ impl Reading<'_> {
             return Ok(None);
         }
         if examples.train.is_empty() {
-            let problem = match examples.dropped {
+            let message = match examples.dropped {
                 0 => "holds nothing to learn from".to_owned(),
                 dropped => format!("holds nothing to learn from: {dropped} rows were too long"),
             };
-            let remedy = "name another file, or raise --max-length";
-            return Err(Error::source(self.file, problem, remedy));
+            let hint = "name another file, or raise --max-length";
+            return Err(Error::input(self.file, message, hint));
         }
         Ok(Some(examples))
     }
@@ -164,9 +164,9 @@ impl Reading<'_> {
             None | Some("train") => false,
             Some("validation" | "valid" | "eval" | "test") => true,
             Some(other) => {
-                let problem = format!("row {number} is of the split `{other}`");
-                let remedy = "name it train, validation or test, or leave such rows out";
-                return Err(Error::source(self.file, problem, remedy));
+                let message = format!("row {number} is of the split `{other}`");
+                let hint = "name it train, validation or test, or leave such rows out";
+                return Err(Error::input(self.file, message, hint));
             }
         };
         // A story that was chosen over several others is one text to learn.
@@ -212,18 +212,18 @@ impl Reading<'_> {
     }
 
     fn example(&self, chat: &Chat, row: Row, number: usize) -> Result<Example> {
-        let refused = |problem: &str, remedy: &str| {
-            Error::source(self.file, format!("row {number} {problem}"), remedy)
+        let refused = |message: &str, hint: &str| {
+            Error::input(self.file, format!("row {number} {message}"), hint)
         };
-        let lacks = |column: &str, remedy: &str| refused(&format!("has no `{column}`"), remedy);
+        let lacks = |column: &str, hint: &str| refused(&format!("has no `{column}`"), hint);
         if self.method.is_weighted() && row.weight.is_none() {
-            let remedy = "make pairs with `polyphony pairs`, or train dpo or orpo, which need none";
-            return Err(lacks("weight", remedy));
+            let hint = "make pairs with `polyphony pairs`, or train dpo or orpo, which need none";
+            return Err(lacks("weight", hint));
         }
         let weight = row.weight.unwrap_or(1.0);
         if !weight.is_finite() || weight < 0.0 {
-            let problem = "has a weight that is no number from 0 on";
-            return Err(refused(problem, "make the pairs anew"));
+            let message = "has a weight that is no number from 0 on";
+            return Err(refused(message, "make the pairs anew"));
         }
         let tokens = |prompt: &Text, answer: &Text| -> Result<Tokens> {
             let tokens = match self.method {
@@ -231,13 +231,13 @@ impl Reading<'_> {
                 _ => answered(chat, prompt, answer),
             };
             let tokens = tokens.map_err(|error| match error {
-                Error::Source {
-                    path,
-                    problem,
-                    remedy,
+                Error::Input {
+                    subject,
+                    message,
+                    hint,
                 } => {
-                    let problem = format!("row {number}: {}: {problem}", path.display());
-                    Error::source(self.file, problem, remedy)
+                    let message = format!("row {number}: {subject}: {message}");
+                    Error::input(self.file, message, hint)
                 }
                 error => error,
             })?;
@@ -247,29 +247,29 @@ impl Reading<'_> {
             Ok(tokens)
         };
         if self.in_pairs {
-            let remedy = "pairs have prompt, chosen and rejected, as `polyphony pairs` writes them";
+            let hint = "pairs have prompt, chosen and rejected, as `polyphony pairs` writes them";
             let (Some(chosen), Some(rejected)) = (row.chosen, row.rejected) else {
-                return Err(lacks("chosen` or `rejected", remedy));
+                return Err(lacks("chosen` or `rejected", hint));
             };
             if chosen.is_plain() != rejected.is_plain() {
-                return Err(refused("has a text and a chat as its answers", remedy));
+                return Err(refused("has a text and a chat as its answers", hint));
             }
             let (prompt, chosen, rejected) = match row.prompt {
                 Some(prompt) if !(prompt.is_plain() && chosen.is_whole()) => {
                     (prompt, chosen, rejected)
                 }
-                _ => implicit(chosen, rejected).ok_or_else(|| lacks("prompt", remedy))?,
+                _ => implicit(chosen, rejected).ok_or_else(|| lacks("prompt", hint))?,
             };
             return Ok(Example {
                 chosen: tokens(&prompt, &chosen)?,
                 rejected: Some(tokens(&prompt, &rejected)?),
                 weight,
                 score: 0.0,
-                prompt: hash(plain(&prompt).as_bytes()),
+                prompt: fnv1a(plain(&prompt).as_bytes()),
                 row: number,
             });
         }
-        let remedy = "rows have prompt, and chosen, response or completion";
+        let hint = "rows have prompt, and chosen, response or completion";
         let answer = row.response.or(row.chosen);
         let (prompt, answer) = match (row.messages, row.prompt, answer) {
             (Some(messages), _, _) => parted(messages),
@@ -279,14 +279,14 @@ impl Reading<'_> {
                 parted(messages)
             }
             (None, Some(prompt), Some(answer)) => (prompt, answer),
-            (None, None, _) => return Err(lacks("prompt", remedy)),
-            (None, Some(_), None) => return Err(lacks("response", remedy)),
+            (None, None, _) => return Err(lacks("prompt", hint)),
+            (None, Some(_), None) => return Err(lacks("response", hint)),
         };
         let score = if self.method == Method::Reward {
-            let remedy =
+            let hint =
                 "a reward model learns from votes, or with --reward-loss bradley_terry from pairs";
             let score = row.score.filter(|score| score.is_finite());
-            score.ok_or_else(|| lacks("score", remedy))?
+            score.ok_or_else(|| lacks("score", hint))?
         } else {
             0.0
         };
@@ -295,7 +295,7 @@ impl Reading<'_> {
             rejected: None,
             weight,
             score,
-            prompt: hash(plain(&prompt).as_bytes()),
+            prompt: fnv1a(plain(&prompt).as_bytes()),
             row: number,
         })
     }
@@ -324,7 +324,7 @@ mod tests {
 
     use arrow::array::{ArrayRef, RecordBatch, StringArray};
     use parquet::arrow::ArrowWriter;
-    use polyphony_engine::model::files::ModelFiles;
+    use polyphony_model::files::ModelFiles;
     use serde_json::{Value, json};
 
     use super::*;

@@ -5,12 +5,12 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Tensor, Var};
-use polyphony_engine::model::chat::{Chat, Message};
-use polyphony_engine::model::decoder::Head;
-use polyphony_engine::model::decoder::steps::Segments;
-use polyphony_engine::model::device::Place;
-use polyphony_engine::model::files::ModelFiles;
-use polyphony_engine::random::SplitMix64;
+use polyphony_io::random::SplitMix64;
+use polyphony_model::chat::{Chat, Message};
+use polyphony_model::decoder::Head;
+use polyphony_model::decoder::ops::Segments;
+use polyphony_model::device::Place;
+use polyphony_model::files::ModelFiles;
 use serde_json::{Value, json};
 
 use crate::batch::Batch;
@@ -19,7 +19,7 @@ use crate::loss::dpo::Kind;
 use crate::objective::{DorpoForm, Fixed, Method, Objective, Totals};
 use crate::policy::Policy;
 use crate::sureness::Sureness;
-use polyphony_engine::model::adapter::{Adapter, Spec};
+use polyphony_model::lora::{Adapter, Spec};
 
 const MODELS: [&str; 2] = ["llama", "mistral"];
 const METHODS: [Method; 4] = [Method::Dpo, Method::Ddpo, Method::Orpo, Method::Dorpo];
@@ -347,7 +347,7 @@ fn whatever_the_family_gradients_are_those_of_autograd() {
         let mut batch = Batch::default();
         for (length, prompt) in [(21, 3), (5, 1), (34, 30)] {
             let ids = (0..length).map(|at| (at * 37 + length) % 90).collect();
-            let text = polyphony_engine::model::chat::Tokens { ids, prompt };
+            let text = polyphony_model::chat::Tokens { ids, prompt };
             batch.add(&text, length == 5);
         }
         let count = batch.targets.len();
@@ -400,10 +400,7 @@ fn rewards_and_their_gradients_are_those_of_pytorch() {
         let ids = chat.encode(row["text"].as_str().unwrap(), true).unwrap();
         assert_eq!(json!(ids), row["ids"]);
         let prompt = 1;
-        batch.add(
-            &polyphony_engine::model::chat::Tokens { ids, prompt },
-            false,
-        );
+        batch.add(&polyphony_model::chat::Tokens { ids, prompt }, false);
         targets.push(number(&row["target"]));
     }
     let totals = Totals {

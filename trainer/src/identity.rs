@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::Path;
 
-use polyphony_engine::hash::{Sha256, digest_of_parts, hex, sha256_of};
-use polyphony_engine::model::adapter::{Adapter, WEIGHTS};
-use polyphony_engine::model::chat::Tokens;
-use polyphony_engine::model::files::ModelFiles;
-use polyphony_engine::{Error, Result};
+use polyphony_io::hash::{Sha256, digest_of_parts, hex, sha256_of};
+use polyphony_io::{Error, Result};
+use polyphony_model::chat::Tokens;
+use polyphony_model::files::ModelFiles;
+use polyphony_model::lora::{Adapter, WEIGHTS};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
@@ -112,9 +112,9 @@ impl Identity {
     pub fn claims(&self, out: &Path) -> Result<()> {
         let Ok(text) = fs::read(out.join(RUN)) else {
             if out.join(CONFIG).exists() {
-                let problem = format!("holds a {CONFIG} that no run wrote");
-                let remedy = "choose another --out, or move that file elsewhere";
-                return Err(Error::source(out, problem, remedy));
+                let message = format!("holds a {CONFIG} that no run wrote");
+                let hint = "choose another --out, or move that file elsewhere";
+                return Err(Error::input(out, message, hint));
             }
             return Ok(());
         };
@@ -129,8 +129,8 @@ impl Identity {
             }
             _ => "by another config: its config.toml says which",
         };
-        let remedy = "choose another --out, or remove it";
-        Err(Error::source(out, format!("holds a run {what}"), remedy))
+        let hint = "choose another --out, or remove it";
+        Err(Error::input(out, format!("holds a run {what}"), hint))
     }
 }
 

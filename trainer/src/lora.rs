@@ -1,7 +1,7 @@
 //! What does an adapter do to a product? LoRA (Hu et al. 2021), forward and backward.
 
 use candle_core::{DType, Result, Tensor};
-use polyphony_engine::model::decoder::Projection;
+use polyphony_model::decoder::Projection;
 
 /// A low-rank term `scale * (x A^T) B^T` beside a frozen weight.
 #[derive(Debug, Clone)]

@@ -427,7 +427,7 @@ fn fill(by: &mut [f32], range: &std::ops::Range<usize>, more: f64) {
 
 #[cfg(test)]
 mod tests {
-    use polyphony_engine::model::chat::Tokens;
+    use polyphony_model::chat::Tokens;
 
     use super::*;
 

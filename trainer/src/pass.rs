@@ -5,8 +5,8 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::Tensor;
-use polyphony_engine::model::memory::ran_out;
-use polyphony_engine::{Error, Result};
+use polyphony_io::{Error, Result};
+use polyphony_model::memory::ran_out;
 use rayon::prelude::*;
 
 use crate::backward::head::Foretold;
@@ -239,8 +239,8 @@ pub fn each<T: Sync, R: Send>(
             Err(Error::Candle(error)) if ran_out(&error) => {
                 let held: usize = part.iter().map(&size).sum();
                 if part.len() == 1 {
-                    return Err(Error::source(
-                        "train".as_ref(),
+                    return Err(Error::input(
+                        "train",
                         format!("the device has too little memory for one pair of {held} tokens"),
                         "use --recompute, a smaller --max-length, or a smaller model",
                     ));

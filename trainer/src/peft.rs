@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use candle_core::{DType, Tensor};
-use polyphony_engine::model::adapter::{CONFIG, Spec, WEIGHTS};
-use polyphony_engine::store::write_whole;
-use polyphony_engine::{Error, Result};
+use polyphony_io::atomic::write_whole;
+use polyphony_io::{Error, Result};
+use polyphony_model::lora::{CONFIG, Spec, WEIGHTS};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
@@ -62,7 +62,7 @@ pub fn write_tensors(file: &Path, names: &[String], values: &[Tensor]) -> Result
         );
     }
     let refused = |error: safetensors::SafeTensorError| {
-        Error::source(file, format!("cannot be written ({error})"), "report it")
+        Error::input(file, format!("cannot be written ({error})"), "report it")
     };
     let mut views = Vec::with_capacity(values.len());
     for ((name, value), bytes) in names.iter().zip(values).zip(&bytes) {

@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::data::Example;
 use crate::pass::by_tokens;
-use polyphony_engine::random::SplitMix64;
+use polyphony_io::random::SplitMix64;
 
 /// The examples of each step, by their places: every epoch in an order of its own.
 pub fn plan(config: &Config, train: &[Example]) -> Vec<Vec<usize>> {
@@ -42,7 +42,7 @@ pub fn plan(config: &Config, train: &[Example]) -> Vec<Vec<usize>> {
 
 #[cfg(test)]
 mod tests {
-    use polyphony_engine::model::chat::Tokens;
+    use polyphony_model::chat::Tokens;
 
     use super::*;
     use crate::config::Settings;

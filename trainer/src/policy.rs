@@ -1,18 +1,18 @@
 //! What does the model that learns give, and what are its gradients?
 
 use candle_core::{DType, Result as Candle, Tensor};
-use polyphony_engine::model::decoder::steps::{self, Segments};
-use polyphony_engine::model::decoder::{Decoder, Head, PROJECTIONS};
-use polyphony_engine::model::device::Place;
-use polyphony_engine::model::files::ModelFiles;
-use polyphony_engine::{Error, Result};
+use polyphony_io::{Error, Result};
+use polyphony_model::decoder::ops::{self, Segments};
+use polyphony_model::decoder::{Decoder, Head, PROJECTIONS};
+use polyphony_model::device::Place;
+use polyphony_model::files::ModelFiles;
 
 use crate::backward;
 use crate::backward::head::{self, Foretold};
 use crate::batch::Batch;
 use crate::lora::{Adapted, Gradients, Lora};
-use polyphony_engine::model::adapter::{Adapter, Spec};
-use polyphony_engine::random::SplitMix64;
+use polyphony_io::random::SplitMix64;
+use polyphony_model::lora::{Adapter, Spec};
 
 /// A frozen decoder with adapters that learn.
 #[derive(Debug)]
@@ -246,7 +246,7 @@ impl Policy {
         by: impl FnOnce(&Foretold) -> Vec<f32>,
     ) -> Candle<()> {
         let (segments, mut kept, last) = self.forward(batch, recompute)?;
-        let x = steps::rms_norm(&last, &self.decoder.norm, self.decoder.config.eps)?;
+        let x = ops::rms_norm(&last, &self.decoder.norm, self.decoder.config.eps)?;
         let places = Tensor::new(batch.rows.as_slice(), x.device())?;
         let rows = x.index_select(&places, 0)?;
         let foretold = self.head()?.foretold(&rows, &batch.targets)?;
@@ -270,7 +270,7 @@ impl Policy {
         by: impl FnOnce(&[f32]) -> Vec<f32>,
     ) -> Candle<Vec<f32>> {
         let (segments, mut kept, last) = self.forward(batch, recompute)?;
-        let x = steps::rms_norm(&last, &self.decoder.norm, self.decoder.config.eps)?;
+        let x = ops::rms_norm(&last, &self.decoder.norm, self.decoder.config.eps)?;
         let places = Tensor::new(ends(batch).as_slice(), x.device())?;
         let rows = x.index_select(&places, 0)?;
         let scores = self.scores_of(&rows)?;

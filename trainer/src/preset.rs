@@ -1,6 +1,6 @@
 //! Which numbers has a method where nobody says others? Those of the paper's scripts.
 
-use polyphony_engine::model::adapter::Spec;
+use polyphony_model::lora::Spec;
 
 use crate::config::Settings;
 use crate::data::TooLong;

@@ -8,16 +8,16 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use polyphony_engine::progress::{Progress, Unit};
-use polyphony_engine::store::write_whole;
-use polyphony_engine::{Error, Result};
+use polyphony_io::atomic::write_whole;
+use polyphony_io::progress::{Progress, Unit};
+use polyphony_io::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::batch::{Batch, Rows};
 use crate::data::Example;
 use crate::pass;
 use crate::policy::Policy;
-use polyphony_engine::model::adapter::Adapter;
+use polyphony_model::lora::Adapter;
 
 /// A pair's log-probabilities by the reference, summed over each answer's tokens.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -173,12 +173,12 @@ fn read(kept: Kept<'_>, header: &Header) -> Result<Vec<Reference>> {
         Some(first) if first == *header => Ok(lines.map_while(pair).take(header.pairs).collect()),
         _ if kept.replaces => Ok(Vec::new()),
         other => {
-            let problem = match other {
+            let message = match other {
                 Some(_) => "holds the log-probabilities of other pairs, or of another reference",
                 None => "holds no log-probabilities",
             };
-            let remedy = "name another file with --reference-logps, or remove it";
-            Err(Error::source(kept.file, problem, remedy))
+            let hint = "name another file with --reference-logps, or remove it";
+            Err(Error::input(kept.file, message, hint))
         }
     }
 }
@@ -202,8 +202,8 @@ fn write(file: &Path, header: &Header, known: &[Reference]) -> Result<()> {
 
 /// The error for a reference that is no number.
 pub(crate) fn not_finite(row: usize) -> Error {
-    Error::source(
-        "reference".as_ref(),
+    Error::input(
+        "reference",
         format!("gives row {row} of the pairs a log-probability that is no number"),
         "check the model's weights, or run with --device cpu",
     )
@@ -211,12 +211,12 @@ pub(crate) fn not_finite(row: usize) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use polyphony_engine::model::adapter::Spec;
-    use polyphony_engine::model::chat::Tokens;
-    use polyphony_engine::model::decoder::Head;
-    use polyphony_engine::model::device::Place;
-    use polyphony_engine::model::files::ModelFiles;
-    use polyphony_engine::progress::Silent;
+    use polyphony_io::progress::Silent;
+    use polyphony_model::chat::Tokens;
+    use polyphony_model::decoder::Head;
+    use polyphony_model::device::Place;
+    use polyphony_model::files::ModelFiles;
+    use polyphony_model::lora::Spec;
 
     use super::*;
     use crate::tiny::Tiny;

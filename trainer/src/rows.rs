@@ -7,8 +7,8 @@ use std::path::Path;
 use arrow::json::LineDelimitedWriter;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use polyphony_engine::model::chat::Message;
-use polyphony_engine::{Error, Result};
+use polyphony_io::{Error, Result};
+use polyphony_model::chat::Message;
 use serde::Deserialize;
 
 /// A text, or a chat.
@@ -117,8 +117,8 @@ pub(crate) fn rows(file: &Path, mut take: impl FnMut(usize, Row) -> Result<bool>
     match end {
         Some("parquet") => {
             let refused = |error: &dyn std::fmt::Display| {
-                let problem = format!("cannot be read as Parquet ({error})");
-                Error::source(file, problem, "make it anew")
+                let message = format!("cannot be read as Parquet ({error})");
+                Error::input(file, message, "make it anew")
             };
             let reader = ParquetRecordBatchReaderBuilder::try_new(open()?);
             let reader = reader.map_err(|error| refused(&error))?;
@@ -139,8 +139,8 @@ pub(crate) fn rows(file: &Path, mut take: impl FnMut(usize, Row) -> Result<bool>
         }
         Some("jsonl" | "json") => parse(BufReader::new(open()?), file, 0, &mut take),
         _ => {
-            let remedy = "name a .parquet or .jsonl file";
-            Err(Error::source(file, "is of no known kind", remedy))
+            let hint = "name a .parquet or .jsonl file";
+            Err(Error::input(file, "is of no known kind", hint))
         }
     }
 }
@@ -159,8 +159,8 @@ fn parse(
         }
         let number = before + number + 1;
         let row = serde_json::from_str(&line).map_err(|error| {
-            let problem = format!("row {number} cannot be read ({error})");
-            Error::source(file, problem, "rows hold prompt, chosen, rejected, weight")
+            let message = format!("row {number} cannot be read ({error})");
+            Error::input(file, message, "rows hold prompt, chosen, rejected, weight")
         })?;
         if !take(number, row)? {
             return Ok(false);

@@ -8,16 +8,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
-use polyphony_engine::model::chat::Chat;
-use polyphony_engine::model::decoder::Head;
-use polyphony_engine::model::decoder::config::Config as Shape;
-use polyphony_engine::model::device::Place;
-use polyphony_engine::model::files::ModelFiles;
-use polyphony_engine::model::memory;
-use polyphony_engine::model::reward::{LIMIT, Limit};
-use polyphony_engine::progress::{Progress, Unit};
-use polyphony_engine::store::{take_lock, write_whole};
-use polyphony_engine::{Error, Result};
+use polyphony_io::atomic::{take_lock, write_whole};
+use polyphony_io::progress::{Progress, Unit};
+use polyphony_io::{Error, Result};
+use polyphony_model::chat::Chat;
+use polyphony_model::decoder::Head;
+use polyphony_model::decoder::config::Config as Shape;
+use polyphony_model::device::Place;
+use polyphony_model::files::ModelFiles;
+use polyphony_model::memory;
+use polyphony_model::reward::{LIMIT, Limit};
 use serde_json::{Map, Value};
 
 use crate::checkpoint::{self, Held, State};
@@ -34,7 +34,7 @@ use crate::plan::plan;
 use crate::policy::Policy;
 use crate::reference::{self, Kept, Who};
 use crate::votes;
-use polyphony_engine::model::adapter::Adapter;
+use polyphony_model::lora::Adapter;
 
 mod evaluation;
 
@@ -99,7 +99,7 @@ impl<'a> Run<'a> {
     ) -> Result<Option<Self>> {
         let files = ModelFiles::find_model(&config.model)?;
         if !config.pairs.is_file() {
-            return Err(Error::source(&config.pairs, "is no file", "check the path"));
+            return Err(Error::input(&config.pairs, "is no file", "check the path"));
         }
         Shape::read(&files)?;
         let chat = Chat::load(&files)?;
@@ -147,10 +147,10 @@ impl<'a> Run<'a> {
         (policy.spec.base, policy.spec.revision) = (Some(base), revision);
         fs::create_dir_all(&config.out).map_err(Error::io("make", &config.out))?;
         let lock = take_lock(&config.out, |process| {
-            let problem = format!("is being written by another polyphony (process {process})");
-            Error::source(
+            let message = format!("is being written by another polyphony (process {process})");
+            Error::input(
                 &config.out,
-                problem,
+                message,
                 "wait until it is done, or use another --out",
             )
         })?;
@@ -352,7 +352,7 @@ impl<'a> Run<'a> {
         let (config, step) = (self.config, self.state.step);
         let rows: Vec<String> = examples.iter().map(|(e, _)| e.row.to_string()).collect();
         let start = checkpoint::at(&config.out, step);
-        let mut remedy = format!(
+        let mut hint = format!(
             "look at those rows, or choose another --out and a lower --learning-rate, with --adapter {}",
             start.display()
         );
@@ -362,16 +362,16 @@ impl<'a> Run<'a> {
                 (Who::Init, None) => "base".to_owned(),
                 _ => config.reference.clone(),
             };
-            remedy.push_str(" --reference ");
-            remedy.push_str(&reference);
+            hint.push_str(" --reference ");
+            hint.push_str(&reference);
         }
-        let problem = format!(
+        let message = format!(
             "step {}: the loss is {loss} and the gradients' norm {norm} on the rows {} of {}",
             step + 1,
             rows.join(", "),
             config.pairs.display()
         );
-        Error::source(&config.out, problem, remedy)
+        Error::input(&config.out, message, hint)
     }
 
     fn save(&self) -> Result<()> {

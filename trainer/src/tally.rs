@@ -1,6 +1,6 @@
 //! What became of the rows of a file? Learnt, held out, left out or cut.
 
-use polyphony_engine::progress::Progress;
+use polyphony_io::progress::Progress;
 use serde::{Deserialize, Serialize};
 
 use crate::data::Examples;

@@ -4,12 +4,12 @@
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
-use polyphony_engine::Result;
-use polyphony_engine::store::write_whole;
+use polyphony_io::Result;
+use polyphony_io::atomic::write_whole;
 use serde_json::{Map, Value, json};
 
 use crate::peft::write_tensors;
-use polyphony_engine::random::SplitMix64;
+use polyphony_io::random::SplitMix64;
 
 /// The shape of a small Llama.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,8 +190,8 @@ fn character(byte: u8) -> char {
 
 #[cfg(test)]
 mod tests {
-    use polyphony_engine::model::chat::{Chat, Message};
-    use polyphony_engine::model::files::ModelFiles;
+    use polyphony_model::chat::{Chat, Message};
+    use polyphony_model::files::ModelFiles;
 
     use super::*;
 

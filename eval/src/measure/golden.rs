@@ -22,7 +22,7 @@ use super::semantic_entropy::semantic_entropy;
 use super::utility_k::{PATIENCE, of_skywork, utility_k};
 use super::vendi::{eigenvalues, vendi};
 use crate::words::{Cut, Words};
-use polyphony_engine::random::SplitMix64;
+use polyphony_io::random::SplitMix64;
 
 fn golden() -> Value {
     serde_json::from_str(include_str!("../../../tests/fixtures/eval.json")).unwrap()

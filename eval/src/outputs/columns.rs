@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use polyphony_engine::ingest::table;
 use polyphony_engine::{Error, Result};
+use polyphony_io::records;
 use serde_json::{Map, Value};
 
 use super::value::number;
@@ -130,7 +130,7 @@ impl Columns {
         let usual = ROLES[role].1.iter();
         usual
             .filter_map(|name| Some((*name, object.get(*name)?)))
-            .find(|(_, value)| !value.is_null() && !table::is_no_number(value))
+            .find(|(_, value)| !value.is_null() && !records::is_no_number(value))
     }
 
     /// The column of scores that this row has a number in, and where it has none, the first one that

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use polyphony_engine::ingest::source::{self, Source};
 use polyphony_engine::{Error, Result};
+use polyphony_io::format::{self, RowFile};
 
 use super::{Named, row};
 
@@ -16,12 +16,12 @@ const REPORT: &str = "report.json";
 ///
 /// # Errors
 /// When a path cannot be read, or one file has two names.
-pub(super) fn find(named: &[Named]) -> Result<Vec<(Source, Option<&str>)>> {
-    let mut found: Vec<(Source, Option<&str>)> = Vec::new();
+pub(super) fn find(named: &[Named]) -> Result<Vec<(RowFile, Option<&str>)>> {
+    let mut found: Vec<(RowFile, Option<&str>)> = Vec::new();
     let mut known: HashMap<PathBuf, Option<&str>> = HashMap::new();
     for Named { model, path } in named {
         let model = model.as_deref();
-        for source in source::find(&expand(path)?, true)? {
+        for source in format::find_files(&expand(path)?)? {
             let whole = fs::canonicalize(&source.path).map_err(Error::io("read", &source.path))?;
             match known.get(&whole) {
                 None => {
@@ -34,8 +34,8 @@ pub(super) fn find(named: &[Named]) -> Result<Vec<(Source, Option<&str>)>> {
                         name.map_or("no name".to_owned(), |name| format!("the name `{name}`"))
                     };
                     let (before, now) = (name(*before), name(model));
-                    let problem = format!("stands there twice, with {before} and with {now}");
-                    return Err(Error::source(&source.path, problem, "name it once"));
+                    let message = format!("stands there twice, with {before} and with {now}");
+                    return Err(Error::input(&source.path, message, "name it once"));
                 }
             }
         }
@@ -49,18 +49,18 @@ fn expand(path: &Path) -> Result<Vec<PathBuf>> {
         return Ok(vec![path.to_path_buf()]);
     }
     if path.join(REPORT).is_file() {
-        let problem = format!("holds a {REPORT}: it is a report, and no outputs");
-        let remedy = "name the files of outputs, or their folder";
-        return Err(Error::source(path, problem, remedy));
+        let message = format!("holds a {REPORT}: it is a report, and no outputs");
+        let hint = "name the files of outputs, or their folder";
+        return Err(Error::input(path, message, hint));
     }
-    let mut files = source::files_in(path, &|folder| !folder.join(REPORT).is_file())?;
-    files.retain(|file| source::format_of(file).is_some() && !is_beside(file));
+    let mut files = format::files_in(path, &|folder| !folder.join(REPORT).is_file())?;
+    files.retain(|file| format::format_of(file).is_some() && !is_beside(file));
     let all = files.clone();
     files.retain(|file| !repeats_others(file, &all));
     if files.is_empty() {
-        let problem = "holds no .zst, .gz, .jsonl, .ndjson, .json, .csv or .parquet file";
-        let remedy = "name a folder with outputs, or the files themselves";
-        return Err(Error::source(path, problem, remedy));
+        let message = "holds no .zst, .gz, .jsonl, .ndjson, .json, .csv or .parquet file";
+        let hint = "name a folder with outputs, or the files themselves";
+        return Err(Error::input(path, message, hint));
     }
     Ok(files)
 }
@@ -85,5 +85,5 @@ fn repeats_others(path: &Path, all: &[PathBuf]) -> bool {
 fn is_beside(path: &Path) -> bool {
     let is_json = path.extension().is_some_and(|ending| ending == "json");
     let of = path.with_extension("");
-    is_json && source::format_of(&of).is_some() && of.is_file()
+    is_json && format::format_of(&of).is_some() && of.is_file()
 }

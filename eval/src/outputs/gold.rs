@@ -6,11 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
-use polyphony_engine::hash::sha256_of;
-use polyphony_engine::progress::Progress;
 use polyphony_engine::store::Store;
 use polyphony_engine::store::part::plain;
 use polyphony_engine::{Error, Result, session};
+use polyphony_io::hash::sha256_of;
+use polyphony_io::progress::Progress;
 
 use super::{Columns, GOLD, Input, Named, Output, Outputs, row};
 
@@ -32,9 +32,9 @@ pub async fn add(
         of_file(gold, &asked, outputs, columns, progress)?
     };
     if kept.is_empty() {
-        let problem = "has no response to any prompt of the outputs";
-        let remedy = "prompts must be the same texts: check which they were generated from";
-        return Err(Error::source(gold, problem, remedy));
+        let message = "has no response to any prompt of the outputs";
+        let hint = "prompts must be the same texts: check which they were generated from";
+        return Err(Error::input(gold, message, hint));
     }
     let mut samples: HashMap<String, i64> = HashMap::new();
     for row in &mut kept {

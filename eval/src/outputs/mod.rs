@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use polyphony_engine::Result;
-use polyphony_engine::progress::Progress;
+use polyphony_io::progress::Progress;
 use serde::Serialize;
 
 pub use self::columns::Columns;

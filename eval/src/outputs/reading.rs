@@ -3,10 +3,10 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use polyphony_engine::hash::digest_of_parts;
-use polyphony_engine::ingest::source::Source;
-use polyphony_engine::progress::{Progress, Unit};
 use polyphony_engine::{Error, Result};
+use polyphony_io::format::RowFile;
+use polyphony_io::hash::digest_of_parts;
+use polyphony_io::progress::{Progress, Unit};
 use serde_json::{Map, Value};
 
 use super::columns::{Columns, PROMPT_ID};
@@ -54,7 +54,7 @@ impl Reading {
     /// Reads a file.
     pub(super) fn file(
         &mut self,
-        source: &Source,
+        source: &RowFile,
         model: Option<&str>,
         columns: &Columns,
         progress: &dyn Progress,
@@ -88,10 +88,10 @@ impl Reading {
                 }
             }
             if let Some(other) = file.is_of_another_judge(&object) {
-                let problem = format!("has rewards of two models: in row {rows}, of `{other}`");
-                let remedy =
+                let message = format!("has rewards of two models: in row {rows}, of `{other}`");
+                let hint =
                     "rewards of different models do not compare: part the file by reward_model";
-                return Err(Error::source(&source.path, problem, remedy));
+                return Err(Error::input(&source.path, message, hint));
             }
             if file.is_of_another_filter(&object) {
                 self.count("a row of another filter, whose texts were read", 1);
@@ -111,12 +111,12 @@ impl Reading {
         }
         if file.texts.is_empty() {
             let names: Vec<String> = names.into_iter().collect();
-            let problem = match names.join(", ") {
+            let message = match names.join(", ") {
                 none if none.is_empty() => "holds no output, nor any object".to_owned(),
                 names => format!("holds no output; its columns are {names}"),
             };
-            let remedy = "say which is which: --columns model=..,prompt=..,response=..";
-            return Err(Error::source(&source.path, problem, remedy));
+            let hint = "say which is which: --columns model=..,prompt=..,response=..";
+            return Err(Error::input(&source.path, message, hint));
         }
         file.of_task(&source.path);
         if file.by_prompt() {
@@ -152,9 +152,9 @@ impl Reading {
         }
         let (model, prompt) = key;
         let owner = owner.display();
-        let problem = format!("has texts of `{model}` to prompt {prompt}, and so has {owner}");
-        let remedy = "give one another name: NAME=FILE";
-        Err(Error::source(path, problem, remedy))
+        let message = format!("has texts of `{model}` to prompt {prompt}, and so has {owner}");
+        let hint = "give one another name: NAME=FILE";
+        Err(Error::input(path, message, hint))
     }
 
     fn text(&mut self, text: Text, path: &Path) -> Result<()> {

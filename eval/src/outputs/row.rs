@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use polyphony_engine::hash::short_hash;
+use polyphony_io::hash::short_hash;
 use serde_json::{Map, Value};
 
 use super::columns::{CLASS, Columns, MODEL, PROMPT, PROMPT_ID, RESPONSE, SAMPLE};

@@ -65,9 +65,9 @@ fn fits(rows: &[&Output], most: usize) -> Result<()> {
     if bytes <= most {
         return Ok(());
     }
-    let problem = format!("hold {bytes} bytes, of which {most} can be judged at once");
-    let remedy = "judge fewer models or prompts at a time, or fewer texts of each by --k";
-    Err(Error::source("outputs".as_ref(), problem, remedy))
+    let message = format!("hold {bytes} bytes, of which {most} can be judged at once");
+    let hint = "judge fewer models or prompts at a time, or fewer texts of each by --k";
+    Err(Error::input("outputs", message, hint))
 }
 
 /// How many words a text has, scripts without spaces letter by letter.

@@ -10,7 +10,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use parquet::arrow::ArrowWriter;
 
-use polyphony_engine::progress::Silent;
+use polyphony_io::progress::Silent;
 use serde_json::{Value, json};
 
 use super::*;

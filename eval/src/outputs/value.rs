@@ -1,8 +1,8 @@
 //! What does a value of a row say? A text, a number, a chat, or a message in parts.
 
-use polyphony_engine::generate::prompts::id_of;
-use polyphony_engine::hash::short_hash;
-use polyphony_engine::model::chat::Message;
+use polyphony_io::hash::short_hash;
+use polyphony_model::chat::Message;
+use polyphony_model::generate::prompts::id_of;
 use serde_json::Value;
 
 /// A text, a number as one, or what the last message of a chat says.

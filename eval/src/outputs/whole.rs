@@ -3,12 +3,12 @@
 use std::io::{BufReader, Read};
 use std::sync::Arc;
 
-use polyphony_engine::hash::sha256_of;
-use polyphony_engine::ingest::lines::{self, Ending};
-use polyphony_engine::ingest::source::{Format, Source};
-use polyphony_engine::ingest::table::{self, Object};
-use polyphony_engine::progress::Progress;
 use polyphony_engine::{Error, Result};
+use polyphony_io::format::{Format, RowFile};
+use polyphony_io::hash::sha256_of;
+use polyphony_io::lines::{self, Ending};
+use polyphony_io::progress::Progress;
+use polyphony_io::records::{self, Object};
 use serde_json::{Deserializer, Map, Value};
 
 /// Reads a file and hands its rows to `each`. An object that `is_row` is one, whatever it holds.
@@ -16,13 +16,13 @@ use serde_json::{Deserializer, Map, Value};
 /// # Errors
 /// When the file cannot be read as what its name says, or `each` fails.
 pub(super) fn read(
-    source: &Source,
+    source: &RowFile,
     is_row: &dyn Fn(&Map<String, Value>) -> bool,
     progress: &dyn Progress,
     each: &mut dyn FnMut(Object<'_>) -> Result<()>,
 ) -> Result<Ending> {
     let Some(whole) = whole(source)? else {
-        return table::read(source, progress, each);
+        return records::read(source, progress, each);
     };
     let rows = match whole {
         Value::Array(rows) => rows,
@@ -43,7 +43,7 @@ pub(super) fn read(
 }
 
 /// What a `.json` file holds, where it is one value and not one a line.
-fn whole(source: &Source) -> Result<Option<Value>> {
+fn whole(source: &RowFile) -> Result<Option<Value>> {
     let name = source.path.to_string_lossy().to_lowercase();
     let is_json = [".json", ".json.gz", ".json.zst"]
         .iter()
@@ -66,10 +66,10 @@ fn whole(source: &Source) -> Result<Option<Value>> {
             reader
                 .read_to_end(&mut text)
                 .map_err(Error::io("read", &source.path))?;
-            let value = serde_json::from_slice(&table::without_bare_words(&text));
+            let value = serde_json::from_slice(&records::without_bare_words(&text));
             value.map(Some).map_err(|error| {
-                let problem = format!("is no JSON ({error})");
-                Error::source(&source.path, problem, "fetch it again")
+                let message = format!("is no JSON ({error})");
+                Error::input(&source.path, message, "fetch it again")
             })
         }
         _ => Ok(None),

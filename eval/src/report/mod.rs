@@ -15,8 +15,8 @@ use std::path::Path;
 
 use arrow::ARROW_VERSION;
 use polyphony_engine::datafusion::DATAFUSION_VERSION;
-use polyphony_engine::store::write_whole;
 use polyphony_engine::{Error, Result};
+use polyphony_io::atomic::write_whole;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};

@@ -6,8 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
-use polyphony_engine::hash::Sha256;
 use polyphony_engine::{Error, Result};
+use polyphony_io::hash::Sha256;
 use serde_json::{Map, Value, json};
 
 use super::{Plots, Report, shown, svg};
@@ -22,8 +22,8 @@ const SCRIPT: &str = include_str!("page.js");
 pub(super) fn page(report: &Report, evaluation: &Evaluation<'_>, plots: &Plots) -> Result<String> {
     let style = format!("{}\n{STYLE}", svg::STYLE);
     let failed = |error: minijinja::Error| {
-        Error::source(
-            "report.html".as_ref(),
+        Error::input(
+            "report.html",
             format!("cannot be made ({error:#})"),
             "report it: this is a fault of the program",
         )

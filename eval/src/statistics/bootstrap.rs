@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use polyphony_engine::random::SplitMix64;
+use polyphony_io::random::SplitMix64;
 
 /// Which prompts each replicate draws: `replicates` rows of `n`, by [`SplitMix64`] from `seed`, row
 /// by row.

@@ -1,6 +1,6 @@
 //! How often would signs drawn at random give so large a mean? The sign-flip test.
 
-use polyphony_engine::random::SplitMix64;
+use polyphony_io::random::SplitMix64;
 
 /// Up to so many differences all choices of signs are tried.
 const ALL: usize = 16;

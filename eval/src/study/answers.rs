@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use polyphony_engine::ingest::source;
-use polyphony_engine::ingest::table;
-use polyphony_engine::progress::Progress;
 use polyphony_engine::{Error, Result};
+use polyphony_io::format;
+use polyphony_io::progress::Progress;
+use polyphony_io::records;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -90,8 +90,8 @@ pub fn read(key: &Key, files: &[PathBuf], progress: &dyn Progress) -> Result<Ver
     let verdicts: Vec<Verdict> = verdicts.collect();
     if verdicts.is_empty() {
         let path = files.first().map_or(Path::new("answers"), PathBuf::as_path);
-        let remedy = "fill in the columns quality and diversity with A, B or `hard to decide`";
-        return Err(Error::source(path, "holds no answer", remedy));
+        let hint = "fill in the columns quality and diversity with A, B or `hard to decide`";
+        return Err(Error::input(path, "holds no answer", hint));
     }
     Ok(Verdicts {
         models: key.models.clone(),
@@ -113,12 +113,12 @@ struct Given {
 impl Given {
     /// Takes the answers of a file, or of all files of a folder.
     fn tables(&mut self, key: &Key, file: &Path, progress: &dyn Progress) -> Result<()> {
-        for source in source::find(&[file.to_path_buf()], true)? {
-            let ending = table::read(&source, progress, &mut |(line, object)| {
+        for source in format::find_files(&[file.to_path_buf()])? {
+            let ending = records::read(&source, progress, &mut |(line, object)| {
                 let Ok(object) = object else {
-                    let problem = format!("row {line} is no object, or has other columns");
-                    let remedy = "answers are rows with id, annotator, quality and diversity";
-                    return Err(Error::source(&source.path, problem, remedy));
+                    let message = format!("row {line} is no object, or has other columns");
+                    let hint = "answers are rows with id, annotator, quality and diversity";
+                    return Err(Error::input(&source.path, message, hint));
                 };
                 self.row(key, &source.path, line, &object)
             })?;
@@ -137,9 +137,9 @@ impl Given {
     ) -> Result<()> {
         let id = first(object, &["id", "instance_id"]);
         let Some(item) = key.items.get(&id) else {
-            let problem = format!("row {line} answers `{id}`, which is no item of the key");
-            let remedy = "name the key.json that was written with this sheet";
-            return Err(Error::source(path, problem, remedy));
+            let message = format!("row {line} answers `{id}`, which is no item of the key");
+            let hint = "name the key.json that was written with this sheet";
+            return Err(Error::input(path, message, hint));
         };
         for question in QUESTIONS {
             let mut count = |what: &str| {
@@ -251,7 +251,7 @@ fn answer(
 }
 
 fn unknown(path: &Path, line: i64, question: &str, given: &str) -> Error {
-    Error::source(
+    Error::input(
         path,
         format!("row {line} answers `{given}` on {question}"),
         "answers are A, B, A-1 .. B-9, or `hard to decide`",
@@ -294,7 +294,7 @@ fn verdict(question: &'static str, given: &BTreeMap<(String, String), Option<usi
 
 #[cfg(test)]
 mod tests {
-    use polyphony_engine::progress::Silent;
+    use polyphony_io::progress::Silent;
 
     use super::*;
 

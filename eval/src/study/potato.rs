@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use polyphony_engine::ingest::source;
 use polyphony_engine::{Error, Result};
+use polyphony_io::format;
 use serde_json::{Map, Value, json};
 
 /// The file of a person's answers, in a folder of the person's name.
@@ -63,7 +63,7 @@ pub(super) fn states(folder: &Path) -> Result<Vec<PathBuf>> {
         let path = entry.map_err(Error::io("read", folder))?.path();
         if path.join(STATE).is_file() {
             states.push(path.join(STATE));
-        } else if path.is_file() && !path.ends_with(ACCOUNTS) && source::format_of(&path).is_some()
+        } else if path.is_file() && !path.ends_with(ACCOUNTS) && format::format_of(&path).is_some()
         {
             beside.push(path);
         }
@@ -71,9 +71,9 @@ pub(super) fn states(folder: &Path) -> Result<Vec<PathBuf>> {
     states.sort();
     match beside.iter().min() {
         Some(table) if !states.is_empty() => {
-            let problem = "lies in a folder of Potato's answers, and would not be read with them";
-            let remedy = "put it elsewhere, and name both";
-            Err(Error::source(table, problem, remedy))
+            let message = "lies in a folder of Potato's answers, and would not be read with them";
+            let hint = "put it elsewhere, and name both";
+            Err(Error::input(table, message, hint))
         }
         _ => Ok(states),
     }
@@ -84,8 +84,8 @@ pub(super) fn states(folder: &Path) -> Result<Vec<PathBuf>> {
 pub(super) fn rows(state: &Path) -> Result<Vec<Map<String, Value>>> {
     let text = fs::read(state).map_err(Error::io("read", state))?;
     let refused = || {
-        let remedy = "name the folder of Potato's answers, or what it exported";
-        Error::source(state, "is none of Potato's states of a person", remedy)
+        let hint = "name the folder of Potato's answers, or what it exported";
+        Error::input(state, "is none of Potato's states of a person", hint)
     };
     let whole: Value = serde_json::from_slice(&text).map_err(|_| refused())?;
     let items = whole["instance_id_to_label_to_value"].as_object();

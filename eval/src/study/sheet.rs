@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use polyphony_engine::hash::short_hash;
-use polyphony_engine::random::SplitMix64;
-use polyphony_engine::store::write_whole;
 use polyphony_engine::{Error, Result};
+use polyphony_io::atomic::write_whole;
+use polyphony_io::hash::short_hash;
+use polyphony_io::random::SplitMix64;
 use serde_json::json;
 
 use super::{Item, Key, potato};
@@ -50,9 +50,9 @@ pub fn write(rows: &[Output], inputs: &[Input], how: &How, out: &Path) -> Result
     random.shuffle(&mut drawn);
     drawn.truncate(how.items);
     if let Some(unsaid) = drawn.iter().find(|item| item.prompt.trim().is_empty()) {
-        let problem = format!("no file says what prompt `{}` is", unsaid.prompt_id);
-        let remedy = "give outputs with prompts";
-        return Err(Error::source(Path::new("outputs"), problem, remedy));
+        let message = format!("no file says what prompt `{}` is", unsaid.prompt_id);
+        let hint = "give outputs with prompts";
+        return Err(Error::input(Path::new("outputs"), message, hint));
     }
     let mut sides: Vec<usize> = (0..drawn.len()).map(|item| item % 2).collect();
     random.shuffle(&mut sides);
@@ -94,8 +94,8 @@ pub fn write(rows: &[Output], inputs: &[Input], how: &How, out: &Path) -> Result
     key.push('\n');
     let kept = fs::read_to_string(out.join(KEY));
     if kept.is_ok_and(|kept| kept != key) {
-        let problem = "holds the key of another sheet, without which its answers say nothing";
-        return Err(Error::source(out, problem, "choose another --out"));
+        let message = "holds the key of another sheet, without which its answers say nothing";
+        return Err(Error::input(out, message, "choose another --out"));
     }
     write_whole(
         &out.join("potato.yaml"),

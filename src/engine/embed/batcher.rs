@@ -58,8 +58,8 @@ impl Batcher {
         answered.unwrap_or_else(|| {
             Err(Error::Device {
                 name: "of a model".to_owned(),
-                problem: "it failed without an answer".to_owned(),
-                remedy: "run again; if it fails again, report what it said".to_owned(),
+                message: "it failed without an answer".to_owned(),
+                hint: "run again; if it fails again, report what it said".to_owned(),
             })
         })
     }

@@ -1,8 +1,6 @@
 //! Which vectors do texts have? The embedders, by name.
 
 pub mod batcher;
-pub mod file;
-pub mod job;
 pub mod style;
 pub mod trained;
 pub mod words;
@@ -14,9 +12,9 @@ use rayon::prelude::*;
 
 use self::batcher::Batcher;
 use self::trained::Trained;
-use crate::model::device::Place;
-use crate::model::files::is_hub_id;
 use crate::{Error, Result};
+use polyphony_model::device::Place;
+use polyphony_model::files::is_hub_id;
 
 /// An embedder: turns a text into a vector.
 #[derive(Debug, Clone)]

@@ -7,8 +7,10 @@
 //! the same bits on every machine. It serves demonstrations and tests; for results use a trained
 //! embedder.
 
-use super::words::{hash, mix, words};
-use crate::vector::normalize;
+use polyphony_io::hash::{fnv1a, mix64};
+
+use super::words::words;
+use polyphony_model::kernel::vector::normalize;
 
 /// The name in SQL and on the command line.
 pub const NAME: &str = "builtin:style";
@@ -237,7 +239,7 @@ fn count_trigrams(text: &str, counts: &mut [f32]) {
             .iter()
             .flat_map(|c| u32::from(*c).to_le_bytes())
             .collect();
-        counts[mix(hash(&bytes)) as usize % counts.len()] += 1.0;
+        counts[mix64(fnv1a(&bytes)) as usize % counts.len()] += 1.0;
     }
 }
 
@@ -304,7 +306,7 @@ fn histogram(values: impl Iterator<Item = usize>, shares: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vector::{dot, norm};
+    use polyphony_model::kernel::vector::{dot, norm};
 
     fn vector(text: &str) -> Vec<f32> {
         let mut vector = vec![0.0; DIMENSION];

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::Embedded;
-use crate::model::device::Place;
-use crate::model::memory::ran_out;
-use crate::model::sentence::{SentenceEncoder, Tokenized};
 use crate::{Error, Result};
+use polyphony_model::device::Place;
+use polyphony_model::encoder::sentence::{SentenceEncoder, Tokenized};
+use polyphony_model::memory::ran_out;
 
 /// So many tokens are in one batch on the CPU: their activations stay near the caches.
 const CPU_BUDGET: usize = 8192;
@@ -158,8 +158,8 @@ impl Trained {
             last.set(of(&part[0]).len());
             let rows = worker.embed(&part.iter().map(of).collect::<Vec<_>>())?;
             if rows.iter().any(|value| !value.is_finite()) {
-                let remedy = "check the weights, or run with --device cpu";
-                return Err(failed(worker, "a vector is not finite".to_owned(), remedy));
+                let hint = "check the weights, or run with --device cpu";
+                return Err(failed(worker, "a vector is not finite".to_owned(), hint));
             }
             let rows = rows.chunks_exact(worker.dimension);
             part.iter()
@@ -175,9 +175,9 @@ impl Trained {
         done.map_err(|error| match error {
             Error::Candle(cause) if ran_out(&cause) => {
                 let tokens = last.get();
-                let problem = format!("has too little memory for one text of {tokens} tokens");
-                let remedy = "free memory there, choose a smaller model, or run with --device cpu";
-                failed(worker, problem, remedy)
+                let message = format!("has too little memory for one text of {tokens} tokens");
+                let hint = "free memory there, choose a smaller model, or run with --device cpu";
+                failed(worker, message, hint)
             }
             error => error,
         })
@@ -202,8 +202,8 @@ fn in_halves(
     }
 }
 
-fn failed(worker: &SentenceEncoder, problem: String, remedy: &str) -> Error {
-    Error::source(worker.name.as_ref(), problem, remedy)
+fn failed(worker: &SentenceEncoder, message: String, hint: &str) -> Error {
+    Error::input(&worker.name, message, hint)
 }
 
 #[cfg(test)]

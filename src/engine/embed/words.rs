@@ -6,7 +6,9 @@
 //! in a fixed order. It knows nothing of meaning: synonyms are strangers to it. It serves
 //! demonstrations and tests; for results use a trained embedder.
 
-use crate::vector::normalize;
+use polyphony_io::hash::{fnv1a, mix64};
+
+use polyphony_model::kernel::vector::normalize;
 
 /// The name in SQL and on the command line.
 pub const NAME: &str = "builtin:words";
@@ -19,15 +21,15 @@ pub const DIMENSION: usize = 1024;
 pub fn embed(text: &str, vector: &mut [f32]) {
     let words: Vec<u64> = words(text)
         .iter()
-        .map(|word| hash(word.as_bytes()))
+        .map(|word| fnv1a(word.as_bytes()))
         .collect();
     let pairs = words
         .windows(2)
-        .map(|pair| mix(pair[0].rotate_left(21) ^ pair[1]));
+        .map(|pair| mix64(pair[0].rotate_left(21) ^ pair[1]));
     let mut features: Vec<u64> = words.iter().copied().chain(pairs).collect();
     features.sort_unstable();
     for run in features.chunk_by(u64::eq) {
-        let feature = mix(run[0]);
+        let feature = mix64(run[0]);
         let sign = if feature >> 63 == 0 { 1.0 } else { -1.0 };
         vector[feature as usize % DIMENSION] += sign * (run.len() as f32).sqrt();
     }
@@ -68,24 +70,10 @@ fn is_unspaced(character: char) -> bool {
         && character.is_alphanumeric()
 }
 
-/// FNV-1a, 64 bits (Fowler, Noll, Vo).
-pub fn hash(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
-}
-
-/// The finaliser of SplitMix64: spreads a hash over all bits.
-pub fn mix(value: u64) -> u64 {
-    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    value ^ (value >> 31)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vector::{dot, norm};
+    use polyphony_model::kernel::vector::{dot, norm};
 
     fn vector(text: &str) -> Vec<f32> {
         let mut vector = vec![0.0; DIMENSION];

@@ -9,8 +9,8 @@ use super::reason::Reason;
 use super::rows::{Prompt, Refusal, Response, Rows};
 use super::source::Kind;
 use super::{tag, text};
-use crate::hash::short_hash;
 use crate::{Error, Result};
+use polyphony_io::hash::short_hash;
 
 /// Which column of a flat table holds what. `prompt`, `response` and `score` must be there.
 #[derive(Debug, Clone, PartialEq, Eq)]

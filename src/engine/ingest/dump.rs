@@ -7,12 +7,12 @@ use std::thread;
 
 use rayon::prelude::*;
 
-use super::lines::{self, Block, Ending};
 use super::reddit::{self, Known, Wanted};
 use super::rows::{Finished, Rows};
 use super::source::{Kind, Source};
-use crate::progress::Progress;
 use crate::{Error, Result};
+use polyphony_io::lines::{self, Block, Ending};
+use polyphony_io::progress::Progress;
 
 /// How many blocks of 1 MiB are parsed at once, a core.
 const BLOCKS_A_CORE: usize = 4;
@@ -29,7 +29,7 @@ pub fn read(
     write: &mut dyn FnMut(Finished) -> Result<()>,
 ) -> Result<Ending> {
     let position = Arc::new(AtomicU64::new(0));
-    let mut lines = lines::open(&source.path, &position)?.lines();
+    let mut lines = lines::open(&source.file.path, &position)?.lines();
     let name: Arc<str> = Arc::from(source.name.as_str());
     let group = BLOCKS_A_CORE * rayon::current_num_threads();
     let parse = |block: Block| -> Result<Finished> {
@@ -69,9 +69,9 @@ pub fn read(
             }
             progress.at(position.load(Ordering::Relaxed));
         }
-        reader
-            .join()
-            .map_err(|_| Error::source(&source.path, "its reader stopped", "please report it"))?
+        reader.join().map_err(|_| {
+            Error::input(&source.file.path, "its reader stopped", "please report it")
+        })?
     })
 }
 

@@ -3,13 +3,11 @@
 pub mod dataset;
 pub mod dump;
 pub mod lenient;
-pub mod lines;
 pub mod reason;
 pub mod reddit;
 pub mod rows;
 pub mod settle;
 pub mod source;
-pub mod table;
 pub mod tag;
 pub mod text;
 
@@ -23,10 +21,11 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use self::reddit::{Known, Wanted};
 use self::rows::{Finished, Refusal, Rows};
 use self::source::{Kind, Source};
-use crate::hash::{sha256_of, short_hash};
-use crate::progress::{Progress, Unit};
 use crate::store::{Manifest, PartWriter, SourceEntry, Store};
-use crate::{Error, Result, model, schema, sql};
+use crate::{Error, Result, schema, sql};
+use polyphony_io::hash::{sha256_of, short_hash};
+use polyphony_io::progress::{Progress, Unit};
+use polyphony_io::{format, records};
 
 /// What is asked of an ingest.
 #[derive(Debug, Clone)]
@@ -84,7 +83,7 @@ pub async fn ingest(
             }
             continue;
         }
-        progress.begin(&source.name, Some(source.bytes), Unit::Bytes);
+        progress.begin(&source.name, Some(source.file.bytes), Unit::Bytes);
         let truncated = take(&mut store, source, options, progress)?;
         progress.end();
         summary.read += 1;
@@ -111,7 +110,7 @@ fn find(given: &[String], options: &Options, progress: &dyn Progress) -> Result<
     for given in given {
         match given.strip_prefix("hub:") {
             Some(repository) => {
-                for file in model::hub::dataset(repository, progress)? {
+                for file in polyphony_model::hub::dataset(repository, progress)? {
                     sources.push(source::named(&file.path, file.name, flat)?);
                 }
             }
@@ -122,7 +121,7 @@ fn find(given: &[String], options: &Options, progress: &dyn Progress) -> Result<
     sources.sort();
     if let Some(columns) = &options.columns {
         for source in sources.iter().filter(|source| source.kind == Kind::Flat) {
-            let has = source::columns_of(&source.path, source.format)?;
+            let has = records::columns_of(&source.file.path, source.file.format)?;
             if let Some(missing) = columns
                 .names()
                 .into_iter()
@@ -131,7 +130,7 @@ fn find(given: &[String], options: &Options, progress: &dyn Progress) -> Result<
                 return Err(Error::Unknown {
                     what: "column",
                     given: missing.to_owned(),
-                    known: format!("the columns of {}: {}", source.name, source::listed(&has)),
+                    known: format!("the columns of {}: {}", source.name, format::listed(&has)),
                 });
             }
         }
@@ -148,12 +147,12 @@ fn already_in<'a>(
     let asked = options_of(source, options);
     let entries = store.manifest().sources.iter();
     let mut alike = entries
-        .filter(|entry| entry.bytes == source.bytes && entry.options == asked)
+        .filter(|entry| entry.bytes == source.file.bytes && entry.options == asked)
         .peekable();
     if alike.peek().is_none() {
         return Ok(None);
     }
-    let sha256 = sha256_of(&source.path)?;
+    let sha256 = sha256_of(&source.file.path)?;
     Ok(alike.find(|entry| entry.sha256 == sha256))
 }
 
@@ -191,7 +190,7 @@ fn take(
             dataset::Reader::new(source.kind, options.columns.as_ref(), &options.prompt_tags);
         let name = source.name.as_str().into();
         let mut rows = Rows::new(&name);
-        let ending = table::read(source, progress, &mut |(line, object)| {
+        let ending = records::read(&source.file, progress, &mut |(line, object)| {
             rows.lines += 1;
             match object {
                 Ok(object) => reader.row(line, &object, &mut rows),
@@ -219,7 +218,7 @@ fn take(
     manifest.sources.push(SourceEntry {
         name: source.name.clone(),
         sha256: ending.sha256,
-        bytes: source.bytes,
+        bytes: source.file.bytes,
         kind: source.kind.name().to_owned(),
         options: options_of(source, options),
         lines,

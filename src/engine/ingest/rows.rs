@@ -8,8 +8,8 @@ use arrow::array::{
 
 use super::reason::Reason;
 use super::text;
-use crate::hash::{Sha256, short_hash};
 use crate::{Result, schema};
+use polyphony_io::hash::{Sha256, short_hash};
 
 /// How many bytes of a refused text the quarantine keeps.
 const QUARANTINED_BYTES: usize = 200;

@@ -16,10 +16,10 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::reason::Reason;
 use super::rows::{Refusal, Rows};
-use crate::hash::{Sha256, hex};
-use crate::progress::Progress;
 use crate::store::{Manifest, PartWriter, StepEntry, Store};
 use crate::{Error, Result, schema, session, sql};
+use polyphony_io::hash::{Sha256, hex};
+use polyphony_io::progress::Progress;
 
 /// Rows of stories that are held at once.
 const BATCH: usize = 1024;

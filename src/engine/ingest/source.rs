@@ -1,11 +1,10 @@
 //! Which files does a source stand for, and what is in each?
 
-use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use super::lines;
+use polyphony_io::format::{Format, RowFile, find_files, listed};
+use polyphony_io::records::columns_of;
+
 use crate::{Error, Result};
 
 /// What a file holds.
@@ -41,17 +40,6 @@ impl Kind {
     }
 }
 
-/// How a file is laid out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Format {
-    /// A JSON object a line, compressed or not.
-    JsonLines,
-    /// Comma-separated values, compressed or not.
-    Csv,
-    /// Parquet.
-    Parquet,
-}
-
 /// One file to ingest.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Source {
@@ -59,12 +47,8 @@ pub struct Source {
     pub kind: Kind,
     /// The name in the tables and the manifest.
     pub name: String,
-    /// Where it lies.
-    pub path: PathBuf,
-    /// How it is laid out.
-    pub format: Format,
-    /// Its size in bytes.
-    pub bytes: u64,
+    /// Where it lies, and how it is laid out.
+    pub file: RowFile,
 }
 
 /// The files that paths stand for: a file is itself, a folder all files in it that fit. The order
@@ -73,27 +57,10 @@ pub struct Source {
 /// # Errors
 /// When a path is missing, a file is none of the known kinds, or a folder holds none that is.
 pub fn find(paths: &[PathBuf], flat: bool) -> Result<Vec<Source>> {
-    let mut sources = Vec::new();
-    for path in paths {
-        let about = fs::metadata(path).map_err(Error::io("read", path))?;
-        if about.is_dir() {
-            let before = sources.len();
-            for file in files_in(path, &|_| true)? {
-                if format_of(&file).is_some() {
-                    sources.push(source(&file, flat)?);
-                }
-            }
-            if sources.len() == before {
-                return Err(Error::source(
-                    path,
-                    "holds no .zst, .gz, .jsonl, .ndjson, .json, .csv or .parquet file",
-                    "name a folder with dumps or data sets, or the files themselves",
-                ));
-            }
-        } else {
-            sources.push(source(path, flat)?);
-        }
-    }
+    let files = find_files(paths)?.into_iter();
+    let mut sources = files
+        .map(|file| source(file, flat))
+        .collect::<Result<Vec<Source>>>()?;
     sources.sort();
     sources.dedup();
     Ok(sources)
@@ -104,87 +71,22 @@ pub fn find(paths: &[PathBuf], flat: bool) -> Result<Vec<Source>> {
 /// # Errors
 /// As [`find`].
 pub fn named(path: &Path, name: String, flat: bool) -> Result<Source> {
-    let mut source = source(path, flat)?;
+    let mut source = source(RowFile::open(path)?, flat)?;
     source.name = name;
     Ok(source)
 }
 
-/// The layout that a file's name says; `None` when it says none that can be read.
-pub fn format_of(path: &Path) -> Option<Format> {
-    let name = path.file_name()?.to_string_lossy().to_lowercase();
-    let name = name
-        .strip_suffix(".zst")
-        .or_else(|| name.strip_suffix(".gz"))
-        .map_or((name.as_str(), false), |inner| (inner, true));
-    let extension = Path::new(name.0)
-        .extension()
-        .unwrap_or_default()
-        .to_string_lossy();
-    match (&*extension, name.1) {
-        ("csv", _) => Some(Format::Csv),
-        ("parquet", false) => Some(Format::Parquet),
-        ("jsonl" | "ndjson" | "json", _) | (_, true) => Some(Format::JsonLines),
-        _ => None,
-    }
-}
-
-fn source(path: &Path, flat: bool) -> Result<Source> {
-    let about = fs::metadata(path).map_err(Error::io("read", path))?;
-    let format = format_of(path).ok_or_else(|| {
-        Error::source(
-            path,
-            "has no ending that says what it is",
-            "files end in .zst, .gz, .jsonl, .ndjson, .json, .csv or .parquet",
-        )
-    })?;
-    if about.len() == 0 {
-        return Err(Error::source(
-            path,
-            "is empty",
-            "leave it out, or fetch it again",
-        ));
-    }
-    if format != Format::Parquet {
-        // A file that is not of the compression that its name says is refused before any work.
-        lines::open(path, &Arc::default())?;
-    }
+fn source(file: RowFile, flat: bool) -> Result<Source> {
     let kind = if flat {
         Kind::Flat
     } else {
-        kind_of(path, format)?
+        kind_of(&file.path, file.format)?
     };
     Ok(Source {
         kind,
-        name: path.display().to_string(),
-        path: path.to_path_buf(),
-        format,
-        bytes: about.len(),
+        name: file.path.display().to_string(),
+        file,
     })
-}
-
-/// The files of a folder and of those in it that `enters` says yes to, in order; hidden ones are left
-/// out.
-///
-/// # Errors
-/// When a folder cannot be read.
-pub fn files_in(folder: &Path, enters: &dyn Fn(&Path) -> bool) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
-        let path = entry.map_err(Error::io("read", folder))?.path();
-        let hidden = path
-            .file_name()
-            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if hidden {
-            continue;
-        }
-        if !path.is_dir() {
-            files.push(path);
-        } else if enters(&path) {
-            files.extend(files_in(&path, enters)?);
-        }
-    }
-    files.sort();
-    Ok(files)
 }
 
 /// The kind that the name of a dump says, else what the first row's columns say.
@@ -217,7 +119,7 @@ fn kind_of(path: &Path, format: Format) -> Result<Kind> {
     } else if has(&["body", "link_id"]) {
         Ok(Kind::Comments)
     } else {
-        Err(Error::source(
+        Err(Error::input(
             path,
             format!(
                 "is none of the known kinds; its columns are {}",
@@ -228,71 +130,11 @@ fn kind_of(path: &Path, format: Format) -> Result<Kind> {
     }
 }
 
-/// Names as a short list.
-pub fn listed(columns: &[String]) -> String {
-    if columns.is_empty() {
-        "none that can be read".to_owned()
-    } else {
-        columns
-            .iter()
-            .map(|column| format!("`{column}`"))
-            .collect::<Vec<_>>()
-            .join(", ")
-    }
-}
-
-/// The names of a file's columns, from its header or its first object.
-///
-/// # Errors
-/// When the file cannot be opened or is not what its name says.
-pub fn columns_of(path: &Path, format: Format) -> Result<Vec<String>> {
-    match format {
-        Format::Parquet => {
-            let reader = super::table::parquet(path)?;
-            Ok(reader
-                .schema()
-                .fields()
-                .iter()
-                .map(|field| field.name().clone())
-                .collect())
-        }
-        Format::Csv => {
-            let opened = lines::open(path, &Arc::default())?;
-            let mut reader = csv::Reader::from_reader(opened.reader);
-            let header = reader
-                .headers()
-                .map(|header| header.iter().map(str::to_owned).collect());
-            Ok(header.unwrap_or_default())
-        }
-        Format::JsonLines => {
-            let opened = lines::open(path, &Arc::default())?;
-            let mut start = Vec::new();
-            // A cut file still shows its first lines; reading it whole will tell that it is cut.
-            drop(opened.reader.take(1 << 20).read_to_end(&mut start));
-            let object = start.split(|byte| *byte == b'\n').find_map(|line| {
-                serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(line).ok()
-            });
-            Ok(object
-                .map(|object| object.keys().cloned().collect())
-                .unwrap_or_default())
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::fs;
 
-    #[test]
-    fn endings_say_the_layout() {
-        let format = |name: &str| format_of(Path::new(name));
-        assert_eq!(format("RS_2019-01.zst"), Some(Format::JsonLines));
-        assert_eq!(format("a/b.jsonl.gz"), Some(Format::JsonLines));
-        assert_eq!(format("votes.CSV"), Some(Format::Csv));
-        assert_eq!(format("votes.csv.gz"), Some(Format::Csv));
-        assert_eq!(format("train.parquet"), Some(Format::Parquet));
-        assert_eq!(format("README.md"), None);
-    }
+    use super::*;
 
     #[test]
     fn submissions_come_first_whatever_the_order() {

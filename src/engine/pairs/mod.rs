@@ -1,7 +1,6 @@
 //! How do responses become weighted preference pairs? The steps of the pipeline, in order.
 
 pub mod card;
-pub mod gap;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,11 +9,13 @@ use arrow::datatypes::SchemaRef;
 use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
 
-use crate::embed::{Embedder, job};
-use crate::hash::{Sha256, hex};
-use crate::progress::{Progress, Unit};
-use crate::store::{StepEntry, Store, copy_whole, write_whole};
-use crate::{Error, Result, model, schema, session, sql};
+use crate::embed::Embedder;
+use crate::jobs::embed_store;
+use crate::store::{StepEntry, Store};
+use crate::{Error, Result, schema, session, sql};
+use polyphony_io::atomic::{copy_whole, write_whole};
+use polyphony_io::hash::{Sha256, hex};
+use polyphony_io::progress::{Progress, Unit};
 
 /// How pairs are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,8 +104,8 @@ pub async fn pairs(
     if let Some(out) = &options.out
         && out.extension().is_none_or(|end| end != "parquet")
     {
-        let remedy = "name a file that ends in .parquet; its card goes beside it";
-        return Err(Error::source(out, "is no name for pairs", remedy));
+        let hint = "name a file that ends in .parquet; its card goes beside it";
+        return Err(Error::input(out, "is no name for pairs", hint));
     }
     if options.strategy == Strategy::DivPo && options.spaces.is_empty() {
         return Err(Error::Unknown {
@@ -131,7 +132,7 @@ pub async fn pairs(
     }
     let tokenizer_sha256 = match options.tokenizer.as_str() {
         "" => String::new(),
-        name => model::tokenizer::load(name)?.sha256,
+        name => polyphony_model::tokenizer::load(name)?.sha256,
     };
     let mut values = options.values.clone();
     values.insert(
@@ -206,12 +207,12 @@ impl Run<'_> {
             self.store.commit(manifest)?;
         }
         for (space, embedder) in &self.options.spaces {
-            let texts = job::Texts {
+            let texts = embed_store::Texts {
                 of_all: false,
                 a_shard: embedder.texts_a_shard(),
             };
             let scripts = &self.options.scripts;
-            job::run(self.store, embedder, scripts, &texts, self.progress).await?;
+            embed_store::run(self.store, embedder, scripts, &texts, self.progress).await?;
             self.step("40_deviation.sql", Some((space, embedder)), None)
                 .await?;
         }
@@ -230,12 +231,12 @@ impl Run<'_> {
         let mut values = self.values.clone();
         if let Some((space, embedder)) = space {
             values.insert("space".to_owned(), ScalarValue::from(space));
-            values.extend(job::options(embedder));
+            values.extend(embed_store::options(embedder));
         }
         values.retain(|name, _| script.text.contains(&format!("${name}")));
         let context = self.context(space.map(|(_, embedder)| embedder))?;
         let stands_for = |table: &str| match space {
-            Some((_, embedder)) if table == job::VECTORS => job::table_of(embedder),
+            Some((_, embedder)) if table == embed_store::VECTORS => embed_store::table_of(embedder),
             _ => table.to_owned(),
         };
         let fingerprint = self.fingerprint(&script, &values, stands_for);
@@ -294,7 +295,7 @@ impl Run<'_> {
 
     fn context(&self, embedder: Option<&Embedder>) -> Result<SessionContext> {
         match embedder {
-            Some(embedder) => job::session(self.store, embedder),
+            Some(embedder) => embed_store::session(self.store, embedder),
             None => session::with_store(self.store, &session::Limits::pipeline()),
         }
     }

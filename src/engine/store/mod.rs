@@ -9,8 +9,7 @@ pub mod manifest;
 pub mod part;
 
 use std::collections::HashSet;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{Read, Write};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use arrow::datatypes::SchemaRef;
@@ -18,10 +17,11 @@ use arrow::datatypes::SchemaRef;
 pub use manifest::{Manifest, Part, SourceEntry, StepEntry};
 pub use part::PartWriter;
 
+use polyphony_io::atomic::{LOCK, take_lock, write_whole};
+
 use crate::{Error, Result};
 
 const MANIFEST: &str = "manifest.json";
-const LOCK: &str = "lock";
 const READERS: &str = "readers";
 
 /// A store as it was when it was opened. Any number may read; one may write ([`Store::lock`]).
@@ -191,42 +191,6 @@ impl Store {
     }
 }
 
-/// Writes a file under another name, then renames it: it is there whole or not at all.
-///
-/// # Errors
-/// When the file cannot be written, for want of space or of permission.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    whole(path, |file| file.write_all(bytes))
-}
-
-/// Copies a file, whole or not at all.
-///
-/// # Errors
-/// When the one cannot be read or the other not be written.
-pub fn copy_whole(from: &Path, to: &Path) -> Result<()> {
-    let mut source = File::open(from).map_err(Error::io("read", from))?;
-    whole(to, |file| std::io::copy(&mut source, file).map(drop))
-}
-
-fn whole(path: &Path, write: impl FnOnce(&mut File) -> std::io::Result<()>) -> Result<()> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    if let Some(folder) = folder {
-        fs::create_dir_all(folder).map_err(Error::io("make", folder))?;
-    }
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = path.with_file_name(format!(".{name}.tmp"));
-    let written = File::create(&temporary)
-        .and_then(|mut file| write(&mut file).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&temporary, path))
-        .map_err(Error::io("write", path));
-    if written.is_err() {
-        drop(fs::remove_file(&temporary));
-    }
-    written
-}
-
 fn read_manifest(folder: &Path) -> Result<Option<Manifest>> {
     let path = folder.join(MANIFEST);
     match fs::read(&path) {
@@ -239,35 +203,6 @@ fn read_manifest(folder: &Path) -> Result<Option<Manifest>> {
 /// Whether a folder without manifest is what a run left that was killed before its first commit.
 fn is_leftover(folder: &Path) -> bool {
     folder.join(LOCK).is_file()
-}
-
-/// Takes the lock of a folder that is there: held while the file is. `busy` makes the error of the
-/// number of the process that holds it.
-///
-/// # Errors
-/// When another process holds it, or the file cannot be written.
-pub fn take_lock(folder: &Path, busy: impl FnOnce(&str) -> Error) -> Result<File> {
-    let path = folder.join(LOCK);
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(Error::io("write", &path))?;
-    match file.try_lock() {
-        Ok(()) => {
-            file.set_len(0).map_err(Error::io("write", &path))?;
-            write!(file, "{}", std::process::id()).map_err(Error::io("write", &path))?;
-            Ok(file)
-        }
-        Err(TryLockError::WouldBlock) => {
-            let mut process = String::new();
-            drop(file.read_to_string(&mut process));
-            Err(busy(&process))
-        }
-        Err(TryLockError::Error(error)) => Err(Error::io("lock", &path)(error)),
-    }
 }
 
 #[cfg(test)]

@@ -14,8 +14,8 @@ use parquet::schema::types::ColumnPath;
 
 use super::encode::Encoder;
 use super::manifest::Part;
-use crate::hash::{Sha256, hex};
 use crate::{Error, Result};
+use polyphony_io::hash::{Sha256, hex};
 
 /// Row groups are small, so that readers run in parallel and hold little.
 const ROWS_A_GROUP: usize = 8_192;
@@ -87,7 +87,7 @@ impl PartWriter {
     pub fn finish(mut self) -> Result<Part> {
         let named = |error| name_path(error, &self.path);
         let Some(encoder) = self.encoder.take() else {
-            return Err(Error::source(
+            return Err(Error::input(
                 &self.path,
                 "was finished twice",
                 "please report it",

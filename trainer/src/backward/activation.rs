@@ -1,7 +1,7 @@
 //! The gradient through the feed-forward step's activation, by its input.
 
 use candle_core::{DType, Result, Tensor};
-use polyphony_engine::model::decoder::config::Family;
+use polyphony_model::decoder::config::Family;
 
 /// `dy` times the slope of the activation at `x`, of the same shape.
 ///

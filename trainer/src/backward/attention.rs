@@ -1,9 +1,7 @@
 //! The gradient through attention, by queries, keys and values.
 
 use candle_core::{D, DType, Result, Tensor};
-use polyphony_engine::model::decoder::steps::{
-    Attention, Segments, by_group, from_groups, probabilities,
-};
+use polyphony_model::decoder::ops::{Attention, Segments, by_group, from_groups, probabilities};
 
 /// The gradients of `q`, `k` and `v`, of their shapes, for `dy` at the output `mixed`, shape
 /// (tokens, heads * head). Scores are computed anew, a text at a time: none are kept.

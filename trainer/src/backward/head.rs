@@ -154,7 +154,7 @@ fn chunks(targets: &[u32], size: usize) -> impl Iterator<Item = (usize, &[u32])>
 #[cfg(test)]
 mod tests {
     use candle_core::Device;
-    use polyphony_engine::random::SplitMix64;
+    use polyphony_io::random::SplitMix64;
 
     use super::*;
 

@@ -9,9 +9,9 @@ pub mod head;
 pub mod norm;
 
 use candle_core::{Result, Tensor};
-use polyphony_engine::model::decoder::config::Config;
-use polyphony_engine::model::decoder::steps::{self, Segments};
-use polyphony_engine::model::decoder::{Layer, Projection};
+use polyphony_model::decoder::config::Config;
+use polyphony_model::decoder::ops::{self, Segments};
+use polyphony_model::decoder::{Layer, Projection};
 
 use crate::lora::{Adapted, Gradients};
 
@@ -72,23 +72,23 @@ fn through(
     let [q, k, v, o, gate, up, down] = &layer.projections;
     let tokens = x.dim(0)?;
     let heads = |x: Tensor, count: usize| x.reshape((tokens, count, config.head));
-    let normed = steps::rms_norm(x, &layer.input_norm, config.eps)?;
-    let q = steps::rope(
+    let normed = ops::rms_norm(x, &layer.input_norm, config.eps)?;
+    let q = ops::rope(
         &heads(q.forward(&normed)?, config.heads)?,
         &segments.angles,
         false,
     )?;
-    let k = steps::rope(
+    let k = ops::rope(
         &heads(k.forward(&normed)?, config.kv_heads)?,
         &segments.angles,
         false,
     )?;
     let v = heads(v.forward(&normed)?, config.kv_heads)?;
-    let mixed = steps::attention(&q, &k, &v, segments, &layer.attention)?;
+    let mixed = ops::attention(&q, &k, &v, segments, &layer.attention)?;
     let (middle, projected) = join(x, o.forward(&mixed)?, layer.attention_norm.as_ref(), config)?;
-    let normed = steps::rms_norm(&middle, &layer.middle_norm, config.eps)?;
+    let normed = ops::rms_norm(&middle, &layer.middle_norm, config.eps)?;
     let (gate, up) = (gate.forward(&normed)?, up.forward(&normed)?);
-    let raised = (steps::activate(&gate, config.family)? * &up)?;
+    let raised = (ops::activate(&gate, config.family)? * &up)?;
     let lowered = down.forward(&raised)?;
     let (out, lowered) = join(&middle, lowered, layer.output_norm.as_ref(), config)?;
     let inner = Inner {
@@ -116,7 +116,7 @@ fn join(
     match norm {
         None => Ok(((stream + branch)?, None)),
         Some(weight) => {
-            let normed = steps::rms_norm(&branch, weight, config.eps)?;
+            let normed = ops::rms_norm(&branch, weight, config.eps)?;
             Ok(((stream + normed)?, Some(branch)))
         }
     }
@@ -150,12 +150,12 @@ pub fn backward(
     };
 
     let d_lowered = branch(dy, inner.lowered.as_ref(), layer.output_norm.as_ref())?;
-    let active = steps::activate(&inner.gate, config.family)?;
+    let active = ops::activate(&inner.gate, config.family)?;
     let raised = (&active * &inner.up)?;
     let d_raised = wanted(down.backward(&raised, &d_lowered, gradients, true)?)?;
     let d_up = (&d_raised * active)?;
     let d_gate = activation::backward(&inner.gate, &(d_raised * &inner.up)?, config.family)?;
-    let normed = steps::rms_norm(&inner.middle, &layer.middle_norm, config.eps)?;
+    let normed = ops::rms_norm(&inner.middle, &layer.middle_norm, config.eps)?;
     let d_normed = (wanted(gate.backward(&normed, &d_gate, gradients, true)?)?
         + wanted(up.backward(&normed, &d_up, gradients, true)?)?)?;
     let d_middle =
@@ -175,10 +175,10 @@ pub fn backward(
         &layer.attention,
     )?;
     let flat = |d: &Tensor| d.flatten(1, 2)?.contiguous();
-    let dq = flat(&steps::rope(&dq, &segments.angles, true)?)?;
-    let dk = flat(&steps::rope(&dk, &segments.angles, true)?)?;
+    let dq = flat(&ops::rope(&dq, &segments.angles, true)?)?;
+    let dk = flat(&ops::rope(&dk, &segments.angles, true)?)?;
     let dv = flat(&dv)?;
-    let normed = steps::rms_norm(&x, &layer.input_norm, config.eps)?;
+    let normed = ops::rms_norm(&x, &layer.input_norm, config.eps)?;
     let parts = [(q, dq), (k, dk), (v, dv)];
     let mut d_normed: Option<Tensor> = None;
     for (projection, d) in parts {

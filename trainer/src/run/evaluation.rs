@@ -2,9 +2,9 @@
 
 use std::sync::atomic::AtomicBool;
 
-use polyphony_engine::Result;
-use polyphony_engine::progress::Progress;
-use polyphony_engine::store::write_whole;
+use polyphony_io::Result;
+use polyphony_io::atomic::write_whole;
+use polyphony_io::progress::Progress;
 
 use super::Run;
 use crate::agreement::{Agreement, agreement};

@@ -1,0 +1,196 @@
+//! `deviation(vector) OVER (PARTITION BY prompt_id)`: how far does a vector stand from the others?
+
+pub mod operator;
+
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::{Array, ArrayRef, AsArray, FixedSizeListArray, Float64Array};
+use arrow::datatypes::{DataType, Field, FieldRef, Float32Type};
+use datafusion::common::{exec_err, plan_err};
+use datafusion::error::Result;
+use datafusion::logical_expr::function::{PartitionEvaluatorArgs, WindowUDFFieldArgs};
+use datafusion::logical_expr::{
+    Documentation, LimitEffect, PartitionEvaluator, Signature, TypeSignature, Volatility,
+    WindowUDFImpl, window_doc_sections::DOC_SECTION_ANALYTICAL,
+};
+use datafusion::physical_plan::PhysicalExpr;
+use datafusion::scalar::ScalarValue;
+
+use crate::{deviation, schema};
+
+static DOCUMENTATION: LazyLock<Documentation> =
+    LazyLock::new(|| {
+        Documentation::builder(
+        DOC_SECTION_ANALYTICAL,
+        "Mean cosine distance (0 to 2) of a vector to all other vectors of its partition; 0 for \
+         one alone, NULL for NULL. Rows without vector do not count among the others.",
+        "deviation(vector) OVER (PARTITION BY prompt_id)",
+    )
+    .with_argument("vector", "FixedSizeList or List of Float32, all of one length")
+    .build()
+    });
+
+/// The window function. A partition is all it holds in memory: DataFusion streams sorted
+/// partitions through it (`BoundedWindowAggExec`) because it says that it can be bounded.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Deviation {
+    signature: Signature,
+}
+
+impl Default for Deviation {
+    fn default() -> Self {
+        Self {
+            signature: Signature::one_of(
+                vec![
+                    TypeSignature::UserDefined,
+                    // One example, for SHOW FUNCTIONS.
+                    TypeSignature::Exact(vec![schema::vector(1024)]),
+                ],
+                Volatility::Immutable,
+            ),
+        }
+    }
+}
+
+impl WindowUDFImpl for Deviation {
+    fn name(&self) -> &'static str {
+        "deviation"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        let [vector] = types else {
+            return plan_err!("deviation takes one vector, not {} arguments", types.len());
+        };
+        let single =
+            |item: &FieldRef| Arc::new(item.as_ref().clone().with_data_type(DataType::Float32));
+        match vector {
+            DataType::FixedSizeList(item, length) if item.data_type().is_numeric() => {
+                Ok(vec![DataType::FixedSizeList(single(item), *length)])
+            }
+            DataType::List(item) | DataType::LargeList(item) if item.data_type().is_numeric() => {
+                Ok(vec![DataType::List(single(item))])
+            }
+            other => plan_err!("deviation takes a vector of numbers, not {other}"),
+        }
+    }
+
+    fn partition_evaluator(
+        &self,
+        _arguments: PartitionEvaluatorArgs<'_>,
+    ) -> Result<Box<dyn PartitionEvaluator>> {
+        Ok(Box::<Evaluator>::default())
+    }
+
+    fn field(&self, arguments: WindowUDFFieldArgs<'_>) -> Result<FieldRef> {
+        Ok(Arc::new(Field::new(
+            arguments.name(),
+            DataType::Float64,
+            true,
+        )))
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        Some(&DOCUMENTATION)
+    }
+
+    fn limit_effect(&self, _arguments: &[Arc<dyn PhysicalExpr>]) -> LimitEffect {
+        LimitEffect::Unknown
+    }
+}
+
+/// Computes a partition's deviations when its last row is there, then gives them out one by one.
+#[derive(Debug, Default)]
+struct Evaluator {
+    row: usize,
+    deviations: Option<Float64Array>,
+}
+
+impl PartitionEvaluator for Evaluator {
+    fn evaluate_all(&mut self, values: &[ArrayRef], _rows: usize) -> Result<ArrayRef> {
+        Ok(Arc::new(deviations(&values[..1])?))
+    }
+
+    /// Every row needs the whole partition: so DataFusion waits for its end.
+    fn get_range(&self, _row: usize, rows: usize) -> Result<std::ops::Range<usize>> {
+        Ok(0..rows)
+    }
+
+    fn evaluate(
+        &mut self,
+        values: &[ArrayRef],
+        range: &std::ops::Range<usize>,
+    ) -> Result<ScalarValue> {
+        let all = match &mut self.deviations {
+            Some(all) if all.len() == range.len() => all,
+            stale => {
+                self.row = 0;
+                stale.insert(deviations(&[values[0].slice(range.start, range.len())])?)
+            }
+        };
+        let row = self.row;
+        self.row += 1;
+        ScalarValue::try_from_array(all, row)
+    }
+
+    fn supports_bounded_execution(&self) -> bool {
+        true
+    }
+}
+
+/// The deviation of every row of a column of vectors, given in chunks; NULL for NULL.
+///
+/// # Errors
+/// When the vectors differ in length.
+pub fn deviations(chunks: &[ArrayRef]) -> Result<Float64Array> {
+    let mut rows = Vec::with_capacity(chunks.iter().map(Array::len).sum());
+    for chunk in chunks {
+        rows.extend(self::rows(chunk)?);
+    }
+    let present: Vec<&[f32]> = rows.iter().flatten().copied().collect();
+    if let Some(odd) = present.iter().find(|row| row.len() != present[0].len()) {
+        return exec_err!(
+            "deviation: vectors of {} and of {} values in one partition",
+            present[0].len(),
+            odd.len()
+        );
+    }
+    let mut values = deviation::deviations_of(&present).into_iter();
+    Ok(rows
+        .iter()
+        .map(|row| row.and_then(|_| values.next()))
+        .collect())
+}
+
+/// The vectors of a column as slices, without a copy.
+fn rows(column: &ArrayRef) -> Result<Vec<Option<&[f32]>>> {
+    match column.data_type() {
+        DataType::FixedSizeList(_, _) => Ok(fixed_rows(column.as_fixed_size_list())),
+        DataType::List(_) => {
+            let lists = column.as_list::<i32>();
+            let values = lists.values().as_primitive::<Float32Type>().values();
+            Ok((0..lists.len())
+                .map(|row| {
+                    let offsets = lists.value_offsets();
+                    let (from, to) = (offsets[row] as usize, offsets[row + 1] as usize);
+                    lists.is_valid(row).then(|| &values[from..to])
+                })
+                .collect())
+        }
+        other => exec_err!("deviation takes a vector of Float32, not {other}"),
+    }
+}
+
+fn fixed_rows(lists: &FixedSizeListArray) -> Vec<Option<&[f32]>> {
+    let values = lists.values().as_primitive::<Float32Type>().values();
+    let length = lists.value_length() as usize;
+    (0..lists.len())
+        .map(|row| {
+            let from = lists.value_offset(row) as usize;
+            lists.is_valid(row).then(|| &values[from..from + length])
+        })
+        .collect()
+}

@@ -1,0 +1,142 @@
+//! `embed(text, model)`: which vector has a text?
+
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::{Array, ArrayRef, AsArray, FixedSizeListArray, Float32Array, StringArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::common::{exec_err, plan_err};
+use datafusion::error::Result;
+use datafusion::logical_expr::{
+    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature,
+    TypeSignature, Volatility, scalar_doc_sections::DOC_SECTION_ARRAY,
+};
+use datafusion::scalar::ScalarValue;
+
+use crate::embed::Embedder;
+use crate::schema;
+use polyphony_model::device::Place;
+
+static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
+    Documentation::builder(
+        DOC_SECTION_ARRAY,
+        "The vector of a text, NULL for NULL. Models: builtin:words (1,024 values) and builtin:style \
+         (768 values), whose vectors have length 1 (zeros for a text without content); a folder or a \
+         hub id OWNER/NAME[@REVISION][#TASK] of a sentence-transformers model.",
+        "embed(text, model[, device])",
+    )
+    .with_argument("text", "the text")
+    .with_argument("model", "the model's name, a literal")
+    .with_argument("device", "cpu (the default) or cuda:0, a literal")
+    .build()
+});
+
+/// The scalar function. Its field's metadata says which model and revision made the vectors.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Embed {
+    signature: Signature,
+}
+
+impl Default for Embed {
+    fn default() -> Self {
+        Self {
+            // Volatile: the optimizer must not copy an expensive call into a filter.
+            signature: Signature::one_of(
+                vec![
+                    TypeSignature::Exact(vec![DataType::Utf8; 2]),
+                    TypeSignature::Exact(vec![DataType::Utf8; 3]),
+                ],
+                Volatility::Volatile,
+            ),
+        }
+    }
+}
+
+impl ScalarUDFImpl for Embed {
+    fn name(&self) -> &'static str {
+        "embed"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _types: &[DataType]) -> Result<DataType> {
+        plan_err!("embed needs to know its model: give its name as a literal")
+    }
+
+    fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        let embedder = embedder(arguments.scalar_arguments.get(1..).unwrap_or_default())?;
+        let field = Field::new(
+            self.name(),
+            schema::vector(embedder.dimension() as i32),
+            true,
+        );
+        Ok(Arc::new(field.with_metadata(embedder.metadata())))
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let Some((texts, literals)) = arguments.args.split_first() else {
+            return exec_err!("embed needs a text");
+        };
+        let literals: Vec<Option<&ScalarValue>> = literals
+            .iter()
+            .map(|argument| match argument {
+                ColumnarValue::Scalar(value) => Some(value),
+                ColumnarValue::Array(_) => None,
+            })
+            .collect();
+        let embedder = embedder(&literals)?;
+        let texts = cast(&texts.to_array(arguments.number_rows)?, &DataType::Utf8)?;
+        let texts = texts.as_string::<i32>();
+        // The model sees the texts that are there; the others get no vector.
+        let present: Vec<String> = texts.iter().flatten().map(str::to_owned).collect();
+        let given = embedder.embed_queued(present)?;
+        let vectors = column(&given, embedder.dimension(), texts)?;
+        Ok(ColumnarValue::Array(vectors))
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        Some(&DOCUMENTATION)
+    }
+}
+
+/// The embedder that the literals behind the text name.
+fn embedder(literals: &[Option<&ScalarValue>]) -> Result<Embedder> {
+    let text = |at: usize| match literals.get(at) {
+        Some(Some(ScalarValue::Utf8(Some(text)))) => Some(text),
+        _ => None,
+    };
+    let Some(model) = text(0) else {
+        return plan_err!("embed needs to know its model: give its name as a literal");
+    };
+    let place = match (text(1), literals.len()) {
+        (Some(device), _) => Place::named(device)?,
+        (None, 0 | 1) => Place::Cpu,
+        _ => return plan_err!("embed needs to know its device: give its name as a literal"),
+    };
+    Ok(Embedder::named(model, &[place])?)
+}
+
+/// The vectors of the texts that are there, one after another, as a column: NULL for NULL.
+///
+/// # Errors
+/// When their number is not that of those texts times the dimension.
+pub fn column(given: &[f32], dimension: usize, texts: &StringArray) -> Result<ArrayRef> {
+    let mut rows = given.chunks_exact(dimension);
+    let mut vectors = Vec::with_capacity(texts.len() * dimension);
+    for text in texts {
+        match text.and_then(|_| rows.next()) {
+            Some(row) => vectors.extend_from_slice(row),
+            None => vectors.resize(vectors.len() + dimension, 0.0),
+        }
+    }
+    let nulls = texts.nulls().cloned();
+    let DataType::FixedSizeList(item, length) = schema::vector(dimension as i32) else {
+        return exec_err!("a vector is a FixedSizeList");
+    };
+    let values = Arc::new(Float32Array::from(vectors));
+    Ok(Arc::new(FixedSizeListArray::try_new(
+        item, length, values, nulls,
+    )?))
+}

@@ -1,0 +1,229 @@
+//! Which random pairs have a vote gap? The reference's draw, seeded and without its O(n^2) a draw.
+//!
+//! The reference (DiversityTuning, `2_data_prep_to_preference.py`, `sample_pairs_with_gap`) lists
+//! all pairs of remaining responses whose votes differ by at least the gap, picks one at random,
+//! takes both out, and goes on; when the list is empty it lists the pairs that differ at all. Here
+//! the same distribution is drawn without the list: two responses are drawn at random until they
+//! differ enough; where that becomes rare, the responses are grouped by votes, a group of winners
+//! is picked in proportion to the pairs it is part of, then a winner and a loser of it.
+
+use std::collections::BTreeMap;
+
+use polyphony_io::hash::{fnv1a, mix64};
+use polyphony_io::random::SplitMix64;
+
+/// How often luck is tried before the exact draw: in vain only when few pairs have the gap, and then
+/// few distinct votes are left to go through.
+const TRIES: usize = 32;
+
+/// Pairs `(chosen, rejected)` of positions in `responses`, which are `(id, votes)`. The result does
+/// not depend on the order of `responses`. Gaps below 1 count as 1.
+///
+/// ```
+/// let responses = [("a".to_owned(), 9), ("b".to_owned(), 2), ("c".to_owned(), 2)];
+/// let pairs = polyphony_engine::functions::pairs_by_gap::draw::pairs(&responses, 5, 42);
+/// assert_eq!(pairs.len(), 1);
+/// assert_eq!(pairs[0].0, 0);
+/// ```
+pub fn pairs(responses: &[(String, i64)], gap: i64, seed: i64) -> Vec<(usize, usize)> {
+    let gap = gap.max(1);
+    let mut rows: Vec<usize> = (0..responses.len()).collect();
+    rows.sort_unstable_by(|a, b| responses[*a].cmp(&responses[*b]));
+    let mut random = Random::new(rows.iter().map(|row| responses[*row].0.as_str()), seed);
+    let mut pairs = Vec::new();
+    while let Some((high, low)) = try_luck(responses, &rows, gap, &mut random) {
+        pairs.push((rows[high], rows[low]));
+        rows.swap_remove(high.max(low));
+        rows.swap_remove(high.min(low));
+    }
+    let mut by_votes: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+    for row in rows {
+        by_votes.entry(responses[row].1).or_default().push(row);
+    }
+    for gap in [gap, 1] {
+        while let Some((high, low)) = draw(&by_votes, gap, &mut random) {
+            pairs.push((
+                take(&mut by_votes, high, &mut random),
+                take(&mut by_votes, low, &mut random),
+            ));
+        }
+    }
+    pairs
+}
+
+/// Two places drawn at random until their votes differ enough, the winner's first; `None` after
+/// many misses. What it finds is drawn evenly from all pairs with the gap.
+fn try_luck(
+    responses: &[(String, i64)],
+    rows: &[usize],
+    gap: i64,
+    random: &mut Random,
+) -> Option<(usize, usize)> {
+    (0..TRIES).find_map(|_| {
+        let a = random.below(rows.len() as u64)? as usize;
+        let b = random.below(rows.len() as u64)? as usize;
+        let difference = responses[rows[a]].1.saturating_sub(responses[rows[b]].1);
+        (difference >= gap).then_some((a, b))
+    })
+}
+
+/// The votes of a winner and a loser, drawn as if from the list of all pairs with the gap. One pass
+/// over the distinct votes: their number, not the number of responses, sets the price of a draw.
+fn draw(by_votes: &BTreeMap<i64, Vec<usize>>, gap: i64, random: &mut Random) -> Option<(i64, i64)> {
+    let groups: Vec<(i64, u64)> = by_votes
+        .iter()
+        .map(|(votes, rows)| (*votes, rows.len() as u64))
+        .collect();
+    let mut low = 0;
+    let mut losers = 0;
+    let weights: Vec<(i64, u64, u64)> = groups
+        .iter()
+        .map(|(votes, count)| {
+            while votes.saturating_sub(groups[low].0) >= gap {
+                losers += groups[low].1;
+                low += 1;
+            }
+            (*votes, count * losers, losers)
+        })
+        .collect();
+    let total = weights.iter().map(|(_, weight, _)| weight).sum::<u64>();
+    let mut left = random.below(total)?;
+    let (high, _, losers) = *weights.iter().find(|(_, weight, _)| {
+        let here = left < *weight;
+        if !here {
+            left -= weight;
+        }
+        here
+    })?;
+    let mut left = random.below(losers)?;
+    let (low, _) = groups.iter().find(|(_, count)| {
+        let here = left < *count;
+        if !here {
+            left -= count;
+        }
+        here
+    })?;
+    Some((high, *low))
+}
+
+/// Takes a random response with these votes out.
+fn take(by_votes: &mut BTreeMap<i64, Vec<usize>>, votes: i64, random: &mut Random) -> usize {
+    let Some(rows) = by_votes.get_mut(&votes) else {
+        return 0;
+    };
+    let place = random.below(rows.len() as u64).unwrap_or_default();
+    let row = rows.swap_remove(place as usize);
+    if rows.is_empty() {
+        by_votes.remove(&votes);
+    }
+    row
+}
+
+/// Numbers begun from a seed and the ids.
+struct Random(SplitMix64);
+
+impl Random {
+    fn new<'a>(ids: impl Iterator<Item = &'a str>, seed: i64) -> Self {
+        let start = mix64(seed.cast_unsigned());
+        let start = ids.fold(start, |state, id| mix64(state ^ fnv1a(id.as_bytes())));
+        Self(SplitMix64(start))
+    }
+
+    /// A number below `bound`, without bias (Lemire 2019); `None` when there is none.
+    fn below(&mut self, bound: u64) -> Option<u64> {
+        let threshold = bound.wrapping_neg().checked_rem(bound)?;
+        loop {
+            let product = u128::from(self.0.bits()) * u128::from(bound);
+            if product as u64 >= threshold {
+                return Some((product >> 64) as u64);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn named(votes: &[i64]) -> Vec<(String, i64)> {
+        votes
+            .iter()
+            .enumerate()
+            .map(|(i, votes)| (format!("r{i}"), *votes))
+            .collect()
+    }
+
+    #[test]
+    fn a_gap_goes_before_its_fallback() {
+        let responses = named(&[1, 2, 10, 11]);
+        let drawn = pairs(&responses, 5, 1);
+        assert_eq!(drawn.len(), 2);
+        assert!(
+            drawn
+                .iter()
+                .all(|(chosen, rejected)| *chosen >= 2 && *rejected < 2)
+        );
+        assert_eq!(pairs(&named(&[3, 4]), 5, 1), [(1, 0)]);
+        assert_eq!(pairs(&named(&[3, 3, 3]), 5, 1), []);
+        assert_eq!(pairs(&[], 5, 1), []);
+    }
+
+    #[test]
+    fn every_pair_is_drawn_equally_often() {
+        // First draws over all pairs of votes 0, 0, 5, 6, 7 with gap 5: six pairs, and (7, ..).
+        let responses = named(&[0, 0, 5, 6, 7]);
+        let mut counts: BTreeMap<(usize, usize), u32> = BTreeMap::new();
+        for seed in 0..6000 {
+            *counts.entry(pairs(&responses, 5, seed)[0]).or_default() += 1;
+        }
+        assert_eq!(counts.len(), 6);
+        // 1,000 expected each, standard deviation 29: five of them either way.
+        assert!(
+            counts.values().all(|count| count.abs_diff(1000) < 145),
+            "{counts:?}"
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+
+        #[test]
+        fn pairs_are_disjoint_ordered_and_exhaustive(
+            votes in prop::collection::vec(-5_i64..40, 0..60),
+            gap in 0_i64..12,
+            seed: i64,
+        ) {
+            let responses = named(&votes);
+            let drawn = pairs(&responses, gap, seed);
+            let mut used: Vec<usize> = drawn.iter().flat_map(|(a, b)| [*a, *b]).collect();
+            used.sort_unstable();
+            prop_assert!(used.windows(2).all(|pair| pair[0] < pair[1]));
+            prop_assert!(drawn.iter().all(|(chosen, rejected)| votes[*chosen] > votes[*rejected]));
+            let rest: Vec<i64> =
+                (0..votes.len()).filter(|row| !used.contains(row)).map(|row| votes[row]).collect();
+            prop_assert!(rest.iter().all(|vote| *vote == rest[0]));
+        }
+
+        #[test]
+        fn the_order_of_the_rows_changes_nothing(
+            votes in prop::collection::vec(0_i64..20, 0..30),
+            seed: i64,
+        ) {
+            let responses = named(&votes);
+            let mut reversed = responses.clone();
+            reversed.reverse();
+            let names = |rows: &[(String, i64)]| -> Vec<(String, String)> {
+                pairs(rows, 5, seed)
+                    .into_iter()
+                    .map(|(a, b)| (rows[a].0.clone(), rows[b].0.clone()))
+                    .collect()
+            };
+            prop_assert_eq!(names(&responses), names(&reversed));
+        }
+    }
+}

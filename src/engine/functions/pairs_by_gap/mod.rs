@@ -1,0 +1,185 @@
+//! `pairs_by_gap(response_id, score, gap, seed)`: which responses to a prompt are paired?
+
+pub mod draw;
+
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, ListArray, StringArray, StructArray};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Int64Type};
+use datafusion::error::Result;
+use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDFImpl, Documentation, Signature, Volatility,
+    aggregate_doc_sections::DOC_SECTION_GENERAL,
+};
+use datafusion::scalar::ScalarValue;
+
+static DOCUMENTATION: LazyLock<Documentation> =
+    LazyLock::new(|| {
+        Documentation::builder(
+        DOC_SECTION_GENERAL,
+        "Random pairs of responses whose votes differ by at least `gap`, each response once; when \
+         none is left, pairs that differ at all. The same rows and seed give the same pairs, in \
+         whatever order they come. A list of {chosen, rejected}.",
+        "pairs_by_gap(response_id, score, gap, seed)",
+    )
+    .with_argument("response_id", "the response")
+    .with_argument("score", "its votes; rows without votes are left out")
+    .with_argument("gap", "the least difference of votes, the same in every row")
+    .with_argument("seed", "the seed, the same in every row")
+    .build()
+    });
+
+/// The aggregate function.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct PairsByGap {
+    signature: Signature,
+}
+
+impl Default for PairsByGap {
+    fn default() -> Self {
+        Self {
+            signature: Signature::exact(
+                vec![
+                    DataType::Utf8,
+                    DataType::Int64,
+                    DataType::Int64,
+                    DataType::Int64,
+                ],
+                Volatility::Immutable,
+            ),
+        }
+    }
+}
+
+fn pair_fields() -> Fields {
+    Fields::from(vec![
+        Field::new("chosen", DataType::Utf8, true),
+        Field::new("rejected", DataType::Utf8, true),
+    ])
+}
+
+fn list_of(item: DataType) -> DataType {
+    DataType::List(Arc::new(Field::new("item", item, true)))
+}
+
+impl AggregateUDFImpl for PairsByGap {
+    fn name(&self) -> &'static str {
+        "pairs_by_gap"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _types: &[DataType]) -> Result<DataType> {
+        Ok(list_of(DataType::Struct(pair_fields())))
+    }
+
+    fn state_fields(&self, arguments: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
+        let field = |name: &str, data_type| {
+            Arc::new(Field::new(
+                format!("{}[{name}]", arguments.name),
+                data_type,
+                true,
+            ))
+        };
+        Ok(vec![
+            field("ids", list_of(DataType::Utf8)),
+            field("scores", list_of(DataType::Int64)),
+            field("gap", DataType::Int64),
+            field("seed", DataType::Int64),
+        ])
+    }
+
+    fn accumulator(&self, _arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        Ok(Box::<Gathered>::default())
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        Some(&DOCUMENTATION)
+    }
+}
+
+/// The responses of one prompt.
+#[derive(Debug, Default)]
+struct Gathered {
+    rows: Vec<(String, i64)>,
+    gap: i64,
+    seed: i64,
+}
+
+impl Accumulator for Gathered {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        let ids = values[0].as_string::<i32>();
+        let scores = values[1].as_primitive::<Int64Type>();
+        let present = ids
+            .iter()
+            .zip(scores)
+            .filter_map(|(id, score)| Some((id?.to_owned(), score?)));
+        self.rows.extend(present);
+        if !ids.is_empty() {
+            self.gap = values[2].as_primitive::<Int64Type>().value(0);
+            self.seed = values[3].as_primitive::<Int64Type>().value(0);
+        }
+        Ok(())
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        let (ids, scores) = (states[0].as_list::<i32>(), states[1].as_list::<i32>());
+        for row in 0..ids.len() {
+            if ids.is_null(row) {
+                continue;
+            }
+            let (ids, scores) = (ids.value(row), scores.value(row));
+            self.update_batch(&[
+                ids,
+                scores,
+                states[2].slice(row, 1),
+                states[3].slice(row, 1),
+            ])?;
+        }
+        Ok(())
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        let ids: StringArray = self.rows.iter().map(|(id, _)| Some(id)).collect();
+        let scores: Int64Array = self.rows.iter().map(|(_, score)| Some(*score)).collect();
+        Ok(vec![
+            ScalarValue::List(Arc::new(one_list(Arc::new(ids)))),
+            ScalarValue::List(Arc::new(one_list(Arc::new(scores)))),
+            ScalarValue::from(self.gap),
+            ScalarValue::from(self.seed),
+        ])
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        let pairs = draw::pairs(&self.rows, self.gap, self.seed);
+        let name = |row: usize| Some(self.rows[row].0.as_str());
+        let chosen: StringArray = pairs.iter().map(|(chosen, _)| name(*chosen)).collect();
+        let rejected: StringArray = pairs.iter().map(|(_, rejected)| name(*rejected)).collect();
+        let pairs = StructArray::try_new(
+            pair_fields(),
+            vec![Arc::new(chosen), Arc::new(rejected)],
+            None,
+        )?;
+        Ok(ScalarValue::List(Arc::new(one_list(Arc::new(pairs)))))
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self)
+            + self
+                .rows
+                .iter()
+                .map(|(id, _)| id.capacity() + 32)
+                .sum::<usize>()
+    }
+}
+
+/// A list array of one row that holds all values.
+fn one_list(values: ArrayRef) -> ListArray {
+    let field = Arc::new(Field::new("item", values.data_type().clone(), true));
+    let offsets = OffsetBuffer::from_lengths([values.len()]);
+    ListArray::new(field, offsets, values, None)
+}

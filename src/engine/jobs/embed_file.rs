@@ -1,0 +1,228 @@
+//! How does a column of a file get its vectors? In shards beside the file to be, joined at the end.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::dataframe::DataFrame;
+use datafusion::datasource::file_format::options::{CsvReadOptions, JsonReadOptions};
+use datafusion::error::DataFusionError;
+use datafusion::prelude::ParquetReadOptions;
+
+use super::embed_store::{Meter, Shards, embed_column};
+use crate::embed::Embedder;
+use crate::store::{PartWriter, Store};
+use crate::{Error, Result, schema, session};
+use polyphony_io::format::{Format, format_of};
+use polyphony_io::hash::{Sha256, hex, sha256_of};
+use polyphony_io::progress::Progress;
+use polyphony_io::records;
+
+/// The column that is added.
+pub const EMBEDDING: &str = "embedding";
+
+/// The table of the shards while they are made.
+const SHARDS: &str = "embedded";
+
+/// Which texts of which file are embedded, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Texts<'a> {
+    /// A Parquet, JSONL or CSV file.
+    pub file: &'a Path,
+    /// The column of texts.
+    pub column: &'a str,
+    /// How many are committed at a time.
+    pub a_shard: usize,
+}
+
+/// Writes the rows of a file to `out`, with the vectors of its texts as one column more; how many
+/// rows. A killed run goes on where it stopped.
+///
+/// # Errors
+/// When the file cannot be read, the column is none of its texts, or the model fails.
+pub async fn embed_file(
+    texts: &Texts<'_>,
+    embedder: &Embedder,
+    out: &Path,
+    progress: &dyn Progress,
+) -> Result<u64> {
+    let (file, text) = (texts.file, texts.column);
+    let stem = out.file_stem().filter(|_| {
+        let end = out.extension();
+        end.is_some_and(|end| end == "parquet")
+    });
+    let Some(stem) = stem.and_then(|stem| stem.to_str()) else {
+        let hint = "name a file that ends in .parquet";
+        return Err(Error::input(out, "is no name for vectors", hint));
+    };
+    let rows = read(file).await?;
+    let total = rows
+        .clone()
+        .count()
+        .await
+        .map_err(|error| unreadable(file, error))? as u64;
+    if total == 0 {
+        return Err(Error::input(file, "holds no row", "name another file"));
+    }
+    let schema = with_embedding(file, &rows, text, embedder)?;
+    let mut hasher = Sha256::new();
+    hasher.update(sha256_of(file)?);
+    for part in [text, embedder.name(), embedder.revision()] {
+        hasher.update(format!("\n{part}"));
+    }
+    hasher.update(texts.a_shard.to_le_bytes());
+    let fingerprint = hex(&hasher.finalize())[..16].to_owned();
+    let folder = out.with_file_name(format!("{stem}.parts"));
+    let mut store = Store::lock(&folder)?;
+    if store.manifest().tables.keys().any(|table| table != SHARDS) {
+        let hint = "choose another --out: the shards lie there while they are made";
+        return Err(Error::store(&folder, "is a store of its own", hint));
+    }
+    let mut manifest = store.manifest().clone();
+    // Shards of another file, column or model are not ours.
+    if let Some(parts) = manifest.tables.get_mut(SHARDS) {
+        parts.retain(|part| part.file.starts_with(&fingerprint));
+    }
+    store.commit(manifest)?;
+    let done = store.manifest().rows(SHARDS);
+    if done > 0 {
+        progress.say(&format!(
+            "{done} of {total} rows have their vectors already"
+        ));
+    }
+    let meter = Meter::begin(embedder, total - done.min(total), progress);
+    let mut shards = Shards::new(rows.execute_stream().await?, texts.a_shard);
+    let mut number = 0;
+    while let Some(shard) = shards.next().await? {
+        let name = format!("{fingerprint}-{number:06}");
+        number += 1;
+        let committed = store.manifest().parts(SHARDS).iter();
+        if committed
+            .map(|part| &part.file)
+            .any(|file| file.starts_with(&name))
+        {
+            continue;
+        }
+        let mut columns = shard.columns().to_vec();
+        let column = shard.schema().index_of(text)?;
+        columns.push(embed_column(shard.column(column), embedder, &meter)?);
+        let mut writer = store.part(SHARDS, &name, SchemaRef::clone(&schema))?;
+        writer.write(&RecordBatch::try_new(SchemaRef::clone(&schema), columns)?)?;
+        let mut manifest = store.manifest().clone();
+        manifest.add(SHARDS, writer.finish()?);
+        store.commit(manifest)?;
+    }
+    meter.end();
+    let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let mut writer = PartWriter::create(parent.unwrap_or(Path::new(".")), stem, schema)?;
+    for part in store.files(SHARDS) {
+        for batch in records::parquet(&part)?.build()? {
+            writer.write(&batch?)?;
+        }
+    }
+    let written = writer.finish()?;
+    drop(store);
+    fs::remove_dir_all(&folder).map_err(Error::io("remove", &folder))?;
+    Ok(written.rows)
+}
+
+/// Where the result goes when nobody says: beside the file.
+pub fn default_out(file: &Path) -> PathBuf {
+    file.with_extension("embedded.parquet")
+}
+
+/// The rows of a file, in their order.
+async fn read(file: &Path) -> Result<DataFrame> {
+    if !file.is_file() {
+        let message = "is neither a store nor a file";
+        return Err(Error::input(file, message, "check the path"));
+    }
+    let context = session::bare(&session::Limits::pipeline())?;
+    for setting in [
+        "SET datafusion.execution.target_partitions = 1",
+        "SET datafusion.execution.parquet.schema_force_view_types = false",
+    ] {
+        context.sql(setting).await?;
+    }
+    // As a URL: a `*`, `?` or `[` in the name stands for itself.
+    let path = file.canonicalize().map_err(Error::io("read", file))?;
+    let path = session::file_url(&path)?.to_string();
+    let end = file
+        .extension()
+        .and_then(|end| end.to_str())
+        .unwrap_or_default();
+    let end = format!(".{end}");
+    if [".zst", ".gz"].contains(&end.as_str()) {
+        let hint = "unpack it first, or ingest it into a store";
+        return Err(Error::input(file, "is compressed", hint));
+    }
+    let frame = match format_of(file) {
+        Some(Format::Parquet) => {
+            records::parquet(file)?;
+            let options = ParquetReadOptions::default();
+            context
+                .read_parquet(path, options.file_extension(&end))
+                .await
+        }
+        Some(Format::Csv) => {
+            let options = CsvReadOptions::new().schema_infer_max_records(usize::MAX);
+            context.read_csv(path, options.file_extension(&end)).await
+        }
+        Some(Format::JsonLines) => {
+            let options = JsonReadOptions::default().schema_infer_max_records(usize::MAX);
+            context.read_json(path, options.file_extension(&end)).await
+        }
+        None => {
+            let hint = "name a .parquet, .jsonl or .csv file";
+            return Err(Error::input(file, "is of no known kind", hint));
+        }
+    };
+    frame.map_err(|error| unreadable(file, error))
+}
+
+fn unreadable(file: &Path, error: DataFusionError) -> Error {
+    let reason = Error::from(error);
+    let hint = "check that it is what its name says";
+    Error::input(file, format!("cannot be read ({reason})"), hint)
+}
+
+/// The columns of the rows, and one of vectors whose metadata says which model made them.
+fn with_embedding(
+    file: &Path,
+    rows: &DataFrame,
+    text: &str,
+    embedder: &Embedder,
+) -> Result<SchemaRef> {
+    let fields = rows.schema().fields();
+    let Some(column) = fields.iter().find(|field| field.name() == text) else {
+        let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
+        return Err(Error::Unknown {
+            what: "column",
+            given: text.to_owned(),
+            known: format!("{} in {}", names.join(", "), file.display()),
+        });
+    };
+    if !matches!(
+        column.data_type(),
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
+    ) {
+        let message = format!("column `{text}` holds {}, not text", column.data_type());
+        return Err(Error::input(
+            file,
+            message,
+            "name a column of texts with --column",
+        ));
+    }
+    if fields.iter().any(|field| field.name() == EMBEDDING) {
+        let message = format!("has a column `{EMBEDDING}` already");
+        return Err(Error::input(file, message, "rename or drop it first"));
+    }
+    let plain =
+        crate::store::part::plain(&RecordBatch::new_empty(Arc::clone(rows.schema().inner())))?;
+    let mut fields: Vec<Arc<Field>> = plain.schema().fields().iter().cloned().collect();
+    let vector = Field::new(EMBEDDING, schema::vector(embedder.dimension() as i32), true);
+    fields.push(Arc::new(vector.with_metadata(embedder.metadata())));
+    Ok(Arc::new(Schema::new(fields)))
+}

@@ -1,0 +1,271 @@
+//! How does a corpus get its vectors? Text by text that has none yet, in shards that are committed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::compute::concat_batches;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::scalar::ScalarValue;
+use futures::stream::Fuse;
+use futures::{StreamExt, TryStreamExt};
+
+use crate::embed::{Embedded, Embedder};
+use crate::functions::embed::column;
+use crate::store::{Store, part};
+use crate::{Result, schema, session, sql};
+use polyphony_io::hash::{Sha256, hex};
+use polyphony_io::progress::{Progress, Unit};
+
+/// The name under which a step's SQL finds the vectors of the model at hand.
+pub const VECTORS: &str = "vectors";
+/// The name under which a step's SQL finds the responses whose texts get vectors.
+const WEIGHED: &str = "weighed";
+
+/// Which texts of a store a job embeds, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Texts {
+    /// Whether all of the store, or those of its table `weighed`: what stands in pairs.
+    pub of_all: bool,
+    /// How many are committed at a time.
+    pub a_shard: usize,
+}
+
+/// The table of a model's vectors. Trained models of one name may differ in dimension: their
+/// revision goes into it.
+pub fn table_of(embedder: &Embedder) -> String {
+    let mut name = embedder.name().to_owned();
+    if let Embedder::Trained(..) = embedder {
+        name.extend(['_'].into_iter().chain(embedder.revision().chars().take(8)));
+    }
+    let plain = |c: char| match c {
+        _ if c.is_ascii_alphanumeric() => c.to_ascii_lowercase(),
+        _ => '_',
+    };
+    let name: String = name.chars().map(plain).collect();
+    format!("{}{name}", schema::EMBEDDINGS)
+}
+
+/// A session in which `vectors` is the table of this model's vectors.
+///
+/// # Errors
+/// As [`session::with_store`].
+pub fn session(store: &Store, embedder: &Embedder) -> Result<datafusion::prelude::SessionContext> {
+    let context = session::with_store(store, &session::Limits::pipeline())?;
+    let schema = schema::embeddings(embedder.dimension() as i32);
+    session::register_as(&context, store, &table_of(embedder), VECTORS, Some(schema))?;
+    Ok(context)
+}
+
+/// Embeds every text that `texts` selects and that has no vector of this model and revision yet;
+/// how many.
+///
+/// # Errors
+/// When the SQL or the model fails, or the disk is full; finished shards stay.
+pub async fn run(
+    store: &mut Store,
+    embedder: &Embedder,
+    scripts: &sql::Scripts,
+    texts: &Texts,
+    progress: &dyn Progress,
+) -> Result<u64> {
+    let context = session(store, embedder)?;
+    if texts.of_all {
+        let all = scripts.script("30_weighed_of_store.sql")?;
+        let all = all.frame(&context, &sql::Options::new()).await?;
+        context.deregister_table(WEIGHED)?;
+        context.register_table(WEIGHED, all.into_view())?;
+    }
+    let frame = scripts
+        .script("35_texts.sql")?
+        .frame(&context, &options(embedder))
+        .await?;
+    let total = frame.clone().count().await? as u64;
+    let meter = Meter::begin(embedder, total, progress);
+    let mut shards = Shards::new(frame.execute_stream().await?, texts.a_shard);
+    while let Some(shard) = shards.next().await? {
+        commit(store, embedder, &shard, &meter)?;
+    }
+    meter.end();
+    Ok(total)
+}
+
+/// The values for `$model` and `$revision`.
+pub fn options(embedder: &Embedder) -> sql::Options {
+    sql::Options::from([
+        ("model".to_owned(), ScalarValue::from(embedder.name())),
+        (
+            "revision".to_owned(),
+            ScalarValue::from(embedder.revision()),
+        ),
+    ])
+}
+
+fn commit(
+    store: &mut Store,
+    embedder: &Embedder,
+    shard: &RecordBatch,
+    meter: &Meter<'_>,
+) -> Result<()> {
+    let schema = schema::embeddings(embedder.dimension() as i32);
+    let mut hasher = Sha256::new();
+    for hash in shard.column(0).as_string::<i32>().iter().flatten() {
+        hasher.update(hash);
+    }
+    let table = table_of(embedder);
+    let name = format!(
+        "r{}-{}",
+        embedder.revision(),
+        &hex(&hasher.finalize())[..16]
+    );
+    let constant = |value: &str| -> ArrayRef {
+        let values = std::iter::repeat_n(value, shard.num_rows());
+        Arc::new(StringArray::from_iter_values(values))
+    };
+    let columns = vec![
+        Arc::clone(shard.column(0)),
+        constant(embedder.name()),
+        constant(embedder.revision()),
+        embed_column(shard.column(1), embedder, meter)?,
+    ];
+    let mut writer = store.part(&table, &name, Arc::clone(&schema))?;
+    writer.write(&RecordBatch::try_new(schema, columns)?)?;
+    let mut manifest = store.manifest().clone();
+    manifest.add(&table, writer.finish()?);
+    store.commit(manifest)
+}
+
+/// The vectors of a column of texts; NULL for NULL.
+///
+/// # Errors
+/// When the model fails.
+pub fn embed_column(texts: &ArrayRef, embedder: &Embedder, meter: &Meter<'_>) -> Result<ArrayRef> {
+    let texts = texts.as_string::<i32>();
+    let present: Vec<&str> = texts.iter().flatten().collect();
+    let made = embedder.embed(&present, &|texts, tokens| meter.at(texts, tokens))?;
+    meter.add(&made);
+    Ok(column(&made.vectors, embedder.dimension(), texts)?)
+}
+
+/// A stream cut into batches of so many rows, whatever the sizes in which they come.
+pub struct Shards {
+    stream: Fuse<SendableRecordBatchStream>,
+    rows: usize,
+    held: Vec<RecordBatch>,
+}
+
+impl Shards {
+    /// Shards of `rows` rows; the last may be shorter.
+    pub fn new(stream: SendableRecordBatchStream, rows: usize) -> Self {
+        Self {
+            stream: stream.fuse(),
+            rows,
+            held: Vec::new(),
+        }
+    }
+
+    /// The next shard; none after the last.
+    ///
+    /// # Errors
+    /// When the stream fails.
+    pub async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        let mut held: usize = self.held.iter().map(RecordBatch::num_rows).sum();
+        while held < self.rows
+            && let Some(batch) = self.stream.try_next().await?
+        {
+            held += batch.num_rows();
+            self.held.push(part::plain(&batch)?);
+        }
+        let Some(first) = self.held.first() else {
+            return Ok(None);
+        };
+        let all = concat_batches(first.schema_ref(), &self.held)?;
+        let rows = self.rows.min(all.num_rows());
+        let rest = all.slice(rows, all.num_rows() - rows);
+        self.held = Some(rest)
+            .filter(|rest| rest.num_rows() > 0)
+            .into_iter()
+            .collect();
+        Ok(Some(all.slice(0, rows)).filter(|shard| shard.num_rows() > 0))
+    }
+}
+
+/// Counts what went through a model, and tells how fast.
+pub struct Meter<'a> {
+    embedder: &'a Embedder,
+    progress: &'a dyn Progress,
+    start: Instant,
+    texts: AtomicU64,
+    tokens: AtomicUsize,
+    truncated: AtomicUsize,
+}
+
+impl<'a> Meter<'a> {
+    /// Begins to count towards `total` texts, and says what users of the model must know.
+    pub fn begin(embedder: &'a Embedder, total: u64, progress: &'a dyn Progress) -> Self {
+        if let Some(notice) = embedder.notice()
+            && total > 0
+        {
+            progress.say(notice);
+        }
+        let what = format!("embedding with {}", embedder.name());
+        progress.begin(&what, Some(total), Unit::Rows);
+        Self {
+            embedder,
+            progress,
+            start: Instant::now(),
+            texts: AtomicU64::new(0),
+            tokens: AtomicUsize::new(0),
+            truncated: AtomicUsize::new(0),
+        }
+    }
+
+    /// A batch is through.
+    fn at(&self, texts: usize, tokens: usize) {
+        let texts = self.texts.fetch_add(texts as u64, Ordering::Relaxed) + texts as u64;
+        let tokens = self.tokens.fetch_add(tokens, Ordering::Relaxed) + tokens;
+        self.progress.at(texts);
+        if tokens > 0 {
+            self.progress
+                .rate(&format!("{} tokens/s", self.rate(tokens)));
+        }
+    }
+
+    fn add(&self, embedded: &Embedded) {
+        self.truncated
+            .fetch_add(embedded.truncated, Ordering::Relaxed);
+    }
+
+    fn rate(&self, tokens: usize) -> u64 {
+        (tokens as f64 / self.start.elapsed().as_secs_f64()) as u64
+    }
+
+    /// Says what was done; of a built-in embedder there is nothing to say.
+    pub fn end(&self) {
+        self.progress.end();
+        let (texts, tokens) = (
+            self.texts.load(Ordering::Relaxed),
+            self.tokens.load(Ordering::Relaxed),
+        );
+        if tokens == 0 {
+            return;
+        }
+        self.progress.say(&format!(
+            "embedded {texts} texts with {}: {tokens} tokens, {} a second",
+            self.embedder.name(),
+            self.rate(tokens)
+        ));
+        let truncated = self.truncated.load(Ordering::Relaxed);
+        if let Some(most) = self.embedder.max_tokens().filter(|_| truncated > 0) {
+            self.progress.say(&format!(
+                "{truncated} of {texts} texts were longer than the model's {most} tokens, and were cut"
+            ));
+        }
+        if let Some(budget) = self.embedder.reduced_budget() {
+            self.progress.say(&format!(
+                "memory ran out: batches were made smaller, to {budget} tokens in the end"
+            ));
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Atomic file writes and folder locks: a file is there whole or not at all, and a folder has one writer.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{Read, Write};
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::{Error, Result};
+
+/// The name of a folder's lock file.
+pub const LOCK: &str = "lock";
+
+/// Writes a file under another name, then renames it: it is there whole or not at all.
+///
+/// # Errors
+/// When the file cannot be written, for want of space or of permission.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    whole(path, |file| file.write_all(bytes))
+}
+
+/// Copies a file, whole or not at all.
+///
+/// # Errors
+/// When the one cannot be read or the other not be written.
+pub fn copy_whole(from: &Path, to: &Path) -> Result<()> {
+    let mut source = File::open(from).map_err(Error::io("read", from))?;
+    whole(to, |file| std::io::copy(&mut source, file).map(drop))
+}
+
+/// Writes a value as JSON with two spaces of indentation and a line end, whole or not at all.
+///
+/// # Errors
+/// When the value cannot be written as JSON, or as [`write_whole`]. The file that is there stays.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let mut bytes = serde_json::to_vec_pretty(value)?;
+    bytes.push(b'\n');
+    write_whole(path, &bytes)
+}
+
+fn whole(path: &Path, write: impl FnOnce(&mut File) -> std::io::Result<()>) -> Result<()> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder {
+        fs::create_dir_all(folder).map_err(Error::io("make", folder))?;
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = path.with_file_name(format!(".{name}.tmp"));
+    let written = File::create(&temporary)
+        .and_then(|mut file| write(&mut file).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&temporary, path))
+        .map_err(Error::io("write", path));
+    if written.is_err() {
+        drop(fs::remove_file(&temporary));
+    }
+    written
+}
+
+/// Takes the lock of a folder that is there: held while the file is. `busy` makes the error of the
+/// number of the process that holds it.
+///
+/// # Errors
+/// When another process holds it, or the file cannot be written.
+pub fn take_lock(folder: &Path, busy: impl FnOnce(&str) -> Error) -> Result<File> {
+    let path = folder.join(LOCK);
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(Error::io("write", &path))?;
+    match file.try_lock() {
+        Ok(()) => {
+            file.set_len(0).map_err(Error::io("write", &path))?;
+            write!(file, "{}", std::process::id()).map_err(Error::io("write", &path))?;
+            Ok(file)
+        }
+        Err(TryLockError::WouldBlock) => {
+            let mut process = String::new();
+            drop(file.read_to_string(&mut process));
+            Err(busy(&process))
+        }
+        Err(TryLockError::Error(error)) => Err(Error::io("lock", &path)(error)),
+    }
+}

@@ -1,0 +1,317 @@
+//! Errors: what failed, where, and what to do about it, in one line; the kind decides the exit code.
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+
+#[cfg(feature = "datafusion")]
+use datafusion::error::DataFusionError;
+
+/// The result of every fallible function of the workspace.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What an error is about. It decides the exit code, see [`ErrorKind::exit_code`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// A file, store, model or query that cannot be used as it is.
+    Input,
+    /// An option or a configuration value that is out of range or contradicts another.
+    Config,
+    /// A bug of this program.
+    Internal,
+    /// The operating system or the network refused an operation.
+    Io,
+    /// The user stopped the work.
+    Cancelled,
+}
+
+impl ErrorKind {
+    /// The exit code of a process that ends with such an error: 1 for what the user can mend, 2 for a
+    /// bug, 130 after Ctrl-C (128 + SIGINT, as shells have it).
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Input | Self::Config | Self::Io => 1,
+            Self::Internal => 2,
+            Self::Cancelled => 130,
+        }
+    }
+}
+
+/// An error of any crate of the workspace.
+///
+/// There is one type for all crates, so that an error keeps its kind on its way up. The variants that
+/// hold another library's error are there with the feature of that name.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The operating system refused a file operation.
+    #[error("cannot {operation} {}: {cause}{}", path.display(), io_hint(cause))]
+    Io {
+        /// The operation, as a verb: `read`, `write`, `rename`.
+        operation: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's error.
+        cause: io::Error,
+    },
+    /// A file, model or value that cannot be used as it is.
+    #[error("{subject}: {message}: {hint}")]
+    Input {
+        /// The file, folder, model or column.
+        subject: String,
+        /// What is wrong with it.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+    /// An option or a configuration value that cannot be used.
+    #[error("{option}: {message}: {hint}")]
+    Config {
+        /// The option, as the user writes it.
+        option: String,
+        /// What is wrong with its value: the value and the bound.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+    /// A store that cannot be used as it is.
+    #[error("store {}: {message}: {hint}", path.display())]
+    Store {
+        /// The store's folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+    /// A name that is none of a list.
+    #[error("unknown {what} `{given}`: known are {known}")]
+    Unknown {
+        /// The kind of thing: `strategy`, `model`, `column`.
+        what: &'static str,
+        /// The name that was given.
+        given: String,
+        /// The valid names.
+        known: String,
+    },
+    /// A repository of the hub that could not be fetched.
+    #[error("hub:{repository}: {message}: {hint}")]
+    Hub {
+        /// `OWNER/NAME[@REVISION]`.
+        repository: String,
+        /// The hub's answer.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+    /// A device that models cannot run on.
+    #[error("device {name}: {message}: {hint}")]
+    Device {
+        /// `cpu` or `cuda:N`.
+        name: String,
+        /// What is wrong with it.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+    /// A bug of this program.
+    #[error("internal error: {0}: please report it")]
+    Internal(String),
+    /// The user stopped the work.
+    #[error("cancelled: {0}")]
+    Cancelled(String),
+    /// Arrow failed.
+    #[error(transparent)]
+    Arrow(#[from] arrow::error::ArrowError),
+    /// Parquet failed.
+    #[error(transparent)]
+    Parquet(#[from] parquet::errors::ParquetError),
+    /// A value could not be written as JSON.
+    #[error("internal error: no JSON can be made of a value ({0}): please report it")]
+    Json(#[from] serde_json::Error),
+    /// candle failed while a model was loaded or ran.
+    #[cfg(feature = "candle")]
+    #[error("the model failed: {}", .0.to_string().lines().next().unwrap_or_default())]
+    Candle(#[from] candle_core::Error),
+    /// A SQL statement of a file failed.
+    #[cfg(feature = "datafusion")]
+    #[error("{file}, statement {statement}: {}", first_line(cause))]
+    Sql {
+        /// The SQL file.
+        file: String,
+        /// The statement's number in the file, from 1.
+        statement: usize,
+        /// DataFusion's error.
+        cause: Box<DataFusionError>,
+    },
+    /// DataFusion failed outside a SQL file.
+    #[cfg(feature = "datafusion")]
+    #[error("{}", first_line(.0))]
+    DataFusion(Box<DataFusionError>),
+}
+
+impl Error {
+    /// An I/O error from its operation (a verb) and path.
+    pub fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+        let path = path.to_path_buf();
+        move |cause| Self::Io {
+            operation,
+            path,
+            cause,
+        }
+    }
+
+    /// An input that cannot be used: the file, model or column, what is wrong with it, what to do.
+    pub fn input(
+        subject: impl AsRef<OsStr>,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        Self::Input {
+            subject: subject.as_ref().to_string_lossy().into_owned(),
+            message: message.into(),
+            hint: hint.into(),
+        }
+    }
+
+    /// An option that cannot be used: its name, the value and the bound, what to do.
+    pub fn config(
+        option: impl Into<String>,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        Self::Config {
+            option: option.into(),
+            message: message.into(),
+            hint: hint.into(),
+        }
+    }
+
+    /// A store that cannot be used: its folder, what is wrong with it, what to do.
+    pub fn store(path: &Path, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Store {
+            path: path.to_path_buf(),
+            message: message.into(),
+            hint: hint.into(),
+        }
+    }
+
+    /// What the error is about.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Io { .. } | Self::Hub { .. } => ErrorKind::Io,
+            Self::Input { .. } | Self::Store { .. } => ErrorKind::Input,
+            Self::Config { .. } | Self::Unknown { .. } | Self::Device { .. } => ErrorKind::Config,
+            Self::Cancelled(_) => ErrorKind::Cancelled,
+            Self::Internal(_) | Self::Arrow(_) | Self::Parquet(_) | Self::Json(_) => {
+                ErrorKind::Internal
+            }
+            #[cfg(feature = "candle")]
+            Self::Candle(_) => ErrorKind::Internal,
+            #[cfg(feature = "datafusion")]
+            Self::DataFusion(error) => kind_of(error),
+            #[cfg(feature = "datafusion")]
+            Self::Sql { cause, .. } => kind_of(cause),
+        }
+    }
+}
+
+/// The kind of an error of DataFusion: that of ours where it carries one.
+#[cfg(feature = "datafusion")]
+fn kind_of(error: &DataFusionError) -> ErrorKind {
+    match error.find_root() {
+        DataFusionError::Internal(_) => ErrorKind::Internal,
+        DataFusionError::External(cause) => cause
+            .downcast_ref::<Error>()
+            .map_or(ErrorKind::Input, Error::kind),
+        _ => ErrorKind::Input,
+    }
+}
+
+#[cfg(feature = "datafusion")]
+impl From<DataFusionError> for Error {
+    fn from(error: DataFusionError) -> Self {
+        Self::DataFusion(Box::new(error))
+    }
+}
+
+#[cfg(feature = "datafusion")]
+impl From<Error> for DataFusionError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::DataFusion(error) => *error,
+            Error::Arrow(error) => error.into(),
+            Error::Parquet(error) => error.into(),
+            other => Self::External(Box::new(other)),
+        }
+    }
+}
+
+/// The hint for the system's commoner errors.
+fn io_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => ": check the path",
+        io::ErrorKind::PermissionDenied => ": check who may read and write there",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            ": free space, or choose a folder on another disk; nothing half-written is kept"
+        }
+        _ => "",
+    }
+}
+
+/// The first line of DataFusion's message, which appends backtraces and hints on further lines, with
+/// a hint where there is one.
+#[cfg(feature = "datafusion")]
+fn first_line(error: &DataFusionError) -> String {
+    let text = match error.find_root() {
+        // An error of ours that went through DataFusion comes out as it went in.
+        DataFusionError::External(ours) => ours.to_string(),
+        _ => error.strip_backtrace(),
+    };
+    let line = text.lines().next().unwrap_or_default().trim();
+    let hint = if line.contains("table '") && line.ends_with("not found") {
+        ": `SHOW TABLES` lists the tables"
+    } else if line.contains("No field named") && !line.contains("Valid fields") {
+        ": `DESCRIBE` and the table's name list its columns"
+    } else if line.contains("Resources exhausted") {
+        ": free memory, or give more with `SET datafusion.runtime.memory_limit`"
+    } else {
+        ""
+    };
+    format!("{line}{hint}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kind_decides_the_exit_code() {
+        let missing = io::Error::from(io::ErrorKind::NotFound);
+        let cases = [
+            (Error::io("read", Path::new("a"))(missing), 1),
+            (Error::input("a.csv", "is empty", "leave it out"), 1),
+            (
+                Error::config("--beta", "must be > 0 (got -1)", "raise it"),
+                1,
+            ),
+            (Error::Internal("x".to_owned()), 2),
+            (Error::Cancelled("x".to_owned()), 130),
+        ];
+        for (error, code) in cases {
+            assert_eq!(error.kind().exit_code(), code, "{error}");
+        }
+    }
+
+    #[cfg(feature = "datafusion")]
+    #[test]
+    fn an_error_keeps_its_kind_through_datafusion() {
+        let through = |error: Error| Error::from(DataFusionError::from(error)).kind();
+        assert_eq!(
+            through(Error::Internal("x".to_owned())),
+            ErrorKind::Internal
+        );
+        assert_eq!(through(Error::input("a", "b", "c")), ErrorKind::Input);
+        let planned = DataFusionError::Plan("no such column".to_owned());
+        assert_eq!(Error::from(planned).kind(), ErrorKind::Input);
+    }
+}

@@ -1,0 +1,140 @@
+//! By what are bytes known? By their SHA-256.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use ring::digest::{Context, SHA256, digest};
+
+use crate::{Error, Result};
+
+/// Bytes that are read at once.
+const BLOCK: usize = 1 << 20;
+
+/// A hash under way. Files of many gigabytes go through it, so it is ring's: assembly that uses the
+/// processor's own rounds.
+#[derive(Clone)]
+pub struct Sha256(Context);
+
+impl Default for Sha256 {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Sha256 {
+    /// The hash of nothing yet.
+    pub fn new() -> Self {
+        Self(Context::new(&SHA256))
+    }
+
+    /// The hash of some bytes.
+    pub fn digest(bytes: impl AsRef<[u8]>) -> [u8; 32] {
+        whole(digest(&SHA256, bytes.as_ref()).as_ref())
+    }
+
+    /// Goes on with more bytes.
+    pub fn update(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.update(bytes.as_ref());
+    }
+
+    /// The hash of all that came.
+    pub fn finalize(self) -> [u8; 32] {
+        whole(self.0.finish().as_ref())
+    }
+}
+
+fn whole(bytes: &[u8]) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(bytes);
+    hash
+}
+
+/// The SHA-256 of a file, hex.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn sha256_of(path: &Path) -> Result<String> {
+    Ok(hex(&digest_of(path)?))
+}
+
+/// The SHA-256 of a file.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn digest_of(path: &Path) -> Result<[u8; 32]> {
+    let mut file = File::open(path).map_err(Error::io("read", path))?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; BLOCK];
+    loop {
+        match file.read(&mut buffer).map_err(Error::io("read", path))? {
+            0 => return Ok(hasher.finalize()),
+            read => hasher.update(&buffer[..read]),
+        }
+    }
+}
+
+/// The SHA-256 of several texts: where one ends and the next begins counts, too.
+pub fn digest_of_parts(parts: &[&str]) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update((part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    hasher.finalize()
+}
+
+/// The first 16 hex digits of a text's SHA-256: an id for what has none.
+pub fn short_hash(parts: &[&str]) -> String {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update(part);
+        hasher.update([0]);
+    }
+    hex(&hasher.finalize()[..8])
+}
+
+/// Bytes as lower-case hex digits.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits
+        .map(|digit| char::from(DIGITS[usize::from(digit)]))
+        .collect()
+}
+
+/// FNV-1a, 64 bits (Fowler, Noll, Vo).
+pub fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// The finaliser of SplitMix64: spreads a hash over all bits.
+pub fn mix64(value: u64) -> u64 {
+    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The examples of FIPS 180-2, appendix B.
+    #[test]
+    fn hashes_are_those_of_the_standard() {
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(hex(&Sha256::digest("abc")), abc);
+        let mut hasher = Sha256::new();
+        hasher.update("abcdbcdecdefdefgefghfghighij");
+        hasher.update("hijkijkljklmklmnlmnomnopnopq");
+        let long = "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1";
+        assert_eq!(hex(&hasher.finalize()), long);
+        assert_ne!(digest_of_parts(&["a", "bc"]), digest_of_parts(&["ab", "c"]));
+        assert_eq!(
+            short_hash(&["a", "b"]),
+            hex(&Sha256::digest("a\0b\0"))[..16]
+        );
+    }
+}

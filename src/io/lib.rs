@@ -1,0 +1,19 @@
+//! I/O: errors, atomic writes and locks, hashing, random numbers, progress, compressed files and the reader of rows.
+
+/// Atomic writes and folder locks.
+pub mod atomic;
+pub mod error;
+/// File formats by file name.
+pub mod format;
+/// SHA-256, FNV-1a.
+pub mod hash;
+/// Decompressed files in blocks of lines.
+pub mod lines;
+/// Progress of long work.
+pub mod progress;
+/// Pseudo-random numbers.
+pub mod random;
+/// Rows of JSON lines, CSV and Parquet files.
+pub mod records;
+
+pub use error::{Error, Result};

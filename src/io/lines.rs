@@ -1,0 +1,398 @@
+//! How does a file become lines? Decompressed, in blocks of whole lines, whatever its ending.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::hash::{Sha256, hex, sha256_of};
+use crate::{Error, Result};
+
+/// A block holds about this many bytes of whole lines.
+const BLOCK: usize = 1 << 20;
+
+/// A line longer than this is no story; it is cut here and will be refused as malformed.
+const LONGEST_LINE: usize = 64 << 20;
+
+/// Dumps are compressed with a window of up to 2^31 bytes; zstd's own limit is 2^27.
+const ZSTD_WINDOW_LOG: u32 = 31;
+
+/// Some whole lines of a file.
+#[derive(Debug)]
+pub struct Block {
+    /// The number of its first line, from 1.
+    pub first_line: i64,
+    /// The lines, with their line ends.
+    pub bytes: Vec<u8>,
+}
+
+impl Block {
+    /// The lines that hold more than white space, with their numbers.
+    pub fn lines(&self) -> impl Iterator<Item = (i64, &[u8])> {
+        let ends = memchr::memchr_iter(b'\n', &self.bytes).chain([self.bytes.len()]);
+        let mut from = 0;
+        ends.zip(self.first_line..)
+            .filter_map(move |(end, number)| {
+                let line = self.bytes.get(from..end)?.trim_ascii();
+                from = end + 1;
+                (!line.is_empty()).then_some((number, line))
+            })
+    }
+}
+
+/// What is known of a file once all of it was read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ending {
+    /// The SHA-256 of the file as it lies on disk, hex.
+    pub sha256: String,
+    /// Why the file ends before its end, if it does.
+    pub truncated: Option<String>,
+}
+
+impl Ending {
+    /// Refuses a file that ended before its end, where half of it is of no use.
+    ///
+    /// # Errors
+    /// When it did.
+    pub fn whole(self, path: &Path) -> Result<Self> {
+        match self.truncated {
+            None => Ok(self),
+            Some(why) => {
+                let message = format!("ends before its end ({why})");
+                Err(Error::input(path, message, "fetch it again"))
+            }
+        }
+    }
+}
+
+/// A file's blocks of lines, read one after another.
+pub struct Lines {
+    path: PathBuf,
+    reader: Box<dyn Read + Send>,
+    hasher: Arc<Mutex<Sha256>>,
+    carry: Vec<u8>,
+    next_line: i64,
+    over_long: bool,
+    done: bool,
+    truncated: Option<String>,
+}
+
+/// A reader of a file's decompressed bytes.
+pub struct Opened {
+    path: PathBuf,
+    /// The decompressed bytes.
+    pub reader: Box<dyn Read + Send>,
+    hasher: Arc<Mutex<Sha256>>,
+}
+
+/// Opens a file: zstd (any window, several frames), gzip (several members) or plain, told apart by
+/// its first bytes. `position` follows how many bytes of the file were read.
+///
+/// # Errors
+/// When the file cannot be read, is empty, or is not of the compression that its name says.
+pub fn open(path: &Path, position: &Arc<AtomicU64>) -> Result<Opened> {
+    let mut file = File::open(path).map_err(Error::io("read", path))?;
+    let mut magic = Vec::new();
+    Read::by_ref(&mut file)
+        .take(4)
+        .read_to_end(&mut magic)
+        .map_err(Error::io("read", path))?;
+    if magic.is_empty() {
+        return Err(Error::input(
+            path,
+            "is empty",
+            "leave it out, or fetch it again",
+        ));
+    }
+    let hasher = Arc::new(Mutex::new(Sha256::new()));
+    let hashing = Hashing {
+        inner: io::Cursor::new(magic.clone()).chain(file),
+        hasher: Arc::clone(&hasher),
+        position: Arc::clone(position),
+    };
+    let buffered = BufReader::with_capacity(BLOCK, hashing);
+    let extension = path
+        .extension()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .to_lowercase();
+    let is_zstd = magic.starts_with(&[0x28, 0xb5, 0x2f, 0xfd])
+        || (magic.len() == 4 && magic[0] & 0xf0 == 0x50 && magic[1..] == [0x2a, 0x4d, 0x18]);
+    let is_gzip = magic.starts_with(&[0x1f, 0x8b]);
+    let reader: Box<dyn Read + Send> = if is_zstd {
+        let mut decoder = zstd::Decoder::with_buffer(buffered).map_err(Error::io("read", path))?;
+        decoder
+            .window_log_max(ZSTD_WINDOW_LOG)
+            .map_err(Error::io("read", path))?;
+        Box::new(decoder)
+    } else if is_gzip {
+        Box::new(flate2::bufread::MultiGzDecoder::new(buffered))
+    } else if matches!(extension.as_str(), "zst" | "gz") {
+        return Err(Error::input(
+            path,
+            format!("is no .{extension} file: its first bytes say otherwise"),
+            "fetch it again, or rename it if it is not compressed",
+        ));
+    } else {
+        // Blocks are read as they are: a buffer would be one copy more.
+        Box::new(buffered.into_inner())
+    };
+    Ok(Opened {
+        path: path.to_path_buf(),
+        reader,
+        hasher,
+    })
+}
+
+impl Opened {
+    /// The blocks of lines of this file.
+    pub fn lines(self) -> Lines {
+        Lines {
+            path: self.path,
+            reader: self.reader,
+            hasher: self.hasher,
+            carry: Vec::with_capacity(2 * BLOCK),
+            next_line: 1,
+            over_long: false,
+            done: false,
+            truncated: None,
+        }
+    }
+}
+
+impl Lines {
+    /// What is known of the file, once [`Iterator::next`] gave `None`.
+    ///
+    /// # Errors
+    /// When a file that is damaged in the middle can no longer be read to its end.
+    pub fn ending(mut self) -> Result<Ending> {
+        if let Some(why) = self.truncated {
+            // What stands behind the damage was not unpacked, but is part of the file.
+            let sha256 = sha256_of(&self.path)?;
+            return Ok(Ending {
+                sha256,
+                truncated: Some(why),
+            });
+        }
+        // Bytes behind the last frame belong to the file's hash too.
+        drop(io::copy(&mut self.reader, &mut io::sink()));
+        let hasher = self.hasher.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Ending {
+            sha256: hex(&hasher.clone().finalize()),
+            truncated: None,
+        })
+    }
+
+    /// Reads until a block is full; false when nothing is left to read.
+    fn fill(&mut self) -> bool {
+        let from = self.carry.len();
+        self.carry.resize(from + BLOCK, 0);
+        let mut filled = from;
+        while filled < self.carry.len() {
+            match self.reader.read(&mut self.carry[filled..]) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.truncated = Some(error.to_string());
+                    break;
+                }
+            }
+        }
+        let full = filled == self.carry.len();
+        self.carry.truncate(filled);
+        full
+    }
+
+    fn block(&mut self, bytes: Vec<u8>) -> Block {
+        let first_line = self.next_line;
+        self.next_line += memchr::memchr_iter(b'\n', &bytes).count() as i64;
+        Block { first_line, bytes }
+    }
+}
+
+impl Iterator for Lines {
+    type Item = Block;
+
+    fn next(&mut self) -> Option<Block> {
+        loop {
+            if self.done {
+                return None;
+            }
+            if !self.fill() {
+                self.done = true;
+                let bytes = std::mem::take(&mut self.carry);
+                if self.truncated.is_none() && ends_within_an_object(&bytes) {
+                    self.truncated = Some("its last line does not end".to_owned());
+                }
+                if self.over_long && memchr::memchr(b'\n', &bytes).is_none() {
+                    return None;
+                }
+                return (!bytes.is_empty()).then(|| self.block(bytes));
+            }
+            if self.over_long {
+                // The rest of a line that was cut goes, up to its end.
+                let Some(end) = memchr::memchr(b'\n', &self.carry) else {
+                    self.carry.clear();
+                    continue;
+                };
+                self.carry.drain(..end);
+                self.over_long = false;
+            }
+            if let Some(end) = memchr::memrchr(b'\n', &self.carry) {
+                let rest = self.carry.split_off(end + 1);
+                let bytes = std::mem::replace(&mut self.carry, rest);
+                self.carry.reserve(2 * BLOCK);
+                return Some(self.block(bytes));
+            }
+            if self.carry.len() > LONGEST_LINE {
+                self.over_long = true;
+                let bytes = std::mem::take(&mut self.carry);
+                return Some(self.block(bytes));
+            }
+        }
+    }
+}
+
+/// Whether the last bytes of a file are the start of an object, as where its rest was never copied. A whole
+/// file may lack the last line's end, but not its bracket.
+fn ends_within_an_object(bytes: &[u8]) -> bool {
+    let last = bytes.rsplit(|byte| *byte == b'\n').next();
+    let last = last.unwrap_or_default().trim_ascii();
+    last.starts_with(b"{") && !last.ends_with(b"}")
+}
+
+/// Hashes and counts what passes through.
+struct Hashing<R> {
+    inner: R,
+    hasher: Arc<Mutex<Sha256>>,
+    position: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        let mut hasher = self.hasher.lock().unwrap_or_else(PoisonError::into_inner);
+        hasher.update(&buffer[..read]);
+        self.position.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn write(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        (folder, path)
+    }
+
+    fn read(name: &str, bytes: &[u8]) -> Result<(Vec<String>, Ending)> {
+        let (_folder, path) = write(name, bytes);
+        let mut lines = open(&path, &Arc::default())?.lines();
+        let texts = lines
+            .by_ref()
+            .flat_map(|block| {
+                block
+                    .lines()
+                    .map(|(number, line)| format!("{number}:{}", String::from_utf8_lossy(line)))
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        let ending = lines.ending()?;
+        Ok((texts, ending))
+    }
+
+    fn zstd(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = zstd::Encoder::new(Vec::new(), 3).unwrap();
+        encoder.long_distance_matching(true).unwrap();
+        encoder.window_log(31).unwrap();
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn every_packing_gives_the_same_lines() {
+        let expected = ["1:a", "3:b", "4:c"];
+        let plain = b"a\n\r\nb \nc";
+        assert_eq!(read("x.jsonl", plain).unwrap().0, expected);
+        assert_eq!(read("x.zst", &zstd(plain)).unwrap().0, expected);
+        let mut frames = zstd(b"a\n\n");
+        frames.extend(zstd(b"b\nc\n"));
+        assert_eq!(read("x.zst", &frames).unwrap().0, expected);
+        let gzip = |bytes: &[u8]| {
+            let mut encoder =
+                flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            encoder.write_all(bytes).unwrap();
+            encoder.finish().unwrap()
+        };
+        let mut members = gzip(b"a\n\nb");
+        members.extend(gzip(b"\nc\n"));
+        let (lines, ending) = read("x.gz", &members).unwrap();
+        assert_eq!(lines, expected);
+        assert_eq!(ending.truncated, None);
+        assert_eq!(ending.sha256, hex(&Sha256::digest(&members)));
+    }
+
+    #[test]
+    fn a_cut_file_gives_what_it_holds_and_says_so() {
+        let text: String = (0..20_000)
+            .map(|i| format!("line {}\n", i * 7919))
+            .collect();
+        let packed = zstd(text.as_bytes());
+        let (lines, ending) = read("x.zst", &packed[..packed.len() / 2]).unwrap();
+        assert!(!lines.is_empty() && lines.len() < 20_000);
+        assert!(ending.truncated.is_some());
+        let mut damaged = packed.clone();
+        let middle = damaged.len() / 2;
+        damaged[middle..middle + 200].fill(0);
+        let (_, ending) = read("x.zst", &damaged).unwrap();
+        assert!(ending.truncated.is_some());
+        assert_eq!(ending.sha256, hex(&Sha256::digest(&damaged)));
+    }
+
+    #[test]
+    fn a_line_that_does_not_end_is_cut_off() {
+        let ending = |bytes: &[u8]| read("x.jsonl", bytes).unwrap().1;
+        let cut = ending(b"{\"a\":1}\n{\"b\":");
+        assert_eq!(cut.truncated.as_deref(), Some("its last line does not end"));
+        assert_eq!(cut.sha256, hex(&Sha256::digest(b"{\"a\":1}\n{\"b\":")));
+        for whole in [
+            &b"{\"a\":1}\n{\"b\":2}"[..],
+            b"{\"a\":1}\n",
+            b"{\"a\":1} \n\n ",
+        ] {
+            assert_eq!(ending(whole).truncated, None);
+        }
+    }
+
+    #[test]
+    fn blocks_number_their_lines_across_their_borders() {
+        let text: String = (0..200_000).map(|i| format!("{i:020}\n")).collect();
+        let (lines, _) = read("x.jsonl", text.as_bytes()).unwrap();
+        assert_eq!(lines.len(), 200_000);
+        assert_eq!(lines[199_999], "200000:00000000000000199999");
+    }
+
+    #[test]
+    fn empty_and_misnamed_files_are_refused() {
+        assert!(
+            read("x.zst", b"")
+                .unwrap_err()
+                .to_string()
+                .contains("is empty")
+        );
+        assert!(
+            read("x.zst", b"{}")
+                .unwrap_err()
+                .to_string()
+                .contains("is no .zst file")
+        );
+    }
+}

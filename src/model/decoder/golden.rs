@@ -1,0 +1,60 @@
+//! Does a decoder read and write what transformers does? Where heads are tied, weights lie in several
+//! files, and a token sees a window: models of `tests/peers/small_models.py`.
+
+use candle_core::{D, DType, Device, Tensor};
+use candle_nn::ops::log_softmax;
+
+use super::kv_cache::Cache;
+use super::ops::Segments;
+use super::{Decoder, Head};
+use crate::files::ModelFiles;
+use crate::fixtures::{self, ids};
+
+fn decoder(name: &str) -> Decoder<Tensor> {
+    let files = ModelFiles::find_model(&fixtures::model(name)).unwrap();
+    Decoder::load(
+        &files,
+        Head::Words,
+        DType::F32,
+        &Device::Cpu,
+        |_, weight| Ok(weight),
+    )
+    .unwrap()
+}
+
+fn likeliest(logits: &[f32]) -> u32 {
+    let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
+    best.unwrap() as u32
+}
+
+#[test]
+fn tied_sharded_and_windowed_models_are_those_of_transformers() {
+    for name in ["tied_llama", "windowed_mistral"] {
+        let decoder = decoder(name);
+        assert_eq!(decoder.config.tied, name == "tied_llama");
+        let window = (name == "windowed_mistral").then_some(8);
+        assert_eq!(decoder.config.windows, [window; 2]);
+        let expected = fixtures::json(&format!("models/{name}/expected.json"));
+        for row in expected["rows"].as_array().unwrap() {
+            let text = ids(&row["ids"]);
+            let segments = Segments::new(&[text.len()], &decoder.config, &Device::Cpu).unwrap();
+            let x = decoder.forward(&text, &segments).unwrap();
+            let logps = log_softmax(&decoder.logits(&x).unwrap(), D::Minus1).unwrap();
+            let logps: Vec<Vec<f32>> = logps.to_vec2().unwrap();
+            let known = row["logps"].as_array().unwrap();
+            assert_eq!(known.len(), text.len() - 1);
+            for (place, known) in known.iter().enumerate() {
+                let given = f64::from(logps[place][text[place + 1] as usize]);
+                let off = (given - known.as_f64().unwrap()).abs();
+                assert!(off < 1e-4, "{name} at {place}: off by {off}");
+            }
+            let mut cache = Cache::new(decoder.layers.len());
+            let mut logits = decoder.read(&[&text], &mut [&mut cache]).unwrap();
+            for known in ids(&row["greedy"]) {
+                let next = likeliest(&logits[0]);
+                assert_eq!(next, known, "{name} after {} tokens", cache.tokens);
+                logits = decoder.step(&[next], &mut [&mut cache]).unwrap();
+            }
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! Do the encoders give what transformers gives? Small random models with known vectors.
+//!
+//! Made with transformers 5.23 and torch 2.15 on the CPU in f32.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+use serde_json::{Value, json};
+
+use crate::device::Place;
+use crate::encoder::sentence::SentenceEncoder;
+use crate::fixtures;
+
+const MODELS: [&str; 3] = ["minilm_bert", "style_roberta", "jina_v3"];
+
+fn load(name: &str, precision: DType) -> SentenceEncoder {
+    let (folder, task) = name.split_once('#').unwrap_or((name, ""));
+    let mut path = fixtures::model(folder);
+    if !task.is_empty() {
+        path = format!("{path}#{task}");
+    }
+    SentenceEncoder::load_in(&path, Place::Cpu, precision).unwrap()
+}
+
+fn expected(name: &str) -> Value {
+    fixtures::json(&format!("models/{name}/expected.json"))
+}
+
+fn texts(rows: &Value) -> Vec<&str> {
+    let rows = rows.as_array().unwrap().iter();
+    rows.map(|row| row["text"].as_str().unwrap()).collect()
+}
+
+fn floats(value: &Value) -> Vec<f64> {
+    let values = value.as_array().unwrap().iter();
+    values.map(|value| value.as_f64().unwrap()).collect()
+}
+
+/// The largest difference between given and expected values.
+fn distance<'a>(given: &[f32], expected: impl Iterator<Item = &'a Value>) -> f64 {
+    let expected: Vec<f64> = expected.flat_map(floats).collect();
+    assert_eq!(given.len(), expected.len());
+    let pairs = given.iter().zip(expected);
+    pairs
+        .map(|(given, expected)| (f64::from(*given) - expected).abs())
+        .fold(0.0, f64::max)
+}
+
+fn embed(model: &SentenceEncoder, texts: &[&str]) -> Vec<f32> {
+    let tokenized = model.tokenize(texts).unwrap();
+    let ids: Vec<&[u32]> = tokenized.ids.iter().map(Vec::as_slice).collect();
+    model.embed(&ids).unwrap()
+}
+
+#[test]
+fn token_ids_are_those_of_transformers() {
+    for name in MODELS {
+        let expected = expected(name);
+        let rows = expected["rows"].as_array().unwrap();
+        let given = load(name, DType::F32)
+            .tokenize(&texts(&expected["rows"]))
+            .unwrap();
+        for (ids, row) in given.ids.iter().zip(rows) {
+            assert_eq!(json!(ids), row["ids"], "{name}: {}", row["text"]);
+        }
+        assert!(given.truncated > 0, "{name}");
+    }
+}
+
+/// In f32 through the fused loops, in f64 through candle's ops, which is what a GPU runs.
+#[test]
+fn vectors_are_those_of_transformers() {
+    for name in MODELS {
+        let expected = expected(name);
+        let rows = expected["rows"].as_array().unwrap();
+        for precision in [DType::F32, DType::F64] {
+            let mut model = load(name, precision);
+            model.normalize = false;
+            let pooled = embed(&model, &texts(&expected["rows"]));
+            let off = distance(&pooled, rows.iter().map(|row| &row["mean_pooled"]));
+            assert!(off < 2e-5, "{name} in {precision:?}: {off}");
+            model.normalize = true;
+            let unit = embed(&model, &texts(&expected["rows"]));
+            let off = distance(&unit, rows.iter().map(|row| &row["unit"]));
+            assert!(off < 2e-5, "{name} in {precision:?}: {off}");
+        }
+    }
+}
+
+/// What a GPU computes, in its types, on the CPU: a text's vector keeps its direction.
+#[test]
+fn in_half_the_bits_vectors_point_the_same_way() {
+    for name in ["minilm_bert", "style_roberta", "jina_v3", "xlm_roberta"] {
+        let expected = expected(name);
+        let rows = expected["rows"].as_array().unwrap();
+        for precision in [DType::BF16, DType::F16] {
+            let mut model = load(name, precision);
+            model.normalize = true;
+            let given = embed(&model, &texts(&expected["rows"]));
+            for (vector, row) in given.chunks_exact(model.dimension).zip(rows) {
+                let known = floats(&row["unit"]);
+                let pairs = vector.iter().zip(&known);
+                let cosine: f64 = pairs.map(|(a, b)| f64::from(*a) * b).sum();
+                let text = &row["text"];
+                assert!(
+                    cosine >= 0.999,
+                    "{name} in {precision:?}: {cosine} for {text}"
+                );
+            }
+        }
+    }
+}
+
+/// XLM-R reads positions behind its padding token, and this one is pooled by its first token.
+#[test]
+fn an_xlm_roberta_is_that_of_transformers() {
+    let expected = expected("xlm_roberta");
+    let rows = expected["rows"].as_array().unwrap();
+    for precision in [DType::F32, DType::F64] {
+        let model = load("xlm_roberta", precision);
+        let tokenized = model.tokenize(&texts(&expected["rows"])).unwrap();
+        for (ids, row) in tokenized.ids.iter().zip(rows) {
+            assert_eq!(json!(ids), row["ids"], "{}", row["text"]);
+        }
+        assert!(tokenized.truncated > 0);
+        let unit = embed(&model, &texts(&expected["rows"]));
+        let off = distance(&unit, rows.iter().map(|row| &row["unit"]));
+        assert!(off < 2e-5, "in {precision:?}: {off}");
+    }
+}
+
+#[test]
+fn a_task_chooses_its_adapter() {
+    let expected = expected("jina_v3");
+    let by_task = expected["unit_by_task_first_four_texts"]
+        .as_object()
+        .unwrap();
+    assert!(!by_task.is_empty());
+    for (task, vectors) in by_task {
+        let model = load(&format!("jina_v3#{task}"), DType::F32);
+        let given = embed(&model, &texts(&expected["rows"])[..4]);
+        let off = distance(&given, vectors.as_array().unwrap().iter());
+        assert!(off < 2e-5, "{task}: {off}");
+        assert_eq!(model.name, format!("model#{task}"));
+    }
+}
+
+/// A text's vector does not depend on the texts beside it.
+#[test]
+fn a_batch_gives_what_each_text_gives_alone() {
+    for name in MODELS {
+        let model = load(name, DType::F32);
+        let expected = expected(name);
+        let texts = texts(&expected["rows"]);
+        let together = embed(&model, &texts);
+        for (text, row) in texts.iter().zip(together.chunks_exact(model.dimension)) {
+            let alone = embed(&model, &[text]);
+            let off = alone
+                .iter()
+                .zip(row)
+                .map(|(a, b)| (a - b).abs())
+                .fold(0.0, f32::max);
+            assert!(off < 1e-6, "{name}: {off}");
+        }
+    }
+}
+
+/// A folder like the one of a fixture, changed by a test.
+fn changed(name: &str, change: impl FnOnce(&Path)) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let from = PathBuf::from(fixtures::model(name));
+    for entry in fs::read_dir(&from).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    fs::create_dir(folder.path().join("1_Pooling")).unwrap();
+    fs::copy(
+        from.join("1_Pooling/config.json"),
+        folder.path().join("1_Pooling/config.json"),
+    )
+    .unwrap();
+    change(folder.path());
+    folder
+}
+
+fn edit(file: &Path, change: impl FnOnce(&mut Value)) {
+    let mut value: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+    change(&mut value);
+    fs::write(file, value.to_string()).unwrap();
+}
+
+fn refusal(folder: &tempfile::TempDir) -> String {
+    let path = folder.path().display().to_string();
+    let error = SentenceEncoder::load(&path, Place::Cpu)
+        .unwrap_err()
+        .to_string();
+    assert!(!error.contains('\n'), "{error}");
+    error.replace(&path, "MODEL")
+}
+
+#[test]
+fn what_is_no_model_is_refused_by_name() {
+    let lacking = |file: &'static str| {
+        changed("minilm_bert", move |folder| {
+            fs::remove_file(folder.join(file)).unwrap();
+        })
+    };
+    assert_eq!(
+        refusal(&lacking("config.json")),
+        "MODEL: lacks config.json: name the folder of a whole model"
+    );
+    assert_eq!(
+        refusal(&lacking("model.safetensors")),
+        "MODEL: lacks model.safetensors or pytorch_model.bin: name the folder of a whole model"
+    );
+    assert_eq!(
+        refusal(&lacking("tokenizer.json")),
+        "MODEL: lacks tokenizer.json: name the folder of a whole model"
+    );
+    let wider = changed("minilm_bert", |folder| {
+        edit(&folder.join("config.json"), |config| {
+            config["hidden_size"] = json!(64);
+        });
+    });
+    assert_eq!(
+        refusal(&wider),
+        "MODEL/model.safetensors: tensor `embeddings.word_embeddings.weight` has shape [700, 48], \
+         config.json says [700, 64]: its config.json belongs to another model: fetch the model again"
+    );
+    let deeper = changed("style_roberta", |folder| {
+        edit(&folder.join("config.json"), |config| {
+            config["num_hidden_layers"] = json!(4);
+        });
+    });
+    assert!(
+        refusal(&deeper).contains("has no tensor `encoder.layer.3."),
+        "{}",
+        refusal(&deeper)
+    );
+    let quantised = changed("minilm_bert", |folder| {
+        let file = folder.join("model.safetensors");
+        let mut tensors = candle_core::safetensors::load(&file, &Device::Cpu).unwrap();
+        for tensor in tensors.values_mut() {
+            *tensor = tensor.to_dtype(DType::U8).unwrap();
+        }
+        candle_core::safetensors::save(&tensors, file).unwrap();
+    });
+    assert!(
+        refusal(&quantised).contains("is quantised (U8)"),
+        "{}",
+        refusal(&quantised)
+    );
+    let other = changed("minilm_bert", |folder| {
+        edit(&folder.join("config.json"), |config| {
+            config["model_type"] = json!("t5");
+        });
+    });
+    assert!(
+        refusal(&other).starts_with("unknown architecture `t5"),
+        "{}",
+        refusal(&other)
+    );
+    assert!(refusal(&other).contains("known are bert, roberta, xlm-roberta"));
+    for file in [
+        "model.safetensors",
+        "tokenizer.json",
+        "config.json",
+        "modules.json",
+    ] {
+        let garbage = changed("minilm_bert", |folder| {
+            fs::write(folder.join(file), "not what it says").unwrap();
+        });
+        assert!(
+            refusal(&garbage).starts_with(&format!("MODEL/{file}: ")),
+            "{}",
+            refusal(&garbage)
+        );
+    }
+    let cut = changed("style_roberta", |folder| {
+        let file = folder.join("pytorch_model.bin");
+        let bytes = fs::read(&file).unwrap();
+        fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
+    });
+    assert!(
+        refusal(&cut).starts_with("MODEL/pytorch_model.bin: "),
+        "{}",
+        refusal(&cut)
+    );
+    let dense = changed("minilm_bert", |folder| {
+        edit(&folder.join("modules.json"), |modules| {
+            modules[2]["type"] = json!("sentence_transformers.models.Dense");
+        });
+    });
+    assert!(
+        refusal(&dense).starts_with("unknown module"),
+        "{}",
+        refusal(&dense)
+    );
+}
+
+#[test]
+fn weights_in_several_files_are_one_model() {
+    let whole = load("minilm_bert", DType::F32);
+    let sharded = changed("minilm_bert", |folder| {
+        let file = folder.join("model.safetensors");
+        let tensors = candle_core::safetensors::load(&file, &Device::Cpu).unwrap();
+        let mut map = serde_json::Map::new();
+        for (number, parity) in ["one.safetensors", "two.safetensors"].iter().enumerate() {
+            let mut names: Vec<&String> = tensors.keys().collect();
+            names.sort();
+            let part: std::collections::HashMap<String, Tensor> = names
+                .into_iter()
+                .skip(number)
+                .step_by(2)
+                .map(|name| (name.clone(), tensors[name].clone()))
+                .collect();
+            map.extend(part.keys().map(|name| (name.clone(), json!(parity))));
+            candle_core::safetensors::save(&part, folder.join(parity)).unwrap();
+        }
+        fs::remove_file(file).unwrap();
+        fs::write(
+            folder.join("model.safetensors.index.json"),
+            json!({ "weight_map": map }).to_string(),
+        )
+        .unwrap();
+    });
+    let path = sharded.path().display().to_string();
+    let parts = SentenceEncoder::load(&path, Place::Cpu).unwrap();
+    let texts = ["a story", ""];
+    assert_eq!(embed(&parts, &texts), embed(&whole, &texts));
+    assert_ne!(parts.revision, whole.revision);
+}
+
+/// Each pooling that modules.json may choose, on the same tokens.
+#[test]
+fn poolings_are_obeyed() {
+    let pooled = |mode: &str| {
+        let folder = changed("style_roberta", |folder| {
+            edit(&folder.join("1_Pooling/config.json"), |config| {
+                config["pooling_mode_mean_tokens"] = json!(false);
+                config[format!("pooling_mode_{mode}")] = json!(true);
+            });
+        });
+        let path = folder.path().display().to_string();
+        embed(
+            &SentenceEncoder::load(&path, Place::Cpu).unwrap(),
+            &["one two three"],
+        )
+    };
+    let (mean, scaled) = (pooled("mean_tokens"), pooled("mean_sqrt_len_tokens"));
+    let ratios: Vec<f32> = scaled.iter().zip(&mean).map(|(a, b)| a / b).collect();
+    assert!(
+        ratios
+            .iter()
+            .all(|ratio| (ratio - ratios[0]).abs() < 1e-3 && *ratio > 1.5)
+    );
+    let (first, most) = (pooled("cls_token"), pooled("max_tokens"));
+    assert!(first.iter().zip(&most).all(|(first, most)| first <= most));
+    assert!(mean.iter().zip(&most).all(|(mean, most)| mean <= most));
+    assert_ne!(first, mean);
+}

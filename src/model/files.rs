@@ -1,0 +1,238 @@
+//! Where do a model's files lie? In a folder, or in a repository of the hub.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::hub::{self, ModelRepository};
+use super::weights;
+use crate::{Error, Result};
+use polyphony_io::hash::{Sha256, digest_of, hex};
+
+/// A model's files, and what the model is called.
+#[derive(Debug)]
+pub struct ModelFiles {
+    /// The hub's `OWNER/NAME`, or the name of the folder.
+    pub name: String,
+    place: FilesPlace,
+}
+
+#[derive(Debug)]
+enum FilesPlace {
+    Folder(PathBuf),
+    Hub(ModelRepository),
+}
+
+impl ModelFiles {
+    /// Finds a model by the path of a folder or by a hub id `OWNER/NAME[@REVISION]`.
+    ///
+    /// # Errors
+    /// When there is no such folder, or the hub does not know it.
+    pub fn find_model(given: &str) -> Result<Self> {
+        let path = Path::new(given);
+        if path.is_dir() {
+            let whole = path.canonicalize().map_err(Error::io("read", path))?;
+            return Ok(Self {
+                name: name_of(&whole),
+                place: FilesPlace::Folder(path.to_path_buf()),
+            });
+        }
+        if !is_hub_id(given) {
+            return Err(Error::input(
+                path,
+                "is no folder of a model",
+                "name a folder with config.json, or a hub id OWNER/NAME[@REVISION]",
+            ));
+        }
+        let repository = hub::model(given)?;
+        Ok(Self {
+            name: repository.id.clone(),
+            place: FilesPlace::Hub(repository),
+        })
+    }
+
+    /// A file of the model, fetched where need be; none where the model does not have it.
+    ///
+    /// # Errors
+    /// When it cannot be fetched.
+    pub fn find(&self, file: &str) -> Result<Option<PathBuf>> {
+        match &self.place {
+            FilesPlace::Folder(folder) => Ok(Some(folder.join(file)).filter(|path| path.is_file())),
+            FilesPlace::Hub(repository) => repository.file(file),
+        }
+    }
+
+    /// A file that every such model has.
+    ///
+    /// # Errors
+    /// When it is missing; the message names it.
+    pub fn require(&self, file: &str) -> Result<PathBuf> {
+        self.find(file)?.ok_or_else(|| self.lacks(file))
+    }
+
+    /// The JSON object in a file.
+    ///
+    /// # Errors
+    /// When it is no JSON.
+    pub fn json(&self, file: &str) -> Result<Option<Value>> {
+        let Some(path) = self.find(file)? else {
+            return Ok(None);
+        };
+        let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
+        let value = serde_json::from_slice(&text).map_err(|error| {
+            Error::input(
+                &path,
+                format!("is no JSON ({error})"),
+                "fetch the model again",
+            )
+        })?;
+        Ok(Some(value))
+    }
+
+    /// The error for a file that is not there.
+    pub fn lacks(&self, file: &str) -> Error {
+        match &self.place {
+            FilesPlace::Folder(folder) => Error::input(
+                folder,
+                format!("lacks {file}"),
+                "name the folder of a whole model",
+            ),
+            FilesPlace::Hub(repository) => Error::Hub {
+                repository: repository.id.clone(),
+                message: format!("has no {file}"),
+                hint: "choose a model that has one".to_owned(),
+            },
+        }
+    }
+
+    /// How others name the model: the hub's `OWNER/NAME` and commit, or the folder's whole path.
+    ///
+    /// # Errors
+    /// When the folder is gone.
+    pub fn address(&self) -> Result<(String, Option<String>)> {
+        let folder = match &self.place {
+            FilesPlace::Hub(hub) => return Ok((hub.id.clone(), Some(hub.commit.clone()))),
+            FilesPlace::Folder(folder) => folder,
+        };
+        let whole = folder.canonicalize().map_err(Error::io("read", folder))?;
+        Ok(match snapshot(&whole) {
+            Some((id, commit)) => (id, Some(commit)),
+            None => (whole.to_string_lossy().into_owned(), None),
+        })
+    }
+
+    /// What the files hold: the hub's commit, or a hash of those of a folder's files that are
+    /// loaded.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn revision(&self) -> Result<String> {
+        let folder = match &self.place {
+            FilesPlace::Hub(repository) => return Ok(repository.commit.clone()),
+            FilesPlace::Folder(folder) => folder,
+        };
+        let whole = folder.canonicalize().map_err(Error::io("read", folder))?;
+        if let Some((_, commit)) = snapshot(&whole) {
+            return Ok(commit);
+        }
+        let mut hasher = Sha256::new();
+        for file in self.loaded()? {
+            let Some(path) = self.find(&file)? else {
+                continue;
+            };
+            hasher.update(file);
+            hasher.update(digest_of(&path)?);
+        }
+        Ok(hex(&hasher.finalize())[..16].to_owned())
+    }
+
+    /// The files that decide what a model computes, by their paths within its folder.
+    fn loaded(&self) -> Result<BTreeSet<String>> {
+        let mut files: BTreeSet<String> = SETTINGS.map(str::to_owned).into();
+        files.extend(weights::names(self)?);
+        let modules = self.json("modules.json")?.unwrap_or_default();
+        let paths = modules.as_array().into_iter().flatten();
+        let paths = paths.filter_map(|module| module["path"].as_str());
+        files.extend(paths.map(|path| format!("{path}/config.json")));
+        Ok(files)
+    }
+}
+
+/// What is read of a model besides its weights.
+const SETTINGS: [&str; 7] = [
+    "chat_template.jinja",
+    "config.json",
+    "config_sentence_transformers.json",
+    "modules.json",
+    "sentence_bert_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+];
+
+/// Whether a name is one of the hub's, `OWNER/NAME[@REVISION]`, and no path that is there.
+pub fn is_hub_id(given: &str) -> bool {
+    let (id, _) = given.split_once('@').unwrap_or((given, ""));
+    let parts: Vec<&str> = id.split('/').collect();
+    parts.len() == 2
+        && parts
+            .iter()
+            .all(|part| !part.is_empty() && !part.starts_with('.'))
+        && !Path::new(given).exists()
+}
+
+/// The hub's name and commit of a folder of its cache: `models--OWNER--NAME/snapshots/COMMIT`.
+fn snapshot(folder: &Path) -> Option<(String, String)> {
+    let commit = folder.file_name()?.to_str()?;
+    let snapshots = folder.parent()?;
+    let repository = snapshots.parent()?.file_name()?.to_str()?;
+    let id = repository.strip_prefix("models--")?;
+    let is_commit = commit.len() == 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (snapshots.file_name()? == "snapshots" && is_commit)
+        .then(|| (id.replacen("--", "/", 1), commit.to_owned()))
+}
+
+fn name_of(folder: &Path) -> String {
+    if let Some((id, _)) = snapshot(folder) {
+        return id;
+    }
+    let name = folder.file_name().unwrap_or(folder.as_os_str());
+    name.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_revision_is_of_what_is_loaded() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |file: &str, text: &str| {
+            let path = folder.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        let revision = || {
+            let files = ModelFiles::find_model(folder.path().to_str().unwrap()).unwrap();
+            files.revision().unwrap()
+        };
+        write("config.json", "{}");
+        write("model.safetensors", "x");
+        let mut before = revision();
+        for file in ["run.json", "out/adapter_model.safetensors", "README.md"] {
+            write(file, "y");
+            assert_eq!(revision(), before, "{file}");
+        }
+        write("modules.json", "[{\"path\": \"1_Pooling\"}]");
+        for file in [
+            "chat_template.jinja",
+            "tokenizer.json",
+            "model.safetensors",
+            "1_Pooling/config.json",
+        ] {
+            write(file, "{\"other\": 1}");
+            assert_ne!(revision(), before, "{file}");
+            before = revision();
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! What are the products of a few rows with a weight? Each weight's row is read once for all of them.
+
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape};
+use rayon::prelude::*;
+
+const LANES: usize = 16;
+/// So many rows of lanes are added up side by side, so that no sum waits for the one before.
+const DEEP: usize = 4;
+/// So many rows of `x` share what was read of a weight.
+const SHARED: usize = 4;
+/// So many of a weight's rows go to a thread at a time.
+const OUT: usize = 32;
+
+/// `x W^T`, `x` of shape (rows, in), `W` of (out, in), both in f32 without gaps, on the CPU. Every
+/// row's values are added up in one order, whichever rows are beside it and whatever the machine.
+#[derive(Debug, Clone, Copy)]
+pub struct FewRows;
+
+impl CustomOp2 for FewRows {
+    fn name(&self) -> &'static str {
+        "few-rows"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        of_x: &Layout,
+        weight: &CpuStorage,
+        of_weight: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (CpuStorage::F32(x), CpuStorage::F32(weight)) = (x, weight) else {
+            candle_core::bail!("few rows are of f32");
+        };
+        let (rows, into) = of_x.shape().dims2()?;
+        let (out, width) = of_weight.shape().dims2()?;
+        let places = (of_x.contiguous_offsets(), of_weight.contiguous_offsets());
+        let (Some((x0, x1)), Some((w0, w1))) = places else {
+            candle_core::bail!("few rows want values one after another");
+        };
+        if into != width {
+            candle_core::bail!("rows of {into} values meet a weight of {width}");
+        }
+        let mut y = vec![0.0; rows * out];
+        few_rows(&x[x0..x1], &weight[w0..w1], into, &mut y);
+        Ok((CpuStorage::F32(y), (rows, out).into()))
+    }
+}
+
+/// The products of rows of `into` values with the weight's rows: `y` has a row for each of `x`.
+pub fn few_rows(x: &[f32], weight: &[f32], into: usize, y: &mut [f32]) {
+    if x.is_empty() || weight.is_empty() {
+        return;
+    }
+    let (rows, out) = (x.len() / into, weight.len() / into);
+    // By columns first, a stretch of them a thread; then as rows.
+    let mut columns = vec![0.0; y.len()];
+    columns
+        .par_chunks_mut(OUT * rows)
+        .zip(weight.par_chunks(OUT * into))
+        .for_each(|(columns, weight)| {
+            pulp::Arch::new().dispatch(Stretch {
+                x,
+                weight,
+                into,
+                columns,
+            });
+        });
+    for (row, y) in y.chunks_exact_mut(out).enumerate() {
+        for (value, column) in y.iter_mut().zip(columns.chunks_exact(rows)) {
+            *value = column[row];
+        }
+    }
+}
+
+struct Stretch<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+    into: usize,
+    columns: &'a mut [f32],
+}
+
+impl pulp::WithSimd for Stretch<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        let rows = self.x.len() / self.into;
+        let weights = self.weight.chunks_exact(self.into);
+        for (weight, column) in weights.zip(self.columns.chunks_exact_mut(rows)) {
+            let shared = self.x.chunks(SHARED * self.into);
+            for (x, column) in shared.zip(column.chunks_mut(SHARED)) {
+                match column.len() {
+                    4 => dots::<4>(x, weight, column),
+                    3 => dots::<3>(x, weight, column),
+                    2 => dots::<2>(x, weight, column),
+                    _ => dots::<1>(x, weight, column),
+                }
+            }
+        }
+    }
+}
+
+/// The dot products of `ROWS` rows with one of a weight.
+#[inline(always)]
+fn dots<const ROWS: usize>(x: &[f32], weight: &[f32], dots: &mut [f32]) {
+    let into = weight.len();
+    let mut sums = [[[0.0_f32; LANES]; DEEP]; ROWS];
+    let steps = into / (LANES * DEEP);
+    for step in 0..steps {
+        for deep in 0..DEEP {
+            let at = (step * DEEP + deep) * LANES;
+            let w = &weight[at..at + LANES];
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let x = &x[row * into + at..][..LANES];
+                for lane in 0..LANES {
+                    sums[deep][lane] += x[lane] * w[lane];
+                }
+            }
+        }
+    }
+    for (row, (sums, dot)) in sums.iter_mut().zip(dots).enumerate() {
+        for at in steps * LANES * DEEP..into {
+            let place = at % (LANES * DEEP);
+            sums[place / LANES][place % LANES] += x[row * into + at] * weight[at];
+        }
+        let mut lanes = [0.0_f32; LANES];
+        for sums in sums {
+            for lane in 0..LANES {
+                lanes[lane] += sums[lane];
+            }
+        }
+        *dot = lanes.iter().sum();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::few_rows;
+    use polyphony_io::random::SplitMix64;
+
+    #[test]
+    fn rows_are_products_and_know_nothing_of_each_other() {
+        let mut random = SplitMix64::seeded(11);
+        for (into, out) in [(1, 1), (63, 70), (64, 33), (200, 31), (1030, 65)] {
+            let mut values = |count: usize| -> Vec<f32> {
+                (0..count).map(|_| (random.unit() - 0.5) as f32).collect()
+            };
+            let (x, weight) = (values(9 * into), values(out * into));
+            let mut all = vec![0.0; 9 * out];
+            few_rows(&x, &weight, into, &mut all);
+            for (row, x) in x.chunks(into).enumerate() {
+                for (column, w) in weight.chunks(into).enumerate() {
+                    let pairs = x.iter().zip(w);
+                    let known: f64 = pairs.map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
+                    let given = f64::from(all[row * out + column]);
+                    assert!((given - known).abs() < 1e-5, "{given} {known}");
+                }
+            }
+            for rows in 1..9 {
+                for start in 0..9 - rows {
+                    let mut some = vec![0.0; rows * out];
+                    few_rows(&x[start * into..][..rows * into], &weight, into, &mut some);
+                    assert_eq!(some, all[start * out..][..rows * out]);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! Which tensors does a model have? Read from safetensors or PyTorch files, checked by shape.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use candle_core::pickle::PthTensors;
+use candle_core::safetensors::MmapedSafetensors;
+use candle_core::{DType, Device, Tensor};
+
+use super::files::ModelFiles;
+use super::memory;
+use crate::{Error, Result};
+
+/// A model's tensors, on the disk until they are asked for.
+pub struct Weights {
+    /// What messages name: the one file, or the index of several.
+    file: PathBuf,
+    tensors: Tensors,
+    device: Device,
+    precision: DType,
+}
+
+enum Tensors {
+    Safetensors(MmapedSafetensors),
+    Pickled(Vec<PthTensors>),
+}
+
+/// The files that may hold the weights, in the order in which they are looked for.
+const CANDIDATES: [&str; 4] = [
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+];
+
+impl Weights {
+    /// Opens the weights of a model, in one file or in several.
+    ///
+    /// # Errors
+    /// When there are none, or a file is not what its name says.
+    pub fn open(files: &ModelFiles, device: &Device, precision: DType) -> Result<Self> {
+        let names = names(files)?;
+        let Some((first, shards)) = names.split_first() else {
+            return Err(files.lacks("model.safetensors or pytorch_model.bin"));
+        };
+        let file = files.require(first)?;
+        let parts = match shards {
+            [] => vec![file.clone()],
+            shards => shards
+                .iter()
+                .map(|shard| files.require(shard))
+                .collect::<Result<_>>()?,
+        };
+        let refused = |error: candle_core::Error| {
+            Error::input(
+                &file,
+                format!("cannot be read as weights ({})", first_line(&error)),
+                "fetch the model again",
+            )
+        };
+        let pickled = parts[0].extension().is_some_and(|end| end == "bin");
+        let tensors = if pickled {
+            let parts = parts.iter().map(|part| PthTensors::new(part, None));
+            Tensors::Pickled(parts.collect::<candle_core::Result<_>>().map_err(refused)?)
+        } else {
+            #[expect(unsafe_code, reason = "the files are mapped into memory")]
+            // SAFETY: nobody is to change a model's files while it runs; the library checks
+            // every offset against the file's length when it maps it.
+            let mapped = unsafe { MmapedSafetensors::multi(&parts) };
+            Tensors::Safetensors(mapped.map_err(refused)?)
+        };
+        Ok(Self {
+            file,
+            tensors,
+            device: device.clone(),
+            precision,
+        })
+    }
+
+    /// Whether there is a tensor of that name.
+    pub fn has(&self, name: &str) -> bool {
+        self.shape(name).is_some()
+    }
+
+    /// The shape of a tensor; none where it is not there.
+    pub fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        match &self.tensors {
+            Tensors::Safetensors(mapped) => Some(mapped.get(name).ok()?.shape().to_vec()),
+            Tensors::Pickled(parts) => {
+                let info = parts
+                    .iter()
+                    .find_map(|part| part.tensor_infos().get(name))?;
+                Some(info.layout.dims().to_vec())
+            }
+        }
+    }
+
+    /// Loads a tensor of the shape given, in the model's precision.
+    ///
+    /// # Errors
+    /// When it is not there or has another shape; the message names the file, the tensor and both.
+    pub fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let Some(given) = self.shape(name) else {
+            return Err(Error::input(
+                &self.file,
+                format!("has no tensor `{name}`"),
+                "its config.json belongs to another model: fetch the model again",
+            ));
+        };
+        if given != shape {
+            return Err(Error::input(
+                &self.file,
+                format!("tensor `{name}` has shape {given:?}, config.json says {shape:?}"),
+                "its config.json belongs to another model: fetch the model again",
+            ));
+        }
+        let loaded = match &self.tensors {
+            Tensors::Safetensors(mapped) => mapped.load(name, &self.device),
+            Tensors::Pickled(parts) => parts
+                .iter()
+                .find_map(|part| part.get(name).transpose())
+                .unwrap_or_else(|| candle_core::bail!("no tensor {name}"))
+                .and_then(|tensor| tensor.to_device(&self.device)),
+        };
+        // A quantised weight means nothing without the scale beside it.
+        if let Ok(tensor) = &loaded
+            && matches!(tensor.dtype(), DType::F8E4M3 | DType::U8)
+        {
+            return Err(Error::input(
+                &self.file,
+                format!("tensor `{name}` is quantised ({:?})", tensor.dtype()),
+                "choose the model in bfloat16 or float32",
+            ));
+        }
+        loaded
+            .and_then(|tensor| tensor.to_dtype(self.precision)?.contiguous())
+            .map_err(|error| self.unread(name, error))
+    }
+
+    /// The error for a tensor that is not loaded: its file is broken, or the device too small.
+    fn unread(&self, name: &str, error: candle_core::Error) -> Error {
+        if memory::ran_out(&error) {
+            let size = || {
+                let bytes = memory::mebibytes(self.values() * self.precision.size_in_bytes());
+                format!(
+                    "{} of {bytes} as {}",
+                    self.file.display(),
+                    self.precision.as_str()
+                )
+            };
+            let hint = "free memory there, name a larger device, or choose a smaller model";
+            return memory::too_little(error.into(), &self.device, size, hint);
+        }
+        Error::input(
+            &self.file,
+            format!("tensor `{name}` cannot be read ({})", first_line(&error)),
+            "fetch the model again",
+        )
+    }
+
+    /// How many values all tensors hold.
+    fn values(&self) -> usize {
+        match &self.tensors {
+            Tensors::Safetensors(mapped) => {
+                let tensors = mapped.tensors();
+                let shapes = tensors.iter().map(|(_, tensor)| tensor.shape());
+                shapes.map(|shape| shape.iter().product::<usize>()).sum()
+            }
+            Tensors::Pickled(parts) => {
+                let infos = parts.iter().flat_map(|part| part.tensor_infos().values());
+                infos.map(|info| info.layout.shape().elem_count()).sum()
+            }
+        }
+    }
+}
+
+/// The files of a model's weights: the first of [`CANDIDATES`] that is there, and those that it
+/// names where it is an index.
+///
+/// # Errors
+/// When an index is none.
+pub(super) fn names(files: &ModelFiles) -> Result<Vec<String>> {
+    for name in CANDIDATES {
+        if let Some(path) = files.find(name)? {
+            let mut names = vec![name.to_owned()];
+            if path.extension().is_some_and(|end| end == "json") {
+                names.extend(shards(&path)?);
+            }
+            return Ok(names);
+        }
+    }
+    Ok(Vec::new())
+}
+
+/// The files that an index names.
+fn shards(index: &std::path::Path) -> Result<BTreeSet<String>> {
+    let text = std::fs::read(index).map_err(Error::io("read", index))?;
+    let refused = || Error::input(index, "is no index of weights", "fetch the model again");
+    let index: serde_json::Value = serde_json::from_slice(&text).map_err(|_| refused())?;
+    let map = index["weight_map"].as_object().ok_or_else(refused)?;
+    let shards: BTreeSet<String> = map
+        .values()
+        .filter_map(|file| Some(file.as_str()?.to_owned()))
+        .collect();
+    if shards.is_empty() {
+        return Err(refused());
+    }
+    Ok(shards)
+}
+
+/// candle appends backtraces on further lines.
+fn first_line(error: &candle_core::Error) -> String {
+    error
+        .to_string()
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures;
+
+    #[test]
+    fn too_small_a_device_is_told_what_was_to_fit() {
+        for (model, values) in [("tied_llama", 18_592), ("style_roberta", 92_064)] {
+            let files = ModelFiles::find_model(&fixtures::model(model)).unwrap();
+            let weights = Weights::open(&files, &Device::Cpu, DType::BF16).unwrap();
+            assert_eq!(weights.values(), values, "{model}");
+            let full = candle_core::Error::Msg("CUDA_ERROR_OUT_OF_MEMORY".to_owned());
+            let said = weights.unread("x", full).to_string();
+            let known = format!(" of {} as bf16", memory::mebibytes(values * 2));
+            assert!(
+                said.contains("too little memory for") && said.contains(&known),
+                "{said}"
+            );
+            let broken = candle_core::Error::Msg("unexpected end".to_owned());
+            let said = weights.unread("x", broken).to_string();
+            assert!(
+                said.contains("`x` cannot be read (unexpected end)"),
+                "{said}"
+            );
+        }
+    }
+}

@@ -70,9 +70,9 @@ fn write(folder: &Path, prompts: u64, seed: u64) -> std::io::Result<()> {
             1,
         )?;
         let mut random = Random(seed ^ (prompt + 1).wrapping_mul(0x2545_f491_4f6c_dd1d));
-        let count = random.unit().powf(-1.0 / TAIL).min(LONGEST_TAIL) as u64;
+        let count = random.next_f64().powf(-1.0 / TAIL).min(LONGEST_TAIL) as u64;
         for _ in 0..count {
-            let length = 120 + (760.0 * random.unit() * random.unit() * 2.0) as usize;
+            let length = 120 + (760.0 * random.next_f64() * random.next_f64() * 2.0) as usize;
             let text = story(&words, length, &mut random);
             let author = format!("user_{}", random.below(90_000));
             comment(&author, &text, &top, random.votes())?;
@@ -122,7 +122,7 @@ fn vocabulary(random: &mut Random) -> Vec<String> {
 fn story(words: &[String], length: usize, random: &mut Random) -> String {
     let mut text = String::with_capacity(length * 6);
     for at in 0..length {
-        let rank = (VOCABULARY as f64).powf(random.unit()) as usize - 1;
+        let rank = (VOCABULARY as f64).powf(random.next_f64()) as usize - 1;
         text.push_str(&words[rank.min(VOCABULARY - 1)]);
         text.push_str(match (at % 12, at % 90) {
             (_, 89) => ".\\n\\n",
@@ -162,6 +162,6 @@ impl Random {
     }
 
     fn votes(&mut self) -> u64 {
-        self.unit().powf(-0.9).min(20_000.0) as u64
+        self.next_f64().powf(-0.9).min(20_000.0) as u64
     }
 }

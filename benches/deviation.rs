@@ -16,7 +16,7 @@ use arrow::datatypes::{DataType, Schema};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use polyphony_engine::datafusion::datasource::MemTable;
 use polyphony_engine::datafusion::prelude::SessionContext;
-use polyphony_engine::sql::{Options, Scripts};
+use polyphony_engine::sql::{Options, SqlPipeline};
 use polyphony_engine::{deviation, schema, session, weight};
 use polyphony_io::hash::mix64;
 
@@ -95,7 +95,7 @@ fn weigh(spaces: &[Space], sizes: &[usize]) -> f64 {
 
 /// The same through SQL, on tables that are in memory and sorted by prompt.
 fn context(spaces: Vec<Space>, sizes: &[usize]) -> SessionContext {
-    let context = session::bare(&session::Limits::unbounded()).unwrap();
+    let context = session::bare(&session::MemoryLimit::unbounded()).unwrap();
     let mut ids = Vec::new();
     for (prompt, size) in sizes.iter().enumerate() {
         ids.extend(std::iter::repeat_n(format!("{prompt:06}"), *size));
@@ -192,9 +192,9 @@ fn bench(criterion: &mut Criterion) {
                 .unwrap();
             // As in `pairs`.
             partitions(std::thread::available_parallelism().unwrap().get());
-            let scripts = Scripts::built_in();
+            let pipeline = SqlPipeline::built_in();
             let options = Options::new();
-            let weights = scripts.query(&context, "50_weights.sql", &options);
+            let weights = pipeline.query(&context, "50_weights.sql", &options);
             let weights = runtime.block_on(weights).unwrap();
             partitions(1);
             weights

@@ -18,7 +18,7 @@ use polyphony_engine::{deviation, weight};
 use polyphony_io::random::SplitMix64;
 use polyphony_model::chat::Tokens;
 use polyphony_model::decoder::Head;
-use polyphony_model::device::Place;
+use polyphony_model::device::DeviceSpec;
 use polyphony_model::files::ModelFiles;
 use polyphony_model::lora::Spec;
 use polyphony_trainer::batch::Batch;
@@ -26,9 +26,9 @@ use polyphony_trainer::data::Example;
 use polyphony_trainer::loss::{dpo, reward};
 use polyphony_trainer::objective::{DorpoForm, Fixed, Method, Objective};
 use polyphony_trainer::optimizer::{AdamW, Moments, clip, global_norm};
-use polyphony_trainer::pass::Passes;
+use polyphony_trainer::pass::MicroBatcher;
 use polyphony_trainer::policy::Policy;
-use polyphony_trainer::tiny::Tiny;
+use polyphony_trainer::tiny::TinyLlama;
 
 const PROMPTS: usize = 12;
 const RIGHT: usize = 6;
@@ -40,11 +40,11 @@ const NOISE: f64 = 0.4;
 const REWARD: f64 = 0.95;
 
 /// The task of a seed: each answer of each prompt is three letters.
-struct Task {
+struct GenerationRequest {
     answers: Vec<Vec<[u8; 3]>>,
 }
 
-impl Task {
+impl GenerationRequest {
     fn new(random: &mut SplitMix64) -> Self {
         let mut letters = || [0; 3].map(|_| b'a' + random.below(26) as u8);
         let mut distinct = || {
@@ -73,7 +73,7 @@ impl Task {
 
 /// A right answer: each half as frequent as the one before.
 fn right(random: &mut SplitMix64) -> usize {
-    let mut left = random.unit() * (1.0 - 0.5_f64.powi(RIGHT as i32));
+    let mut left = random.next_f64() * (1.0 - 0.5_f64.powi(RIGHT as i32));
     (0..RIGHT - 1)
         .find(|&answer| {
             let share = 0.5_f64.powi(answer as i32 + 1);
@@ -96,7 +96,7 @@ fn example(chosen: Tokens, rejected: Option<Tokens>, weight: f64) -> Example {
 
 /// What people wrote, a third of it wrong; and pairs, weighted by deviation as `polyphony pairs` does:
 /// each text has a vector of its own, near those of the same answer, as no two stories are the same.
-fn data(task: &Task, random: &mut SplitMix64) -> (Vec<Example>, Vec<Example>) {
+fn data(task: &GenerationRequest, random: &mut SplitMix64) -> (Vec<Example>, Vec<Example>) {
     let (mut written, mut pairs) = (Vec::new(), Vec::new());
     for prompt in 0..PROMPTS {
         for number in 0..3 * PAIRS {
@@ -114,7 +114,7 @@ fn data(task: &Task, random: &mut SplitMix64) -> (Vec<Example>, Vec<Example>) {
             .flat_map(|(chosen, rejected)| [*chosen, *rejected])
             .collect();
         let mut vectors: Vec<f32> = (0..all.len() * (RIGHT + WRONG))
-            .map(|_| (NOISE * (random.unit() - 0.5)) as f32)
+            .map(|_| (NOISE * (random.next_f64() - 0.5)) as f32)
             .collect();
         for (row, answer) in all.iter().enumerate() {
             vectors[row * (RIGHT + WRONG) + answer] += 1.0;
@@ -130,7 +130,7 @@ fn data(task: &Task, random: &mut SplitMix64) -> (Vec<Example>, Vec<Example>) {
 }
 
 /// The share of right answers, and the effective number of them, both means over prompts.
-fn measure(policy: &Policy, task: &Task) -> (f64, f64) {
+fn measure(policy: &Policy, task: &GenerationRequest) -> (f64, f64) {
     let (mut reward, mut modes) = (0.0, 0.0);
     for prompt in 0..PROMPTS {
         let mut batch = Batch::default();
@@ -180,7 +180,7 @@ fn train(
     random: &mut SplitMix64,
     enough: impl Fn(&Policy) -> bool,
 ) -> usize {
-    let passes = Passes::new(objective(method), 8192, false);
+    let passes = MicroBatcher::new(objective(method), 8192, false);
     let fixed: Vec<Fixed> = examples
         .iter()
         .map(|example| reference(policy, example))
@@ -239,11 +239,11 @@ fn main() {
     println!("|---|---|---|---|");
     let mut differences = Vec::new();
     for seed in 0..seeds {
-        let mut random = SplitMix64::seeded(seed);
-        let task = Task::new(&mut random);
+        let mut random = SplitMix64::seed_from_u64(seed);
+        let task = GenerationRequest::new(&mut random);
         let (written, pairs) = data(&task, &mut random);
         let at = folder.path().join(seed.to_string());
-        let tiny = Tiny {
+        let tiny = TinyLlama {
             width: 48,
             layers: 2,
             heads: 4,
@@ -251,7 +251,7 @@ fn main() {
         };
         tiny.write(&at).unwrap();
         let files = ModelFiles::find_model(at.to_str().unwrap()).unwrap();
-        let mut policy = Policy::bare(&files, Head::Words, Place::Cpu).unwrap();
+        let mut policy = Policy::bare(&files, Head::Words, DeviceSpec::Cpu).unwrap();
         let spec = Spec {
             r: 32,
             alpha: 64.0,
@@ -275,7 +275,7 @@ fn main() {
         for method in [Method::Dpo, Method::Ddpo] {
             policy.set_parameters(start.clone());
             let enough = |policy: &Policy| measure(policy, &task).0 >= REWARD;
-            let mut order = SplitMix64::seeded(seed + 1000);
+            let mut order = SplitMix64::seed_from_u64(seed + 1000);
             let steps = train(&mut policy, method, &pairs, 2e-4, 2000, &mut order, enough);
             let (reward, effective) = measure(&policy, &task);
             let _ = write!(row, " {reward:.3}, {effective:.2}, {steps} |");

@@ -121,12 +121,12 @@ fn killed_at_any_moment_and_run_again_ends_the_same() {
     }
     let whole = began.elapsed();
     let expected = bytes(&path);
-    let mut random = support::Random::seeded();
+    let mut random = support::Random::seed_from_u64();
     let mut kills = 0;
     for round in 0..12 {
         let store = folder.path().join(format!("stormy{round}"));
         for words in commands(&store) {
-            let delay = whole.mul_f64(0.6 * random.unit());
+            let delay = whole.mul_f64(0.6 * random.next_f64());
             kills += support::kill_until_done(&words, delay, whole / 15);
         }
         assert_eq!(bytes(&store), expected, "round {round}, {random:?}");

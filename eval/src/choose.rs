@@ -8,7 +8,7 @@ use polyphony_io::random::SplitMix64;
 
 /// The texts that count.
 #[derive(Debug)]
-pub struct Chosen<'a> {
+pub struct Selection<'a> {
     /// How many of a model to a prompt.
     pub k: usize,
     /// The texts, by model, prompt and sample.
@@ -20,7 +20,7 @@ pub struct Chosen<'a> {
 /// Chooses `k` texts of each model to each prompt, by `seed` where there are more. Without `k`, the
 /// smallest of the numbers that models usually have, ones and people's aside. Where a model has fewer to a prompt,
 /// those that it has stay, and its diversity there is undefined.
-pub fn choose(rows: &[Output], k: Option<usize>, seed: u64) -> Chosen<'_> {
+pub fn choose(rows: &[Output], k: Option<usize>, seed: u64) -> Selection<'_> {
     let mut groups: BTreeMap<(&str, &str), Vec<&Output>> = BTreeMap::new();
     for row in rows {
         let key = (row.model.as_str(), row.prompt_id.as_str());
@@ -85,7 +85,7 @@ pub fn choose(rows: &[Output], k: Option<usize>, seed: u64) -> Chosen<'_> {
         }
         places.into_iter().map(move |place| group[place])
     });
-    Chosen {
+    Selection {
         k,
         rows: drawn.collect(),
         notices,

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::catalogue::{self, MEASURES, REFERENCE};
 use crate::evaluate::Evaluation;
-use crate::statistics::bootstrap::{Redraws, percentile};
+use crate::statistics::bootstrap::{BootstrapCache, percentile};
 use crate::statistics::correction::{benjamini_hochberg, holm};
 use crate::statistics::mean::{cohen_dz, mean, se};
 use crate::statistics::permutation::sign_flips;
@@ -74,7 +74,7 @@ pub struct Interval {
 
 /// How sure comparisons want to be.
 #[derive(Debug, Clone, Copy)]
-pub struct Rigour {
+pub struct ResamplingConfig {
     /// How often prompts are drawn again.
     pub replicates: usize,
     /// How often signs are drawn.
@@ -86,8 +86,8 @@ pub struct Rigour {
 /// Compares every two models in every measure, and corrects for all of it.
 pub fn comparisons(
     evaluation: &Evaluation<'_>,
-    rigour: Rigour,
-    redraws: &Redraws,
+    rigour: ResamplingConfig,
+    redraws: &BootstrapCache,
 ) -> Vec<Comparison> {
     let n = evaluation.models.len();
     let pairs: Vec<(usize, usize)> = (0..n)
@@ -135,8 +135,8 @@ fn difference(
     evaluation: &Evaluation<'_>,
     [a, b]: [usize; 2],
     measure: usize,
-    rigour: Rigour,
-    redraws: &Redraws,
+    rigour: ResamplingConfig,
+    redraws: &BootstrapCache,
 ) -> Option<Difference> {
     let words = catalogue::index("words")?;
     let of = |model, measure| evaluation.values(model, measure);
@@ -186,7 +186,11 @@ fn difference(
 /// The difference where the line through (ln of the ratio of lengths, difference) crosses zero, and
 /// its bootstrap interval. None where lengths do not vary, or nearly all prompts have the longer text
 /// from the same model: the line would have to be drawn on beyond what was seen.
-fn at_equal_length(differences: &[f64], longer: &[f64], redraws: &Redraws) -> Option<Interval> {
+fn at_equal_length(
+    differences: &[f64],
+    longer: &[f64],
+    redraws: &BootstrapCache,
+) -> Option<Interval> {
     // Of a prompt to which a model has no word, no ratio is known.
     let known = differences
         .iter()
@@ -243,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_line_is_not_drawn_beyond_the_lengths_that_were_seen() {
-        let redraws = Redraws::new(200, 7);
+        let redraws = BootstrapCache::new(200, 7);
         let longer: Vec<f64> = (0..40).map(|at| f64::from(at - 20) / 10.0).collect();
         // Two apart at equal length, and one more for each e times as long.
         let differences: Vec<f64> = longer.iter().map(|x| 2.0 + x).collect();

@@ -11,20 +11,20 @@ use polyphony_engine::datafusion::datasource::MemTable;
 use polyphony_engine::embed::Embedder;
 use polyphony_engine::{Error, Result, session, sql};
 use polyphony_io::progress::{Progress, Unit};
-use polyphony_model::device::Place;
+use polyphony_model::device::DeviceSpec;
 use polyphony_model::reward::RewardModel;
 use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::catalogue::{self, Group, MEASURES};
-use crate::choose::Chosen;
+use crate::choose::Selection;
 use crate::measure::compression_ratio::reference_compression_ratio;
 use crate::measure::homogenization::reference_homogenization;
 use crate::measure::self_repetition::reference_self_repetition;
 use crate::measure::utility_k::{PATIENCE, utility_k};
 use crate::outputs::{self, Output};
 use crate::udf;
-use crate::vectors::{self, Sum};
+use crate::vectors::{self, UnitVectorSum};
 
 /// Where diversity in a space comes from.
 #[derive(Debug, Clone)]
@@ -41,7 +41,7 @@ pub enum Reward {
     /// The files' scores.
     Column,
     /// A reward model, by folder or hub id.
-    Model(String, Place),
+    Model(String, DeviceSpec),
     /// Nowhere.
     None,
 }
@@ -61,7 +61,7 @@ pub const SPACES: [&str; 2] = ["semantic", "style"];
 
 /// How an evaluation goes.
 #[derive(Debug, Clone)]
-pub struct How {
+pub struct EvalConfig {
     /// Where diversity comes from: semantic and style.
     pub spaces: [Space; 2],
     /// Where rewards come from.
@@ -89,13 +89,13 @@ pub struct Text<'a> {
 
 /// A model's texts to one prompt.
 #[derive(Debug, Clone)]
-pub struct Cell<'a> {
+pub struct ModelPrompt<'a> {
     /// The texts, by sample.
     pub texts: Vec<Text<'a>>,
     /// A value a measure of [`MEASURES`]; none where undefined.
     pub values: Vec<Option<f64>>,
     /// The sums of its texts' unit vectors, by space.
-    pub sums: [Option<Sum>; 2],
+    pub sums: [Option<UnitVectorSum>; 2],
 }
 
 /// All cells.
@@ -106,7 +106,7 @@ pub struct Evaluation<'a> {
     /// The prompts: id and text.
     pub prompts: Vec<(String, String)>,
     /// A row a model, a column a prompt.
-    pub cells: Vec<Vec<Option<Cell<'a>>>>,
+    pub cells: Vec<Vec<Option<ModelPrompt<'a>>>>,
     /// How many texts of a model to a prompt count.
     pub k: usize,
 }
@@ -135,8 +135,8 @@ impl Evaluation<'_> {
 /// # Errors
 /// When a model fails or the disk is full.
 pub async fn evaluate<'a>(
-    chosen: &Chosen<'a>,
-    how: &How,
+    chosen: &Selection<'a>,
+    how: &EvalConfig,
     progress: &dyn Progress,
 ) -> Result<Evaluation<'a>> {
     let batch = outputs::batch(&chosen.rows)?;
@@ -152,11 +152,11 @@ pub async fn evaluate<'a>(
         });
     }
     let rows = batch.num_rows() as u64;
-    progress.begin("measuring", Some(rows), Unit::Rows);
+    progress.start("measuring", Some(rows), Unit::Rows);
     let groups = groups(&chosen.rows);
     let measured = measure(&batch, &vectors, &groups, progress).await?;
     let evaluation = assemble(chosen, how, &batch, &groups, &measured, &rewards, &vectors);
-    progress.end();
+    progress.finish();
     Ok(evaluation)
 }
 
@@ -169,7 +169,7 @@ fn rewards(rows: &[&Output], reward: &Reward, progress: &dyn Progress) -> Result
         Reward::Model(name, place) => {
             let model = RewardModel::named(name, *place)?;
             let mut rewards = Vec::with_capacity(rows.len());
-            progress.begin("rewarding", Some(rows.len() as u64), Unit::Rows);
+            progress.start("rewarding", Some(rows.len() as u64), Unit::Rows);
             for part in rows.chunks(A_STRETCH) {
                 // Of a text to an unknown prompt it knows nothing.
                 let asked = |row: &&&Output| !row.prompt.is_empty();
@@ -183,9 +183,9 @@ fn rewards(rows: &[&Output], reward: &Reward, progress: &dyn Progress) -> Result
                     let reward = asked(&row).then(|| given.next()).flatten();
                     reward.map(f64::from)
                 }));
-                progress.at(rewards.len() as u64);
+                progress.set_position(rewards.len() as u64);
             }
-            progress.end();
+            progress.finish();
             Ok(rewards)
         }
     }
@@ -199,7 +199,7 @@ async fn measure(
     groups: &[Range<usize>],
     progress: &dyn Progress,
 ) -> Result<RecordBatch> {
-    let context = session::bare(&session::Limits::unbounded())?;
+    let context = session::bare(&session::MemoryLimit::unbounded())?;
     udf::register_all(&context)?;
     let mut fields: Vec<Arc<Field>> = batch.schema().fields().iter().cloned().collect();
     let mut columns = batch.columns().to_vec();
@@ -224,7 +224,7 @@ async fn measure(
     }
     let schema = Arc::new(Schema::new(fields));
     let whole = RecordBatch::try_new(Arc::clone(&schema), columns)?;
-    let script = sql::Script::parse(
+    let script = sql::SqlStep::parse(
         "sql/80_measures.sql",
         include_str!("../../sql/80_measures.sql"),
     )?;
@@ -240,7 +240,7 @@ async fn measure(
         context.deregister_table("outputs")?;
         context.register_table("outputs", Arc::new(table))?;
         measured.extend(script.collect(&context, &sql::Options::new()).await?);
-        progress.at(rows.end as u64);
+        progress.set_position(rows.end as u64);
     }
     let Some(first) = measured.first() else {
         return Err(Error::input(
@@ -280,8 +280,8 @@ fn stretches(groups: &[Range<usize>]) -> Vec<Range<usize>> {
 /// Puts the measures, rewards and deviations of every group where they belong: `measured` has a row for
 /// each of `groups`, in their order.
 fn assemble<'a>(
-    chosen: &Chosen<'a>,
-    how: &How,
+    chosen: &Selection<'a>,
+    how: &EvalConfig,
     batch: &RecordBatch,
     groups: &[Range<usize>],
     measured: &RecordBatch,
@@ -296,7 +296,7 @@ fn assemble<'a>(
     let words = batch["words"].as_primitive::<Int64Type>();
     // Rewards can only stand for what texts are worth to a reader where none takes anything away.
     let are_utilities = rewards.iter().flatten().all(|reward| *reward >= 0.0);
-    let cells: Vec<(usize, usize, Cell<'a>)> = groups
+    let cells: Vec<(usize, usize, ModelPrompt<'a>)> = groups
         .par_iter()
         .cloned()
         .enumerate()
@@ -323,7 +323,7 @@ fn assemble<'a>(
                 .collect();
             let values = values(&texts, measured, group, chosen.k, how, are_utilities);
             let first = chosen.rows[rows.start];
-            let cell = Cell {
+            let cell = ModelPrompt {
                 values,
                 sums: [0, 1].map(|space| {
                     let vectors: Option<&FixedSizeListArray> = vectors[space].as_ref();
@@ -334,7 +334,7 @@ fn assemble<'a>(
             (model_at[&first.model], prompt_at[&first.prompt_id], cell)
         })
         .collect();
-    let mut table: Vec<Vec<Option<Cell<'a>>>> = Vec::new();
+    let mut table: Vec<Vec<Option<ModelPrompt<'a>>>> = Vec::new();
     table.resize_with(models.len(), || (0..prompts.len()).map(|_| None).collect());
     for (model, prompt, cell) in cells {
         table[model][prompt] = Some(cell);
@@ -367,7 +367,7 @@ fn values(
     measured: &RecordBatch,
     group: usize,
     k: usize,
-    how: &How,
+    how: &EvalConfig,
     rewards_are_utilities: bool,
 ) -> Vec<Option<f64>> {
     let mut values: Vec<Option<f64>> = MEASURES

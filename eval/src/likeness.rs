@@ -3,13 +3,13 @@
 use serde::Serialize;
 
 use crate::catalogue;
-use crate::evaluate::{Cell, Evaluation, SPACES};
-use crate::statistics::bootstrap::Redraws;
+use crate::evaluate::{Evaluation, ModelPrompt, SPACES};
+use crate::statistics::bootstrap::BootstrapCache;
 use crate::statistics::mean::mean;
 
 /// How far two models' texts to the same prompt lie apart; a model and itself: within it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Likeness {
+pub struct CrossModelDistance {
     /// Which embeddings say so.
     pub space: &'static str,
     /// The one.
@@ -28,7 +28,10 @@ pub struct Likeness {
 
 /// Every two models, and each with itself, by space. Over the prompts that all models answered, where
 /// there are any: only then do the numbers compare. Nothing where there are no vectors.
-pub fn likenesses(evaluation: &Evaluation<'_>, redraws: &Redraws) -> Vec<Likeness> {
+pub fn cross_model_distances(
+    evaluation: &Evaluation<'_>,
+    redraws: &BootstrapCache,
+) -> Vec<CrossModelDistance> {
     let n = evaluation.models.len();
     let all_answered = |prompt: &usize| evaluation.cells.iter().all(|row| row[*prompt].is_some());
     let prompts = 0..evaluation.prompts.len();
@@ -54,7 +57,7 @@ pub fn likenesses(evaluation: &Evaluation<'_>, redraws: &Redraws) -> Vec<Likenes
         let interval = (n > 1)
             .then(|| redraws.of(n).interval(&distances))
             .flatten();
-        (n > 0).then(|| Likeness {
+        (n > 0).then(|| CrossModelDistance {
             space: SPACES[space],
             a: evaluation.models[a].clone(),
             b: evaluation.models[b].clone(),
@@ -69,7 +72,7 @@ pub fn likenesses(evaluation: &Evaluation<'_>, redraws: &Redraws) -> Vec<Likenes
 
 /// 1 - the mean cosine of all pairs across, through the sums of unit vectors; texts of nothing are
 /// alike, as within a model.
-fn across(a: &Cell<'_>, b: &Cell<'_>, space: usize) -> Option<f64> {
+fn across(a: &ModelPrompt<'_>, b: &ModelPrompt<'_>, space: usize) -> Option<f64> {
     let (one, other) = (a.sums[space].as_ref()?, b.sums[space].as_ref()?);
     let product: f64 = one.sum.iter().zip(&other.sum).map(|(x, y)| x * y).sum();
     let alike = product + (one.zeros * other.zeros) as f64;

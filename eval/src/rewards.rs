@@ -4,7 +4,7 @@ use std::path::Path;
 
 use polyphony_engine::{Error, Result};
 
-use crate::evaluate::{Cell, Evaluation};
+use crate::evaluate::{Evaluation, ModelPrompt};
 use crate::outputs::Input;
 
 /// A reward column that all files share; none where they differ, with why.
@@ -52,7 +52,7 @@ pub fn shared_score(inputs: &[Input]) -> Result<Option<String>> {
 pub fn unlike_rewards(evaluation: &Evaluation<'_>) -> Option<String> {
     /// Of so few rewards nothing is said.
     const ENOUGH: usize = 8;
-    let range = |row: &Vec<Option<Cell<'_>>>| {
+    let range = |row: &Vec<Option<ModelPrompt<'_>>>| {
         let texts = row.iter().flatten().flat_map(|cell| &cell.texts);
         let rewards: Vec<f64> = texts.filter_map(|text| text.reward).collect();
         let least = rewards.iter().copied().fold(f64::INFINITY, f64::min);

@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use crate::catalogue::{self, MEASURES};
-use crate::evaluate::{Cell, Evaluation, SPACES, Text};
+use crate::evaluate::{Evaluation, ModelPrompt, SPACES, Text};
 use crate::outputs::GOLD;
-use crate::statistics::bootstrap::Redraws;
+use crate::statistics::bootstrap::BootstrapCache;
 use crate::statistics::clustered::se_clustered;
 use crate::statistics::correlation::{spearman, spearman_p};
 use crate::statistics::ellipse::{Ellipse, ellipse};
@@ -57,7 +57,7 @@ pub struct Value {
 }
 
 /// Sums up every model.
-pub fn models(evaluation: &Evaluation<'_>, redraws: &Redraws) -> Vec<Model> {
+pub fn models(evaluation: &Evaluation<'_>, redraws: &BootstrapCache) -> Vec<Model> {
     let measures = evaluation.measures();
     let words = catalogue::index("words").unwrap_or_default();
     let mut models: Vec<Model> = evaluation
@@ -100,7 +100,7 @@ pub fn models(evaluation: &Evaluation<'_>, redraws: &Redraws) -> Vec<Model> {
 }
 
 /// The clustered standard error of what every text has of its own: a reward, or words.
-fn clustered(cells: &[Option<Cell<'_>>], measure: usize) -> Option<f64> {
+fn clustered(cells: &[Option<ModelPrompt<'_>>], measure: usize) -> Option<f64> {
     let of_text = |text: &Text<'_>| match MEASURES[measure].name {
         "reward" => text.reward,
         "words" => Some(text.words as f64),
@@ -120,7 +120,7 @@ fn clustered(cells: &[Option<Cell<'_>>], measure: usize) -> Option<f64> {
 fn value(
     values: &[Option<f64>],
     lengths: Option<&[Option<f64>]>,
-    redraws: &Redraws,
+    redraws: &BootstrapCache,
 ) -> Option<Value> {
     let defined: Vec<f64> = values.iter().flatten().copied().collect();
     if defined.is_empty() {

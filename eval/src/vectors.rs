@@ -50,7 +50,7 @@ pub async fn of(
     let texts = Texts {
         file: &out.join(OUTPUTS),
         column: "response",
-        a_shard: embedder.texts_a_shard(),
+        shard_size: embedder.default_shard_size(),
     };
     embed_file(&texts, embedder, &kept, progress).await?;
     let made = read(&kept)?;
@@ -101,7 +101,7 @@ pub fn deviations(vectors: &FixedSizeListArray, rows: Range<usize>) -> Vec<Optio
 
 /// The sum of a group's vectors, each scaled to length 1.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Sum {
+pub struct UnitVectorSum {
     /// The sum of those that are not zero.
     pub sum: Vec<f64>,
     /// How many are zero: they are alike, and unlike all others.
@@ -109,7 +109,7 @@ pub struct Sum {
 }
 
 /// Sums a group's vectors up.
-pub fn sum(vectors: &FixedSizeListArray, rows: Range<usize>) -> Sum {
+pub fn sum(vectors: &FixedSizeListArray, rows: Range<usize>) -> UnitVectorSum {
     let mut sum = vec![0.0; vectors.value_length() as usize];
     let mut zeros = 0;
     for values in rows.filter_map(|at| row(vectors, at)) {
@@ -122,5 +122,5 @@ pub fn sum(vectors: &FixedSizeListArray, rows: Range<usize>) -> Sum {
             zeros += 1;
         }
     }
-    Sum { sum, zeros }
+    UnitVectorSum { sum, zeros }
 }

@@ -8,11 +8,11 @@ use regex::Regex;
 /// How a text is cut into words.
 ///
 /// Scripts that are written without spaces (Han, kana, Thai, Lao, Khmer, Burmese) are cut letter by
-/// letter, so that no story is without words; on other scripts each way gives exactly what the
-/// published implementation gives that it is named after, but for [`Cut::Rouge`], which keeps letters
+/// letter, so that no story is without words; on other pipeline each way gives exactly what the
+/// published implementation gives that it is named after, but for [`Tokenization::Rouge`], which keeps letters
 /// beyond a to z that the package drops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cut {
+pub enum Tokenization {
     /// At runs of white space (Python: `str.split()`).
     Whitespace,
     /// At each single space: newlines stay in words, two spaces give an empty word (the package
@@ -22,7 +22,7 @@ pub enum Cut {
     Rouge,
     /// As BLEU's reference scorer: punctuation on its own (mteval-v13a, sacrebleu's `13a`).
     Bleu13a,
-    /// As [`Cut::Rouge`] but with letters a to z alone, which is what `rouge_score` 0.1.2 does: a
+    /// As [`Tokenization::Rouge`] but with letters a to z alone, which is what `rouge_score` 0.1.2 does: a
     /// text in another script has no words. For comparison with published numbers only.
     AsciiRouge,
 }
@@ -33,12 +33,12 @@ pub struct Words {
     /// The words of each text.
     pub texts: Vec<Vec<u32>>,
     /// How many different words there are.
-    pub kinds: usize,
+    pub vocab_size: usize,
 }
 
 impl Words {
     /// Cuts texts and numbers their words, in the order in which they come.
-    pub fn of(texts: &[&str], cut: Cut) -> Self {
+    pub fn of(texts: &[&str], cut: Tokenization) -> Self {
         let mut numbers: HashMap<String, u32> = HashMap::new();
         let mut number = |word: &str| {
             if let Some(&known) = numbers.get(word) {
@@ -58,7 +58,7 @@ impl Words {
             .collect();
         Self {
             texts,
-            kinds: numbers.len(),
+            vocab_size: numbers.len(),
         }
     }
 
@@ -68,7 +68,7 @@ impl Words {
     }
 }
 
-impl Cut {
+impl Tokenization {
     /// Hands each word of a text to `take`, in order.
     pub fn each(self, text: &str, mut take: impl FnMut(&str)) {
         match self {
@@ -178,7 +178,7 @@ fn thirteen_a(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn cut(cut: Cut, text: &str) -> Vec<String> {
+    fn cut(cut: Tokenization, text: &str) -> Vec<String> {
         let mut words = Vec::new();
         cut.each(text, |word| words.push(word.to_owned()));
         words
@@ -188,43 +188,43 @@ mod tests {
     fn each_way_cuts_as_it_says() {
         let text = "Don't  stop,\nat 3.5 – Straße.";
         let expected = ["Don't", "stop,", "at", "3.5", "–", "Straße."];
-        assert_eq!(cut(Cut::Whitespace, text), expected);
+        assert_eq!(cut(Tokenization::Whitespace, text), expected);
         let expected = ["Don't", "", "stop,\nat", "3.5", "–", "Straße."];
-        assert_eq!(cut(Cut::Spaces, text), expected);
+        assert_eq!(cut(Tokenization::Spaces, text), expected);
         let expected = ["don", "t", "stop", "at", "3", "5", "straße"];
-        assert_eq!(cut(Cut::Rouge, text), expected);
+        assert_eq!(cut(Tokenization::Rouge, text), expected);
         let expected = ["don", "t", "stop", "at", "3", "5", "stra", "e"];
-        assert_eq!(cut(Cut::AsciiRouge, text), expected);
+        assert_eq!(cut(Tokenization::AsciiRouge, text), expected);
         let expected = ["Don't", "stop", ",", "at", "3.5", "–", "Straße", "."];
-        assert_eq!(cut(Cut::Bleu13a, text), expected);
+        assert_eq!(cut(Tokenization::Bleu13a, text), expected);
     }
 
     #[test]
     fn scripts_without_spaces_have_words() {
-        assert_eq!(cut(Cut::Whitespace, "雪の王 sleeps").len(), 4);
+        assert_eq!(cut(Tokenization::Whitespace, "雪の王 sleeps").len(), 4);
         assert_eq!(
-            cut(Cut::Rouge, "雪の王、sleeps。"),
+            cut(Tokenization::Rouge, "雪の王、sleeps。"),
             ["雪", "の", "王", "sleeps"]
         );
-        assert_eq!(cut(Cut::AsciiRouge, "雪の王").len(), 0);
+        assert_eq!(cut(Tokenization::AsciiRouge, "雪の王").len(), 0);
         // A vowel sign and a virama do not cut a word of Hindi in two.
         assert_eq!(
-            cut(Cut::Rouge, "so ⚡\u{fe0f} 👍\u{1f3fd} it"),
+            cut(Tokenization::Rouge, "so ⚡\u{fe0f} 👍\u{1f3fd} it"),
             ["so", "it"]
         );
-        assert_eq!(cut(Cut::Rouge, "नमस्ते दुनिया").len(), 2);
+        assert_eq!(cut(Tokenization::Rouge, "नमस्ते दुनिया").len(), 2);
     }
 
     #[test]
     fn the_empty_text_has_one_empty_word_between_spaces() {
-        assert_eq!(cut(Cut::Spaces, ""), [""]);
-        assert!(cut(Cut::Whitespace, "").is_empty());
+        assert_eq!(cut(Tokenization::Spaces, ""), [""]);
+        assert!(cut(Tokenization::Whitespace, "").is_empty());
     }
 
     #[test]
     fn equal_words_have_equal_numbers() {
-        let words = Words::of(&["a b a", "b c"], Cut::Whitespace);
+        let words = Words::of(&["a b a", "b c"], Tokenization::Whitespace);
         assert_eq!(words.texts, [vec![0, 1, 0], vec![1, 2]]);
-        assert_eq!((words.kinds, words.count()), (3, 5));
+        assert_eq!((words.vocab_size, words.count()), (3, 5));
     }
 }

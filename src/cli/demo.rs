@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser};
-use polyphony_io::atomic::write_whole;
-use polyphony_trainer::tiny::Tiny;
+use polyphony_io::atomic::write_atomic;
+use polyphony_trainer::tiny::TinyLlama;
 
 use super::terminal;
 
@@ -28,7 +28,7 @@ const SAMPLE: [(&str, &str); 2] = [
 ];
 
 /// The model that learns.
-const TINY: Tiny = Tiny {
+const TINY: TinyLlama = TinyLlama {
     width: 64,
     layers: 2,
     heads: 4,
@@ -65,7 +65,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let sample = arguments.out.join("sample");
     let store = arguments.out.join("store");
     for (name, text) in SAMPLE {
-        write_whole(&sample.join(name), text.as_bytes())?;
+        write_atomic(&sample.join(name), text.as_bytes())?;
     }
     let (sample, store) = (sample.display().to_string(), store.display().to_string());
     step(

@@ -6,9 +6,9 @@ use clap::Args;
 use polyphony_engine::embed::Embedder;
 use polyphony_engine::jobs::{embed_file, embed_store};
 use polyphony_engine::store::Store;
-use polyphony_model::device::Place;
+use polyphony_model::device::DeviceSpec;
 
-use super::ingest::scripts;
+use super::ingest::pipeline;
 use super::terminal::{self, Bars};
 
 #[derive(Debug, Args)]
@@ -46,18 +46,18 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let progress = Bars::default();
     let shard = |embedder: &Embedder| match arguments.shard {
         Some(texts) => texts as usize,
-        None => embedder.texts_a_shard(),
+        None => embedder.default_shard_size(),
     };
     if let Some(folder) = arguments.store {
         Store::open(&folder)?;
         let embedder = Embedder::named(&arguments.model, &places(&arguments.device)?)?;
-        let scripts = scripts(arguments.sql)?;
+        let pipeline = pipeline(arguments.sql)?;
         let mut store = Store::lock(&folder)?;
         let texts = embed_store::Texts {
             of_all: true,
-            a_shard: shard(&embedder),
+            shard_size: shard(&embedder),
         };
-        let new = embed_store::run(&mut store, &embedder, &scripts, &texts, &progress).await?;
+        let new = embed_store::run(&mut store, &embedder, &pipeline, &texts, &progress).await?;
         let table = embed_store::table_of(&embedder);
         let all = store.manifest().rows(&table);
         terminal::result(&format!(
@@ -71,7 +71,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         let texts = embed_file::Texts {
             file: &path,
             column: &column,
-            a_shard: shard(&embedder),
+            shard_size: shard(&embedder),
         };
         let rows = embed_file::embed_file(&texts, &embedder, &out, &progress).await?;
         terminal::result(&format!("{rows} rows with vectors in {}", out.display()));
@@ -80,12 +80,12 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 /// The devices that a list of them names.
-pub(crate) fn places(list: &str) -> anyhow::Result<Vec<Place>> {
-    let places = list.split(',').map(|name| Place::named(name.trim()));
-    let places: Vec<Place> = places.collect::<Result<_, _>>()?;
-    let alike = |place: &Place| place.precision() == places[0].precision();
+pub(crate) fn places(list: &str) -> anyhow::Result<Vec<DeviceSpec>> {
+    let places = list.split(',').map(|name| DeviceSpec::named(name.trim()));
+    let places: Vec<DeviceSpec> = places.collect::<Result<_, _>>()?;
+    let alike = |place: &DeviceSpec| place.precision() == places[0].precision();
     anyhow::ensure!(
-        places.len() == 1 || (!places.contains(&Place::Cpu) && places.iter().all(alike)),
+        places.len() == 1 || (!places.contains(&DeviceSpec::Cpu) && places.iter().all(alike)),
         "--device {list}: vectors of different precision do not mix: name GPUs of one precision, or \
          cpu alone"
     );

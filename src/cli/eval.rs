@@ -6,12 +6,12 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use polyphony_engine::embed::Embedder;
 use polyphony_eval::choose::choose;
-use polyphony_eval::compare::Rigour;
-use polyphony_eval::evaluate::{Classes, How, Reward, Space, evaluate};
+use polyphony_eval::compare::ResamplingConfig;
+use polyphony_eval::evaluate::{Classes, EvalConfig, Reward, Space, evaluate};
 use polyphony_eval::outputs::{self, Columns, Named, gold};
-use polyphony_eval::report::{self, Facts};
+use polyphony_eval::report::{self, Provenance};
 use polyphony_eval::rewards::{shared_score, unlike_rewards};
-use polyphony_model::device::Place;
+use polyphony_model::device::DeviceSpec;
 use polyphony_model::reward::RewardModel;
 
 use super::embed::places;
@@ -108,7 +108,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             }
             None => Reward::Model(
                 name.to_owned(),
-                places.first().copied().unwrap_or(Place::Cpu),
+                places.first().copied().unwrap_or(DeviceSpec::Cpu),
             ),
         },
     };
@@ -130,7 +130,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         outputs::classify(&mut read.rows);
     }
     let chosen = choose(&read.rows, arguments.k.map(|k| k as usize), arguments.seed);
-    let how = How {
+    let how = EvalConfig {
         spaces,
         reward,
         classes: arguments.classes,
@@ -138,7 +138,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         out: arguments.out.clone(),
     };
     let evaluation = evaluate(&chosen, &how, &progress).await?;
-    let rigour = Rigour {
+    let rigour = ResamplingConfig {
         replicates: arguments.replicates as usize,
         draws: arguments.draws as usize,
         seed: arguments.seed,
@@ -160,7 +160,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         ));
     }
     notices.extend(unlike_rewards(&evaluation));
-    let facts = Facts {
+    let facts = Provenance {
         inputs: read.inputs.clone(),
         notices,
         score,
@@ -169,10 +169,10 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     let report = report::report(&evaluation, &how, facts, rigour);
     report::write(&report, &evaluation, &arguments.out)?;
-    for notice in &report.notices {
-        terminal::talk(notice);
+    for license_notice in &report.notices {
+        terminal::talk(license_notice);
     }
-    terminal::result(&report::brief(&report));
+    terminal::result(&report::terminal_summary(&report));
     terminal::talk(&format!(
         "the report is {}",
         arguments.out.join("report.html").display()

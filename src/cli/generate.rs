@@ -3,15 +3,15 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use polyphony_model::device::Place;
-use polyphony_model::generate::job::{self, How};
-use polyphony_model::generate::sampling::Sampling;
-use polyphony_model::generate::{Writer, prompts};
+use polyphony_model::device::DeviceSpec;
+use polyphony_model::generate::job::{self, GenerationConfig};
+use polyphony_model::generate::sampling::SamplingParams;
+use polyphony_model::generate::{Generator, prompts};
 
 use super::terminal::{self, Bars};
 
 /// Without more flags a model writes as in the paper's evaluation.
-const PAPER: Sampling = Sampling::PAPER;
+const PAPER: SamplingParams = SamplingParams::PAPER;
 
 #[derive(Debug, Args)]
 #[command(allow_negative_numbers = true)]
@@ -103,7 +103,7 @@ fn share(text: &str) -> Result<f32, String> {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let place = Place::named(&arguments.device)?;
+    let place = DeviceSpec::named(&arguments.device)?;
     let progress = Bars::default();
     let prompts = prompts::read(&arguments.prompts, arguments.split.as_deref(), &progress)?;
     let taken = prompts.into_iter().skip(arguments.skip);
@@ -117,10 +117,10 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let out = arguments.out.clone();
     let summary = tokio::task::spawn_blocking(move || {
         let adapter = arguments.adapter.as_deref();
-        let writer = Writer::load(&arguments.model, adapter, arguments.live, place)?;
+        let writer = Generator::load(&arguments.model, adapter, arguments.live, place)?;
         let folder = adapter.and_then(|adapter| adapter.file_name());
         let name = folder.map(|name| name.to_string_lossy().into_owned());
-        let how = How {
+        let how = GenerationConfig {
             name: arguments
                 .name
                 .or(name)
@@ -129,7 +129,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             plain: arguments.plain,
             samples: arguments.samples as usize,
             max_tokens: arguments.max_tokens as usize,
-            sampling: Sampling {
+            sampling: SamplingParams {
                 temperature: arguments.temperature,
                 top_k: arguments.top_k,
                 top_p: arguments.top_p,
@@ -137,7 +137,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
                 repetition_penalty: arguments.repetition_penalty,
             },
             seed: arguments.seed,
-            at_once: arguments.batch as usize,
+            batch_size: arguments.batch as usize,
         };
         job::run(&writer, &prompts, &how, &arguments.out, &stop, &progress)
     });

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use clap::Args;
 use polyphony_engine::ingest::{self, Options, Summary, dataset::Columns, tag};
-use polyphony_engine::sql::{self, Scripts};
+use polyphony_engine::sql::{self, SqlPipeline};
 use polyphony_engine::store::Store;
 use polyphony_engine::{schema, session};
 
@@ -50,11 +50,11 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             .as_deref()
             .map(Columns::parse)
             .transpose()?,
-        scripts: scripts(arguments.sql)?,
+        pipeline: pipeline(arguments.sql)?,
     };
     let bars = Bars::default();
     let summary = ingest::ingest(&arguments.sources, &arguments.store, &options, &bars).await?;
-    report(&arguments.store, &options.scripts, &summary).await?;
+    report(&arguments.store, &options.pipeline, &summary).await?;
     match summary.truncated.first() {
         Some((file, why)) if !arguments.allow_truncated => bail!(
             "{file} is cut off ({why}): what could be read was kept; fetch it again, or say \
@@ -65,12 +65,12 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 /// The built-in SQL files, or those of `--sql`.
-pub(crate) fn scripts(folder: Option<PathBuf>) -> anyhow::Result<Scripts> {
-    Ok(folder.map_or_else(|| Ok(Scripts::built_in()), Scripts::overridden_by)?)
+pub(crate) fn pipeline(folder: Option<PathBuf>) -> anyhow::Result<SqlPipeline> {
+    Ok(folder.map_or_else(|| Ok(SqlPipeline::built_in()), SqlPipeline::overridden_by)?)
 }
 
 /// What the store now holds, and what was refused for which reason.
-async fn report(folder: &Path, scripts: &Scripts, summary: &Summary) -> anyhow::Result<()> {
+async fn report(folder: &Path, pipeline: &SqlPipeline, summary: &Summary) -> anyhow::Result<()> {
     let store = Store::open(folder)?;
     for name in &summary.known {
         terminal::talk(&format!("{name}: already in the store"));
@@ -78,8 +78,8 @@ async fn report(folder: &Path, scripts: &Scripts, summary: &Summary) -> anyhow::
     for (name, why) in &summary.truncated {
         terminal::talk(&format!("{name}: cut off ({why}), kept what could be read"));
     }
-    let context = session::with_store(&store, &session::Limits::pipeline())?;
-    session::add_quarantine(&context, scripts).await?;
+    let context = session::with_store(&store, &session::MemoryLimit::pipeline())?;
+    session::add_quarantine(&context, pipeline).await?;
     let refused = sql::counts(
         &context,
         "SELECT reason, count(*) FROM quarantine GROUP BY reason ORDER BY reason",

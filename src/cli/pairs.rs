@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use polyphony_engine::datafusion::scalar::ScalarValue;
 use polyphony_engine::embed::{Embedder, style, words};
-use polyphony_engine::pairs::{self, Made, Options, Strategy};
+use polyphony_engine::pairs::{self, Options, PairsOutput, Strategy};
 use polyphony_engine::sql;
 
 use super::embed::places;
-use super::ingest::scripts;
+use super::ingest::pipeline;
 use super::terminal::{self, Bars};
 
 #[derive(Debug, Args)]
@@ -154,14 +154,14 @@ fn options(arguments: Arguments) -> anyhow::Result<(PathBuf, Options)> {
         spaces,
         tokenizer: arguments.tokenizer.unwrap_or_default(),
         values: sql::Options::from(values.map(|(name, value)| (name.to_owned(), value))),
-        scripts: scripts(arguments.sql)?,
+        pipeline: pipeline(arguments.sql)?,
         out: arguments.out,
     };
     Ok((arguments.store, options))
 }
 
 /// Says what was made, with a plot of the weights.
-pub(crate) fn summarise(made: &Made) {
+pub(crate) fn summarise(made: &PairsOutput) {
     let card = &made.card;
     let pairs = card.value("pairs", "all");
     let two = card.value(

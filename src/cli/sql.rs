@@ -11,7 +11,7 @@ use datafusion_cli::print_format::PrintFormat;
 use datafusion_cli::print_options::{MaxRows, PrintOptions};
 use polyphony_engine::datafusion::error::DataFusionError;
 use polyphony_engine::datafusion::prelude::SessionContext;
-use polyphony_engine::sql::{self, Scripts};
+use polyphony_engine::sql::{self, SqlPipeline};
 use polyphony_engine::store::Store;
 use polyphony_engine::{Error, session};
 
@@ -53,11 +53,11 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let store = arguments.store.as_deref().map(Store::open).transpose()?;
     let context = match &store {
         Some(store) => {
-            let context = session::with_store(store, &session::Limits::unbounded())?;
-            session::add_quarantine(&context, &Scripts::built_in()).await?;
+            let context = session::with_store(store, &session::MemoryLimit::unbounded())?;
+            session::add_quarantine(&context, &SqlPipeline::built_in()).await?;
             context
         }
-        None => session::bare(&session::Limits::unbounded())?,
+        None => session::bare(&session::MemoryLimit::unbounded())?,
     };
     polyphony_eval::udf::register_all(&context)?;
     // `FROM 'file.parquet'` reads a file.

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use polyphony_engine::Error;
 use polyphony_eval::outputs::{self, Columns, Named};
 use polyphony_eval::study::{Key, answers, sheet};
-use polyphony_io::atomic::write_whole;
+use polyphony_io::atomic::write_atomic;
 
 use super::terminal::{self, Bars};
 
@@ -145,7 +145,7 @@ fn read_answers(arguments: &Read) -> anyhow::Result<()> {
     if let Some(out) = &arguments.out {
         let mut text = serde_json::to_string_pretty(&verdicts)?;
         text.push('\n');
-        write_whole(out, text.as_bytes())?;
+        write_atomic(out, text.as_bytes())?;
     }
     Ok(())
 }

@@ -91,7 +91,7 @@ impl Bars {
 }
 
 impl Progress for Bars {
-    fn begin(&self, what: &str, total: Option<u64>, unit: Unit) {
+    fn start(&self, what: &str, total: Option<u64>, unit: Unit) {
         if !std::io::stderr().is_terminal() {
             return;
         }
@@ -110,7 +110,7 @@ impl Progress for Bars {
         self.with_bar(|slot| *slot = Some(bar));
     }
 
-    fn at(&self, position: u64) {
+    fn set_position(&self, position: u64) {
         self.with_bar(|bar| {
             if let Some(bar) = bar {
                 bar.set_position(position);
@@ -118,15 +118,15 @@ impl Progress for Bars {
         });
     }
 
-    fn rate(&self, rate: &str) {
+    fn set_rate(&self, set_rate: &str) {
         self.with_bar(|bar| {
             if let Some(bar) = bar {
-                bar.set_prefix(format!("{rate} "));
+                bar.set_prefix(format!("{set_rate} "));
             }
         });
     }
 
-    fn end(&self) {
+    fn finish(&self) {
         self.with_bar(|bar| {
             if let Some(bar) = bar.take() {
                 bar.finish_and_clear();
@@ -134,7 +134,7 @@ impl Progress for Bars {
         });
     }
 
-    fn say(&self, line: &str) {
+    fn message(&self, line: &str) {
         self.with_bar(|bar| match bar {
             Some(bar) => bar.suspend(|| talk(line)),
             None => talk(line),

@@ -89,7 +89,7 @@ fn weights_are_the_references() {
 #[tokio::test]
 async fn sql_gives_the_references_weights_from_f32_vectors() {
     for case in cases() {
-        let context = session::bare(&session::Limits::pipeline()).unwrap();
+        let context = session::bare(&session::MemoryLimit::pipeline()).unwrap();
         for (seed, space) in [("seed", "semantic"), ("style_seed", "style")] {
             let (rows, dimension) = vectors(&case, seed, space);
             let vectors = table_of_vectors(rows, dimension);
@@ -125,8 +125,8 @@ fn table_of_vectors(rows: Vec<f32>, dimension: usize) -> RecordBatch {
 
 /// The weights that `50_weights.sql` gives for the table `deviations`, in the order of the ids.
 async fn weights_by_sql(context: &SessionContext) -> Vec<f64> {
-    let scripts = sql::Scripts::built_in();
-    let batches = scripts
+    let pipeline = sql::SqlPipeline::built_in();
+    let batches = pipeline
         .query(context, "50_weights.sql", &sql::Options::new())
         .await
         .unwrap();
@@ -227,7 +227,7 @@ proptest! {
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let found = runtime.block_on(async {
-            let context = session::bare(&session::Limits::pipeline()).unwrap();
+            let context = session::bare(&session::MemoryLimit::pipeline()).unwrap();
             context.register_batch("deviations", deviations_table(&prompts)).unwrap();
             weights_by_sql(&context).await
         });

@@ -27,11 +27,11 @@ const SOURCES: &str = "sources";
 
 /// What a session may use.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct MemoryLimit {
     memory: Option<usize>,
 }
 
-impl Limits {
+impl MemoryLimit {
     /// The pipeline's own steps: sorts, aggregates and merge joins spill above 1 GiB.
     pub const fn pipeline() -> Self {
         Self {
@@ -56,7 +56,7 @@ impl Limits {
 ///
 /// # Errors
 /// When DataFusion cannot make one, as when there is no folder to spill to.
-pub fn bare(limits: &Limits) -> Result<SessionContext> {
+pub fn bare(limits: &MemoryLimit) -> Result<SessionContext> {
     let mut runtime = RuntimeEnvBuilder::new();
     if let Some(bytes) = limits.memory {
         runtime = runtime.with_memory_pool(Arc::new(FairSpillPool::new(bytes)));
@@ -87,7 +87,7 @@ pub fn bare(limits: &Limits) -> Result<SessionContext> {
 ///
 /// # Errors
 /// As [`bare`], or when a part of the store cannot be read.
-pub fn with_store(store: &Store, limits: &Limits) -> Result<SessionContext> {
+pub fn with_store(store: &Store, limits: &MemoryLimit) -> Result<SessionContext> {
     let context = bare(limits)?;
     let empty = [
         (schema::DEVIATIONS, schema::deviations()),
@@ -134,8 +134,8 @@ pub fn register_as(
 ///
 /// # Errors
 /// When `00_quarantine.sql` fails.
-pub async fn add_quarantine(context: &SessionContext, scripts: &sql::Scripts) -> Result<()> {
-    let view = scripts
+pub async fn add_quarantine(context: &SessionContext, pipeline: &sql::SqlPipeline) -> Result<()> {
+    let view = pipeline
         .script("00_quarantine.sql")?
         .frame(context, &sql::Options::new())
         .await?;

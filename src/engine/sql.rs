@@ -73,13 +73,13 @@ pub const BUILT_IN: [(&str, &str); 15] = [
 
 /// Where the pipeline's SQL comes from.
 #[derive(Debug, Clone, Default)]
-pub struct Scripts {
+pub struct SqlPipeline {
     folder: Option<PathBuf>,
 }
 
 /// A SQL file, read: what its header says, and its statements.
 #[derive(Debug)]
-pub struct Script {
+pub struct SqlStep {
     /// The file's name, or its path when it is not built in.
     pub name: String,
     /// The tables it reads, as its first lines say.
@@ -91,7 +91,7 @@ pub struct Script {
     statements: Vec<Statement>,
 }
 
-impl Scripts {
+impl SqlPipeline {
     /// The built-in files.
     pub fn built_in() -> Self {
         Self::default()
@@ -120,11 +120,11 @@ impl Scripts {
     ///
     /// # Errors
     /// When the file has no header, or its SQL cannot be parsed.
-    pub fn script(&self, name: &str) -> Result<Script> {
+    pub fn script(&self, name: &str) -> Result<SqlStep> {
         let path = self.folder.as_ref().map(|folder| folder.join(name));
         if let Some(path) = path.filter(|path| path.is_file()) {
             let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-            let script = Script::parse(&path.display().to_string(), &text)?;
+            let script = SqlStep::parse(&path.display().to_string(), &text)?;
             let ours = Self::built_in().script(name)?.writes;
             if script.writes != ours {
                 return Err(Error::input(
@@ -141,7 +141,7 @@ impl Scripts {
             given: name.to_owned(),
             known: BUILT_IN.map(|(name, _)| name).join(", "),
         })?;
-        Script::parse(&format!("sql/{name}"), text)
+        SqlStep::parse(&format!("sql/{name}"), text)
     }
 
     /// Runs a file and collects what its last statement gives: for small results only.
@@ -158,7 +158,7 @@ impl Scripts {
     }
 }
 
-impl Script {
+impl SqlStep {
     /// Reads the header and the statements of a file.
     ///
     /// # Errors
@@ -297,7 +297,7 @@ impl Script {
         {
             rows += batch.num_rows() as u64;
             writer.write(&batch)?;
-            progress.at(rows);
+            progress.set_position(rows);
         }
         writer.finish()
     }

@@ -15,7 +15,7 @@ pub const LOCK: &str = "lock";
 ///
 /// # Errors
 /// When the file cannot be written, for want of space or of permission.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     whole(path, |file| file.write_all(bytes))
 }
 
@@ -23,7 +23,7 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
 ///
 /// # Errors
 /// When the one cannot be read or the other not be written.
-pub fn copy_whole(from: &Path, to: &Path) -> Result<()> {
+pub fn copy_atomic(from: &Path, to: &Path) -> Result<()> {
     let mut source = File::open(from).map_err(Error::io("read", from))?;
     whole(to, |file| std::io::copy(&mut source, file).map(drop))
 }
@@ -31,11 +31,11 @@ pub fn copy_whole(from: &Path, to: &Path) -> Result<()> {
 /// Writes a value as JSON with two spaces of indentation and a line end, whole or not at all.
 ///
 /// # Errors
-/// When the value cannot be written as JSON, or as [`write_whole`]. The file that is there stays.
+/// When the value cannot be written as JSON, or as [`write_atomic`]. The file that is there stays.
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let mut bytes = serde_json::to_vec_pretty(value)?;
     bytes.push(b'\n');
-    write_whole(path, &bytes)
+    write_atomic(path, &bytes)
 }
 
 fn whole(path: &Path, write: impl FnOnce(&mut File) -> std::io::Result<()>) -> Result<()> {
@@ -62,7 +62,7 @@ fn whole(path: &Path, write: impl FnOnce(&mut File) -> std::io::Result<()>) -> R
 ///
 /// # Errors
 /// When another process holds it, or the file cannot be written.
-pub fn take_lock(folder: &Path, busy: impl FnOnce(&str) -> Error) -> Result<File> {
+pub fn lock_folder(folder: &Path, busy: impl FnOnce(&str) -> Error) -> Result<File> {
     let path = folder.join(LOCK);
     let mut file = OpenOptions::new()
         .read(true)

@@ -37,7 +37,7 @@ impl RowFile {
     /// name says.
     pub fn open(path: &Path) -> Result<Self> {
         let bytes = fs::metadata(path).map_err(Error::io("read", path))?.len();
-        let format = format_of(path).ok_or_else(|| {
+        let format = format_from_name(path).ok_or_else(|| {
             Error::input(
                 path,
                 "has no ending that says what it is",
@@ -77,8 +77,8 @@ pub fn find_files(paths: &[PathBuf]) -> Result<Vec<RowFile>> {
             found.push(RowFile::open(path)?);
             continue;
         }
-        let mut files = files_in(path, &|_| true)?;
-        files.retain(|file| format_of(file).is_some());
+        let mut files = list_files(path, &|_| true)?;
+        files.retain(|file| format_from_name(file).is_some());
         if files.is_empty() {
             return Err(Error::input(
                 path,
@@ -96,7 +96,7 @@ pub fn find_files(paths: &[PathBuf]) -> Result<Vec<RowFile>> {
 }
 
 /// The layout that a file's name says; `None` when it says none that can be read.
-pub fn format_of(path: &Path) -> Option<Format> {
+pub fn format_from_name(path: &Path) -> Option<Format> {
     let name = path.file_name()?.to_string_lossy().to_lowercase();
     let name = name
         .strip_suffix(".zst")
@@ -119,7 +119,7 @@ pub fn format_of(path: &Path) -> Option<Format> {
 ///
 /// # Errors
 /// When a folder cannot be read.
-pub fn files_in(folder: &Path, enters: &dyn Fn(&Path) -> bool) -> Result<Vec<PathBuf>> {
+pub fn list_files(folder: &Path, enters: &dyn Fn(&Path) -> bool) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
         let path = entry.map_err(Error::io("read", folder))?.path();
@@ -132,7 +132,7 @@ pub fn files_in(folder: &Path, enters: &dyn Fn(&Path) -> bool) -> Result<Vec<Pat
         if !path.is_dir() {
             files.push(path);
         } else if enters(&path) {
-            files.extend(files_in(&path, enters)?);
+            files.extend(list_files(&path, enters)?);
         }
     }
     files.sort();
@@ -140,7 +140,7 @@ pub fn files_in(folder: &Path, enters: &dyn Fn(&Path) -> bool) -> Result<Vec<Pat
 }
 
 /// Names as a short list.
-pub fn listed(columns: &[String]) -> String {
+pub fn quoted_list(columns: &[String]) -> String {
     if columns.is_empty() {
         "none that can be read".to_owned()
     } else {
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn endings_say_the_layout() {
-        let format = |name: &str| format_of(Path::new(name));
+        let format = |name: &str| format_from_name(Path::new(name));
         assert_eq!(format("RS_2019-01.zst"), Some(Format::JsonLines));
         assert_eq!(format("a/b.jsonl.gz"), Some(Format::JsonLines));
         assert_eq!(format("votes.CSV"), Some(Format::Csv));

@@ -54,15 +54,15 @@ fn whole(bytes: &[u8]) -> [u8; 32] {
 ///
 /// # Errors
 /// When the file cannot be read.
-pub fn sha256_of(path: &Path) -> Result<String> {
-    Ok(hex(&digest_of(path)?))
+pub fn sha256_file(path: &Path) -> Result<String> {
+    Ok(hex(&sha256_file_digest(path)?))
 }
 
 /// The SHA-256 of a file.
 ///
 /// # Errors
 /// When the file cannot be read.
-pub fn digest_of(path: &Path) -> Result<[u8; 32]> {
+pub fn sha256_file_digest(path: &Path) -> Result<[u8; 32]> {
     let mut file = File::open(path).map_err(Error::io("read", path))?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; BLOCK];
@@ -75,7 +75,7 @@ pub fn digest_of(path: &Path) -> Result<[u8; 32]> {
 }
 
 /// The SHA-256 of several texts: where one ends and the next begins counts, too.
-pub fn digest_of_parts(parts: &[&str]) -> [u8; 32] {
+pub fn sha256_parts(parts: &[&str]) -> [u8; 32] {
     let mut hasher = Sha256::new();
     for part in parts {
         hasher.update((part.len() as u64).to_le_bytes());
@@ -85,7 +85,7 @@ pub fn digest_of_parts(parts: &[&str]) -> [u8; 32] {
 }
 
 /// The first 16 hex digits of a text's SHA-256: an id for what has none.
-pub fn short_hash(parts: &[&str]) -> String {
+pub fn short_id(parts: &[&str]) -> String {
     let mut hasher = Sha256::new();
     for part in parts {
         hasher.update(part);
@@ -131,10 +131,7 @@ mod tests {
         hasher.update("hijkijkljklmklmnlmnomnopnopq");
         let long = "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1";
         assert_eq!(hex(&hasher.finalize()), long);
-        assert_ne!(digest_of_parts(&["a", "bc"]), digest_of_parts(&["ab", "c"]));
-        assert_eq!(
-            short_hash(&["a", "b"]),
-            hex(&Sha256::digest("a\0b\0"))[..16]
-        );
+        assert_ne!(sha256_parts(&["a", "bc"]), sha256_parts(&["ab", "c"]));
+        assert_eq!(short_id(&["a", "b"]), hex(&Sha256::digest("a\0b\0"))[..16]);
     }
 }

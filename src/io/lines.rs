@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::hash::{Sha256, hex, sha256_of};
+use crate::hash::{Sha256, hex, sha256_file};
 use crate::{Error, Result};
 
 /// A block holds about this many bytes of whole lines.
@@ -20,14 +20,14 @@ const ZSTD_WINDOW_LOG: u32 = 31;
 
 /// Some whole lines of a file.
 #[derive(Debug)]
-pub struct Block {
+pub struct LineBlock {
     /// The number of its first line, from 1.
     pub first_line: i64,
     /// The lines, with their line ends.
     pub bytes: Vec<u8>,
 }
 
-impl Block {
+impl LineBlock {
     /// The lines that hold more than white space, with their numbers.
     pub fn lines(&self) -> impl Iterator<Item = (i64, &[u8])> {
         let ends = memchr::memchr_iter(b'\n', &self.bytes).chain([self.bytes.len()]);
@@ -43,19 +43,19 @@ impl Block {
 
 /// What is known of a file once all of it was read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Ending {
+pub struct ReadOutcome {
     /// The SHA-256 of the file as it lies on disk, hex.
     pub sha256: String,
     /// Why the file ends before its end, if it does.
     pub truncated: Option<String>,
 }
 
-impl Ending {
+impl ReadOutcome {
     /// Refuses a file that ended before its end, where half of it is of no use.
     ///
     /// # Errors
     /// When it did.
-    pub fn whole(self, path: &Path) -> Result<Self> {
+    pub fn require_complete(self, path: &Path) -> Result<Self> {
         match self.truncated {
             None => Ok(self),
             Some(why) => {
@@ -67,7 +67,7 @@ impl Ending {
 }
 
 /// A file's blocks of lines, read one after another.
-pub struct Lines {
+pub struct LineBlocks {
     path: PathBuf,
     reader: Box<dyn Read + Send>,
     hasher: Arc<Mutex<Sha256>>,
@@ -79,7 +79,7 @@ pub struct Lines {
 }
 
 /// A reader of a file's decompressed bytes.
-pub struct Opened {
+pub struct Decompressed {
     path: PathBuf,
     /// The decompressed bytes.
     pub reader: Box<dyn Read + Send>,
@@ -91,7 +91,7 @@ pub struct Opened {
 ///
 /// # Errors
 /// When the file cannot be read, is empty, or is not of the compression that its name says.
-pub fn open(path: &Path, position: &Arc<AtomicU64>) -> Result<Opened> {
+pub fn open(path: &Path, position: &Arc<AtomicU64>) -> Result<Decompressed> {
     let mut file = File::open(path).map_err(Error::io("read", path))?;
     let mut magic = Vec::new();
     Read::by_ref(&mut file)
@@ -138,17 +138,17 @@ pub fn open(path: &Path, position: &Arc<AtomicU64>) -> Result<Opened> {
         // Blocks are read as they are: a buffer would be one copy more.
         Box::new(buffered.into_inner())
     };
-    Ok(Opened {
+    Ok(Decompressed {
         path: path.to_path_buf(),
         reader,
         hasher,
     })
 }
 
-impl Opened {
+impl Decompressed {
     /// The blocks of lines of this file.
-    pub fn lines(self) -> Lines {
-        Lines {
+    pub fn lines(self) -> LineBlocks {
+        LineBlocks {
             path: self.path,
             reader: self.reader,
             hasher: self.hasher,
@@ -161,16 +161,16 @@ impl Opened {
     }
 }
 
-impl Lines {
+impl LineBlocks {
     /// What is known of the file, once [`Iterator::next`] gave `None`.
     ///
     /// # Errors
     /// When a file that is damaged in the middle can no longer be read to its end.
-    pub fn ending(mut self) -> Result<Ending> {
+    pub fn outcome(mut self) -> Result<ReadOutcome> {
         if let Some(why) = self.truncated {
             // What stands behind the damage was not unpacked, but is part of the file.
-            let sha256 = sha256_of(&self.path)?;
-            return Ok(Ending {
+            let sha256 = sha256_file(&self.path)?;
+            return Ok(ReadOutcome {
                 sha256,
                 truncated: Some(why),
             });
@@ -178,7 +178,7 @@ impl Lines {
         // Bytes behind the last frame belong to the file's hash too.
         drop(io::copy(&mut self.reader, &mut io::sink()));
         let hasher = self.hasher.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(Ending {
+        Ok(ReadOutcome {
             sha256: hex(&hasher.clone().finalize()),
             truncated: None,
         })
@@ -205,17 +205,17 @@ impl Lines {
         full
     }
 
-    fn block(&mut self, bytes: Vec<u8>) -> Block {
+    fn block(&mut self, bytes: Vec<u8>) -> LineBlock {
         let first_line = self.next_line;
         self.next_line += memchr::memchr_iter(b'\n', &bytes).count() as i64;
-        Block { first_line, bytes }
+        LineBlock { first_line, bytes }
     }
 }
 
-impl Iterator for Lines {
-    type Item = Block;
+impl Iterator for LineBlocks {
+    type Item = LineBlock;
 
-    fn next(&mut self) -> Option<Block> {
+    fn next(&mut self) -> Option<LineBlock> {
         loop {
             if self.done {
                 return None;
@@ -293,7 +293,7 @@ mod tests {
         (folder, path)
     }
 
-    fn read(name: &str, bytes: &[u8]) -> Result<(Vec<String>, Ending)> {
+    fn read(name: &str, bytes: &[u8]) -> Result<(Vec<String>, ReadOutcome)> {
         let (_folder, path) = write(name, bytes);
         let mut lines = open(&path, &Arc::default())?.lines();
         let texts = lines
@@ -305,8 +305,8 @@ mod tests {
                     .collect::<Vec<_>>()
             })
             .collect();
-        let ending = lines.ending()?;
-        Ok((texts, ending))
+        let outcome = lines.outcome()?;
+        Ok((texts, outcome))
     }
 
     fn zstd(bytes: &[u8]) -> Vec<u8> {
@@ -334,10 +334,10 @@ mod tests {
         };
         let mut members = gzip(b"a\n\nb");
         members.extend(gzip(b"\nc\n"));
-        let (lines, ending) = read("x.gz", &members).unwrap();
+        let (lines, outcome) = read("x.gz", &members).unwrap();
         assert_eq!(lines, expected);
-        assert_eq!(ending.truncated, None);
-        assert_eq!(ending.sha256, hex(&Sha256::digest(&members)));
+        assert_eq!(outcome.truncated, None);
+        assert_eq!(outcome.sha256, hex(&Sha256::digest(&members)));
     }
 
     #[test]
@@ -346,29 +346,29 @@ mod tests {
             .map(|i| format!("line {}\n", i * 7919))
             .collect();
         let packed = zstd(text.as_bytes());
-        let (lines, ending) = read("x.zst", &packed[..packed.len() / 2]).unwrap();
+        let (lines, outcome) = read("x.zst", &packed[..packed.len() / 2]).unwrap();
         assert!(!lines.is_empty() && lines.len() < 20_000);
-        assert!(ending.truncated.is_some());
+        assert!(outcome.truncated.is_some());
         let mut damaged = packed.clone();
         let middle = damaged.len() / 2;
         damaged[middle..middle + 200].fill(0);
-        let (_, ending) = read("x.zst", &damaged).unwrap();
-        assert!(ending.truncated.is_some());
-        assert_eq!(ending.sha256, hex(&Sha256::digest(&damaged)));
+        let (_, outcome) = read("x.zst", &damaged).unwrap();
+        assert!(outcome.truncated.is_some());
+        assert_eq!(outcome.sha256, hex(&Sha256::digest(&damaged)));
     }
 
     #[test]
     fn a_line_that_does_not_end_is_cut_off() {
-        let ending = |bytes: &[u8]| read("x.jsonl", bytes).unwrap().1;
-        let cut = ending(b"{\"a\":1}\n{\"b\":");
+        let outcome = |bytes: &[u8]| read("x.jsonl", bytes).unwrap().1;
+        let cut = outcome(b"{\"a\":1}\n{\"b\":");
         assert_eq!(cut.truncated.as_deref(), Some("its last line does not end"));
         assert_eq!(cut.sha256, hex(&Sha256::digest(b"{\"a\":1}\n{\"b\":")));
-        for whole in [
+        for require_complete in [
             &b"{\"a\":1}\n{\"b\":2}"[..],
             b"{\"a\":1}\n",
             b"{\"a\":1} \n\n ",
         ] {
-            assert_eq!(ending(whole).truncated, None);
+            assert_eq!(outcome(require_complete).truncated, None);
         }
     }
 

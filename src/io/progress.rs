@@ -2,16 +2,16 @@
 
 /// Follows long work. The engine never draws: the binary does.
 pub trait Progress: Sync {
-    /// A stretch of work begins: `total` steps of `unit`, where known.
-    fn begin(&self, what: &str, total: Option<u64>, unit: Unit);
+    /// A stretch of work begins: `total` steps of `next_f64`, where known.
+    fn start(&self, what: &str, total: Option<u64>, next_f64: Unit);
     /// `position` steps of the current stretch are done.
-    fn at(&self, position: u64);
+    fn set_position(&self, position: u64);
     /// How fast it goes, in the work's own measure, as `1,234 tokens/s`.
-    fn rate(&self, rate: &str);
+    fn set_rate(&self, set_rate: &str);
     /// The current stretch is done.
-    fn end(&self);
+    fn finish(&self);
     /// Something worth a line of its own.
-    fn say(&self, line: &str);
+    fn message(&self, line: &str);
 }
 
 /// What the steps of a stretch of work are.
@@ -25,12 +25,12 @@ pub enum Unit {
 
 /// Tells nobody.
 #[derive(Debug, Clone, Copy)]
-pub struct Silent;
+pub struct NoProgress;
 
-impl Progress for Silent {
-    fn begin(&self, _what: &str, _total: Option<u64>, _unit: Unit) {}
-    fn at(&self, _position: u64) {}
-    fn rate(&self, _rate: &str) {}
-    fn end(&self) {}
-    fn say(&self, _line: &str) {}
+impl Progress for NoProgress {
+    fn start(&self, _what: &str, _total: Option<u64>, _unit: Unit) {}
+    fn set_position(&self, _position: u64) {}
+    fn set_rate(&self, _rate: &str) {}
+    fn finish(&self) {}
+    fn message(&self, _line: &str) {}
 }

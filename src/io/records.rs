@@ -13,13 +13,13 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Map, Value};
 
 use crate::format::{Format, RowFile};
-use crate::hash::sha256_of;
-use crate::lines::{self, Ending};
+use crate::hash::sha256_file;
+use crate::lines::{self, ReadOutcome};
 use crate::progress::Progress;
 use crate::{Error, Result};
 
 /// A row of a data set: its number, and its fields or the text that is none.
-pub type Object<'a> = (i64, std::result::Result<Map<String, Value>, &'a str>);
+pub type Record<'a> = (i64, std::result::Result<Map<String, Value>, &'a str>);
 
 /// Reads a data set and hands its rows to `each`.
 ///
@@ -28,8 +28,8 @@ pub type Object<'a> = (i64, std::result::Result<Map<String, Value>, &'a str>);
 pub fn read(
     file: &RowFile,
     progress: &dyn Progress,
-    each: &mut dyn FnMut(Object<'_>) -> Result<()>,
-) -> Result<Ending> {
+    each: &mut dyn FnMut(Record<'_>) -> Result<()>,
+) -> Result<ReadOutcome> {
     let path = file.path.as_path();
     match file.format {
         Format::JsonLines => json_lines(path, progress, each),
@@ -94,44 +94,44 @@ pub fn columns_of(path: &Path, format: Format) -> Result<Vec<String>> {
 fn json_lines(
     path: &Path,
     progress: &dyn Progress,
-    each: &mut dyn FnMut(Object<'_>) -> Result<()>,
-) -> Result<Ending> {
+    each: &mut dyn FnMut(Record<'_>) -> Result<()>,
+) -> Result<ReadOutcome> {
     let position = Arc::new(AtomicU64::new(0));
     let mut lines = lines::open(path, &position)?.lines();
     for block in lines.by_ref() {
         for (number, line) in block.lines() {
             let object = serde_json::from_slice(line);
-            match object.or_else(|_| serde_json::from_slice(&without_bare_words(line))) {
+            match object.or_else(|_| serde_json::from_slice(&replace_non_finite_literals(line))) {
                 Ok(object) => each((number, Ok(object)))?,
                 Err(_) => each((number, Err(&String::from_utf8_lossy(line))))?,
             }
         }
-        progress.at(position.load(Ordering::Relaxed));
+        progress.set_position(position.load(Ordering::Relaxed));
     }
-    lines.ending()
+    lines.outcome()
 }
 
 /// What stands in an object for what is no number: neither a number, nor a text or an id.
-const NO_NUMBER: &str = r#"{"number":null}"#;
+const NON_FINITE: &str = r#"{"number":null}"#;
 
 /// Whether a value is there, and is no number.
-pub fn is_no_number(value: &Value) -> bool {
+pub fn is_non_finite(value: &Value) -> bool {
     let fields = value.as_object().filter(|fields| fields.len() == 1);
     fields.is_some_and(|fields| fields.get("number").is_some_and(Value::is_null))
 }
 
 /// JSON in which the words that Python writes for what is no number (`NaN`, `Infinity`, `-Infinity`) are
 /// objects, so that a row is read for what else it holds.
-pub fn without_bare_words(json: &[u8]) -> Vec<u8> {
+pub fn replace_non_finite_literals(json: &[u8]) -> Vec<u8> {
     const WORDS: [&[u8]; 3] = [b"NaN", b"-Infinity", b"Infinity"];
-    let mut whole = Vec::with_capacity(json.len() + NO_NUMBER.len());
+    let mut whole = Vec::with_capacity(json.len() + NON_FINITE.len());
     let (mut at, mut in_text) = (0, false);
     while let Some(&byte) = json.get(at) {
         let word = WORDS
             .into_iter()
             .find(|word| !in_text && json[at..].starts_with(word));
         if let Some(word) = word {
-            whole.extend(NO_NUMBER.as_bytes());
+            whole.extend(NON_FINITE.as_bytes());
             at += word.len();
             continue;
         }
@@ -152,13 +152,13 @@ pub fn without_bare_words(json: &[u8]) -> Vec<u8> {
 fn comma_separated(
     path: &Path,
     progress: &dyn Progress,
-    each: &mut dyn FnMut(Object<'_>) -> Result<()>,
-) -> Result<Ending> {
+    each: &mut dyn FnMut(Record<'_>) -> Result<()>,
+) -> Result<ReadOutcome> {
     let position = Arc::new(AtomicU64::new(0));
     let opened = lines::open(path, &position)?;
     let mut reader = csv::ReaderBuilder::new()
         .flexible(true)
-        .from_reader(Quotes::of(opened.reader));
+        .from_reader(OpenQuoteDetector::of(opened.reader));
     let header = reader.byte_headers().cloned().unwrap_or_default();
     let names: Vec<String> = header
         .iter()
@@ -199,26 +199,26 @@ fn comma_separated(
                 .join(",");
             each((number, Err(&line)))?;
         }
-        progress.at(position.load(Ordering::Relaxed));
+        progress.set_position(position.load(Ordering::Relaxed));
     }
     if truncated.is_none() && reader.get_ref().are_open() {
         truncated = Some("a quoted field does not end".to_owned());
     }
-    Ok(Ending {
-        sha256: sha256_of(path)?,
+    Ok(ReadOutcome {
+        sha256: sha256_file(path)?,
         truncated,
     })
 }
 
 /// Reads, and follows whether the end falls into a quoted field: the CSV reader takes such a field as
 /// it is.
-struct Quotes<R> {
+struct OpenQuoteDetector<R> {
     inner: R,
     odd: bool,
     last: u8,
 }
 
-impl<R> Quotes<R> {
+impl<R> OpenQuoteDetector<R> {
     fn of(inner: R) -> Self {
         Self {
             inner,
@@ -234,7 +234,7 @@ impl<R> Quotes<R> {
     }
 }
 
-impl<R: Read> Read for Quotes<R> {
+impl<R: Read> Read for OpenQuoteDetector<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
         self.odd ^= memchr::memchr_iter(b'"', &buffer[..read]).count() % 2 == 1;
@@ -246,8 +246,8 @@ impl<R: Read> Read for Quotes<R> {
 fn parquet_rows(
     file: &RowFile,
     progress: &dyn Progress,
-    each: &mut dyn FnMut(Object<'_>) -> Result<()>,
-) -> Result<Ending> {
+    each: &mut dyn FnMut(Record<'_>) -> Result<()>,
+) -> Result<ReadOutcome> {
     let path = file.path.as_path();
     let builder = parquet(path)?;
     let total = builder
@@ -270,10 +270,10 @@ fn parquet_rows(
             number += 1;
             each((number, Ok(object)))?;
         }
-        progress.at(file.bytes * number.unsigned_abs() / total);
+        progress.set_position(file.bytes * number.unsigned_abs() / total);
     }
-    Ok(Ending {
-        sha256: sha256_of(path)?,
+    Ok(ReadOutcome {
+        sha256: sha256_file(path)?,
         truncated,
     })
 }
@@ -298,7 +298,7 @@ fn objects(batch: &RecordBatch) -> Result<Vec<Map<String, Value>>> {
         let numbers = numbers.as_primitive::<Float64Type>().iter();
         for (number, object) in numbers.zip(&mut objects) {
             if number.is_some_and(|number| !number.is_finite()) {
-                let value = serde_json::from_str(NO_NUMBER).unwrap_or_default();
+                let value = serde_json::from_str(NON_FINITE).unwrap_or_default();
                 object.insert(field.name().clone(), value);
             }
         }
@@ -314,8 +314,9 @@ mod tests {
 
     #[test]
     fn what_is_no_number_is_neither_null_nor_a_text() {
-        let read =
-            |json: &str| serde_json::from_slice::<Value>(&without_bare_words(json.as_bytes()));
+        let read = |json: &str| {
+            serde_json::from_slice::<Value>(&replace_non_finite_literals(json.as_bytes()))
+        };
         let row =
             read(r#"{"a": NaN, "b": [-Infinity, Infinity], "c": "NaN \"NaN", "d": 1}"#).unwrap();
         let none: Value = serde_json::from_str(NO_NUMBER).unwrap();

@@ -6,14 +6,14 @@ use crate::{Error, Result};
 
 /// Where and how a model runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Place {
+pub enum DeviceSpec {
     /// On the CPU, in f32.
     Cpu,
     /// On the CUDA device of that number, in bf16, f16 or f32.
     Cuda(usize, DType),
 }
 
-impl Place {
+impl DeviceSpec {
     /// Reads `cpu`, `cuda:N`, or `cuda:N:f16` (for GPUs older than Ampere, which have no bf16) and
     /// `cuda:N:f32`; bf16 where a GPU's type is not told.
     ///
@@ -71,7 +71,7 @@ impl Place {
     }
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for DeviceSpec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Cpu => write!(f, "cpu"),
@@ -83,16 +83,16 @@ impl std::fmt::Display for Place {
 
 #[cfg(test)]
 mod tests {
-    use super::{DType, Place};
+    use super::{DType, DeviceSpec};
 
     #[test]
     fn names_are_read_back() {
         for name in ["cpu", "cuda:0", "cuda:11", "cuda:1:f16", "cuda:0:f32"] {
-            assert_eq!(Place::named(name).unwrap().to_string(), name);
+            assert_eq!(DeviceSpec::named(name).unwrap().to_string(), name);
         }
-        let bf16 = Place::Cuda(0, DType::BF16);
+        let bf16 = DeviceSpec::Cuda(0, DType::BF16);
         for name in ["cuda", "cuda:0", "cuda:0:bf16"] {
-            assert_eq!(Place::named(name).unwrap(), bf16);
+            assert_eq!(DeviceSpec::named(name).unwrap(), bf16);
         }
         let wrong = [
             "",
@@ -107,7 +107,7 @@ mod tests {
             "cuda:0:f16:1",
         ];
         for name in wrong {
-            assert!(Place::named(name).is_err(), "{name}");
+            assert!(DeviceSpec::named(name).is_err(), "{name}");
         }
     }
 }

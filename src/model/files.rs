@@ -8,18 +8,18 @@ use serde_json::Value;
 use super::hub::{self, ModelRepository};
 use super::weights;
 use crate::{Error, Result};
-use polyphony_io::hash::{Sha256, digest_of, hex};
+use polyphony_io::hash::{Sha256, hex, sha256_file_digest};
 
 /// A model's files, and what the model is called.
 #[derive(Debug)]
 pub struct ModelFiles {
     /// The hub's `OWNER/NAME`, or the name of the folder.
     pub name: String,
-    place: FilesPlace,
+    place: ModelSource,
 }
 
 #[derive(Debug)]
-enum FilesPlace {
+enum ModelSource {
     Folder(PathBuf),
     Hub(ModelRepository),
 }
@@ -35,7 +35,7 @@ impl ModelFiles {
             let whole = path.canonicalize().map_err(Error::io("read", path))?;
             return Ok(Self {
                 name: name_of(&whole),
-                place: FilesPlace::Folder(path.to_path_buf()),
+                place: ModelSource::Folder(path.to_path_buf()),
             });
         }
         if !is_hub_id(given) {
@@ -48,7 +48,7 @@ impl ModelFiles {
         let repository = hub::model(given)?;
         Ok(Self {
             name: repository.id.clone(),
-            place: FilesPlace::Hub(repository),
+            place: ModelSource::Hub(repository),
         })
     }
 
@@ -58,8 +58,10 @@ impl ModelFiles {
     /// When it cannot be fetched.
     pub fn find(&self, file: &str) -> Result<Option<PathBuf>> {
         match &self.place {
-            FilesPlace::Folder(folder) => Ok(Some(folder.join(file)).filter(|path| path.is_file())),
-            FilesPlace::Hub(repository) => repository.file(file),
+            ModelSource::Folder(folder) => {
+                Ok(Some(folder.join(file)).filter(|path| path.is_file()))
+            }
+            ModelSource::Hub(repository) => repository.file(file),
         }
     }
 
@@ -93,12 +95,12 @@ impl ModelFiles {
     /// The error for a file that is not there.
     pub fn lacks(&self, file: &str) -> Error {
         match &self.place {
-            FilesPlace::Folder(folder) => Error::input(
+            ModelSource::Folder(folder) => Error::input(
                 folder,
                 format!("lacks {file}"),
                 "name the folder of a whole model",
             ),
-            FilesPlace::Hub(repository) => Error::Hub {
+            ModelSource::Hub(repository) => Error::Hub {
                 repository: repository.id.clone(),
                 message: format!("has no {file}"),
                 hint: "choose a model that has one".to_owned(),
@@ -112,8 +114,8 @@ impl ModelFiles {
     /// When the folder is gone.
     pub fn address(&self) -> Result<(String, Option<String>)> {
         let folder = match &self.place {
-            FilesPlace::Hub(hub) => return Ok((hub.id.clone(), Some(hub.commit.clone()))),
-            FilesPlace::Folder(folder) => folder,
+            ModelSource::Hub(hub) => return Ok((hub.id.clone(), Some(hub.commit.clone()))),
+            ModelSource::Folder(folder) => folder,
         };
         let whole = folder.canonicalize().map_err(Error::io("read", folder))?;
         Ok(match snapshot(&whole) {
@@ -129,8 +131,8 @@ impl ModelFiles {
     /// When a file cannot be read.
     pub fn revision(&self) -> Result<String> {
         let folder = match &self.place {
-            FilesPlace::Hub(repository) => return Ok(repository.commit.clone()),
-            FilesPlace::Folder(folder) => folder,
+            ModelSource::Hub(repository) => return Ok(repository.commit.clone()),
+            ModelSource::Folder(folder) => folder,
         };
         let whole = folder.canonicalize().map_err(Error::io("read", folder))?;
         if let Some((_, commit)) = snapshot(&whole) {
@@ -142,7 +144,7 @@ impl ModelFiles {
                 continue;
             };
             hasher.update(file);
-            hasher.update(digest_of(&path)?);
+            hasher.update(sha256_file_digest(&path)?);
         }
         Ok(hex(&hasher.finalize())[..16].to_owned())
     }

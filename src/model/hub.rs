@@ -9,7 +9,7 @@ use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
 use hf_hub::{Cache, Repo, RepoType};
 
 use crate::{Error, Result};
-use polyphony_io::format::format_of;
+use polyphony_io::format::format_from_name;
 use polyphony_io::progress::Progress;
 
 /// A file of a repository, in the local cache.
@@ -49,7 +49,7 @@ pub fn dataset(repository: &str, progress: &dyn Progress) -> Result<Vec<HubFile>
         .siblings
         .into_iter()
         .map(|sibling| sibling.rfilename)
-        .filter(|file| format_of(file.as_ref()).is_some() && !is_about(file))
+        .filter(|file| format_from_name(file.as_ref()).is_some() && !is_about(file))
         .collect();
     files.sort();
     if files.is_empty() {
@@ -63,7 +63,7 @@ pub fn dataset(repository: &str, progress: &dyn Progress) -> Result<Vec<HubFile>
     files
         .into_iter()
         .map(|file| {
-            progress.say(&format!("fetching hub:{id}@{}/{file}", info.sha));
+            progress.message(&format!("fetching hub:{id}@{}/{file}", info.sha));
             let path = pinned
                 .get(&file)
                 .map_err(|error| failed(repository, &error))?;

@@ -5,21 +5,21 @@ use candle_core::{Device, DeviceLocation};
 use crate::Error;
 
 /// Whether a device failed because its memory ran out: as the driver says it, and as cuBLAS does.
-pub fn ran_out(error: &candle_core::Error) -> bool {
+pub fn is_oom(error: &candle_core::Error) -> bool {
     let text = error.to_string().to_ascii_lowercase();
     let said = ["out of memory", "out_of_memory", "alloc_failed"];
     said.iter().any(|words| text.contains(words))
 }
 
 /// The error where a device's memory ran out for `what`; any other as it is.
-pub fn too_little(
+pub fn oom_error(
     error: Error,
     device: &Device,
     what: impl FnOnce() -> String,
     hint: &str,
 ) -> Error {
     match error {
-        Error::Candle(cause) if ran_out(&cause) => {}
+        Error::Candle(cause) if is_oom(&cause) => {}
         error => return error,
     }
     Error::Device {
@@ -45,7 +45,7 @@ mod tests {
     fn only_want_of_memory_is_told_as_such() {
         let told = |cause: &str| {
             let error = candle_core::Error::Msg(cause.to_owned()).into();
-            too_little(
+            oom_error(
                 error,
                 &Device::Cpu,
                 || mebibytes((3 << 20) + 1),

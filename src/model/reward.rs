@@ -8,11 +8,11 @@ use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::chat::Chat;
-use crate::decoder::ops::Segments;
+use crate::decoder::ops::PackedSequences;
 use crate::decoder::{Decoder, Head};
-use crate::device::Place;
+use crate::device::DeviceSpec;
 use crate::files::{ModelFiles, is_hub_id};
-use crate::lora::{Adapter, CONFIG, Spec};
+use crate::lora::{Adapter, CONFIG, LoraConfig};
 use crate::{Error, Result};
 
 /// What is read of a text at most, in tokens, where the model does not say.
@@ -22,7 +22,7 @@ pub const LIMIT: &str = "reward.json";
 /// So many tokens go through the model at a time.
 const BUDGET: usize = 4096;
 
-type Loaded = HashMap<(String, Place), Arc<RewardModel>>;
+type Loaded = HashMap<(String, DeviceSpec), Arc<RewardModel>>;
 static LOADED: LazyLock<Mutex<Loaded>> = LazyLock::new(Mutex::default);
 
 /// A decoder whose head gives one number.
@@ -40,7 +40,7 @@ pub struct RewardModel {
 
 /// What stands in [`LIMIT`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limit {
+pub struct RewardConfig {
     /// The longest text, in tokens.
     pub max_length: usize,
 }
@@ -56,7 +56,7 @@ impl RewardModel {
     ///
     /// # Errors
     /// When it is missing, or has no such head.
-    pub fn named(name: &str, place: Place) -> Result<Arc<Self>> {
+    pub fn named(name: &str, place: DeviceSpec) -> Result<Arc<Self>> {
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (name.to_owned(), place);
         if let Some(known) = loaded.get(&key) {
@@ -67,7 +67,7 @@ impl RewardModel {
         Ok(model)
     }
 
-    fn load(name: &str, place: Place) -> Result<Self> {
+    fn load(name: &str, place: DeviceSpec) -> Result<Self> {
         let folder = Path::new(name);
         let is_adapter = folder.join(CONFIG).is_file();
         let adapter = is_adapter.then(|| Adapter::read(folder)).transpose()?;
@@ -75,14 +75,14 @@ impl RewardModel {
             let hint = "train one with `polyphony train reward`";
             Error::input(folder, message, hint)
         };
-        let base = match adapter.as_ref().map(|adapter| &adapter.spec) {
+        let base = match adapter.as_ref().map(|adapter| &adapter.lora_config) {
             None => name.to_owned(),
-            Some(Spec {
+            Some(LoraConfig {
                 base: Some(base),
                 revision: Some(revision),
                 ..
             }) if is_hub_id(base) => format!("{base}@{revision}"),
-            Some(Spec {
+            Some(LoraConfig {
                 base: Some(base), ..
             }) => base.clone(),
             Some(_) => return Err(refused("does not say which model it belongs to")),
@@ -97,11 +97,11 @@ impl RewardModel {
         let shape = [1, decoder.config.width];
         decoder.head = match &adapter {
             Some(adapter) => adapter.tensor("base_model.model.score.weight", shape, &device)?,
-            None if decoder.has_no_head() => return Err(refused("has no `score` head")),
+            None if decoder.head_is_zero() => return Err(refused("has no `score` head")),
             None => decoder.head.to_dtype(DType::F32)?,
         };
         if let Some(adapter) = &adapter {
-            let products = adapter.spec.products_of(decoder.layers.len());
+            let products = adapter.lora_config.products_of(decoder.layers.len());
             let parts = products.iter().flat_map(|product| {
                 ["lora_A", "lora_B"].map(|part| format!("base_model.model.{product}.{part}.weight"))
             });
@@ -166,7 +166,7 @@ impl RewardModel {
         });
         let device = &self.decoder.device;
         let ends = Tensor::from_iter(ends, device)?;
-        let segments = Segments::new(&lengths, &self.decoder.config, device)?;
+        let segments = PackedSequences::new(&lengths, &self.decoder.config, device)?;
         let x = self.decoder.forward(&texts.concat(), &segments)?;
         let rows = x.index_select(&ends, 0)?.to_dtype(DType::F32)?;
         rows.matmul(&self.decoder.head.t()?)?.squeeze(1)?.to_vec1()
@@ -180,7 +180,7 @@ fn limit(folder: &Path) -> Result<Option<usize>> {
         return Ok(None);
     }
     let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
-    let limit: Limit = serde_json::from_slice(&text).map_err(|error| {
+    let limit: RewardConfig = serde_json::from_slice(&text).map_err(|error| {
         let message = format!("does not say a max_length ({error})");
         Error::input(&path, message, "train the reward model anew")
     })?;

@@ -139,7 +139,7 @@ impl Weights {
 
     /// The error for a tensor that is not loaded: its file is broken, or the device too small.
     fn unread(&self, name: &str, error: candle_core::Error) -> Error {
-        if memory::ran_out(&error) {
+        if memory::is_oom(&error) {
             let size = || {
                 let bytes = memory::mebibytes(self.values() * self.precision.size_in_bytes());
                 format!(
@@ -149,7 +149,7 @@ impl Weights {
                 )
             };
             let hint = "free memory there, name a larger device, or choose a smaller model";
-            return memory::too_little(error.into(), &self.device, size, hint);
+            return memory::oom_error(error.into(), &self.device, size, hint);
         }
         Error::input(
             &self.file,

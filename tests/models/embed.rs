@@ -291,11 +291,11 @@ fn killed_at_any_moment_the_job_loses_a_shard_at_most() {
     );
     let whole = began.elapsed();
     let expected = bytes(&calm);
-    let mut random = super::support::Random::seeded();
+    let mut random = super::support::Random::seed_from_u64();
     let mut kills = 0;
     for round in 0..3 {
         let store = ingest(&format!("stormy{round}"));
-        let delay = whole.mul_f64(0.5 * random.unit());
+        let delay = whole.mul_f64(0.5 * random.next_f64());
         kills += super::support::kill_until_done(&words(&store), delay, whole / 10);
         assert_eq!(bytes(&store), expected, "round {round}, {random:?}");
     }
@@ -332,7 +332,7 @@ fn killed_at_any_moment_the_job_loses_a_shard_at_most() {
             .success()
     );
     let stormy = folder.path().join("stormy.parquet");
-    let delay = whole.mul_f64(0.5 * random.unit());
+    let delay = whole.mul_f64(0.5 * random.next_f64());
     assert!(super::support::kill_until_done(&words(&stormy), delay, whole / 10) > 0);
     assert_eq!(
         fs::read(calm).unwrap(),

@@ -137,14 +137,14 @@ pub(crate) fn left(out: &Path) -> (Vec<Value>, Vec<(PathBuf, u64)>) {
 #[test]
 fn killed_at_any_moment_a_run_ends_the_same_bit_for_bit() {
     let folder = tempfile::tempdir().unwrap();
-    let mut random = Random::seeded();
+    let mut random = Random::seed_from_u64();
     for method in ["ddpo", "dorpo", "sft"] {
         let whole = folder.path().join(format!("{method}-whole"));
         let start = Instant::now();
         trained(&command(method, "llama", &whole, &SHORT));
         let took = start.elapsed();
         let broken = folder.path().join(format!("{method}-broken"));
-        let mut first = took.mul_f64(0.2 + 0.5 * random.unit());
+        let mut first = took.mul_f64(0.2 + 0.5 * random.next_f64());
         let words = command(method, "llama", &broken, &SHORT);
         let kills = loop {
             match kill_until_done(&words, first, took / 5) {

@@ -43,7 +43,7 @@ impl Polyphony {
             let value = ScalarValue::try_from_array(row[0].column(0), 0)?;
             options.insert(name.trim().to_owned(), value);
         }
-        let script = sql::Scripts::built_in().script(file.trim()).unwrap();
+        let script = sql::SqlPipeline::built_in().script(file.trim()).unwrap();
         let frame = script
             .frame(&self.context, &options)
             .await

@@ -41,7 +41,7 @@ fn main() {
 fn run(path: &Path, complete: bool) -> Result<(), Failed> {
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
-        let context = session::bare(&session::Limits::pipeline())?;
+        let context = session::bare(&session::MemoryLimit::pipeline())?;
         polyphony_eval::udf::register_all(&context)?;
         let mut runner =
             sqllogictest::Runner::new(|| async { Ok(Polyphony::new(context.clone())) });

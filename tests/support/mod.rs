@@ -149,14 +149,14 @@ pub(crate) struct Random {
 
 impl Random {
     /// Another seed in every run.
-    pub(crate) fn seeded() -> Self {
+    pub(crate) fn seed_from_u64() -> Self {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let seed = now.unwrap().as_nanos() as u64 | 1;
         Self { seed, state: seed }
     }
 
     /// From 0 to 1 (xorshift64*, Vigna 2016).
-    pub(crate) fn unit(&mut self) -> f64 {
+    pub(crate) fn next_f64(&mut self) -> f64 {
         self.state ^= self.state >> 12;
         self.state ^= self.state << 25;
         self.state ^= self.state >> 27;

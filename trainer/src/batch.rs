@@ -16,12 +16,12 @@ pub struct Batch {
     /// The tokens whose log-probabilities are asked for.
     pub targets: Vec<u32>,
     /// Which targets are whose.
-    pub texts: Vec<Rows>,
+    pub texts: Vec<TargetSpan>,
 }
 
 /// Which targets belong to a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rows {
+pub struct TargetSpan {
     /// All that are asked for: from the prompt's second token on, or the completion's alone.
     pub all: Range<usize>,
     /// Those of the completion.
@@ -40,7 +40,7 @@ impl Batch {
         }
         let end = self.targets.len();
         let completion = begin + (text.prompt.max(1) - first).min(end - begin);
-        self.texts.push(Rows {
+        self.texts.push(TargetSpan {
             all: begin..end,
             completion: completion..end,
         });
@@ -65,7 +65,7 @@ mod tests {
         assert_eq!(batch.lengths, [4, 3]);
         assert_eq!(batch.targets, [3, 4, 6, 7]);
         assert_eq!(batch.rows, [1, 2, 4, 5]);
-        let rows = |all: Range<usize>, completion: Range<usize>| Rows { all, completion };
+        let rows = |all: Range<usize>, completion: Range<usize>| TargetSpan { all, completion };
         assert_eq!(batch.texts, [rows(0..2, 0..2), rows(2..4, 3..4)]);
     }
 }

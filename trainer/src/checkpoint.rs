@@ -5,13 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
-use polyphony_io::atomic::write_whole;
+use polyphony_io::atomic::write_atomic;
 use polyphony_io::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::optimizer::Moments;
 use crate::peft;
-use polyphony_model::lora::Spec;
+use polyphony_model::lora::LoraConfig;
 
 /// Where a run stands between two steps. The order of the data follows from its seed and step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,7 +28,7 @@ pub struct State {
 
 /// What learns, and what the optimiser remembers of it.
 #[derive(Debug)]
-pub struct Held<'a> {
+pub struct TrainState<'a> {
     /// PEFT's names.
     pub names: &'a [String],
     /// The values.
@@ -53,7 +53,13 @@ pub fn at(out: &Path, step: usize) -> PathBuf {
 ///
 /// # Errors
 /// When a file cannot be written; the checkpoints before stay.
-pub fn write(out: &Path, state: &State, spec: &Spec, held: &Held<'_>, keep: usize) -> Result<()> {
+pub fn write(
+    out: &Path,
+    state: &State,
+    lora_config: &LoraConfig,
+    held: &TrainState<'_>,
+    keep: usize,
+) -> Result<()> {
     let done = at(out, state.step);
     let begun = folder(out).join(format!(".step-{:08}", state.step));
     if done.is_dir() {
@@ -62,7 +68,7 @@ pub fn write(out: &Path, state: &State, spec: &Spec, held: &Held<'_>, keep: usiz
     if begun.is_dir() {
         fs::remove_dir_all(&begun).map_err(Error::io("remove", &begun))?;
     }
-    peft::write(&begun, spec, held.names, held.values)?;
+    peft::write(&begun, lora_config, held.names, held.values)?;
     let moments = |moments: &[Tensor], which: &str| -> Vec<(String, Tensor)> {
         let named = held.names.iter().zip(moments);
         named
@@ -74,7 +80,7 @@ pub fn write(out: &Path, state: &State, spec: &Spec, held: &Held<'_>, keep: usiz
     let (names, tensors): (Vec<String>, Vec<Tensor>) = all_moments.into_iter().unzip();
     peft::write_tensors(&begun.join(OPTIMIZER), &names, &tensors)?;
     let text = serde_json::to_string_pretty(state).unwrap_or_default();
-    write_whole(&begun.join(STATE), text.as_bytes())?;
+    write_atomic(&begun.join(STATE), text.as_bytes())?;
     fs::rename(&begun, &done).map_err(Error::io("rename", &begun))?;
     let mut older = list(out);
     while older.len() > keep {
@@ -178,12 +184,12 @@ mod tests {
             num_pairs: 1,
             fingerprint: "one".to_owned(),
         };
-        let held = Held {
+        let held = TrainState {
             names: &names,
             values: &values,
             moments: &moments,
         };
-        write(out.path(), &state, &Spec::default(), &held, 2).unwrap();
+        write(out.path(), &state, &LoraConfig::default(), &held, 2).unwrap();
         let newest = |fingerprint: &str, rows: usize| {
             newest(out.path(), fingerprint, &names, &[tensor(rows)])
         };

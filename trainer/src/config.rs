@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use candle_core::DType;
 use clap::Args;
 use polyphony_io::{Error, Result};
-use polyphony_model::device::Place;
-use polyphony_model::lora::Spec;
+use polyphony_model::device::DeviceSpec;
+use polyphony_model::lora::LoraConfig;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::data::TooLong;
+use crate::data::Overlength;
 use crate::loss::{dpo, reward};
 use crate::objective::{DorpoForm, Method, Objective};
 use crate::optimizer::AdamW;
@@ -124,8 +124,8 @@ pub struct Settings {
     #[arg(long, value_name = "N")]
     pub max_length: Option<usize>,
     /// What becomes of longer ones: drop or truncate [default: drop]
-    #[arg(long, value_name = "WHAT", value_parser = by_name::<TooLong>)]
-    pub too_long: Option<TooLong>,
+    #[arg(long, value_name = "WHAT", value_parser = by_name::<Overlength>)]
+    pub too_long: Option<Overlength>,
     /// Take the pairs in their order in the file
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub no_shuffle: Option<bool>,
@@ -200,7 +200,7 @@ pub struct Config {
     pub batch_tokens: Option<usize>,
     pub micro_batch_tokens: usize,
     pub max_length: usize,
-    pub too_long: TooLong,
+    pub too_long: Overlength,
     pub no_shuffle: bool,
     pub epochs: usize,
     pub steps: Option<usize>,
@@ -258,13 +258,13 @@ impl Settings {
             .as_ref()
             .or(file.and_then(|file| file.adapter.as_ref()));
         let adapter = adapter
-            .map(|folder| Ok::<_, Error>((folder, Spec::read(folder)?)))
+            .map(|folder| Ok::<_, Error>((folder, LoraConfig::read(folder)?)))
             .transpose()?;
-        if let Some((_, spec)) = &adapter {
-            preset.lora_r = Some(spec.r);
-            preset.lora_alpha = Some(spec.alpha);
-            preset.rslora = Some(spec.rslora);
-            preset.target_modules = Some(spec.target_modules.clone());
+        if let Some((_, lora_config)) = &adapter {
+            preset.lora_r = Some(lora_config.r);
+            preset.lora_alpha = Some(lora_config.alpha);
+            preset.rslora = Some(lora_config.rslora);
+            preset.target_modules = Some(lora_config.target_modules.clone());
         }
         for settings in [Some(&preset), file, Some(self)].into_iter().flatten() {
             if settings.batch_pairs.is_some() && settings.batch_tokens.is_some() {
@@ -304,10 +304,15 @@ impl Settings {
         })?;
         config.check()?;
         config.device = place(&config.device)?.to_string();
-        if let Some((folder, spec)) = adapter {
-            let given = config.spec();
+        if let Some((folder, lora_config)) = adapter {
+            let given = config.lora_config();
             if (given.r, given.alpha, given.rslora, given.products())
-                != (spec.r, spec.alpha, spec.rslora, spec.products())
+                != (
+                    lora_config.r,
+                    lora_config.alpha,
+                    lora_config.rslora,
+                    lora_config.products(),
+                )
             {
                 let message =
                     "has another rank, alpha, rslora or other target modules than are set";
@@ -320,8 +325,8 @@ impl Settings {
 }
 
 /// The device that a name stands for, of those that can be trained on.
-fn place(name: &str) -> Result<Place> {
-    let place = Place::named(name)?;
+fn place(name: &str) -> Result<DeviceSpec> {
+    let place = DeviceSpec::named(name)?;
     if place.precision() == DType::F16 {
         return Err(Error::Device {
             name: name.to_owned(),
@@ -397,13 +402,13 @@ impl Config {
     }
 
     /// What a fresh adapter is like.
-    pub fn spec(&self) -> Spec {
-        Spec {
+    pub fn lora_config(&self) -> LoraConfig {
+        LoraConfig {
             r: self.lora_r,
             alpha: self.lora_alpha,
             rslora: self.rslora,
             target_modules: self.target_modules.clone(),
-            ..Spec::default()
+            ..LoraConfig::default()
         }
     }
 

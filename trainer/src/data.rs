@@ -18,7 +18,7 @@ use crate::rows::{Row, Text, implicit, is_whole, parted, plain, rows};
 /// What is done with texts that are longer than the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum TooLong {
+pub enum Overlength {
     /// The whole pair is left out.
     Drop,
     /// The end is cut off, as TRL's `keep_start`.
@@ -85,7 +85,7 @@ impl Examples {
 const AT_ONCE: usize = 1024;
 
 /// An example, and what its row says of it.
-struct Taken {
+struct ParsedRow {
     example: Example,
     held_out: bool,
     /// Whether its answer is the chosen one of a pair, the other of which is not learnt.
@@ -103,7 +103,7 @@ pub(crate) fn hash_tokens(hasher: &mut Sha256, text: &Tokens) {
 
 /// How rows become examples.
 #[derive(Debug, Clone, Copy)]
-pub struct Reading<'a> {
+pub struct DatasetReader<'a> {
     /// Pairs, or texts by Parquet or JSON lines.
     pub file: &'a Path,
     /// What they are for.
@@ -113,10 +113,10 @@ pub struct Reading<'a> {
     /// The longest text, in tokens.
     pub max_length: usize,
     /// What is done with longer ones.
-    pub too_long: TooLong,
+    pub too_long: Overlength,
 }
 
-impl Reading<'_> {
+impl DatasetReader<'_> {
     /// Reads and tokenises all rows, in their order, some at a time on all cores; none once `stop` is
     /// set.
     ///
@@ -128,7 +128,7 @@ impl Reading<'_> {
         let mut held: Vec<(usize, Row)> = Vec::new();
         let mut place_all = |held: &mut Vec<(usize, Row)>| -> Result<()> {
             let rows = std::mem::take(held).into_par_iter();
-            let taken: Vec<Result<Taken>> = rows
+            let taken: Vec<Result<ParsedRow>> = rows
                 .map(|(number, row)| self.take(chat, number, row))
                 .collect();
             for taken in taken {
@@ -159,7 +159,7 @@ impl Reading<'_> {
     }
 
     /// Makes an example of a row.
-    fn take(&self, chat: &Chat, number: usize, row: Row) -> Result<Taken> {
+    fn take(&self, chat: &Chat, number: usize, row: Row) -> Result<ParsedRow> {
         let held_out = match row.split.as_deref() {
             None | Some("train") => false,
             Some("validation" | "valid" | "eval" | "test") => true,
@@ -171,7 +171,7 @@ impl Reading<'_> {
         };
         // A story that was chosen over several others is one text to learn.
         let of_pair = self.method == Method::Sft && row.chosen.is_some() && row.response.is_none();
-        Ok(Taken {
+        Ok(ParsedRow {
             example: self.example(chat, row, number)?,
             held_out,
             of_pair,
@@ -179,7 +179,7 @@ impl Reading<'_> {
     }
 
     /// Puts an example among those where it belongs. `seen` are the chosen answers that stood there before.
-    fn place(&self, taken: Taken, seen: &mut HashSet<[u8; 32]>, examples: &mut Examples) {
+    fn place(&self, taken: ParsedRow, seen: &mut HashSet<[u8; 32]>, examples: &mut Examples) {
         let mut example = taken.example;
         if taken.of_pair {
             let mut hasher = Sha256::new();
@@ -194,7 +194,7 @@ impl Reading<'_> {
         if texts.iter().any(|text| text.ids.len() > self.max_length) {
             // A prompt alone that reaches the limit leaves nothing to learn.
             let hopeless = texts.iter().any(|text| text.prompt >= self.max_length);
-            if hopeless || self.too_long == TooLong::Drop {
+            if hopeless || self.too_long == Overlength::Drop {
                 examples.dropped += 1;
                 return;
             }
@@ -328,7 +328,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::tiny::Tiny;
+    use crate::tiny::TinyLlama;
 
     struct Rows {
         folder: tempfile::TempDir,
@@ -337,7 +337,7 @@ mod tests {
     impl Rows {
         fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
-            Tiny::SMALLEST.write(folder.path()).unwrap();
+            TinyLlama::SMALLEST.write(folder.path()).unwrap();
             Self { folder }
         }
 
@@ -347,12 +347,12 @@ mod tests {
         }
 
         fn read(&self, file: &Path, method: Method, in_pairs: bool) -> Result<Examples> {
-            let reading = Reading {
+            let reading = DatasetReader {
                 file,
                 method,
                 in_pairs,
                 max_length: 1000,
-                too_long: TooLong::Drop,
+                too_long: Overlength::Drop,
             };
             let stop = AtomicBool::new(false);
             Ok(reading.examples(&self.chat(), &stop)?.unwrap())
@@ -543,12 +543,12 @@ mod tests {
     fn who_is_told_to_stop_reads_no_further() {
         let rows = Rows::new();
         let row = json!({"prompt": "a", "response": "b"});
-        let reading = Reading {
+        let reading = DatasetReader {
             file: &rows.lines(&[row, json!({"prompt": "a"})]),
             method: Method::Sft,
             in_pairs: false,
             max_length: 1000,
-            too_long: TooLong::Drop,
+            too_long: Overlength::Drop,
         };
         let stop = AtomicBool::new(true);
         assert!(reading.examples(&rows.chat(), &stop).unwrap().is_none());

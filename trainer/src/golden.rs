@@ -8,18 +8,18 @@ use candle_core::{DType, Tensor, Var};
 use polyphony_io::random::SplitMix64;
 use polyphony_model::chat::{Chat, Message};
 use polyphony_model::decoder::Head;
-use polyphony_model::decoder::ops::Segments;
-use polyphony_model::device::Place;
+use polyphony_model::decoder::ops::PackedSequences;
+use polyphony_model::device::DeviceSpec;
 use polyphony_model::files::ModelFiles;
 use serde_json::{Value, json};
 
 use crate::batch::Batch;
 use crate::lora::Gradients;
 use crate::loss::dpo::Kind;
-use crate::objective::{DorpoForm, Fixed, Method, Objective, Totals};
+use crate::objective::{DorpoForm, Method, Objective, PairConstants, StepTotals};
 use crate::policy::Policy;
-use crate::sureness::Sureness;
-use polyphony_model::lora::{Adapter, Spec};
+use crate::sureness::TokenMetrics;
+use polyphony_model::lora::{Adapter, LoraConfig};
 
 const MODELS: [&str; 2] = ["llama", "mistral"];
 const METHODS: [Method; 4] = [Method::Dpo, Method::Ddpo, Method::Orpo, Method::Dorpo];
@@ -37,7 +37,7 @@ fn files(name: &str) -> ModelFiles {
 }
 
 fn policy(name: &str, head: Head) -> Policy {
-    let mut policy = Policy::bare(&files(name), head, Place::Cpu).unwrap();
+    let mut policy = Policy::bare(&files(name), head, DeviceSpec::Cpu).unwrap();
     let adapter = Adapter::read(&fixture(name).join("adapter")).unwrap();
     policy.load_adapter(&adapter).unwrap();
     policy
@@ -59,7 +59,7 @@ fn number(value: &Value) -> f64 {
 }
 
 /// The golden pairs as one batch, with their references; of SFT the chosen texts alone.
-fn batch(name: &str, objective: &Objective) -> (Batch, Vec<Fixed>, Totals) {
+fn batch(name: &str, objective: &Objective) -> (Batch, Vec<PairConstants>, StepTotals) {
     let whole = objective.whole_chosen();
     let chat = Chat::load(&files(name)).unwrap();
     let expected = json(&fixture(name).join("expected.json"));
@@ -73,13 +73,13 @@ fn batch(name: &str, objective: &Objective) -> (Batch, Vec<Fixed>, Totals) {
             let tokens = chat.tokens(&messages(&row["prompt"]), &messages(&row[side]));
             batch.add(&tokens.unwrap(), whole);
         }
-        fixed.push(Fixed {
+        fixed.push(PairConstants {
             weight: number(&row["weight"]),
             ref_chosen: number(&pair["ref_logp_chosen"]),
             ref_rejected: number(&pair["ref_logp_rejected"]),
         });
     }
-    let totals = Totals {
+    let totals = StepTotals {
         pairs: fixed.len(),
         weights: fixed.iter().map(|fixed| fixed.weight).sum(),
         chosen_tokens: batch
@@ -170,8 +170,8 @@ fn gradients(
     let mut gradients = Gradients::none(policy.names().len());
     let mut loss = 0.0;
     policy
-        .learn(&batch, &mut gradients, recompute, |foretold| {
-            let (sums, by) = objective.of(&batch, &foretold.logps, &fixed, &totals);
+        .learn(&batch, &mut gradients, recompute, |token_stats| {
+            let (sums, by) = objective.of(&batch, &token_stats.logps, &fixed, &totals);
             loss = sums.loss;
             by
         })
@@ -219,7 +219,7 @@ fn taped(
 /// Some rows behind the last norm, through ops that keep gradients.
 fn rows_behind(policy: &Policy, batch: &Batch, rows: &[u32]) -> Tensor {
     let decoder = &policy.decoder;
-    let segments = Segments::new(&batch.lengths, &decoder.config, &decoder.device).unwrap();
+    let segments = PackedSequences::new(&batch.lengths, &decoder.config, &decoder.device).unwrap();
     let x = decoder.forward(&batch.ids, &segments).unwrap();
     x.index_select(&Tensor::new(rows, &decoder.device).unwrap(), 0)
         .unwrap()
@@ -329,18 +329,18 @@ fn likelihoods_and_their_gradients_are_those_of_pytorch() {
 #[test]
 fn whatever_the_family_gradients_are_those_of_autograd() {
     for name in ["windowed_mistral", "tied_llama", "gemma2_reward"] {
-        let mut policy = Policy::bare(&files(name), Head::Words, Place::Cpu).unwrap();
-        let spec = Spec {
+        let mut policy = Policy::bare(&files(name), Head::Words, DeviceSpec::Cpu).unwrap();
+        let lora_config = LoraConfig {
             r: 3,
             rslora: true,
             target_modules: vec!["all-linear".to_owned()],
-            ..Spec::default()
+            ..LoraConfig::default()
         };
-        policy.adapt(&spec, 9).unwrap();
+        policy.adapt(&lora_config, 9).unwrap();
         // Fresh adapters add nothing, and half of them would have no gradient.
-        let mut random = SplitMix64::seeded(4);
+        let mut random = SplitMix64::seed_from_u64(4);
         let values = policy.parameters().into_iter().map(|value| {
-            let drawn = (0..value.elem_count()).map(|_| (random.unit() - 0.5) as f32);
+            let drawn = (0..value.elem_count()).map(|_| (random.next_f64() - 0.5) as f32);
             Tensor::from_vec(drawn.collect(), value.dims(), value.device()).unwrap()
         });
         policy.set_parameters(values.collect());
@@ -367,7 +367,7 @@ fn whatever_the_family_gradients_are_those_of_autograd() {
     }
 }
 
-/// `tests/fixtures/foretold.json`, made by `tests/peers/small_models.py` as TRL counts.
+/// `tests/fixtures/token_stats.json`, made by `tests/peers/small_models.py` as TRL counts.
 #[test]
 fn a_model_is_as_sure_as_pytorch_finds_it() {
     let known = json(&fixture("..").join("foretold.json"));
@@ -375,12 +375,12 @@ fn a_model_is_as_sure_as_pytorch_finds_it() {
     // Dorpo asks for the prompts of chosen texts, too, which do not count here.
     for method in [Method::Dpo, Method::Dorpo] {
         let (batch, _, _) = batch("llama", &objective(method));
-        let foretold = policy.foretold(&batch).unwrap();
+        let token_stats = policy.token_stats(&batch).unwrap();
         let logps = policy.logps(&batch).unwrap();
-        for (a, b) in foretold.logps.iter().zip(logps) {
+        for (a, b) in token_stats.logps.iter().zip(logps) {
             assert!((a - b).abs() < 1e-5, "{a} {b}");
         }
-        let means = Sureness::of(&batch, &foretold, method).means();
+        let means = TokenMetrics::of(&batch, &token_stats, method).means();
         assert_eq!(means.len(), 4);
         for (name, given) in means {
             let off = (given - number(&known[name])).abs();
@@ -403,15 +403,15 @@ fn rewards_and_their_gradients_are_those_of_pytorch() {
         batch.add(&polyphony_model::chat::Tokens { ids, prompt }, false);
         targets.push(number(&row["target"]));
     }
-    let totals = Totals {
+    let totals = StepTotals {
         pairs: targets.len(),
-        ..Totals::default()
+        ..StepTotals::default()
     };
     let objective = objective(Method::Reward);
     let mut gradients = Gradients::none(policy.names().len());
     let mut loss = 0.0;
     let scores = policy
-        .learn_scores(&batch, &mut gradients, false, |scores| {
+        .forward_backward_scores(&batch, &mut gradients, false, |scores| {
             let (sums, by) = objective.of_scores(scores, &targets, &totals);
             loss = sums.loss;
             by

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use polyphony_io::hash::{Sha256, digest_of_parts, hex, sha256_of};
+use polyphony_io::hash::{Sha256, hex, sha256_file, sha256_parts};
 use polyphony_io::{Error, Result};
 use polyphony_model::chat::Tokens;
 use polyphony_model::files::ModelFiles;
@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::data::{Examples, hash_tokens};
-use crate::reference::Who;
-use crate::tally::Tally;
+use crate::reference::ReferenceModel;
+use crate::tally::DatasetCounts;
 
 /// The file that says which run a folder holds.
 pub const RUN: &str = "run.json";
@@ -22,7 +22,7 @@ pub const CONFIG: &str = "config.toml";
 
 /// What a run is: what makes it repeatable, saved beside the adapter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
+pub struct RunManifest {
     /// The version of polyphony.
     pub polyphony: String,
     /// The model's revision: the hub's commit, or a hash of its files.
@@ -37,30 +37,32 @@ pub struct Identity {
     pub reference_sha256: Option<String>,
     /// What became of the rows.
     #[serde(default)]
-    pub rows: Tally,
+    pub rows: DatasetCounts,
     /// A hash of the hashes above and the numbers that decide what is computed.
     pub fingerprint: String,
 }
 
-impl Identity {
+impl RunManifest {
     /// What a run of a model on examples is.
     ///
     /// # Errors
     /// When a file cannot be read.
     pub fn new(config: &Config, files: &ModelFiles, examples: &Examples) -> Result<Self> {
-        let who = Who::named(&config.reference);
+        let who = ReferenceModel::named(&config.reference);
         let reference_sha256 = match &who {
-            Who::Adapter(folder) if config.method.has_reference() => Some(adapter_sha256(folder)?),
+            ReferenceModel::Adapter(folder) if config.method.has_reference() => {
+                Some(adapter_sha256(folder)?)
+            }
             _ => None,
         };
         let mut identity = Self {
             polyphony: env!("CARGO_PKG_VERSION").to_owned(),
             model_revision: files.revision()?,
-            pairs_sha256: sha256_of(&config.pairs)?,
+            pairs_sha256: sha256_file(&config.pairs)?,
             tokens_sha256: tokens_sha256(examples),
             adapter_sha256: config.adapter.as_deref().map(adapter_sha256).transpose()?,
             reference_sha256,
-            rows: Tally::of(examples),
+            rows: DatasetCounts::of(examples),
             fingerprint: String::new(),
         };
         // Where things lie and how often they are saved does not change what is computed.
@@ -89,12 +91,12 @@ impl Identity {
     }
 
     /// What the log-probabilities of the reference belong to.
-    pub fn of_reference(&self, config: &Config) -> String {
+    pub fn reference_fingerprint(&self, config: &Config) -> String {
         // A fresh adapter's term is zero: the reference is the bare base.
-        let of_adapter = match Who::named(&config.reference) {
-            Who::Init => self.adapter_sha256.as_deref(),
-            Who::Base => None,
-            Who::Adapter(_) => self.reference_sha256.as_deref(),
+        let of_adapter = match ReferenceModel::named(&config.reference) {
+            ReferenceModel::Init => self.adapter_sha256.as_deref(),
+            ReferenceModel::Base => None,
+            ReferenceModel::Adapter(_) => self.reference_sha256.as_deref(),
         };
         hash(&[
             &self.model_revision,
@@ -109,7 +111,7 @@ impl Identity {
     ///
     /// # Errors
     /// When it does.
-    pub fn claims(&self, out: &Path) -> Result<()> {
+    pub fn check_out_dir(&self, out: &Path) -> Result<()> {
         let Ok(text) = fs::read(out.join(RUN)) else {
             if out.join(CONFIG).exists() {
                 let message = format!("holds a {CONFIG} that no run wrote");
@@ -148,11 +150,14 @@ fn tokens_sha256(examples: &Examples) -> String {
 fn adapter_sha256(folder: &Path) -> Result<String> {
     let adapter = Adapter::read(folder)?;
     Ok(hash(&[
-        &format!("{} {}", adapter.spec.alpha, adapter.spec.rslora),
-        &sha256_of(&folder.join(WEIGHTS))?,
+        &format!(
+            "{} {}",
+            adapter.lora_config.alpha, adapter.lora_config.rslora
+        ),
+        &sha256_file(&folder.join(WEIGHTS))?,
     ]))
 }
 
 fn hash(parts: &[&str]) -> String {
-    hex(&digest_of_parts(parts))
+    hex(&sha256_parts(parts))
 }

@@ -18,14 +18,14 @@ pub struct Lora {
 
 /// A frozen weight of shape (out, in), with an adapter or without.
 #[derive(Debug, Clone)]
-pub struct Adapted {
+pub struct LoraLinear {
     /// The weight; it never gets a gradient.
     pub weight: Tensor,
     /// The adapter.
     pub lora: Option<Lora>,
 }
 
-impl Projection for Adapted {
+impl Projection for LoraLinear {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let y = x.matmul(&self.weight.t()?)?;
         match &self.lora {
@@ -35,7 +35,7 @@ impl Projection for Adapted {
     }
 }
 
-impl Adapted {
+impl LoraLinear {
     /// Adds the adapter's gradients for `dy`, shape (tokens, out), at the input `x`, shape (tokens,
     /// in), to `gradients`; gives that of the input where it is wanted.
     ///

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::objective::{Method, Objective, Sums};
+use crate::objective::{Method, MetricSums, Objective};
 
 /// The numbers of a step that are not sums over its pairs.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -25,7 +25,12 @@ pub struct Step {
 }
 
 /// The line of a step over so many pairs.
-pub fn line(objective: &Objective, step: &Step, sums: &Sums, pairs: usize) -> Map<String, Value> {
+pub fn line(
+    objective: &Objective,
+    step: &Step,
+    sums: &MetricSums,
+    pairs: usize,
+) -> Map<String, Value> {
     let mut line = means("", objective, sums, pairs);
     let numbers = [
         ("epoch", step.epoch),
@@ -40,7 +45,12 @@ pub fn line(objective: &Objective, step: &Step, sums: &Sums, pairs: usize) -> Ma
 }
 
 /// The means over pairs, with a prefix, as `eval_`.
-pub fn means(prefix: &str, objective: &Objective, sums: &Sums, pairs: usize) -> Map<String, Value> {
+pub fn means(
+    prefix: &str,
+    objective: &Objective,
+    sums: &MetricSums,
+    pairs: usize,
+) -> Map<String, Value> {
     let count = pairs.max(1) as f64;
     let mut line = Map::new();
     let mut put = |name: &str, value: f64| line.insert(format!("{prefix}{name}"), json!(value));
@@ -85,7 +95,7 @@ pub fn means(prefix: &str, objective: &Objective, sums: &Sums, pairs: usize) -> 
 mod tests {
     use super::*;
     use crate::loss::{dpo, reward};
-    use crate::objective::{DorpoForm, Scores};
+    use crate::objective::{DorpoForm, RewardStats};
 
     #[test]
     fn a_reward_model_of_pairs_tells_what_it_makes_of_them() {
@@ -99,17 +109,17 @@ mod tests {
             on_prompts: false,
             reward,
         };
-        let sums = Sums {
+        let sums = MetricSums {
             rewards_chosen: 3.0,
             rewards_rejected: 1.0,
             accuracies: 1.0,
-            scores: Scores {
+            scores: RewardStats {
                 texts: 4,
                 sum: 4.0,
                 least: -2.0,
                 most: 3.0,
             },
-            ..Sums::default()
+            ..MetricSums::default()
         };
         let told = means("eval_", &objective(reward::Kind::BradleyTerry), &sums, 2);
         let known = [

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::batch::{Batch, Rows};
+use crate::batch::{Batch, TargetSpan};
 use crate::loss::{dpo, orpo, reward};
-use crate::sureness::Sureness;
+use crate::sureness::TokenMetrics;
 
 /// What is trained for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,7 +88,7 @@ pub struct Objective {
 
 /// What the pairs of a whole step have in common, whichever pass they go through.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Totals {
+pub struct StepTotals {
     /// How many pairs.
     pub pairs: usize,
     /// The sum of their weights.
@@ -99,7 +99,7 @@ pub struct Totals {
 
 /// A pair's numbers that do not change while it is learnt.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Fixed {
+pub struct PairConstants {
     /// What its loss is multiplied by.
     pub weight: f64,
     /// The reference's log-probability of the chosen answer; 0 where there is no reference.
@@ -110,7 +110,7 @@ pub struct Fixed {
 
 /// Sums over pairs; means when divided by their number.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Sums {
+pub struct MetricSums {
     /// The loss: not a sum over pairs, but already each pair's share of the mean.
     pub loss: f64,
     /// `beta` times the log ratio, or for ORPO times the mean log-probability.
@@ -130,14 +130,14 @@ pub struct Sums {
     /// ORPO: the log odds.
     pub log_odds_chosen: f64,
     /// How sure the model is of its answers' tokens.
-    pub sureness: Sureness,
+    pub sureness: TokenMetrics,
     /// What a reward model gives.
-    pub scores: Scores,
+    pub scores: RewardStats,
 }
 
 /// A reward model's numbers for the texts of a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Scores {
+pub struct RewardStats {
     /// How many texts.
     pub texts: usize,
     /// Their sum.
@@ -148,7 +148,7 @@ pub struct Scores {
     pub most: f64,
 }
 
-impl Default for Scores {
+impl Default for RewardStats {
     fn default() -> Self {
         Self {
             texts: 0,
@@ -159,7 +159,7 @@ impl Default for Scores {
     }
 }
 
-impl Scores {
+impl RewardStats {
     fn of(scores: &[f32]) -> Self {
         let scores = scores.iter().map(|&score| f64::from(score));
         scores.fold(Self::default(), |all, score| {
@@ -182,7 +182,7 @@ impl Scores {
     }
 }
 
-impl Sums {
+impl MetricSums {
     /// Adds the sums of other pairs.
     pub fn add(&mut self, more: &Self) {
         self.loss += more.loss;
@@ -200,14 +200,14 @@ impl Sums {
 }
 
 /// An answer's log-probabilities, summed in f64.
-struct Answer {
-    rows: Rows,
+struct SequenceLogps {
+    rows: TargetSpan,
     completion: f64,
     all: f64,
 }
 
-impl Answer {
-    fn new(rows: &Rows, logps: &[f32]) -> Self {
+impl SequenceLogps {
+    fn new(rows: &TargetSpan, logps: &[f32]) -> Self {
         let sum = |range: std::ops::Range<usize>| logps[range].iter().map(|&p| f64::from(p)).sum();
         Self {
             completion: sum(rows.completion.clone()),
@@ -240,11 +240,16 @@ impl Objective {
 
     /// The share that these texts' scores have in a step's mean loss of a reward model, and its
     /// derivative by each. `targets` are what they should be, where they are no pairs.
-    pub fn of_scores(&self, scores: &[f32], targets: &[f64], totals: &Totals) -> (Sums, Vec<f32>) {
+    pub fn of_scores(
+        &self,
+        scores: &[f32],
+        targets: &[f64],
+        totals: &StepTotals,
+    ) -> (MetricSums, Vec<f32>) {
         let share = 1.0 / totals.pairs as f64;
-        let mut sums = Sums {
-            scores: Scores::of(scores),
-            ..Sums::default()
+        let mut sums = MetricSums {
+            scores: RewardStats::of(scores),
+            ..MetricSums::default()
         };
         let mut by = Vec::with_capacity(scores.len());
         match self.reward {
@@ -260,12 +265,12 @@ impl Objective {
                     let (chosen, rejected) = (f64::from(pair[0]), f64::from(pair[1]));
                     let loss = reward::bradley_terry(chosen, rejected);
                     by.extend([(share * loss.chosen) as f32, (share * loss.rejected) as f32]);
-                    sums.add(&Sums {
+                    sums.add(&MetricSums {
                         loss: share * loss.loss,
                         rewards_chosen: chosen,
                         rewards_rejected: rejected,
                         accuracies: f64::from(chosen > rejected),
-                        ..Sums::default()
+                        ..MetricSums::default()
                     });
                 }
             }
@@ -289,18 +294,18 @@ impl Objective {
         &self,
         batch: &Batch,
         logps: &[f32],
-        fixed: &[Fixed],
-        totals: &Totals,
-    ) -> (Sums, Vec<f32>) {
+        fixed: &[PairConstants],
+        totals: &StepTotals,
+    ) -> (MetricSums, Vec<f32>) {
         let mut by = vec![0.0; logps.len()];
-        let mut sums = Sums::default();
+        let mut sums = MetricSums::default();
         let each = if self.method.has_pairs() { 2 } else { 1 };
         for (texts, fixed) in batch.texts.chunks_exact(each).zip(fixed) {
-            let chosen = Answer::new(&texts[0], logps);
+            let chosen = SequenceLogps::new(&texts[0], logps);
             let more = match texts.get(1) {
                 None => likelihood(&chosen, totals, &mut by),
                 Some(rejected) => {
-                    let rejected = Answer::new(rejected, logps);
+                    let rejected = SequenceLogps::new(rejected, logps);
                     match self.method {
                         Method::Orpo | Method::Dorpo => {
                             self.odds(&chosen, &rejected, fixed, totals, &mut by)
@@ -317,14 +322,14 @@ impl Objective {
     /// DPO and DDPO: `w / B` times the loss.
     fn margin(
         &self,
-        chosen: &Answer,
-        rejected: &Answer,
-        fixed: &Fixed,
-        totals: &Totals,
+        chosen: &SequenceLogps,
+        rejected: &SequenceLogps,
+        fixed: &PairConstants,
+        totals: &StepTotals,
         by: &mut [f32],
-    ) -> Sums {
+    ) -> MetricSums {
         let share = self.weight(fixed) / totals.pairs as f64;
-        let answer = |answer: &Answer, ref_logps: f64| dpo::Answer {
+        let answer = |answer: &SequenceLogps, ref_logps: f64| dpo::SequenceLogps {
             logps: answer.completion,
             ref_logps,
             tokens: answer.tokens(),
@@ -336,26 +341,26 @@ impl Objective {
         let loss = dpo::dpo(&c, &r, self.beta, self.kind, self.label_smoothing);
         fill(by, &chosen.rows.completion, share * loss.chosen);
         fill(by, &rejected.rows.completion, share * loss.rejected);
-        Sums {
+        MetricSums {
             loss: share * loss.loss,
             rewards_chosen: self.beta * c.log_ratio(),
             rewards_rejected: self.beta * r.log_ratio(),
             accuracies: f64::from(c.log_ratio() > r.log_ratio()),
             logps_chosen: chosen.completion,
             logps_rejected: rejected.completion,
-            ..Sums::default()
+            ..MetricSums::default()
         }
     }
 
     /// ORPO and DORPO: likelihood of the chosen text, and `lambda` times the odds.
     fn odds(
         &self,
-        chosen: &Answer,
-        rejected: &Answer,
-        fixed: &Fixed,
-        totals: &Totals,
+        chosen: &SequenceLogps,
+        rejected: &SequenceLogps,
+        fixed: &PairConstants,
+        totals: &StepTotals,
         by: &mut [f32],
-    ) -> Sums {
+    ) -> MetricSums {
         let pairs = totals.pairs as f64;
         let weight = self.weight(fixed);
         let reference = self.form == DorpoForm::Reference;
@@ -384,7 +389,7 @@ impl Objective {
         let slope = by_odds * odds.rejected / rejected.tokens() as f64;
         fill(by, &rejected.rows.completion, slope);
         let z = orpo::log_odds(chosen.mean()).0 - orpo::log_odds(rejected.mean()).0;
-        Sums {
+        MetricSums {
             loss: by_odds * odds.loss - by_token * chosen.all,
             rewards_chosen: self.lambda * chosen.mean(),
             rewards_rejected: self.lambda * rejected.mean(),
@@ -394,11 +399,11 @@ impl Objective {
             nll_loss: -chosen.mean_of_all(),
             log_odds_ratio: crate::loss::log_sigmoid(z),
             log_odds_chosen: z,
-            ..Sums::default()
+            ..MetricSums::default()
         }
     }
 
-    fn weight(&self, fixed: &Fixed) -> f64 {
+    fn weight(&self, fixed: &PairConstants) -> f64 {
         if self.method.is_weighted() {
             fixed.weight
         } else {
@@ -408,13 +413,13 @@ impl Objective {
 }
 
 /// SFT: the mean over all tokens of a step.
-fn likelihood(chosen: &Answer, totals: &Totals, by: &mut [f32]) -> Sums {
+fn likelihood(chosen: &SequenceLogps, totals: &StepTotals, by: &mut [f32]) -> MetricSums {
     let tokens = totals.chosen_tokens.max(1) as f64;
     fill(by, &chosen.rows.all, -1.0 / tokens);
-    Sums {
+    MetricSums {
         loss: -chosen.all / tokens,
         logps_chosen: chosen.completion,
-        ..Sums::default()
+        ..MetricSums::default()
     }
 }
 
@@ -452,12 +457,12 @@ mod tests {
             batch.add(&Tokens { ids, prompt: 2 }, whole);
         }
         let logps = [-0.5, -1.0, -2.0, -1.2, -0.7, -0.3, -2.5, -1.5_f32];
-        let fixed = |weight: f64| Fixed {
+        let fixed = |weight: f64| PairConstants {
             weight,
             ref_chosen: 0.0,
             ref_rejected: 0.0,
         };
-        let totals = Totals {
+        let totals = StepTotals {
             pairs: 2,
             weights: 2.0,
             chosen_tokens: 5,

@@ -6,33 +6,33 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::Tensor;
 use polyphony_io::{Error, Result};
-use polyphony_model::memory::ran_out;
+use polyphony_model::memory::is_oom;
 use rayon::prelude::*;
 
-use crate::backward::head::Foretold;
+use crate::backward::head::TokenStats;
 use crate::batch::Batch;
 use crate::data::Example;
 use crate::lora::Gradients;
-use crate::objective::{Fixed, Method, Objective, Sums, Totals};
+use crate::objective::{Method, MetricSums, Objective, PairConstants, StepTotals};
 use crate::policy::Policy;
-use crate::sureness::Sureness;
+use crate::sureness::TokenMetrics;
 
 /// An example, and what does not change about it.
-type Known<'a> = (&'a Example, &'a Fixed);
+type TrainItem<'a> = (&'a Example, &'a PairConstants);
 
 /// For passes that are seen through.
 static NEVER: AtomicBool = AtomicBool::new(false);
 
 /// Passes through a model.
 #[derive(Debug)]
-pub struct Passes {
+pub struct MicroBatcher {
     objective: Objective,
     /// How many tokens go through at a time.
     tokens: Cell<usize>,
     recompute: bool,
 }
 
-impl Passes {
+impl MicroBatcher {
     /// Passes of so many tokens.
     pub fn new(objective: Objective, tokens: usize, recompute: bool) -> Self {
         Self {
@@ -51,25 +51,29 @@ impl Passes {
     ///
     /// # Errors
     /// When the device fails, or has too little memory for a single example.
-    pub fn learn(&self, policy: &Policy, examples: &[Known<'_>]) -> Result<(Sums, Vec<Tensor>)> {
+    pub fn forward_backward(
+        &self,
+        policy: &Policy,
+        examples: &[TrainItem<'_>],
+    ) -> Result<(MetricSums, Vec<Tensor>)> {
         let names = policy.names().len();
         let totals = self.totals(examples);
         let mut gradients = Gradients::none(names);
-        let mut sums = Sums::default();
+        let mut sums = MetricSums::default();
         let (objective, recompute) = (self.objective, self.recompute);
-        let pass = |part: &[Known<'_>]| {
+        let pass = |part: &[TrainItem<'_>]| {
             let batch = batch(&objective, part);
-            let mut sums = Sums::default();
+            let mut sums = MetricSums::default();
             let mut gradients = Gradients::none(names);
             if objective.method == Method::Reward {
-                policy.learn_scores(&batch, &mut gradients, recompute, |scores| {
+                policy.forward_backward_scores(&batch, &mut gradients, recompute, |scores| {
                     let (of_part, by) = objective.of_scores(scores, &targets(part), &totals);
                     sums = of_part;
                     by
                 })?;
             } else {
-                policy.learn(&batch, &mut gradients, recompute, |foretold| {
-                    let (of_part, by) = answered(&objective, &batch, foretold, part, &totals);
+                policy.forward_backward(&batch, &mut gradients, recompute, |token_stats| {
+                    let (of_part, by) = answered(&objective, &batch, token_stats, part, &totals);
                     sums = of_part;
                     by
                 })?;
@@ -88,26 +92,26 @@ impl Passes {
     /// set.
     ///
     /// # Errors
-    /// As [`Self::learn`].
-    pub fn judge(
+    /// As [`Self::forward_backward`].
+    pub fn evaluate(
         &self,
         policy: &Policy,
-        examples: &[Known<'_>],
+        examples: &[TrainItem<'_>],
         stop: &AtomicBool,
-    ) -> Result<Option<(Sums, Vec<f32>)>> {
+    ) -> Result<Option<(MetricSums, Vec<f32>)>> {
         let totals = self.totals(examples);
-        let mut sums = Sums::default();
+        let mut sums = MetricSums::default();
         let mut all_scores = Vec::new();
         let objective = self.objective;
-        let pass = |part: &[Known<'_>]| {
+        let pass = |part: &[TrainItem<'_>]| {
             let batch = batch(&objective, part);
             if objective.method == Method::Reward {
                 let scores = policy.scores(&batch)?;
                 let (of_part, _) = objective.of_scores(&scores, &targets(part), &totals);
                 return Ok((of_part, scores));
             }
-            let foretold = policy.foretold(&batch)?;
-            let (of_part, _) = answered(&objective, &batch, &foretold, part, &totals);
+            let token_stats = policy.token_stats(&batch)?;
+            let (of_part, _) = answered(&objective, &batch, &token_stats, part, &totals);
             Ok((of_part, Vec::new()))
         };
         let all = self.each(policy, examples, stop, pass, |(of_part, scores)| {
@@ -121,19 +125,19 @@ impl Passes {
     fn each<R: Send>(
         &self,
         policy: &Policy,
-        examples: &[Known<'_>],
+        examples: &[TrainItem<'_>],
         stop: &AtomicBool,
-        pass: impl Fn(&[Known<'_>]) -> Result<R> + Sync,
+        pass: impl Fn(&[TrainItem<'_>]) -> Result<R> + Sync,
         then: impl FnMut(R) -> Result<()>,
     ) -> Result<bool> {
-        let size = |(example, _): &Known<'_>| example.tokens();
+        let size = |(example, _): &TrainItem<'_>| example.tokens();
         let at_once = at_once(policy);
         each(examples, &self.tokens, size, at_once, stop, pass, then)
     }
 
-    fn totals(&self, examples: &[Known<'_>]) -> Totals {
+    fn totals(&self, examples: &[TrainItem<'_>]) -> StepTotals {
         let whole = self.objective.whole_chosen();
-        let learnt = |(example, _): &Known<'_>| {
+        let learnt = |(example, _): &TrainItem<'_>| {
             let first = if whole {
                 1
             } else {
@@ -141,7 +145,7 @@ impl Passes {
             };
             example.chosen.ids.len().saturating_sub(first)
         };
-        Totals {
+        StepTotals {
             pairs: examples.len(),
             weights: examples.iter().map(|(_, fixed)| fixed.weight).sum(),
             chosen_tokens: examples.iter().map(learnt).sum(),
@@ -150,7 +154,7 @@ impl Passes {
 }
 
 /// What a reward model should give.
-fn targets(part: &[Known<'_>]) -> Vec<f64> {
+fn targets(part: &[TrainItem<'_>]) -> Vec<f64> {
     part.iter().map(|(example, _)| example.score).collect()
 }
 
@@ -159,17 +163,17 @@ fn targets(part: &[Known<'_>]) -> Vec<f64> {
 fn answered(
     objective: &Objective,
     batch: &Batch,
-    foretold: &Foretold,
-    part: &[Known<'_>],
-    totals: &Totals,
-) -> (Sums, Vec<f32>) {
-    let fixed: Vec<Fixed> = part.iter().map(|(_, fixed)| **fixed).collect();
-    let (mut sums, by) = objective.of(batch, &foretold.logps, &fixed, totals);
-    sums.sureness = Sureness::of(batch, foretold, objective.method);
+    token_stats: &TokenStats,
+    part: &[TrainItem<'_>],
+    totals: &StepTotals,
+) -> (MetricSums, Vec<f32>) {
+    let fixed: Vec<PairConstants> = part.iter().map(|(_, fixed)| **fixed).collect();
+    let (mut sums, by) = objective.of(batch, &token_stats.logps, &fixed, totals);
+    sums.sureness = TokenMetrics::of(batch, token_stats, objective.method);
     (sums, by)
 }
 
-fn batch(objective: &Objective, part: &[Known<'_>]) -> Batch {
+fn batch(objective: &Objective, part: &[TrainItem<'_>]) -> Batch {
     let mut batch = Batch::default();
     for (example, _) in part {
         batch.add(&example.chosen, objective.whole_chosen());
@@ -236,7 +240,7 @@ pub fn each<T: Sync, R: Send>(
                 then(of_part)?;
                 rest = after;
             }
-            Err(Error::Candle(error)) if ran_out(&error) => {
+            Err(Error::Candle(error)) if is_oom(&error) => {
                 let held: usize = part.iter().map(&size).sum();
                 if part.len() == 1 {
                     return Err(Error::input(

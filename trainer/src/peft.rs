@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use candle_core::{DType, Tensor};
-use polyphony_io::atomic::write_whole;
+use polyphony_io::atomic::write_atomic;
 use polyphony_io::{Error, Result};
-use polyphony_model::lora::{CONFIG, Spec, WEIGHTS};
+use polyphony_model::lora::{CONFIG, LoraConfig, WEIGHTS};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
@@ -15,31 +15,36 @@ use serde_json::{Value, json};
 ///
 /// # Errors
 /// When a file cannot be written.
-pub fn write(folder: &Path, spec: &Spec, names: &[String], values: &[Tensor]) -> Result<()> {
+pub fn write(
+    folder: &Path,
+    lora_config: &LoraConfig,
+    names: &[String],
+    values: &[Tensor],
+) -> Result<()> {
     let scores = names.iter().any(|name| name.ends_with("score.weight"));
     let config = json!({
         "alpha_pattern": {},
-        "base_model_name_or_path": spec.base,
+        "base_model_name_or_path": lora_config.base,
         "bias": "none",
         "fan_in_fan_out": false,
         "inference_mode": true,
         "init_lora_weights": true,
         "layers_pattern": null,
         "layers_to_transform": null,
-        "lora_alpha": if spec.alpha.fract() == 0.0 { json!(spec.alpha as i64) } else { json!(spec.alpha) },
+        "lora_alpha": if lora_config.alpha.fract() == 0.0 { json!(lora_config.alpha as i64) } else { json!(lora_config.alpha) },
         "lora_dropout": 0.0,
         "modules_to_save": if scores { json!(["classifier", "score"]) } else { Value::Null },
         "peft_type": "LORA",
-        "r": spec.r,
+        "r": lora_config.r,
         "rank_pattern": {},
-        "revision": spec.revision,
-        "target_modules": spec.products(),
+        "revision": lora_config.revision,
+        "target_modules": lora_config.products(),
         "task_type": if scores { "SEQ_CLS" } else { "CAUSAL_LM" },
         "use_dora": false,
-        "use_rslora": spec.rslora,
+        "use_rslora": lora_config.rslora,
     });
     let text = serde_json::to_string_pretty(&config).unwrap_or_default();
-    write_whole(&folder.join(CONFIG), text.as_bytes())?;
+    write_atomic(&folder.join(CONFIG), text.as_bytes())?;
     write_tensors(&folder.join(WEIGHTS), names, values)
 }
 
@@ -71,5 +76,5 @@ pub fn write_tensors(file: &Path, names: &[String], values: &[Tensor]) -> Result
     }
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let whole = safetensors::serialize(views, Some(metadata)).map_err(refused)?;
-    write_whole(file, &whole)
+    write_atomic(file, &whole)
 }

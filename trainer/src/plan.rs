@@ -18,8 +18,8 @@ pub fn plan(config: &Config, train: &[Example]) -> Vec<Vec<usize>> {
         let order = if config.no_shuffle {
             (0..train.len()).collect()
         } else {
-            SplitMix64::seeded(config.seed ^ (epoch as u64 + 1).wrapping_mul(0x9e37_79b9))
-                .order(train.len())
+            SplitMix64::seed_from_u64(config.seed ^ (epoch as u64 + 1).wrapping_mul(0x9e37_79b9))
+                .permutation(train.len())
         };
         match (config.batch_pairs, config.batch_tokens) {
             (_, Some(tokens)) => {

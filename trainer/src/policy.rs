@@ -2,41 +2,41 @@
 
 use candle_core::{DType, Result as Candle, Tensor};
 use polyphony_io::{Error, Result};
-use polyphony_model::decoder::ops::{self, Segments};
+use polyphony_model::decoder::ops::{self, PackedSequences};
 use polyphony_model::decoder::{Decoder, Head, PROJECTIONS};
-use polyphony_model::device::Place;
+use polyphony_model::device::DeviceSpec;
 use polyphony_model::files::ModelFiles;
 
 use crate::backward;
-use crate::backward::head::{self, Foretold};
+use crate::backward::head::{self, TokenStats};
 use crate::batch::Batch;
-use crate::lora::{Adapted, Gradients, Lora};
+use crate::lora::{Gradients, Lora, LoraLinear};
 use polyphony_io::random::SplitMix64;
-use polyphony_model::lora::{Adapter, Spec};
+use polyphony_model::lora::{Adapter, LoraConfig};
 
 /// A frozen decoder with adapters that learn.
 #[derive(Debug)]
 pub struct Policy {
     /// The decoder.
-    pub decoder: Decoder<Adapted>,
+    pub decoder: Decoder<LoraLinear>,
     /// What its adapters are like.
-    pub spec: Spec,
+    pub lora_config: LoraConfig,
     /// Whether the head learns, too: that of a reward model.
     learns_head: bool,
 }
 
 /// Adapters taken off a policy, to be put back.
 #[derive(Debug)]
-pub struct Loras(Vec<Option<Lora>>);
+pub struct DetachedLora(Vec<Option<Lora>>);
 
 impl Policy {
     /// Loads a model without adapters.
     ///
     /// # Errors
     /// When a file is missing or is not what it should be.
-    pub fn bare(files: &ModelFiles, head: Head, place: Place) -> Result<Self> {
+    pub fn bare(files: &ModelFiles, head: Head, place: DeviceSpec) -> Result<Self> {
         let device = place.open()?;
-        let frozen = |_: &str, weight: Tensor| Ok(Adapted { weight, lora: None });
+        let frozen = |_: &str, weight: Tensor| Ok(LoraLinear { weight, lora: None });
         let mut decoder = Decoder::load(files, head, place.precision(), &device, frozen)?;
         let learns_head = head == Head::Score;
         if learns_head {
@@ -45,7 +45,7 @@ impl Policy {
         }
         Ok(Self {
             decoder,
-            spec: Spec::default(),
+            lora_config: LoraConfig::default(),
             learns_head,
         })
     }
@@ -54,19 +54,19 @@ impl Policy {
     ///
     /// # Errors
     /// When a target is none of the model's products.
-    pub fn adapt(&mut self, spec: &Spec, seed: u64) -> Result<()> {
-        if let Some(unknown) = spec.unknown_target() {
+    pub fn adapt(&mut self, lora_config: &LoraConfig, seed: u64) -> Result<()> {
+        if let Some(unknown) = lora_config.unknown_target() {
             return Err(no_target(unknown));
         }
-        let mut random = SplitMix64::seeded(seed);
+        let mut random = SplitMix64::seed_from_u64(seed);
         let device = self.decoder.device.clone();
-        self.put_on(spec, |_, out, into| {
+        self.put_on(lora_config, |_, out, into| {
             let bound = 1.0 / (into as f64).sqrt();
-            let values: Vec<f32> = (0..spec.r * into)
-                .map(|_| ((2.0 * random.unit() - 1.0) * bound) as f32)
+            let values: Vec<f32> = (0..lora_config.r * into)
+                .map(|_| ((2.0 * random.next_f64() - 1.0) * bound) as f32)
                 .collect();
-            let a = Tensor::from_vec(values, (spec.r, into), &device)?;
-            Ok((a, Tensor::zeros((out, spec.r), DType::F32, &device)?))
+            let a = Tensor::from_vec(values, (lora_config.r, into), &device)?;
+            Ok((a, Tensor::zeros((out, lora_config.r), DType::F32, &device)?))
         })
     }
 
@@ -76,8 +76,8 @@ impl Policy {
     /// When they belong to another base: the message names the shapes.
     pub fn load_adapter(&mut self, adapter: &Adapter) -> Result<()> {
         let device = self.decoder.device.clone();
-        let spec = adapter.spec.clone();
-        self.put_on(&spec, |name, out, into| {
+        let lora_config = adapter.lora_config.clone();
+        self.put_on(&lora_config, |name, out, into| {
             let of = |part: &str, shape: [usize; 2]| -> Result<Tensor> {
                 adapter.tensor(
                     &format!("base_model.model.{name}.{part}.weight"),
@@ -85,7 +85,10 @@ impl Policy {
                     &device,
                 )
             };
-            Ok((of("lora_A", [spec.r, into])?, of("lora_B", [out, spec.r])?))
+            Ok((
+                of("lora_A", [lora_config.r, into])?,
+                of("lora_B", [out, lora_config.r])?,
+            ))
         })?;
         adapter.all_used(&self.names())?;
         if self.learns_head {
@@ -99,27 +102,27 @@ impl Policy {
 
     fn put_on(
         &mut self,
-        spec: &Spec,
+        lora_config: &LoraConfig,
         mut make: impl FnMut(&str, usize, usize) -> Result<(Tensor, Tensor)>,
     ) -> Result<()> {
         let mut place = 0;
         for (number, layer) in self.decoder.layers.iter_mut().enumerate() {
             for (projection, name) in layer.projections.iter_mut().zip(PROJECTIONS) {
                 projection.lora = None;
-                if !spec.targets(name) {
+                if !lora_config.targets(name) {
                     continue;
                 }
                 let (out, into) = projection.weight.dims2()?;
                 let (a, b) = make(&format!("model.layers.{number}.{name}"), out, into)?;
-                let scale = spec.scale();
+                let scale = lora_config.scale();
                 projection.lora = Some(Lora { a, b, scale, place });
                 place += 2;
             }
         }
         if place == 0 {
-            return Err(no_target(&spec.target_modules.join(", ")));
+            return Err(no_target(&lora_config.target_modules.join(", ")));
         }
-        self.spec = spec.clone();
+        self.lora_config = lora_config.clone();
         Ok(())
     }
 
@@ -172,9 +175,9 @@ impl Policy {
     }
 
     /// Takes the adapters off.
-    pub fn take_off(&mut self) -> Loras {
+    pub fn take_off(&mut self) -> DetachedLora {
         let layers = self.decoder.layers.iter_mut();
-        Loras(
+        DetachedLora(
             layers
                 .flat_map(|layer| layer.projections.iter_mut().map(|p| p.lora.take()))
                 .collect(),
@@ -182,7 +185,7 @@ impl Policy {
     }
 
     /// Puts adapters back that were taken off.
-    pub fn put_back(&mut self, loras: Loras) {
+    pub fn put_back(&mut self, loras: DetachedLora) {
         let mut loras = loras.0.into_iter();
         for layer in &mut self.decoder.layers {
             for projection in &mut layer.projections {
@@ -214,7 +217,8 @@ impl Policy {
     /// # Errors
     /// When the device fails, as without memory.
     pub fn logps(&self, batch: &Batch) -> Candle<Vec<f32>> {
-        let segments = Segments::new(&batch.lengths, &self.decoder.config, &self.decoder.device)?;
+        let segments =
+            PackedSequences::new(&batch.lengths, &self.decoder.config, &self.decoder.device)?;
         let x = self.decoder.forward(&batch.ids, &segments)?;
         let rows = Tensor::new(batch.rows.as_slice(), x.device())?;
         self.head()?
@@ -225,12 +229,13 @@ impl Policy {
     ///
     /// # Errors
     /// When the device fails, as without memory.
-    pub fn foretold(&self, batch: &Batch) -> Candle<Foretold> {
-        let segments = Segments::new(&batch.lengths, &self.decoder.config, &self.decoder.device)?;
+    pub fn token_stats(&self, batch: &Batch) -> Candle<TokenStats> {
+        let segments =
+            PackedSequences::new(&batch.lengths, &self.decoder.config, &self.decoder.device)?;
         let x = self.decoder.forward(&batch.ids, &segments)?;
         let rows = Tensor::new(batch.rows.as_slice(), x.device())?;
         self.head()?
-            .foretold(&x.index_select(&rows, 0)?, &batch.targets)
+            .token_stats(&x.index_select(&rows, 0)?, &batch.targets)
     }
 
     /// Learns a batch: `by` makes of what is said of each target the loss's derivative by its
@@ -238,21 +243,21 @@ impl Policy {
     ///
     /// # Errors
     /// When the device fails, as without memory.
-    pub fn learn(
+    pub fn forward_backward(
         &self,
         batch: &Batch,
         gradients: &mut Gradients,
         recompute: bool,
-        by: impl FnOnce(&Foretold) -> Vec<f32>,
+        by: impl FnOnce(&TokenStats) -> Vec<f32>,
     ) -> Candle<()> {
         let (segments, mut kept, last) = self.forward(batch, recompute)?;
         let x = ops::rms_norm(&last, &self.decoder.norm, self.decoder.config.eps)?;
         let places = Tensor::new(batch.rows.as_slice(), x.device())?;
         let rows = x.index_select(&places, 0)?;
-        let foretold = self.head()?.foretold(&rows, &batch.targets)?;
+        let token_stats = self.head()?.token_stats(&rows, &batch.targets)?;
         let d_rows = self
             .head()?
-            .backward(&rows, &batch.targets, &by(&foretold))?;
+            .backward(&rows, &batch.targets, &by(&token_stats))?;
         let dx = x.zeros_like()?.index_add(&places, &d_rows, 0)?;
         self.backward(&segments, &mut kept, &last, &dx, gradients)
     }
@@ -262,7 +267,7 @@ impl Policy {
     ///
     /// # Errors
     /// When the device fails, as without memory.
-    pub fn learn_scores(
+    pub fn forward_backward_scores(
         &self,
         batch: &Batch,
         gradients: &mut Gradients,
@@ -291,7 +296,8 @@ impl Policy {
     /// # Errors
     /// When the device fails, as without memory.
     pub fn scores(&self, batch: &Batch) -> Candle<Vec<f32>> {
-        let segments = Segments::new(&batch.lengths, &self.decoder.config, &self.decoder.device)?;
+        let segments =
+            PackedSequences::new(&batch.lengths, &self.decoder.config, &self.decoder.device)?;
         let x = self.decoder.forward(&batch.ids, &segments)?;
         let places = Tensor::new(ends(batch).as_slice(), x.device())?;
         self.scores_of(&x.index_select(&places, 0)?)
@@ -309,9 +315,9 @@ impl Policy {
         &self,
         batch: &Batch,
         recompute: bool,
-    ) -> Candle<(Segments, Vec<backward::Kept>, Tensor)> {
+    ) -> Candle<(PackedSequences, Vec<backward::LayerActivations>, Tensor)> {
         let config = &self.decoder.config;
-        let segments = Segments::new(&batch.lengths, config, &self.decoder.device)?;
+        let segments = PackedSequences::new(&batch.lengths, config, &self.decoder.device)?;
         let mut x = self.decoder.embed(&batch.ids)?;
         let mut kept = Vec::with_capacity(self.decoder.layers.len());
         for layer in &self.decoder.layers {
@@ -324,8 +330,8 @@ impl Policy {
 
     fn backward(
         &self,
-        segments: &Segments,
-        kept: &mut Vec<backward::Kept>,
+        segments: &PackedSequences,
+        kept: &mut Vec<backward::LayerActivations>,
         last: &Tensor,
         dx: &Tensor,
         gradients: &mut Gradients,

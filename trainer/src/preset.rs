@@ -1,9 +1,9 @@
 //! Which numbers has a method where nobody says others? Those of the paper's scripts.
 
-use polyphony_model::lora::Spec;
+use polyphony_model::lora::LoraConfig;
 
 use crate::config::Settings;
-use crate::data::TooLong;
+use crate::data::Overlength;
 use crate::loss::{dpo, reward};
 use crate::objective::{DorpoForm, Method};
 use crate::schedule::Schedule;
@@ -18,7 +18,7 @@ impl Settings {
             lora_r: Some(if is_reward { 16 } else { 128 }),
             lora_alpha: Some(if is_reward { 32.0 } else { 256.0 }),
             rslora: Some(false),
-            target_modules: Some(Spec::default().target_modules),
+            target_modules: Some(LoraConfig::default().target_modules),
             beta: Some(0.1),
             lambda: Some(0.25),
             loss: Some(dpo::Kind::Sigmoid),
@@ -43,7 +43,7 @@ impl Settings {
             batch_pairs: Some(if is_reward { 24 } else { 12 }),
             micro_batch_tokens: Some(if on_gpu { 16_384 } else { 1024 }),
             max_length: Some(2048),
-            too_long: Some(TooLong::Drop),
+            too_long: Some(Overlength::Drop),
             no_shuffle: Some(false),
             epochs: Some(match method {
                 Method::Sft => 1,

@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use polyphony_io::atomic::write_whole;
+use polyphony_io::atomic::write_atomic;
 use polyphony_io::progress::{Progress, Unit};
 use polyphony_io::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::batch::{Batch, Rows};
+use crate::batch::{Batch, TargetSpan};
 use crate::data::Example;
 use crate::pass;
 use crate::policy::Policy;
@@ -40,7 +40,7 @@ const MINUTE: Duration = Duration::from_mins(1);
 
 /// Who the reference is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Who {
+pub enum ReferenceModel {
     /// The policy as it starts.
     Init,
     /// The model without an adapter.
@@ -49,7 +49,7 @@ pub enum Who {
     Adapter(PathBuf),
 }
 
-impl Who {
+impl ReferenceModel {
     /// Reads `init`, `base` or a folder.
     pub fn named(name: &str) -> Self {
         match name {
@@ -62,7 +62,7 @@ impl Who {
 
 /// Where the numbers are kept, and what they belong to.
 #[derive(Debug, Clone, Copy)]
-pub struct Kept<'a> {
+pub struct LogpCache<'a> {
     /// The file.
     pub file: &'a Path,
     /// Whether it may be replaced where it belongs to something else: not where a user named it.
@@ -79,9 +79,9 @@ pub struct Kept<'a> {
 /// When the model fails, the file is another's, or cannot be written.
 pub fn logps(
     policy: &mut Policy,
-    who: &Who,
+    who: &ReferenceModel,
     examples: &[&Example],
-    kept: Kept<'_>,
+    kept: LogpCache<'_>,
     tokens: usize,
     stop: &AtomicBool,
     progress: &dyn Progress,
@@ -95,17 +95,17 @@ pub fn logps(
         return Ok(Some(known));
     }
     let loras = match who {
-        Who::Init => None,
-        Who::Base => Some((policy.take_off(), policy.spec.clone())),
-        Who::Adapter(folder) => {
+        ReferenceModel::Init => None,
+        ReferenceModel::Base => Some((policy.take_off(), policy.lora_config.clone())),
+        ReferenceModel::Adapter(folder) => {
             let adapter = Adapter::read(folder)?;
-            let before = (policy.take_off(), policy.spec.clone());
+            let before = (policy.take_off(), policy.lora_config.clone());
             policy.load_adapter(&adapter)?;
             Some(before)
         }
     };
     let all = Some(examples.len() as u64);
-    progress.begin("log-probabilities of the reference", all, Unit::Rows);
+    progress.start("log-probabilities of the reference", all, Unit::Rows);
     let mut written = Instant::now();
     let rest = &examples[known.len()..];
     let tokens = Cell::new(tokens);
@@ -118,7 +118,7 @@ pub fn logps(
         |part| of(policy, part),
         |part| {
             known.extend(part);
-            progress.at(known.len() as u64);
+            progress.set_position(known.len() as u64);
             if written.elapsed() > MINUTE {
                 write(kept.file, &header, &known)?;
                 written = Instant::now();
@@ -126,10 +126,10 @@ pub fn logps(
             Ok(())
         },
     );
-    progress.end();
-    if let Some((loras, spec)) = loras {
+    progress.finish();
+    if let Some((loras, lora_config)) = loras {
         policy.put_back(loras);
-        policy.spec = spec;
+        policy.lora_config = lora_config;
     }
     write(kept.file, &header, &known)?;
     Ok(done?.then_some(known))
@@ -145,7 +145,7 @@ fn of(policy: &Policy, examples: &[&Example]) -> Result<Vec<Reference>> {
         }
     }
     let logps = policy.logps(&batch)?;
-    let sum = |rows: &Rows| -> f64 {
+    let sum = |rows: &TargetSpan| -> f64 {
         let logps = &logps[rows.completion.clone()];
         logps.iter().map(|&p| f64::from(p)).sum()
     };
@@ -159,7 +159,7 @@ fn of(policy: &Policy, examples: &[&Example]) -> Result<Vec<Reference>> {
 }
 
 /// What a file holds for this header; nothing where it may be replaced.
-fn read(kept: Kept<'_>, header: &Header) -> Result<Vec<Reference>> {
+fn read(kept: LogpCache<'_>, header: &Header) -> Result<Vec<Reference>> {
     let text = match fs::read(kept.file) {
         Ok(text) => String::from_utf8_lossy(&text).into_owned(),
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -197,7 +197,7 @@ fn write(file: &Path, header: &Header, known: &[Reference]) -> Result<()> {
     for Reference { chosen, rejected } in known {
         let _ = write!(text, "\n{chosen},{rejected}");
     }
-    write_whole(file, text.as_bytes())
+    write_atomic(file, text.as_bytes())
 }
 
 /// The error for a reference that is no number.
@@ -211,23 +211,23 @@ pub(crate) fn not_finite(row: usize) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use polyphony_io::progress::Silent;
+    use polyphony_io::progress::NoProgress;
     use polyphony_model::chat::Tokens;
     use polyphony_model::decoder::Head;
-    use polyphony_model::device::Place;
+    use polyphony_model::device::DeviceSpec;
     use polyphony_model::files::ModelFiles;
-    use polyphony_model::lora::Spec;
+    use polyphony_model::lora::LoraConfig;
 
     use super::*;
-    use crate::tiny::Tiny;
+    use crate::tiny::TinyLlama;
 
     #[test]
     fn what_is_known_is_kept_and_what_is_anothers_stays() {
         let folder = tempfile::tempdir().unwrap();
-        Tiny::SMALLEST.write(folder.path()).unwrap();
+        TinyLlama::SMALLEST.write(folder.path()).unwrap();
         let files = ModelFiles::find_model(folder.path().to_str().unwrap()).unwrap();
-        let mut policy = Policy::bare(&files, Head::Words, Place::Cpu).unwrap();
-        policy.adapt(&Spec::default(), 1).unwrap();
+        let mut policy = Policy::bare(&files, Head::Words, DeviceSpec::Cpu).unwrap();
+        policy.adapt(&LoraConfig::default(), 1).unwrap();
         let text = |last: u32| Tokens {
             ids: vec![1, 2, last],
             prompt: 1,
@@ -243,7 +243,7 @@ mod tests {
         let (one, two) = (pair(1), pair(2));
         let file = folder.path().join("reference.csv");
         let mut known = |fingerprint: &str, replaces: bool, stopped: bool| {
-            let kept = Kept {
+            let kept = LogpCache {
                 file: &file,
                 replaces,
                 fingerprint,
@@ -251,12 +251,12 @@ mod tests {
             let stop = AtomicBool::new(stopped);
             logps(
                 &mut policy,
-                &Who::Init,
+                &ReferenceModel::Init,
                 &[&one, &two],
                 kept,
                 6,
                 &stop,
-                &Silent,
+                &NoProgress,
             )
         };
         assert_eq!(known("a", false, true).unwrap(), None);

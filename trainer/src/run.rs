@@ -8,31 +8,31 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
-use polyphony_io::atomic::{take_lock, write_whole};
+use polyphony_io::atomic::{lock_folder, write_atomic};
 use polyphony_io::progress::{Progress, Unit};
 use polyphony_io::{Error, Result};
 use polyphony_model::chat::Chat;
 use polyphony_model::decoder::Head;
 use polyphony_model::decoder::config::Config as Shape;
-use polyphony_model::device::Place;
+use polyphony_model::device::DeviceSpec;
 use polyphony_model::files::ModelFiles;
 use polyphony_model::memory;
-use polyphony_model::reward::{LIMIT, Limit};
+use polyphony_model::reward::{LIMIT, RewardConfig};
 use serde_json::{Map, Value};
 
-use crate::checkpoint::{self, Held, State};
+use crate::checkpoint::{self, State, TrainState};
 use crate::config::Config;
 use crate::curve;
-use crate::data::{Example, Examples, Reading};
-use crate::identity::{CONFIG, Identity, RUN};
+use crate::data::{DatasetReader, Example, Examples};
+use crate::identity::{CONFIG, RUN, RunManifest};
 use crate::metrics::{self, Step};
-use crate::objective::{Fixed, Method};
+use crate::objective::{Method, PairConstants};
 use crate::optimizer::{self, Moments};
-use crate::pass::Passes;
+use crate::pass::MicroBatcher;
 use crate::peft;
 use crate::plan::plan;
 use crate::policy::Policy;
-use crate::reference::{self, Kept, Who};
+use crate::reference::{self, LogpCache, ReferenceModel};
 use crate::votes;
 use polyphony_model::lora::Adapter;
 
@@ -77,11 +77,11 @@ pub fn run(config: &Config, stop: &AtomicBool, progress: &dyn Progress) -> Resul
 struct Run<'a> {
     config: &'a Config,
     policy: Policy,
-    passes: Passes,
+    passes: MicroBatcher,
     train: Vec<Example>,
-    fixed: Vec<Fixed>,
+    fixed: Vec<PairConstants>,
     evaluation: Vec<Example>,
-    fixed_evaluation: Vec<Fixed>,
+    fixed_evaluation: Vec<PairConstants>,
     moments: Moments,
     state: State,
     /// The lines of its metrics, as they are written: numbers that are read back lose a digit.
@@ -103,7 +103,7 @@ impl<'a> Run<'a> {
         }
         Shape::read(&files)?;
         let chat = Chat::load(&files)?;
-        let reading = Reading {
+        let reading = DatasetReader {
             file: &config.pairs,
             method: config.method,
             in_pairs: config.objective().has_pairs(),
@@ -114,8 +114,8 @@ impl<'a> Run<'a> {
             return Ok(None);
         };
         examples.thin_evaluation(config.eval_pairs);
-        let identity = Identity::new(config, &files, &examples)?;
-        identity.claims(&config.out)?;
+        let identity = RunManifest::new(config, &files, &examples)?;
+        identity.check_out_dir(&config.out)?;
         if config.method == Method::Reward && !config.raw_scores {
             transform(&mut examples);
         }
@@ -124,9 +124,9 @@ impl<'a> Run<'a> {
             Method::Reward => Head::Score,
             _ => Head::Words,
         };
-        let mut policy = Policy::bare(&files, head, Place::named(&config.device)?)?;
+        let mut policy = Policy::bare(&files, head, DeviceSpec::named(&config.device)?)?;
         if config.max_length > policy.decoder.config.max_tokens {
-            progress.say(&format!(
+            progress.message(&format!(
                 "--max-length {} is above the model's own {}",
                 config.max_length, policy.decoder.config.max_tokens
             ));
@@ -135,18 +135,18 @@ impl<'a> Run<'a> {
         match &config.adapter {
             Some(folder) => {
                 let adapter = Adapter::read(folder)?;
-                let of = adapter.spec.base.as_deref();
+                let of = adapter.lora_config.base.as_deref();
                 if let Some(other) = of.filter(|of| last_part(of) != last_part(&base)) {
                     let folder = folder.display();
-                    progress.say(&format!("{folder} was trained on {other}, not on {base}"));
+                    progress.message(&format!("{folder} was trained on {other}, not on {base}"));
                 }
                 policy.load_adapter(&adapter)?;
             }
-            None => policy.adapt(&config.spec(), config.seed)?,
+            None => policy.adapt(&config.lora_config(), config.seed)?,
         }
-        (policy.spec.base, policy.spec.revision) = (Some(base), revision);
+        (policy.lora_config.base, policy.lora_config.revision) = (Some(base), revision);
         fs::create_dir_all(&config.out).map_err(Error::io("make", &config.out))?;
-        let lock = take_lock(&config.out, |process| {
+        let lock = lock_folder(&config.out, |process| {
             let message = format!("is being written by another polyphony (process {process})");
             Error::input(
                 &config.out,
@@ -155,18 +155,18 @@ impl<'a> Run<'a> {
             )
         })?;
         // Another run may have come between the first look and the lock.
-        identity.claims(&config.out)?;
+        identity.check_out_dir(&config.out)?;
         let Some(fixed) = fixed(config, &identity, &mut policy, &examples, stop, progress)? else {
             return Ok(None);
         };
         // Only now is it a run: what was refused leaves the folder free.
         let text = serde_json::to_string_pretty(&identity).unwrap_or_default();
-        write_whole(&config.out.join(RUN), text.as_bytes())?;
-        write_whole(&config.out.join(CONFIG), config.toml().as_bytes())?;
+        write_atomic(&config.out.join(RUN), text.as_bytes())?;
+        write_atomic(&config.out.join(CONFIG), config.toml().as_bytes())?;
         let (train, evaluation) = fixed.split_at(examples.train.len());
         Ok(Some(Self {
             moments: Moments::new(&policy.parameters())?,
-            passes: Passes::new(
+            passes: MicroBatcher::new(
                 config.objective(),
                 config.micro_batch_tokens,
                 config.recompute,
@@ -195,7 +195,7 @@ impl<'a> Run<'a> {
         let (names, values) = (self.policy.names(), self.policy.parameters());
         let newest = checkpoint::newest(out, &self.state.fingerprint, &names, &values)?;
         if let Some((state, values, moments)) = newest {
-            progress.say(&format!("goes on after step {}", state.step));
+            progress.message(&format!("goes on after step {}", state.step));
             self.policy.set_parameters(values);
             self.moments = moments;
             self.state = state;
@@ -208,7 +208,7 @@ impl<'a> Run<'a> {
         };
         let told = text.lines().filter(is_before);
         self.lines = told.map(str::to_owned).collect();
-        self.tell()
+        self.rewrite_metrics()
     }
 
     fn train(&mut self, stop: &AtomicBool, progress: &dyn Progress) -> Result<Summary> {
@@ -216,16 +216,16 @@ impl<'a> Run<'a> {
         let steps = plan.len();
         let warmup = self.config.warmup_steps(steps);
         if warmup >= steps {
-            progress.say(&format!(
+            progress.message(&format!(
                 "the warm-up of {warmup} steps takes all {steps}: the learning rate stays below {}",
                 self.config.learning_rate
             ));
         }
         // Of the last step before a stop, which came in the midst of it.
         if self.evaluate(steps, stop, progress)? {
-            self.tell()?;
+            self.rewrite_metrics()?;
         }
-        progress.begin(self.config.method.name(), Some(steps as u64), Unit::Rows);
+        progress.start(self.config.method.name(), Some(steps as u64), Unit::Rows);
         let minutes = Duration::from_secs_f64(60.0 * self.config.checkpoint_minutes.min(1e9));
         let mut saved = Instant::now();
         while self.state.step < steps && !stop.load(Ordering::Relaxed) {
@@ -237,27 +237,27 @@ impl<'a> Run<'a> {
                 Err(error) => {
                     // What broke the step may break this, too: the first is what to tell.
                     if let Err(second) = self.save() {
-                        progress.say(&format!("no checkpoint could be written: {second}"));
+                        progress.message(&format!("no checkpoint could be written: {second}"));
                     }
                     return Err(error);
                 }
             };
             let loss = line.get("loss").and_then(Value::as_f64).unwrap_or_default();
-            progress.at(self.state.step as u64);
+            progress.set_position(self.state.step as u64);
             let rate = line.get("tokens_per_second").and_then(Value::as_f64);
-            progress.rate(&format!(
+            progress.set_rate(&format!(
                 "{:.0} tokens/s, loss {loss:.4}",
                 rate.unwrap_or_default()
             ));
             self.lines
                 .push(serde_json::to_string(&line).unwrap_or_default());
             // An evaluation takes long: what came before it is not lost with it.
-            self.tell_last()?;
+            self.append_metrics()?;
             if self.owes_evaluation(steps) {
                 self.save()?;
                 saved = Instant::now();
                 if self.evaluate(steps, stop, progress)? {
-                    self.tell()?;
+                    self.rewrite_metrics()?;
                 }
             }
             let last = self.state.step == steps;
@@ -267,9 +267,9 @@ impl<'a> Run<'a> {
                 saved = Instant::now();
             }
         }
-        progress.end();
+        progress.finish();
         if let Some(tokens) = self.passes.reduced(self.config.micro_batch_tokens) {
-            progress.say(&format!(
+            progress.message(&format!(
                 "memory ran out: passes were of {tokens} tokens in the end; --micro-batch-tokens {tokens} \
                  says so from the start"
             ));
@@ -292,15 +292,15 @@ impl<'a> Run<'a> {
     /// One step on the examples at these places.
     fn step(&mut self, batch: &[usize], learning_rate: f64) -> Result<Map<String, Value>> {
         let start = Instant::now();
-        let examples: Vec<(&Example, &Fixed)> = batch
+        let examples: Vec<(&Example, &PairConstants)> = batch
             .iter()
             .map(|&place| (&self.train[place], &self.fixed[place]))
             .collect();
-        let learnt = self.passes.learn(&self.policy, &examples);
+        let learnt = self.passes.forward_backward(&self.policy, &examples);
         let (sums, gradients) = learnt.map_err(|error| self.beside(error))?;
         let norm = optimizer::global_norm(&gradients).map_err(|error| self.beside(error.into()))?;
         if !sums.loss.is_finite() || !norm.is_finite() {
-            return Err(self.no_number(sums.loss, norm, &examples));
+            return Err(self.non_finite_error(sums.loss, norm, &examples));
         }
         let gradients = match self.config.max_grad_norm {
             most if most > 0.0 => {
@@ -339,7 +339,7 @@ impl<'a> Run<'a> {
         let bytes = memory::mebibytes(count * 4 * 7);
         let what = || format!("AdamW's step on {count} adapter values, which takes {bytes}");
         let device = &self.policy.decoder.device;
-        memory::too_little(
+        memory::oom_error(
             error,
             device,
             what,
@@ -348,7 +348,12 @@ impl<'a> Run<'a> {
     }
 
     /// The error for a step whose loss is no number, after which there is no going on.
-    fn no_number(&self, loss: f64, norm: f64, examples: &[(&Example, &Fixed)]) -> Error {
+    fn non_finite_error(
+        &self,
+        loss: f64,
+        norm: f64,
+        examples: &[(&Example, &PairConstants)],
+    ) -> Error {
         let (config, step) = (self.config, self.state.step);
         let rows: Vec<String> = examples.iter().map(|(e, _)| e.row.to_string()).collect();
         let start = checkpoint::at(&config.out, step);
@@ -357,9 +362,9 @@ impl<'a> Run<'a> {
             start.display()
         );
         if config.method.has_reference() {
-            let reference = match (Who::named(&config.reference), &config.adapter) {
-                (Who::Init, Some(adapter)) => adapter.display().to_string(),
-                (Who::Init, None) => "base".to_owned(),
+            let reference = match (ReferenceModel::named(&config.reference), &config.adapter) {
+                (ReferenceModel::Init, Some(adapter)) => adapter.display().to_string(),
+                (ReferenceModel::Init, None) => "base".to_owned(),
                 _ => config.reference.clone(),
             };
             hint.push_str(" --reference ");
@@ -376,7 +381,7 @@ impl<'a> Run<'a> {
 
     fn save(&self) -> Result<()> {
         let (names, values) = (self.policy.names(), self.policy.parameters());
-        let held = Held {
+        let held = TrainState {
             names: &names,
             values: &values,
             moments: &self.moments,
@@ -385,14 +390,14 @@ impl<'a> Run<'a> {
         checkpoint::write(
             &self.config.out,
             &self.state,
-            &self.policy.spec,
+            &self.policy.lora_config,
             &held,
             keep,
         )
     }
 
     /// Appends the last step's line. One that a kill cuts off is none: its step is made again.
-    fn tell_last(&self) -> Result<()> {
+    fn append_metrics(&self) -> Result<()> {
         let path = self.config.out.join(METRICS);
         let file = fs::OpenOptions::new().append(true).create(true).open(&path);
         let line = self
@@ -404,17 +409,17 @@ impl<'a> Run<'a> {
     }
 
     /// Writes the lines of all steps.
-    fn tell(&self) -> Result<()> {
+    fn rewrite_metrics(&self) -> Result<()> {
         let lines = self.lines.iter();
         let text: String = lines.flat_map(|line| [line.as_str(), "\n"]).collect();
-        write_whole(&self.config.out.join(METRICS), text.as_bytes())
+        write_atomic(&self.config.out.join(METRICS), text.as_bytes())
     }
 
     fn finish(&self, stopped: bool) -> Result<()> {
         let title = format!("{} on {}", self.config.method.name(), self.config.model);
         let title = title.replace('&', "&amp;").replace('<', "&lt;");
         let picture = curve::svg(&title, &self.curve("loss"), &self.curve("eval_loss"));
-        write_whole(&self.config.out.join("loss.svg"), picture.as_bytes())?;
+        write_atomic(&self.config.out.join("loss.svg"), picture.as_bytes())?;
         if stopped {
             return Ok(());
         }
@@ -423,13 +428,13 @@ impl<'a> Run<'a> {
 
     fn write_adapter(&self, folder: &Path) -> Result<()> {
         let (names, values) = (self.policy.names(), self.policy.parameters());
-        peft::write(folder, &self.policy.spec, &names, &values)?;
+        peft::write(folder, &self.policy.lora_config, &names, &values)?;
         if self.config.method == Method::Reward {
-            let limit = Limit {
+            let limit = RewardConfig {
                 max_length: self.config.max_length,
             };
             let text = serde_json::to_string(&limit).unwrap_or_default();
-            write_whole(&folder.join(LIMIT), text.as_bytes())?;
+            write_atomic(&folder.join(LIMIT), text.as_bytes())?;
         }
         Ok(())
     }
@@ -468,27 +473,27 @@ fn last_part(base: &str) -> &str {
 /// reference's log-probabilities; none where it is told to stop.
 fn fixed(
     config: &Config,
-    identity: &Identity,
+    identity: &RunManifest,
     policy: &mut Policy,
     examples: &Examples,
     stop: &AtomicBool,
     progress: &dyn Progress,
-) -> Result<Option<Vec<Fixed>>> {
+) -> Result<Option<Vec<PairConstants>>> {
     let all: Vec<&Example> = examples.train.iter().chain(&examples.evaluation).collect();
     if !config.method.has_reference() {
-        let of = |example: &&Example| Fixed {
+        let of = |example: &&Example| PairConstants {
             weight: example.weight,
             ref_chosen: 0.0,
             ref_rejected: 0.0,
         };
         return Ok(Some(all.iter().map(of).collect()));
     }
-    let who = Who::named(&config.reference);
+    let who = ReferenceModel::named(&config.reference);
     let default = config.out.join("reference.csv");
-    let kept = Kept {
+    let kept = LogpCache {
         file: config.reference_logps.as_deref().unwrap_or(&default),
         replaces: config.reference_logps.is_none(),
-        fingerprint: &identity.of_reference(config),
+        fingerprint: &identity.reference_fingerprint(config),
     };
     let tokens = config.micro_batch_tokens;
     let Some(known) = reference::logps(policy, &who, &all, kept, tokens, stop, progress)? else {
@@ -499,7 +504,7 @@ fn fixed(
         if !ref_chosen.is_finite() || !ref_rejected.is_finite() {
             return Err(reference::not_finite(example.row));
         }
-        Ok(Fixed {
+        Ok(PairConstants {
             weight: example.weight,
             ref_chosen,
             ref_rejected,

@@ -3,13 +3,13 @@
 //! As TRL's DPO trainer counts, for every method: over answers, where its SFT trainer takes the entropy
 //! of prompts in and its ORPO trainer the logits of prompts and padding.
 
-use crate::backward::head::Foretold;
+use crate::backward::head::TokenStats;
 use crate::batch::Batch;
 use crate::objective::Method;
 
 /// Sums over the tokens of answers; means when divided by their number.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Sureness {
+pub struct TokenMetrics {
     /// How many tokens the chosen answers have; where the method has no pairs, how many are learnt.
     pub chosen: usize,
     /// How many the rejected ones have.
@@ -24,10 +24,10 @@ pub struct Sureness {
     pub logits_rejected: f64,
 }
 
-impl Sureness {
+impl TokenMetrics {
     /// Of a batch's texts: chosen and rejected by turns where the method has pairs, else chosen ones
     /// alone, of which all that is learnt counts.
-    pub fn of(batch: &Batch, foretold: &Foretold, method: Method) -> Self {
+    pub fn of(batch: &Batch, token_stats: &TokenStats, method: Method) -> Self {
         let in_pairs = method.has_pairs();
         let mut sums = Self::default();
         for (place, text) in batch.texts.iter().enumerate() {
@@ -37,14 +37,14 @@ impl Sureness {
                 text.all.clone()
             };
             let sum = |of: &[f32]| of[rows.clone()].iter().map(|&x| f64::from(x)).sum::<f64>();
-            sums.entropy += sum(&foretold.entropy);
+            sums.entropy += sum(&token_stats.entropy);
             if in_pairs && place % 2 == 1 {
                 sums.rejected += rows.len();
-                sums.logits_rejected += sum(&foretold.logits);
+                sums.logits_rejected += sum(&token_stats.logits);
             } else {
                 sums.chosen += rows.len();
-                sums.logits_chosen += sum(&foretold.logits);
-                sums.top += sum(&foretold.top);
+                sums.logits_chosen += sum(&token_stats.logits);
+                sums.top += sum(&token_stats.top);
             }
         }
         sums

@@ -7,7 +7,7 @@ use crate::data::Examples;
 
 /// How many rows went which way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Tally {
+pub struct DatasetCounts {
     /// How many are learnt.
     pub train: usize,
     /// How many are held out.
@@ -22,7 +22,7 @@ pub struct Tally {
     pub cut: usize,
 }
 
-impl Tally {
+impl DatasetCounts {
     /// Of examples that were read.
     pub fn of(examples: &Examples) -> Self {
         Self {
@@ -38,13 +38,13 @@ impl Tally {
     /// Says which rows are not learnt or not looked at, and why.
     pub fn say(&self, max_length: usize, progress: &dyn Progress) {
         if self.evaluated < self.held_out {
-            progress.say(&format!(
+            progress.message(&format!(
                 "{} of {} held-out rows are evaluated on: --eval-pairs says how many",
                 self.evaluated, self.held_out
             ));
         }
         if self.repeated > 0 {
-            progress.say(&format!(
+            progress.message(&format!(
                 "{} rows have a chosen answer that stood there before: each is learnt once",
                 self.repeated
             ));
@@ -52,7 +52,7 @@ impl Tally {
         let of = self.train + self.held_out + self.repeated + self.left_out;
         for (count, what) in [(self.left_out, "left out"), (self.cut, "cut")] {
             if count > 0 {
-                progress.say(&format!(
+                progress.message(&format!(
                     "{count} of {of} rows had a text of more than {max_length} tokens and were {what}"
                 ));
             }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use polyphony_io::Result;
-use polyphony_io::atomic::write_whole;
+use polyphony_io::atomic::write_atomic;
 use serde_json::{Map, Value, json};
 
 use crate::peft::write_tensors;
@@ -13,7 +13,7 @@ use polyphony_io::random::SplitMix64;
 
 /// The shape of a small Llama.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tiny {
+pub struct TinyLlama {
     /// How many values a token's vector has.
     pub width: usize,
     /// How many layers there are.
@@ -30,7 +30,7 @@ const SPECIAL: [&str; 4] = ["<|begin|>", "<|user|>", "<|assistant|>", "<|end|>"]
 const TEMPLATE: &str = "{{ bos_token }}{% for message in messages %}{{ '<|' + message['role'] + '|>' \
     + message['content'] + '<|end|>' }}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}";
 
-impl Tiny {
+impl TinyLlama {
     /// As small as one can be.
     #[cfg(test)]
     pub(crate) const SMALLEST: Self = Self {
@@ -48,7 +48,7 @@ impl Tiny {
     pub fn write(&self, folder: &Path) -> Result<()> {
         let json = |name: &str, value: &Value| {
             let text = serde_json::to_string_pretty(value).unwrap_or_default();
-            write_whole(&folder.join(name), text.as_bytes())
+            write_atomic(&folder.join(name), text.as_bytes())
         };
         json("config.json", &self.config())?;
         json("tokenizer.json", &tokenizer())?;
@@ -63,7 +63,7 @@ impl Tiny {
             "generation_config.json",
             &json!({"bos_token_id": 256, "eos_token_id": 259}),
         )?;
-        write_whole(&folder.join("chat_template.jinja"), TEMPLATE.as_bytes())?;
+        write_atomic(&folder.join("chat_template.jinja"), TEMPLATE.as_bytes())?;
         let (names, tensors) = self.weights()?;
         write_tensors(&folder.join("model.safetensors"), &names, &tensors)
     }
@@ -97,7 +97,7 @@ impl Tiny {
     }
 
     fn weights(&self) -> Result<(Vec<String>, Vec<Tensor>)> {
-        let mut random = SplitMix64::seeded(self.seed);
+        let mut random = SplitMix64::seed_from_u64(self.seed);
         let (width, inner) = (self.width, self.inner());
         let keys = (self.heads / 2).max(1) * (width / self.heads);
         let vocabulary = 256 + SPECIAL.len();
@@ -105,7 +105,7 @@ impl Tiny {
         let mut tensors = Vec::new();
         let mut add = |name: String, shape: &[usize], spread: f64| -> Result<()> {
             // Sums of twelve even numbers are near enough to normal ones.
-            let mut normal = || (0..12).map(|_| random.unit()).sum::<f64>() - 6.0;
+            let mut normal = || (0..12).map(|_| random.next_f64()).sum::<f64>() - 6.0;
             let count = shape.iter().product();
             let values: Vec<f32> = match shape {
                 [_] => vec![1.0; count],
@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn its_tokens_are_bytes() {
         let folder = tempfile::tempdir().unwrap();
-        let tiny = Tiny {
+        let tiny = TinyLlama {
             width: 16,
             layers: 1,
             heads: 2,

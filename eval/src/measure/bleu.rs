@@ -20,14 +20,14 @@ pub enum Smoothing {
 
 /// The runs of texts, counted, for BLEU of any of them against any others.
 #[derive(Debug)]
-pub struct Counted {
+pub struct NgramCounts {
     lengths: Vec<usize>,
     /// An order, a text: how often each run stands in it.
     counts: Vec<Vec<HashMap<u32, u32>>>,
     smoothing: Smoothing,
 }
 
-impl Counted {
+impl NgramCounts {
     /// Counts runs of 1 to `most` words.
     pub fn new(words: &Words, most: usize, smoothing: Smoothing) -> Self {
         let count = |runs: &Vec<u32>| {
@@ -37,7 +37,7 @@ impl Counted {
             }
             counts
         };
-        let orders = ngrams::orders(&words.texts, words.kinds, most);
+        let orders = ngrams::orders(&words.texts, words.vocab_size, most);
         Self {
             lengths: words.texts.iter().map(Vec::len).collect(),
             counts: orders

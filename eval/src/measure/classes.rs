@@ -2,7 +2,7 @@
 
 use super::distinct_k::partition;
 use super::homogenization::rouge_1_of;
-use crate::words::{Cut, Words};
+use crate::words::{Tokenization, Words};
 
 /// ROUGE-1 F1 above which two texts count as equivalent (Zhang et al. 2025, `NoveltyBench`,
 /// `partition.py`: the unigram rule). Its trained classifier judges better: where a file has its classes,
@@ -11,7 +11,7 @@ pub const ALIKE: f64 = 0.458;
 
 /// The class of each text: that of the first text whose ROUGE-1 with it is above [`ALIKE`], or a new one.
 pub fn classes(texts: &[&str]) -> Vec<i64> {
-    let words = Words::of(texts, Cut::Rouge);
+    let words = Words::of(texts, Tokenization::Rouge);
     partition(texts.len(), |i, j| {
         texts[i] == texts[j] || rouge_1_of(&words, i, j) > ALIKE
     })

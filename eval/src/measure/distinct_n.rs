@@ -1,7 +1,7 @@
 //! `distinct_n(text, n)`: which share of the runs of n words is new?
 
 use super::ngrams;
-use crate::words::{Cut, Words};
+use crate::words::{Tokenization, Words};
 
 /// Different runs of `n` words over all of them, none across two texts (Li et al. 2016, distinct-n).
 /// Favours short texts: see [`super::ead`]. None where no text has `n` words.
@@ -12,9 +12,9 @@ pub fn distinct_n(texts: &[&str], n: usize) -> Option<f64> {
 
 /// How many different runs of `n` words there are, and how many in all.
 pub(super) fn counts(texts: &[&str], n: usize) -> (usize, usize) {
-    let words = Words::of(texts, Cut::Whitespace);
-    let orders = ngrams::orders(&words.texts, words.kinds, n);
-    orders.last().map_or((0, 0), |(runs, kinds)| {
-        (*kinds, runs.iter().map(Vec::len).sum())
+    let words = Words::of(texts, Tokenization::Whitespace);
+    let orders = ngrams::orders(&words.texts, words.vocab_size, n);
+    orders.last().map_or((0, 0), |(runs, vocab_size)| {
+        (*vocab_size, runs.iter().map(Vec::len).sum())
     })
 }

@@ -21,7 +21,7 @@ use super::self_repetition::{reference_self_repetition, self_repetition};
 use super::semantic_entropy::semantic_entropy;
 use super::utility_k::{PATIENCE, of_skywork, utility_k};
 use super::vendi::{eigenvalues, vendi};
-use crate::words::{Cut, Words};
+use crate::words::{Tokenization, Words};
 use polyphony_io::random::SplitMix64;
 
 fn golden() -> Value {
@@ -60,16 +60,16 @@ fn measures_of_texts() {
         let near = |name: &str, ours: Option<f64>| {
             assert_near(&format!("{name} of {set}"), ours, &expected[name], 1e-9);
         };
-        let counts = |cut: Cut| {
+        let counts = |cut: Tokenization| {
             let words = Words::of(&texts, cut);
             words.texts.iter().map(Vec::len).collect::<Vec<_>>()
         };
         assert_eq!(
-            serde_json::json!(counts(Cut::Whitespace)),
+            serde_json::json!(counts(Tokenization::Whitespace)),
             expected["whitespace_words"]
         );
         assert_eq!(
-            serde_json::json!(counts(Cut::Rouge)),
+            serde_json::json!(counts(Tokenization::Rouge)),
             expected["rouge_tokens"]
         );
 
@@ -92,7 +92,7 @@ fn measures_of_texts() {
         );
         if texts.len() > 1 {
             near("rouge1_mean_pairwise", rouge_1(&texts));
-            let noveltybench = pairwise(&texts, 4, Cut::Bleu13a, Smoothing::Exponential);
+            let noveltybench = pairwise(&texts, 4, Tokenization::Bleu13a, Smoothing::Exponential);
             near("noveltybench_bleu_mean_pairwise", noveltybench);
         }
         for n in 1..=4 {
@@ -129,14 +129,14 @@ fn measures_of_texts() {
             assert_near(set, Some(*ours), golden, 1e-9);
         }
         // `evaluate` divides by zero where a text is empty; BLEU of nothing is zero.
-        let evaluate = pairwise(&texts, 4, Cut::Bleu13a, Smoothing::None);
+        let evaluate = pairwise(&texts, 4, Tokenization::Bleu13a, Smoothing::None);
         if set == "with_empty_string" {
             assert!(evaluate.is_some_and(f64::is_finite));
         } else {
             near("homogenization_bleu_hf_mean_pairwise", evaluate);
         }
-        let words = Words::of(&texts, Cut::Rouge);
-        let mut matcher = Matcher::new(words.kinds);
+        let words = Words::of(&texts, Tokenization::Rouge);
+        let mut matcher = Matcher::new(words.vocab_size);
         for (i, a) in words.texts.iter().enumerate() {
             for (j, b) in words.texts.iter().enumerate().filter(|(j, _)| i != *j) {
                 let cell = &expected["rougeL_matrix"][i][j];
@@ -150,7 +150,7 @@ fn measures_of_texts() {
 fn vectors(case: &Value) -> Vec<Vec<f32>> {
     let (n, dimension) = (case["n"].as_u64().unwrap(), case["dim"].as_u64().unwrap());
     let mut random = SplitMix64(case["seed"].as_u64().unwrap());
-    let mut draw = || (random.bits() >> 40) as f32 / 8_388_608.0 - 1.0;
+    let mut draw = || (random.next_u64() >> 40) as f32 / 8_388_608.0 - 1.0;
     let mut row = || (0..dimension).map(|_| draw()).collect::<Vec<f32>>();
     let note = case["note"].as_str().unwrap();
     let shared = case["shared_component"].as_bool().unwrap();

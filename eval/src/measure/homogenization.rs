@@ -1,7 +1,7 @@
 //! `homogenization(text)`: how much of one text stands in another, in the same order?
 
 use super::mean_of_pairs;
-use crate::words::{Cut, Words};
+use crate::words::{Tokenization, Words};
 
 /// The mean ROUGE-L F1 of all pairs of texts (Padmakumar & He 2023; Lin 2004). 1 for equal texts,
 /// empty ones too, 0 without a word in common. None for fewer than two texts.
@@ -9,8 +9,8 @@ use crate::words::{Cut, Words};
 /// The package `diversity` divides by zero for one text, and calls texts without a word in common
 /// identical; the copy in the paper's code loses the last text: see [`reference_homogenization`].
 pub fn homogenization(texts: &[&str]) -> Option<f64> {
-    let words = Words::of(texts, Cut::Rouge);
-    let mut matcher = Matcher::new(words.kinds);
+    let words = Words::of(texts, Tokenization::Rouge);
+    let mut matcher = LcsMatcher::new(words.vocab_size);
     mean_of_pairs(words.texts.len(), |i, j| {
         if texts[i] == texts[j] {
             return 1.0;
@@ -25,8 +25,8 @@ pub fn homogenization(texts: &[&str]) -> Option<f64> {
 /// one; letters a to z alone.
 pub fn reference_homogenization(texts: &[&str]) -> Option<f64> {
     let n = texts.len();
-    let words = Words::of(texts, Cut::AsciiRouge);
-    let mut matcher = Matcher::new(words.kinds);
+    let words = Words::of(texts, Tokenization::AsciiRouge);
+    let mut matcher = LcsMatcher::new(words.vocab_size);
     let mut alike = |i: usize, j: usize| {
         if texts[i] == texts[j] {
             return 1.0;
@@ -48,19 +48,19 @@ pub fn reference_homogenization(texts: &[&str]) -> Option<f64> {
 
 /// The mean ROUGE-1 F1 of all pairs of texts: words in common, whatever their order.
 pub fn rouge_1(texts: &[&str]) -> Option<f64> {
-    let words = Words::of(texts, Cut::Rouge);
+    let words = Words::of(texts, Tokenization::Rouge);
     mean_of_pairs(words.texts.len(), |i, j| rouge_1_of(&words, i, j))
 }
 
 /// The ROUGE-1 F1 of two texts by their places.
 pub fn rouge_1_of(words: &Words, i: usize, j: usize) -> f64 {
     let (a, b) = (&words.texts[i], &words.texts[j]);
-    f1(in_common(a, b, words.kinds), a.len(), b.len())
+    f1(multiset_overlap(a, b, words.vocab_size), a.len(), b.len())
 }
 
 /// How many words two texts share, each as often as in the text that has it less often.
-pub fn in_common(a: &[u32], b: &[u32], kinds: usize) -> usize {
-    let mut counts = vec![0_usize; kinds];
+pub fn multiset_overlap(a: &[u32], b: &[u32], vocab_size: usize) -> usize {
+    let mut counts = vec![0_usize; vocab_size];
     for &word in a {
         counts[word as usize] += 1;
     }
@@ -86,7 +86,7 @@ pub fn f1(shared: usize, a: usize, b: usize) -> f64 {
 
 /// Finds longest common subsequences, 64 cells of the table at a time (Hyyrö 2004).
 #[derive(Debug)]
-pub struct Matcher {
+pub struct LcsMatcher {
     /// The row of `places` that belongs to a word of the text at hand, from 1.
     row: Vec<u32>,
     /// For each word of that text, the places where it stands, as bits.
@@ -94,11 +94,11 @@ pub struct Matcher {
     columns: Vec<u64>,
 }
 
-impl Matcher {
+impl LcsMatcher {
     /// For texts of this many different words.
-    pub fn new(kinds: usize) -> Self {
+    pub fn new(vocab_size: usize) -> Self {
         Self {
-            row: vec![0; kinds],
+            row: vec![0; vocab_size],
             places: Vec::new(),
             columns: Vec::new(),
         }
@@ -182,7 +182,7 @@ mod tests {
             a in prop::collection::vec(0_u32..12, 0..200),
             b in prop::collection::vec(0_u32..12, 0..200),
         ) {
-            let mut matcher = Matcher::new(12);
+            let mut matcher = LcsMatcher::new(12);
             prop_assert_eq!(matcher.common(&a, &b), by_table(&a, &b));
             prop_assert_eq!(matcher.common(&b, &a), by_table(&a, &b));
         }

@@ -22,14 +22,14 @@ impl Ngrams {
     }
 
     /// How many different runs there are among those that were numbered.
-    pub fn kinds(&self) -> usize {
+    pub fn vocab_size(&self) -> usize {
         self.known.len()
     }
 }
 
 /// For each order from 1 to `most`, the numbers of every text's runs and how many kinds there are.
-pub fn orders(texts: &[Vec<u32>], kinds: usize, most: usize) -> Vec<(Vec<Vec<u32>>, usize)> {
-    let mut orders = vec![(texts.to_vec(), kinds)];
+pub fn orders(texts: &[Vec<u32>], vocab_size: usize, most: usize) -> Vec<(Vec<Vec<u32>>, usize)> {
+    let mut orders = vec![(texts.to_vec(), vocab_size)];
     for n in 2..=most {
         let mut numbers = Ngrams::default();
         let shorter = &orders[n - 2].0;
@@ -38,7 +38,7 @@ pub fn orders(texts: &[Vec<u32>], kinds: usize, most: usize) -> Vec<(Vec<Vec<u32
             .zip(texts)
             .map(|(shorter, words)| numbers.longer(shorter, words, n))
             .collect();
-        orders.push((runs, numbers.kinds()));
+        orders.push((runs, numbers.vocab_size()));
     }
     orders
 }

@@ -5,15 +5,15 @@ use std::collections::HashMap;
 use aho_corasick::AhoCorasick;
 
 use super::ngrams;
-use crate::words::{Cut, Words};
+use crate::words::{Tokenization, Words};
 
 /// The mean over texts of ln(1 + how often its different runs of `n` words stand in other texts,
 /// each counted once a text) (Salkar et al. 2022; the package `diversity` 0.3, `self_repetition.py`).
 /// None without a text.
 pub fn self_repetition(texts: &[&str], n: usize) -> Option<f64> {
-    let words = Words::of(texts, Cut::Whitespace);
-    let orders = ngrams::orders(&words.texts, words.kinds, n);
-    let (runs, kinds) = orders.last()?;
+    let words = Words::of(texts, Tokenization::Whitespace);
+    let orders = ngrams::orders(&words.texts, words.vocab_size, n);
+    let (runs, vocab_size) = orders.last()?;
     let different = |runs: &Vec<u32>| {
         let mut runs = runs.clone();
         runs.sort_unstable();
@@ -21,7 +21,7 @@ pub fn self_repetition(texts: &[&str], n: usize) -> Option<f64> {
         runs
     };
     let runs: Vec<Vec<u32>> = runs.iter().map(different).collect();
-    let mut texts_with = vec![0_u64; *kinds];
+    let mut texts_with = vec![0_u64; *vocab_size];
     for &run in runs.iter().flatten() {
         texts_with[run as usize] += 1;
     }

@@ -130,16 +130,12 @@ impl Columns {
         let usual = ROLES[role].1.iter();
         usual
             .filter_map(|name| Some((*name, object.get(*name)?)))
-            .find(|(_, value)| !value.is_null() && !records::is_no_number(value))
+            .find(|(_, value)| !value.is_null() && !records::is_non_finite(value))
     }
 
     /// The column of scores that this row has a number in, and where it has none, the first one that
     /// it says anything in. A list of numbers counts where the row is a `list` of texts.
-    pub(super) fn score(
-        &self,
-        object: &Map<String, Value>,
-        list: bool,
-    ) -> Option<(String, IsNumber)> {
+    pub(super) fn score(&self, object: &Map<String, Value>, list: bool) -> Option<(String, bool)> {
         let numbers = |name: &str| match object.get(name) {
             Some(Value::Array(items)) => list && items.iter().any(|item| number(item).is_some()),
             Some(value) => number(value).is_some(),
@@ -170,6 +166,3 @@ impl Columns {
         plain.or_else(|| object.get(&format!("{OTHER_TABLES}{name}")))
     }
 }
-
-/// Whether a row has a number in its column of scores.
-pub(super) type IsNumber = bool;

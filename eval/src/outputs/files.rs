@@ -53,8 +53,8 @@ fn expand(path: &Path) -> Result<Vec<PathBuf>> {
         let hint = "name the files of outputs, or their folder";
         return Err(Error::input(path, message, hint));
     }
-    let mut files = format::files_in(path, &|folder| !folder.join(REPORT).is_file())?;
-    files.retain(|file| format::format_of(file).is_some() && !is_beside(file));
+    let mut files = format::list_files(path, &|folder| !folder.join(REPORT).is_file())?;
+    files.retain(|file| format::format_from_name(file).is_some() && !is_beside(file));
     let all = files.clone();
     files.retain(|file| !repeats_others(file, &all));
     if files.is_empty() {
@@ -85,5 +85,5 @@ fn repeats_others(path: &Path, all: &[PathBuf]) -> bool {
 fn is_beside(path: &Path) -> bool {
     let is_json = path.extension().is_some_and(|ending| ending == "json");
     let of = path.with_extension("");
-    is_json && format::format_of(&of).is_some() && of.is_file()
+    is_json && format::format_from_name(&of).is_some() && of.is_file()
 }

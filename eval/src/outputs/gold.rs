@@ -9,7 +9,7 @@ use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
 use polyphony_engine::store::Store;
 use polyphony_engine::store::part::plain;
 use polyphony_engine::{Error, Result, session};
-use polyphony_io::hash::sha256_of;
+use polyphony_io::hash::sha256_file;
 use polyphony_io::progress::Progress;
 
 use super::{Columns, GOLD, Input, Named, Output, Outputs, row};
@@ -25,7 +25,7 @@ pub async fn add(
     columns: &Columns,
     progress: &dyn Progress,
 ) -> Result<()> {
-    let asked = Asked::of(&outputs.rows);
+    let asked = PromptIndex::of(&outputs.rows);
     let mut kept = if gold.is_dir() && Store::open(gold).is_ok() {
         of_store(gold, &asked, outputs).await?
     } else {
@@ -48,14 +48,14 @@ pub async fn add(
 }
 
 /// The prompts of the outputs.
-struct Asked {
+struct PromptIndex {
     /// The id of a prompt's text.
     by_text: BTreeMap<String, String>,
     /// The ids, and whether nobody says what their prompt is.
     ids: BTreeMap<String, bool>,
 }
 
-impl Asked {
+impl PromptIndex {
     fn of(rows: &[Output]) -> Self {
         let (mut by_text, mut ids) = (BTreeMap::new(), BTreeMap::new());
         for row in rows {
@@ -81,7 +81,7 @@ impl Asked {
 /// The texts of a file; its notices go to those of the outputs.
 fn of_file(
     file: &Path,
-    asked: &Asked,
+    asked: &PromptIndex,
     outputs: &mut Outputs,
     columns: &Columns,
     progress: &dyn Progress,
@@ -107,7 +107,7 @@ fn of_file(
     let notices = read.notices.iter();
     outputs
         .notices
-        .extend(notices.map(|notice| format!("{GOLD}: {notice}")));
+        .extend(notices.map(|license_notice| format!("{GOLD}: {license_notice}")));
     if kept.len() < whole {
         outputs.notices.push(format!(
             "{GOLD}: {} texts to prompts that no model answered.",
@@ -119,9 +119,13 @@ fn of_file(
 }
 
 /// The responses of a store to the prompts that were asked.
-async fn of_store(folder: &Path, asked: &Asked, outputs: &mut Outputs) -> Result<Vec<Output>> {
+async fn of_store(
+    folder: &Path,
+    asked: &PromptIndex,
+    outputs: &mut Outputs,
+) -> Result<Vec<Output>> {
     let store = Store::open(folder)?;
-    let context = session::with_store(&store, &session::Limits::pipeline())?;
+    let context = session::with_store(&store, &session::MemoryLimit::pipeline())?;
     let unsaid = asked.ids.iter().filter(|(_, unsaid)| **unsaid);
     let unsaid = unsaid.map(|(id, _)| (id.as_str(), id.as_str()));
     let texts = asked.by_text.iter();
@@ -150,7 +154,7 @@ async fn of_store(folder: &Path, asked: &Asked, outputs: &mut Outputs) -> Result
     let path = std::fs::canonicalize(folder).map_err(Error::io("read", folder))?;
     outputs.inputs.push(Input {
         file: row::label(&path),
-        sha256: sha256_of(&folder.join("manifest.json"))?,
+        sha256: sha256_file(&folder.join("manifest.json"))?,
         rows: count,
         responses: count,
         score: None,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use polyphony_engine::{Error, Result};
 use polyphony_io::format::RowFile;
-use polyphony_io::hash::digest_of_parts;
+use polyphony_io::hash::sha256_parts;
 use polyphony_io::progress::{Progress, Unit};
 use serde_json::{Map, Value};
 
@@ -60,7 +60,7 @@ impl Reading {
         progress: &dyn Progress,
     ) -> Result<()> {
         let label = row::label(&source.path);
-        progress.begin(&label, Some(source.bytes), Unit::Bytes);
+        progress.start(&label, Some(source.bytes), Unit::Bytes);
         let (mut rows, mut names) = (0, BTreeSet::new());
         let mut file = File {
             columns,
@@ -75,7 +75,7 @@ impl Reading {
             let row = row::texts(object, columns, ("", model), &mut None);
             row.without > 0 || !row.texts.is_empty()
         };
-        let ending = whole::read(source, &is_row, progress, &mut |(_, object)| {
+        let outcome = whole::read(source, &is_row, progress, &mut |(_, object)| {
             rows += 1;
             let Ok(object) = object else {
                 self.count("a row that is no object", 1);
@@ -104,8 +104,8 @@ impl Reading {
             }
             Ok(())
         })?;
-        progress.end();
-        let ending = ending.whole(&source.path)?;
+        progress.finish();
+        let outcome = outcome.require_complete(&source.path)?;
         if !names.is_empty() {
             columns.check(&names, &source.path)?;
         }
@@ -127,7 +127,7 @@ impl Reading {
         }
         self.outputs.inputs.push(Input {
             file: label,
-            sha256: ending.sha256,
+            sha256: outcome.sha256,
             rows,
             responses: file.texts.len() as u64,
             score: file.score,
@@ -217,8 +217,8 @@ impl Reading {
                 self.repeated
             ));
         }
-        if let Some(notice) = unlike_prompts(&outputs.rows) {
-            outputs.notices.push(notice);
+        if let Some(license_notice) = unlike_prompts(&outputs.rows) {
+            outputs.notices.push(license_notice);
         }
         Ok(self.outputs)
     }
@@ -333,7 +333,7 @@ impl File<'_> {
 /// What stands for texts.
 fn digest(parts: &[&str]) -> [u8; 16] {
     let mut half = [0; 16];
-    half.copy_from_slice(&digest_of_parts(parts)[..16]);
+    half.copy_from_slice(&sha256_parts(parts)[..16]);
     half
 }
 

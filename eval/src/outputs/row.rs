@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use polyphony_io::hash::short_hash;
+use polyphony_io::hash::short_id;
 use serde_json::{Map, Value};
 
 use super::columns::{CLASS, Columns, MODEL, PROMPT, PROMPT_ID, RESPONSE, SAMPLE};
-use super::value::{content, hash, is_chat, number, said, text, texts as listed};
+use super::value::{content, hash, is_chat, number, said, text, texts as quoted_list};
 
 /// Lists of texts in a row.
 const LISTS: [&str; 4] = ["generations", "responses", "outputs", "completions"];
@@ -67,7 +67,7 @@ pub(super) fn author(path: &Path) -> String {
     let folder = path.parent().map(label);
     match folder {
         Some(folder) if name.starts_with(SAMPLES) && !folder.is_empty() => folder,
-        _ => without_endings(&name).to_owned(),
+        _ => strip_extensions(&name).to_owned(),
     }
 }
 
@@ -75,7 +75,7 @@ pub(super) fn author(path: &Path) -> String {
 pub(super) const SAMPLES: &str = "samples_";
 
 /// A file's name without the endings that say how it is written: dots before them belong to it.
-fn without_endings(mut name: &str) -> &str {
+fn strip_extensions(mut name: &str) -> &str {
     const ENDINGS: [&str; 7] = [
         ".zst", ".gz", ".jsonl", ".ndjson", ".json", ".csv", ".parquet",
     ];
@@ -89,7 +89,7 @@ fn without_endings(mut name: &str) -> &str {
 /// those of any other.
 pub(super) fn task(path: &Path) -> Option<String> {
     let name = label(path);
-    let task = without_endings(&name).strip_prefix(SAMPLES)?;
+    let task = strip_extensions(&name).strip_prefix(SAMPLES)?;
     let is_time = |end: &str| end.starts_with("20") && end.contains('T');
     let task = match task.rsplit_once('_') {
         Some((task, end)) if is_time(end) => task,
@@ -188,7 +188,7 @@ fn shared(object: &Map<String, Value>, columns: &Columns) -> Text {
         first.as_str().or(arguments[0][0].as_str())
     });
     let (prompt, prompt_hash) = match harness {
-        Some(prompt) => (prompt.to_owned(), short_hash(&[prompt])),
+        Some(prompt) => (prompt.to_owned(), short_id(&[prompt])),
         None => prompt(object, columns).unwrap_or_default(),
     };
     let batch_id = object
@@ -224,10 +224,10 @@ fn prompt(object: &Map<String, Value>, columns: &Columns) -> Option<(String, Str
     let input = input.filter(|input| !input.trim().is_empty());
     if let ("instruction", None, Some(input)) = (name, columns.named(PROMPT), input) {
         let both = format!("{prompt}\n\n{input}");
-        let hash = short_hash(&[&both]);
+        let hash = short_id(&[&both]);
         return Some((both, hash));
     }
-    let hash = hash(value).unwrap_or_else(|| short_hash(&[&prompt]));
+    let hash = hash(value).unwrap_or_else(|| short_id(&[&prompt]));
     Some((prompt, hash)).filter(|(prompt, _)| !prompt.is_empty())
 }
 
@@ -268,11 +268,11 @@ fn responses(object: &Map<String, Value>, columns: &Columns) -> Found {
         .get("resps")
         .filter(|_| object.contains_key("doc_id"));
     if let Some(resps) = harness {
-        return list(listed(resps));
+        return list(quoted_list(resps));
     }
     if let Some((_, response)) = columns.find(RESPONSE, object) {
         if response.is_array() && !is_chat(response) {
-            return list(listed(response));
+            return list(quoted_list(response));
         }
         let text = said(response).or_else(|| text(response));
         return Found {
@@ -282,7 +282,9 @@ fn responses(object: &Map<String, Value>, columns: &Columns) -> Found {
     }
     let mut lists = LISTS.iter().filter_map(|name| object.get(*name));
     let found = lists.find(|list| list.is_array());
-    found.map(|texts| list(listed(texts))).unwrap_or_default()
+    found
+        .map(|texts| list(quoted_list(texts)))
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -360,7 +362,7 @@ mod tests {
             (chat[0].prompt.as_str(), chat[0].response.as_str()),
             ("p", "a")
         );
-        assert_eq!(chat[0].prompt_id.len(), short_hash(&["p"]).len());
+        assert_eq!(chat[0].prompt_id.len(), short_id(&["p"]).len());
     }
 
     #[test]

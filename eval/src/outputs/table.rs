@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use polyphony_engine::{Error, Result};
 
 use super::Output;
-use crate::words::{Cut, Words};
+use crate::words::{Tokenization, Words};
 
 /// The columns of `outputs`: a row a text, by model, prompt and sample.
 pub fn schema() -> SchemaRef {
@@ -72,7 +72,7 @@ fn fits(rows: &[&Output], most: usize) -> Result<()> {
 
 /// How many words a text has, scripts without spaces letter by letter.
 fn words(text: &str) -> i64 {
-    Words::of(&[text], Cut::Whitespace).count() as i64
+    Words::of(&[text], Tokenization::Whitespace).count() as i64
 }
 
 #[cfg(test)]

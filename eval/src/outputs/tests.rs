@@ -10,7 +10,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use parquet::arrow::ArrowWriter;
 
-use polyphony_io::progress::Silent;
+use polyphony_io::progress::NoProgress;
 use serde_json::{Value, json};
 
 use super::*;
@@ -33,7 +33,7 @@ fn of_with(rows: &[Value], columns: &str) -> Outputs {
     let folder = tempfile::tempdir().unwrap();
     let path = write(folder.path(), "a.jsonl", rows);
     let columns = Columns::parse(columns).unwrap();
-    read(&[named(&path)], &columns, &Silent).unwrap()
+    read(&[named(&path)], &columns, &NoProgress).unwrap()
 }
 
 fn of(rows: &[Value]) -> Outputs {
@@ -57,13 +57,13 @@ fn a_file_is_read_once() {
     let path = write(folder.path(), "a.jsonl", &[row]);
     let through = folder.path().join(".").join("a.jsonl");
     let all = [named(&path), named(folder.path()), named(&through)];
-    let outputs = read(&all, &Columns::default(), &Silent).unwrap();
+    let outputs = read(&all, &Columns::default(), &NoProgress).unwrap();
     assert_eq!((outputs.rows.len(), outputs.inputs.len()), (1, 1));
     let other = Named {
         model: Some("n".to_owned()),
         path: path.clone(),
     };
-    let refused = read(&[named(&path), other], &Columns::default(), &Silent);
+    let refused = read(&[named(&path), other], &Columns::default(), &NoProgress);
     let refused = refused.unwrap_err().to_string();
     assert!(
         refused.contains("with no name and with the name `n`"),
@@ -80,9 +80,13 @@ fn what_stands_beside_outputs_is_none() {
     fs::create_dir(at.join("report")).unwrap();
     write(&at.join("report"), "report.json", &[json!({"models": []})]);
     write(&at.join("report"), "b.jsonl", &[json!({"x": 1})]);
-    let outputs = read(&[named(at)], &Columns::default(), &Silent).unwrap();
+    let outputs = read(&[named(at)], &Columns::default(), &NoProgress).unwrap();
     assert_eq!(outputs.inputs.len(), 1);
-    let refused = read(&[named(&at.join("report"))], &Columns::default(), &Silent);
+    let refused = read(
+        &[named(&at.join("report"))],
+        &Columns::default(),
+        &NoProgress,
+    );
     assert!(refused.unwrap_err().to_string().contains("it is a report"));
 }
 
@@ -188,23 +192,23 @@ fn answers_of_servers_are_read_as_they_come() {
 fn a_json_file_may_be_one_array() {
     let folder = tempfile::tempdir().unwrap();
     let rows = json!([{"prompt": "p", "response": "a"}, {"prompt": "q", "response": "b"}, 3]);
-    let kinds = [
+    let vocab_size = [
         serde_json::to_string_pretty(&rows).unwrap(),
         json!({"version": 1, "data": rows.as_array().unwrap()[..2]}).to_string(),
         format!("{}\n{}\n", rows[0], rows[1]),
         serde_json::to_string_pretty(&json!({"prompt": "p", "generations": ["a", "b"]})).unwrap(),
     ];
-    for kind in kinds {
+    for kind in vocab_size {
         let path = folder.path().join("a.json");
         fs::write(&path, &kind).unwrap();
-        let outputs = read(&[named(&path)], &Columns::default(), &Silent).unwrap();
+        let outputs = read(&[named(&path)], &Columns::default(), &NoProgress).unwrap();
         let mut texts = texts(&outputs);
         texts.sort_unstable();
         assert_eq!(texts, ["a", "b"], "{kind}");
     }
     let path = folder.path().join("cut.json");
     fs::write(&path, "[\n{\"prompt\": \"p\",").unwrap();
-    let refused = read(&[named(&path)], &Columns::default(), &Silent).unwrap_err();
+    let refused = read(&[named(&path)], &Columns::default(), &NoProgress).unwrap_err();
     assert!(refused.to_string().contains("is no JSON"), "{refused}");
 }
 
@@ -236,7 +240,7 @@ fn a_harness_folder_is_read_as_it_lies() {
             &[json!({"results": {}})],
         );
     }
-    let outputs = read(&[named(folder.path())], &Columns::default(), &Silent).unwrap();
+    let outputs = read(&[named(folder.path())], &Columns::default(), &NoProgress).unwrap();
     let rows: Vec<_> = outputs
         .rows
         .iter()
@@ -265,7 +269,7 @@ fn novelty_bench_counts_once() {
         "summary.json",
         &[json!({"mean_distinct": 2})],
     );
-    let outputs = read(&[named(folder.path())], &Columns::default(), &Silent).unwrap();
+    let outputs = read(&[named(folder.path())], &Columns::default(), &NoProgress).unwrap();
     assert_eq!((outputs.rows.len(), outputs.inputs.len()), (2, 1));
 }
 
@@ -280,7 +284,12 @@ fn prompts_are_the_same_by_id_or_by_text() {
         &[with(1, "p"), with(2, "q"), with(3, "q")],
     );
     let other = write(folder.path(), "other.jsonl", &[without(" p"), without("q")]);
-    let outputs = read(&[named(&one), named(&other)], &Columns::default(), &Silent).unwrap();
+    let outputs = read(
+        &[named(&one), named(&other)],
+        &Columns::default(),
+        &NoProgress,
+    )
+    .unwrap();
     let of = |text: &str| {
         let mut rows = outputs.rows.iter();
         let row = rows.find(|row| row.model == "other" && row.prompt.trim() == text);
@@ -298,7 +307,12 @@ fn two_files_claim_no_prompt_by_its_text_either() {
     let without = json!({"model": "m", "prompt": "p", "response": "y"});
     let one = write(folder.path(), "one.jsonl", &[with]);
     let other = write(folder.path(), "other.jsonl", &[without]);
-    let refused = read(&[named(&one), named(&other)], &Columns::default(), &Silent).unwrap_err();
+    let refused = read(
+        &[named(&one), named(&other)],
+        &Columns::default(),
+        &NoProgress,
+    )
+    .unwrap_err();
     let refused = refused.to_string();
     assert!(
         refused.contains("has texts of `m` to prompt 1, and so has"),
@@ -333,19 +347,19 @@ fn what_python_calls_no_number_is_none() {
     let path = folder.path().join("a.jsonl");
     let rows = r#"{"prompt": "p", "response": "x", "score": NaN}"#;
     fs::write(&path, rows).unwrap();
-    let outputs = read(&[named(&path)], &Columns::default(), &Silent).unwrap();
+    let outputs = read(&[named(&path)], &Columns::default(), &NoProgress).unwrap();
     assert_eq!((outputs.rows.len(), outputs.rows[0].score), (1, None));
     says(&outputs, "1 times a score that is no number");
     // Nor is it an id, a prompt or a text: another column may say these.
     let rows_of_ids =
         r#"{"prompt_id": NaN, "question_id": 7, "response": NaN, "output": "a story"}"#;
     fs::write(&path, rows_of_ids).unwrap();
-    let outputs = read(&[named(&path)], &Columns::default(), &Silent).unwrap();
+    let outputs = read(&[named(&path)], &Columns::default(), &NoProgress).unwrap();
     assert_eq!(texts(&outputs), ["a story"]);
     assert_eq!(outputs.rows[0].prompt_id, "7");
     let path = folder.path().join("b.json");
     fs::write(&path, format!("[{rows}]")).unwrap();
-    let outputs = read(&[named(&path)], &Columns::default(), &Silent).unwrap();
+    let outputs = read(&[named(&path)], &Columns::default(), &NoProgress).unwrap();
     says(&outputs, "1 times a score that is no number");
 }
 
@@ -359,7 +373,7 @@ fn a_column_may_be_missing_from_a_row() {
     let folder = tempfile::tempdir().unwrap();
     let path = write(folder.path(), "a.jsonl", &rows);
     let columns = Columns::parse("score=grade").unwrap();
-    let refused = read(&[named(&path)], &columns, &Silent).unwrap_err();
+    let refused = read(&[named(&path)], &columns, &NoProgress).unwrap_err();
     assert!(refused.to_string().contains("grade"), "{refused}");
 }
 
@@ -373,7 +387,7 @@ fn one_file_has_rewards_of_one_model() {
     );
     let folder = tempfile::tempdir().unwrap();
     let path = write(folder.path(), "a.jsonl", &[row("a"), row("b")]);
-    let refused = read(&[named(&path)], &Columns::default(), &Silent).unwrap_err();
+    let refused = read(&[named(&path)], &Columns::default(), &NoProgress).unwrap_err();
     assert!(
         refused.to_string().contains("in row 2, of `b`"),
         "{refused}"
@@ -440,7 +454,7 @@ fn every_format_holds_the_same_outputs() {
         "packed.jsonl.gz",
         "packed.jsonl.zst",
     ] {
-        let outputs = read(&[named(&at(name))], &Columns::default(), &Silent).unwrap();
+        let outputs = read(&[named(&at(name))], &Columns::default(), &NoProgress).unwrap();
         assert_eq!(texts(&outputs), ["a \u{96ea}", "b", "c"], "{name}");
         let prompts: Vec<&str> = outputs.rows.iter().map(|row| row.prompt.as_str()).collect();
         assert_eq!(prompts, ["p", "p", "q"], "{name}");

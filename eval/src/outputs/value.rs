@@ -1,6 +1,6 @@
 //! What does a value of a row say? A text, a number, a chat, or a message in parts.
 
-use polyphony_io::hash::short_hash;
+use polyphony_io::hash::short_id;
 use polyphony_model::chat::Message;
 use polyphony_model::generate::prompts::id_of;
 use serde_json::Value;
@@ -75,7 +75,7 @@ pub(super) fn hash(prompt: &Value) -> Option<String> {
             let turns: Option<Vec<Message>> = chat.iter().map(turn).collect();
             Some(id_of(&turns?))
         }
-        None => Some(short_hash(&[&said(prompt)?])),
+        None => Some(short_id(&[&said(prompt)?])),
     }
 }
 

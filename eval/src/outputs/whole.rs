@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use polyphony_engine::{Error, Result};
 use polyphony_io::format::{Format, RowFile};
-use polyphony_io::hash::sha256_of;
-use polyphony_io::lines::{self, Ending};
+use polyphony_io::hash::sha256_file;
+use polyphony_io::lines::{self, ReadOutcome};
 use polyphony_io::progress::Progress;
-use polyphony_io::records::{self, Object};
+use polyphony_io::records::{self, Record};
 use serde_json::{Deserializer, Map, Value};
 
 /// Reads a file and hands its rows to `each`. An object that `is_row` is one, whatever it holds.
@@ -19,8 +19,8 @@ pub(super) fn read(
     source: &RowFile,
     is_row: &dyn Fn(&Map<String, Value>) -> bool,
     progress: &dyn Progress,
-    each: &mut dyn FnMut(Object<'_>) -> Result<()>,
-) -> Result<Ending> {
+    each: &mut dyn FnMut(Record<'_>) -> Result<()>,
+) -> Result<ReadOutcome> {
     let Some(whole) = whole(source)? else {
         return records::read(source, progress, each);
     };
@@ -36,8 +36,8 @@ pub(super) fn read(
             other => each((number, Err(&other.to_string())))?,
         }
     }
-    Ok(Ending {
-        sha256: sha256_of(&source.path)?,
+    Ok(ReadOutcome {
+        sha256: sha256_file(&source.path)?,
         truncated: None,
     })
 }
@@ -66,7 +66,7 @@ fn whole(source: &RowFile) -> Result<Option<Value>> {
             reader
                 .read_to_end(&mut text)
                 .map_err(Error::io("read", &source.path))?;
-            let value = serde_json::from_slice(&records::without_bare_words(&text));
+            let value = serde_json::from_slice(&records::replace_non_finite_literals(&text));
             value.map(Some).map_err(|error| {
                 let message = format!("is no JSON ({error})");
                 Error::input(&source.path, message, "fetch it again")

@@ -1,6 +1,6 @@
 //! How do prompts spread? A dot a prompt and a box a model.
 
-use super::svg::{Picture, Scale, hue, short};
+use super::svg::{Scale, Svg, hue, short};
 use crate::catalogue::MEASURES;
 use crate::evaluate::Evaluation;
 use crate::statistics::bootstrap::percentile;
@@ -30,7 +30,7 @@ pub(super) fn distribution(evaluation: &Evaluation<'_>, measure: usize) -> Optio
     let x = Scale::of(rows.iter().flatten().copied(), LEFT, WIDTH - RIGHT);
     let title = MEASURES[measure].title;
     let about = format!("{title} by prompt, a row a model");
-    let mut picture = Picture::new(WIDTH, bottom + BOTTOM, &about);
+    let mut picture = Svg::new(WIDTH, bottom + BOTTOM, &about);
     picture.x_axis(&x, bottom, TOP, title);
     for (at, (values, name)) in rows.iter().zip(&evaluation.models).enumerate() {
         let middle = TOP + ROW * (at as f64 + 0.5);

@@ -1,6 +1,6 @@
 //! Is it only length? A measure against the texts' mean number of words, a dot a prompt.
 
-use super::svg::{Picture, Scale, hue};
+use super::svg::{Scale, Svg, hue};
 use crate::catalogue::{self, MEASURES};
 use crate::evaluate::Evaluation;
 
@@ -29,7 +29,7 @@ pub(super) fn length(evaluation: &Evaluation<'_>, measure: usize) -> Option<Stri
     let x = Scale::of(all(0), LEFT, WIDTH - RIGHT);
     let y = Scale::of(all(1), HEIGHT - BOTTOM, TOP);
     let title = MEASURES[measure].title;
-    let mut picture = Picture::new(
+    let mut picture = Svg::new(
         WIDTH,
         HEIGHT,
         &format!("{title} against words, a dot a prompt"),

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::Report;
-use crate::catalogue::{Better, Measure};
+use crate::catalogue::{Direction, Measure};
 use crate::summary::Value;
 
 /// The report as Markdown.
@@ -38,8 +38,8 @@ pub(super) fn markdown(report: &Report) -> String {
             "A value is the mean over prompts with its 95 % interval (bootstrap over prompts). n/a: undefined."
         ),
     );
-    for notice in &report.notices {
-        line(&mut text, format_args!("> {}", cell(notice)));
+    for license_notice in &report.notices {
+        line(&mut text, format_args!("> {}", cell(license_notice)));
     }
     models(&mut text, report);
     comparisons(&mut text, report);
@@ -82,9 +82,9 @@ fn models(text: &mut String, report: &Report) {
 
 fn title(measure: &Measure) -> String {
     let arrow = match measure.better {
-        Better::Higher => " ↑",
-        Better::Lower => " ↓",
-        Better::Neither => "",
+        Direction::Higher => " ↑",
+        Direction::Lower => " ↓",
+        Direction::Neither => "",
     };
     format!("{}{arrow}", measure.title)
 }

@@ -1,12 +1,12 @@
 //! What do people read? `report.json` holds all of it; Markdown, the page and the plots show it.
 
-mod brief;
 mod distribution;
 mod length;
 mod markdown;
 mod page;
 mod plane;
 mod svg;
+mod terminal_summary;
 mod values;
 
 use std::collections::BTreeMap;
@@ -16,18 +16,18 @@ use std::path::Path;
 use arrow::ARROW_VERSION;
 use polyphony_engine::datafusion::DATAFUSION_VERSION;
 use polyphony_engine::{Error, Result};
-use polyphony_io::atomic::write_whole;
+use polyphony_io::atomic::write_atomic;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-pub use self::brief::brief;
+pub use self::terminal_summary::terminal_summary;
 use crate::catalogue::{MEASURES, Measure};
-use crate::compare::{Comparison, Rigour, comparisons};
-use crate::evaluate::{Evaluation, How, Reward, SPACES, Space};
-use crate::likeness::{Likeness, likenesses};
+use crate::compare::{Comparison, ResamplingConfig, comparisons};
+use crate::evaluate::{EvalConfig, Evaluation, Reward, SPACES, Space};
+use crate::likeness::{CrossModelDistance, cross_model_distances};
 use crate::outputs::Input;
-use crate::statistics::bootstrap::Redraws;
+use crate::statistics::bootstrap::BootstrapCache;
 use crate::summary::{Model, models};
 
 /// How many prompts the page shows the texts of.
@@ -61,7 +61,7 @@ pub struct Report {
     /// Every two of them.
     pub comparisons: Vec<Comparison>,
     /// How far texts of two models lie apart, by space.
-    pub likeness: Vec<Likeness>,
+    pub likeness: Vec<CrossModelDistance>,
     /// How many prompts there are.
     pub prompt_count: usize,
     /// How many of them the page shows the texts of.
@@ -88,7 +88,7 @@ pub struct Source {
 
 /// What was read, for the report's first lines.
 #[derive(Debug, Default)]
-pub struct Facts {
+pub struct Provenance {
     /// The files.
     pub inputs: Vec<Input>,
     /// What the reader must know.
@@ -102,7 +102,12 @@ pub struct Facts {
 }
 
 /// Sums up an evaluation.
-pub fn report(evaluation: &Evaluation<'_>, how: &How, facts: Facts, rigour: Rigour) -> Report {
+pub fn report(
+    evaluation: &Evaluation<'_>,
+    how: &EvalConfig,
+    facts: Provenance,
+    rigour: ResamplingConfig,
+) -> Report {
     let named = |space: &Space| match space {
         Space::Embedder(embedder) => Named {
             name: embedder.name().to_owned(),
@@ -119,7 +124,7 @@ pub fn report(evaluation: &Evaluation<'_>, how: &How, facts: Facts, rigour: Rigo
         Reward::Column => facts.score.map(|name| format!("column {name}")),
     };
     let k = evaluation.k;
-    let redraws = Redraws::new(rigour.replicates, rigour.seed);
+    let redraws = BootstrapCache::new(rigour.replicates, rigour.seed);
     Report {
         format: "polyphony-report",
         version: 1,
@@ -154,7 +159,7 @@ pub fn report(evaluation: &Evaluation<'_>, how: &How, facts: Facts, rigour: Rigo
             .collect(),
         models: models(evaluation, &redraws),
         comparisons: comparisons(evaluation, rigour, &redraws),
-        likeness: likenesses(evaluation, &redraws),
+        likeness: cross_model_distances(evaluation, &redraws),
         prompt_count: evaluation.prompts.len(),
         prompts_shown: shown(evaluation).len(),
     }
@@ -196,8 +201,8 @@ fn fitting(sizes: impl Iterator<Item = usize>, mut room: usize) -> Vec<usize> {
 pub fn write(report: &Report, evaluation: &Evaluation<'_>, out: &Path) -> Result<()> {
     let mut json = serde_json::to_string_pretty(report).unwrap_or_default();
     json.push('\n');
-    write_whole(&out.join("report.json"), json.as_bytes())?;
-    write_whole(
+    write_atomic(&out.join("report.json"), json.as_bytes())?;
+    write_atomic(
         &out.join("report.md"),
         markdown::markdown(report).as_bytes(),
     )?;
@@ -205,13 +210,13 @@ pub fn write(report: &Report, evaluation: &Evaluation<'_>, out: &Path) -> Result
     let plots = plots(report, evaluation);
     remove_plots(&out.join("plots"))?;
     for (name, svg) in plots.all() {
-        write_whole(
+        write_atomic(
             &out.join("plots").join(format!("{name}.svg")),
             svg::alone(svg).as_bytes(),
         )?;
     }
     let page = page::page(report, evaluation, &plots)?;
-    write_whole(&out.join("report.html"), page.as_bytes())
+    write_atomic(&out.join("report.html"), page.as_bytes())
 }
 
 /// Removes the pictures of an earlier report: some of them may not be made again.
@@ -225,9 +230,9 @@ fn remove_plots(folder: &Path) -> Result<()> {
             .file_name()
             .map(|name| name.to_string_lossy().into_owned());
         let ours = |name: &String| {
-            let kinds = ["plane_", "distribution_", "length_"];
+            let vocab_size = ["plane_", "distribution_", "length_"];
             let is_svg = path.extension().is_some_and(|end| end == "svg");
-            is_svg && kinds.iter().any(|kind| name.starts_with(kind))
+            is_svg && vocab_size.iter().any(|kind| name.starts_with(kind))
         };
         if name.as_ref().is_some_and(ours) {
             fs::remove_file(&path).map_err(Error::io("remove", &path))?;

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Plots, Report, shown, svg};
 use crate::catalogue::MEASURES;
-use crate::evaluate::{Cell, Evaluation};
+use crate::evaluate::{Evaluation, ModelPrompt};
 
 const TEMPLATE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
@@ -74,7 +74,7 @@ fn data(report: &Report, evaluation: &Evaluation<'_>) -> Value {
     })
 }
 
-fn cell(cell: &Cell<'_>) -> Value {
+fn cell(cell: &ModelPrompt<'_>) -> Value {
     let defined = cell.values.iter().zip(&MEASURES);
     let values: Map<String, Value> = defined
         .filter_map(|(value, measure)| Some((measure.name.to_owned(), json!((*value)?))))

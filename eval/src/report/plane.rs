@@ -1,7 +1,7 @@
 //! Who is good, and who differs? Models between reward and diversity, with what is known of each.
 
 use super::Report;
-use super::svg::{Picture, Scale, hue, short};
+use super::svg::{Scale, Svg, hue, short};
 use crate::evaluate::SPACES;
 
 const WIDTH: f64 = 640.0;
@@ -37,7 +37,7 @@ pub(super) fn plane(report: &Report, space: usize) -> Option<String> {
     let x = Scale::of(reach(0), LEFT, WIDTH - RIGHT);
     let y = Scale::of(reach(1), HEIGHT - BOTTOM, TOP);
     let name = SPACES[space];
-    let mut picture = Picture::new(
+    let mut picture = Svg::new(
         WIDTH,
         HEIGHT,
         &format!("Reward and {name} diversity of {} models", placed.len()),

@@ -103,11 +103,11 @@ impl Scale {
 
 /// A picture that grows.
 #[derive(Debug)]
-pub(super) struct Picture {
+pub(super) struct Svg {
     text: String,
 }
 
-impl Picture {
+impl Svg {
     /// An empty one, which says in words what it shows.
     pub(super) fn new(width: f64, height: f64, title: &str) -> Self {
         let title = escape(title);

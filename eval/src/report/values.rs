@@ -9,7 +9,7 @@ use polyphony_engine::Result;
 use polyphony_engine::store::PartWriter;
 
 use crate::catalogue::MEASURES;
-use crate::evaluate::{Cell, Evaluation};
+use crate::evaluate::{Evaluation, ModelPrompt};
 
 /// Writes `out/values.parquet`: a row a model and prompt that it has texts to, with `model`,
 /// `prompt_id`, `responses` (how many texts count) and a column a measure; NULL where undefined.
@@ -18,7 +18,7 @@ use crate::evaluate::{Cell, Evaluation};
 /// When the disk is full.
 pub(super) fn write(evaluation: &Evaluation<'_>, out: &Path) -> Result<()> {
     let models = evaluation.models.iter().zip(&evaluation.cells);
-    let rows: Vec<(&str, &str, &Cell<'_>)> = models
+    let rows: Vec<(&str, &str, &ModelPrompt<'_>)> = models
         .flat_map(|(model, cells)| {
             let prompts = evaluation.prompts.iter().zip(cells);
             prompts

@@ -8,12 +8,12 @@ use polyphony_io::random::SplitMix64;
 /// Which prompts each replicate draws: `replicates` rows of `n`, by [`SplitMix64`] from `seed`, row
 /// by row.
 #[derive(Debug)]
-pub struct Draws {
+pub struct BootstrapIndices {
     n: usize,
     indices: Vec<u32>,
 }
 
-impl Draws {
+impl BootstrapIndices {
     /// Draws them.
     pub fn new(n: usize, replicates: usize, seed: u64) -> Self {
         let mut random = SplitMix64(seed);
@@ -52,13 +52,13 @@ impl Draws {
 
 /// The draws of a report: for as many prompts they are the same, whatever is measured there.
 #[derive(Debug)]
-pub struct Redraws {
+pub struct BootstrapCache {
     replicates: usize,
     seed: u64,
-    made: Mutex<BTreeMap<usize, Arc<Draws>>>,
+    made: Mutex<BTreeMap<usize, Arc<BootstrapIndices>>>,
 }
 
-impl Redraws {
+impl BootstrapCache {
     /// So many replicates of each, from `seed`.
     pub fn new(replicates: usize, seed: u64) -> Self {
         Self {
@@ -69,11 +69,11 @@ impl Redraws {
     }
 
     /// Those of `n` prompts.
-    pub fn of(&self, n: usize) -> Arc<Draws> {
+    pub fn of(&self, n: usize) -> Arc<BootstrapIndices> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         let draws = made
             .entry(n)
-            .or_insert_with(|| Arc::new(Draws::new(n, self.replicates, self.seed)));
+            .or_insert_with(|| Arc::new(BootstrapIndices::new(n, self.replicates, self.seed)));
         Arc::clone(draws)
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::bootstrap::{Draws, percentile};
+use super::bootstrap::{BootstrapIndices, percentile};
 use super::clustered::se_clustered;
 use super::correction::{benjamini_hochberg, holm};
 use super::correlation::{kendall, pearson, spearman, spearman_p};
@@ -118,7 +118,7 @@ fn prompts_drawn_again() {
     let (a, b) = (numbers(&stats["a"]), numbers(&stats["b"]));
     let differences: Vec<f64> = a.iter().zip(&b).map(|(a, b)| b - a).collect();
     let expected = &stats["paired_bootstrap"];
-    let draws = Draws::new(differences.len(), 2000, 7);
+    let draws = BootstrapIndices::new(differences.len(), 2000, 7);
     let means = draws.means(&differences);
     near(mean(&means), &expected["mean_of_means"]);
     near(sd(&means), &expected["se"]);

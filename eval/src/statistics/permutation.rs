@@ -42,7 +42,7 @@ pub fn sign_flips(differences: &[f64], draws: usize, seed: u64) -> SignFlips {
     let words = differences.len().div_ceil(64);
     let as_extreme = (0..draws)
         .filter(|_| {
-            let bits: Vec<u64> = (0..words).map(|_| random.bits()).collect();
+            let bits: Vec<u64> = (0..words).map(|_| random.next_u64()).collect();
             extreme(&|at| bits[at / 64] >> (at % 64) & 1 == 1)
         })
         .count();

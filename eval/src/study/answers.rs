@@ -20,7 +20,7 @@ const QUESTIONS: [&str; 2] = ["quality", "diversity"];
 
 /// What the answers to a question say.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Verdict {
+pub struct QuestionResult {
     /// `quality` or `diversity`.
     pub question: &'static str,
     /// How many answers there are.
@@ -44,13 +44,13 @@ pub struct Verdict {
 
 /// The answers to a sheet.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Verdicts {
+pub struct StudyResult {
     /// Both models.
     pub models: [String; 2],
     /// How many people answered.
     pub annotators: usize,
     /// A question each.
-    pub verdicts: Vec<Verdict>,
+    pub verdicts: Vec<QuestionResult>,
     /// How many rows were left out, by reason.
     pub left_out: BTreeMap<String, u64>,
 }
@@ -70,7 +70,7 @@ struct Answer {
 ///
 /// # Errors
 /// When a file cannot be read, an item is none of the key's, or an answer says nothing.
-pub fn read(key: &Key, files: &[PathBuf], progress: &dyn Progress) -> Result<Verdicts> {
+pub fn read(key: &Key, files: &[PathBuf], progress: &dyn Progress) -> Result<StudyResult> {
     let mut given = Given::default();
     for file in files {
         let states = potato::states(file)?;
@@ -87,13 +87,13 @@ pub fn read(key: &Key, files: &[PathBuf], progress: &dyn Progress) -> Result<Ver
         let answers = given.answers.get(question)?;
         Some(verdict(question, answers))
     });
-    let verdicts: Vec<Verdict> = verdicts.collect();
+    let verdicts: Vec<QuestionResult> = verdicts.collect();
     if verdicts.is_empty() {
         let path = files.first().map_or(Path::new("answers"), PathBuf::as_path);
         let hint = "fill in the columns quality and diversity with A, B or `hard to decide`";
         return Err(Error::input(path, "holds no answer", hint));
     }
-    Ok(Verdicts {
+    Ok(StudyResult {
         models: key.models.clone(),
         annotators: given.people.len(),
         verdicts,
@@ -114,7 +114,7 @@ impl Given {
     /// Takes the answers of a file, or of all files of a folder.
     fn tables(&mut self, key: &Key, file: &Path, progress: &dyn Progress) -> Result<()> {
         for source in format::find_files(&[file.to_path_buf()])? {
-            let ending = records::read(&source, progress, &mut |(line, object)| {
+            let outcome = records::read(&source, progress, &mut |(line, object)| {
                 let Ok(object) = object else {
                     let message = format!("row {line} is no object, or has other columns");
                     let hint = "answers are rows with id, annotator, quality and diversity";
@@ -122,7 +122,7 @@ impl Given {
                 };
                 self.row(key, &source.path, line, &object)
             })?;
-            ending.whole(&source.path)?;
+            outcome.require_complete(&source.path)?;
         }
         Ok(())
     }
@@ -258,7 +258,10 @@ fn unknown(path: &Path, line: i64, question: &str, given: &str) -> Error {
     )
 }
 
-fn verdict(question: &'static str, given: &BTreeMap<(String, String), Option<usize>>) -> Verdict {
+fn verdict(
+    question: &'static str,
+    given: &BTreeMap<(String, String), Option<usize>>,
+) -> QuestionResult {
     let won = |model: usize| given.values().filter(|wins| **wins == Some(model)).count();
     let mut items: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for ((item, _), wins) in given {
@@ -279,7 +282,7 @@ fn verdict(question: &'static str, given: &BTreeMap<(String, String), Option<usi
     }
     let won = [won(0), won(1)];
     let by_item: Vec<Vec<&str>> = items.into_values().collect();
-    Verdict {
+    QuestionResult {
         question,
         answers: given.len(),
         won,
@@ -294,7 +297,7 @@ fn verdict(question: &'static str, given: &BTreeMap<(String, String), Option<usi
 
 #[cfg(test)]
 mod tests {
-    use polyphony_io::progress::Silent;
+    use polyphony_io::progress::NoProgress;
 
     use super::*;
 
@@ -312,14 +315,14 @@ mod tests {
         }
     }
 
-    fn of(files: &[(&str, &[u8])]) -> Result<Verdicts> {
+    fn of(files: &[(&str, &[u8])]) -> Result<StudyResult> {
         let folder = tempfile::tempdir().unwrap();
         let paths = files.iter().map(|(name, text)| {
             let path = folder.path().join(name);
             std::fs::write(&path, text).unwrap();
             path
         });
-        read(&key(), &paths.collect::<Vec<_>>(), &Silent)
+        read(&key(), &paths.collect::<Vec<_>>(), &NoProgress)
     }
 
     #[test]
@@ -357,7 +360,7 @@ mod tests {
         state("cy", "{}");
         std::fs::write(folder.path().join("user_config.json"), "{}").unwrap();
         let files = [folder.path().to_path_buf()];
-        let read = read(&key(), &files, &Silent).unwrap();
+        let read = read(&key(), &files, &NoProgress).unwrap();
         assert_eq!(read.annotators, 2);
         assert_eq!(
             (read.verdicts[0].answers, read.verdicts[0].won),
@@ -370,7 +373,7 @@ mod tests {
         // What lies beside them is not passed over in silence.
         let paper = folder.path().join("paper.csv");
         std::fs::write(&paper, "id,annotator,quality\n1,dee,B\n").unwrap();
-        let said = super::read(&key(), &files, &Silent)
+        let said = super::read(&key(), &files, &NoProgress)
             .unwrap_err()
             .to_string();
         assert!(
@@ -380,10 +383,10 @@ mod tests {
         let elsewhere = tempfile::tempdir().unwrap();
         let moved = elsewhere.path().join("paper.csv");
         std::fs::rename(&paper, &moved).unwrap();
-        let both = super::read(&key(), &[moved, files[0].clone()], &Silent).unwrap();
+        let both = super::read(&key(), &[moved, files[0].clone()], &NoProgress).unwrap();
         assert_eq!((both.annotators, both.verdicts[0].answers), (3, 4));
         std::fs::write(folder.path().join("bob/user_state.json"), "[]").unwrap();
-        let said = super::read(&key(), &files, &Silent)
+        let said = super::read(&key(), &files, &NoProgress)
             .unwrap_err()
             .to_string();
         assert!(

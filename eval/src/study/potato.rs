@@ -63,7 +63,9 @@ pub(super) fn states(folder: &Path) -> Result<Vec<PathBuf>> {
         let path = entry.map_err(Error::io("read", folder))?.path();
         if path.join(STATE).is_file() {
             states.push(path.join(STATE));
-        } else if path.is_file() && !path.ends_with(ACCOUNTS) && format::format_of(&path).is_some()
+        } else if path.is_file()
+            && !path.ends_with(ACCOUNTS)
+            && format::format_from_name(&path).is_some()
         {
             beside.push(path);
         }

@@ -6,8 +6,8 @@ use std::fs;
 use std::path::Path;
 
 use polyphony_engine::{Error, Result};
-use polyphony_io::atomic::write_whole;
-use polyphony_io::hash::short_hash;
+use polyphony_io::atomic::write_atomic;
+use polyphony_io::hash::short_id;
 use polyphony_io::random::SplitMix64;
 use serde_json::json;
 
@@ -97,13 +97,13 @@ pub fn write(rows: &[Output], inputs: &[Input], how: &How, out: &Path) -> Result
         let message = "holds the key of another sheet, without which its answers say nothing";
         return Err(Error::input(out, message, "choose another --out"));
     }
-    write_whole(
+    write_atomic(
         &out.join("potato.yaml"),
         potato::settings(how.texts).as_bytes(),
     )?;
-    write_whole(&out.join("sheet.jsonl"), lines.as_bytes())?;
-    write_whole(&out.join("sheet.csv"), table.as_bytes())?;
-    write_whole(&out.join(KEY), key.as_bytes())?;
+    write_atomic(&out.join("sheet.jsonl"), lines.as_bytes())?;
+    write_atomic(&out.join("sheet.csv"), table.as_bytes())?;
+    write_atomic(&out.join(KEY), key.as_bytes())?;
     Ok(count)
 }
 
@@ -174,7 +174,7 @@ fn name_of(how: &How, drawn: &[Drawn<'_>], sides: &[usize]) -> String {
         parts.extend(&item.texts[side]);
         parts.extend(&item.texts[1 - side]);
     }
-    short_hash(&parts)[..6].to_owned()
+    short_id(&parts)[..6].to_owned()
 }
 
 fn csv_head(texts: usize) -> String {

@@ -19,7 +19,7 @@ use polyphony_engine::datafusion::scalar::ScalarValue;
 
 /// What is gathered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Of {
+pub(super) enum InputKind {
     /// Texts.
     Text,
     /// Vectors, as lists of Float32.
@@ -30,7 +30,7 @@ pub(super) enum Of {
     ClassAndUtility,
 }
 
-impl Of {
+impl InputKind {
     /// The columns that are gathered: what they are called, hold, and mean.
     fn columns(self) -> Vec<(&'static str, DataType, &'static str)> {
         let class = ("class", DataType::Int64, "the class of each row");
@@ -51,19 +51,19 @@ impl Of {
 }
 
 /// Takes the measure of gathered columns, with its parameters.
-pub(super) type Take = fn(&[ArrayRef], &[f64]) -> Option<f64>;
+pub(super) type MeasureFn = fn(&[ArrayRef], &[f64]) -> Option<f64>;
 
 /// A parameter: its name, what stands for it where it is left out, and what it may be.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Parameter {
     pub(super) name: &'static str,
     pub(super) value: f64,
-    pub(super) may_be: MayBe,
+    pub(super) may_be: ParamRange,
 }
 
 /// What a parameter may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum MayBe {
+pub(super) enum ParamRange {
     /// The length of a run of words: 1 to 64.
     Length,
     /// A number above zero.
@@ -79,14 +79,14 @@ pub(super) enum MayBe {
 impl Parameter {
     fn refuse(&self, value: f64) -> Option<&'static str> {
         let (holds, what) = match self.may_be {
-            MayBe::Length => (
+            ParamRange::Length => (
                 value.fract() == 0.0 && (1.0..=64.0).contains(&value),
                 "a whole number from 1 to 64",
             ),
-            MayBe::AboveZero => (value > 0.0 && value.is_finite(), "a number above 0"),
-            MayBe::FromOne => (value > 1.0 && value.is_finite(), "a number above 1"),
-            MayBe::FromZero => (value >= 0.0, "a number from 0 on"),
-            MayBe::BelowOne => ((0.0..1.0).contains(&value), "a number from 0 on, below 1"),
+            ParamRange::AboveZero => (value > 0.0 && value.is_finite(), "a number above 0"),
+            ParamRange::FromOne => (value > 1.0 && value.is_finite(), "a number above 1"),
+            ParamRange::FromZero => (value >= 0.0, "a number from 0 on"),
+            ParamRange::BelowOne => ((0.0..1.0).contains(&value), "a number from 0 on, below 1"),
         };
         (!holds).then_some(what)
     }
@@ -94,23 +94,23 @@ impl Parameter {
 
 /// A measure as an aggregate function.
 #[derive(Debug)]
-pub(super) struct Measured {
+pub(super) struct MeasureUdaf {
     name: &'static str,
-    of: Of,
+    of: InputKind,
     parameters: &'static [Parameter],
-    take: Take,
+    take: MeasureFn,
     signature: Signature,
     documentation: Documentation,
 }
 
-impl Measured {
+impl MeasureUdaf {
     /// An aggregate by name; the parameters come with what stands for them where they are left out.
     pub(super) fn new(
         name: &'static str,
-        of: Of,
+        of: InputKind,
         about: &str,
         parameters: &'static [Parameter],
-        take: Take,
+        take: MeasureFn,
     ) -> Self {
         let columns = of.columns();
         let names: Vec<&str> = columns.iter().map(|(name, _, _)| *name).collect();
@@ -143,21 +143,21 @@ impl Measured {
     }
 }
 
-impl PartialEq for Measured {
+impl PartialEq for MeasureUdaf {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name
     }
 }
 
-impl Eq for Measured {}
+impl Eq for MeasureUdaf {}
 
-impl Hash for Measured {
+impl Hash for MeasureUdaf {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.name.hash(state);
     }
 }
 
-impl AggregateUDFImpl for Measured {
+impl AggregateUDFImpl for MeasureUdaf {
     fn name(&self) -> &str {
         self.name
     }
@@ -180,7 +180,7 @@ impl AggregateUDFImpl for Measured {
             types[0],
             DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..)
         );
-        if is_list != (self.of == Of::Vector) && types[0] != DataType::Null {
+        if is_list != (self.of == InputKind::Vector) && types[0] != DataType::Null {
             let (name, kind, _) = &columns[0];
             return plan_err!("{} takes {name} as {kind}, not {}", self.name, types[0]);
         }
@@ -256,7 +256,7 @@ impl AggregateUDFImpl for Measured {
                 ..arguments
             })
         });
-        Ok(Box::new(Gathering {
+        Ok(Box::new(MeasureAccumulator {
             name: self.name,
             of: self.of,
             gathered: gathered.collect::<Result<_>>()?,
@@ -276,16 +276,16 @@ const MOST_VECTORS: usize = 4096;
 
 /// What `array_agg` gathers of each column, all in one order, and what is done with it in the end.
 #[derive(Debug)]
-struct Gathering {
+struct MeasureAccumulator {
     name: &'static str,
-    of: Of,
+    of: InputKind,
     gathered: Vec<Box<dyn Accumulator>>,
     skipped: usize,
     parameters: Vec<f64>,
-    take: Take,
+    take: MeasureFn,
 }
 
-impl Accumulator for Gathering {
+impl Accumulator for MeasureAccumulator {
     /// The columns, the parameters, and what they are ordered by.
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         let (columns, rest) = values.split_at(self.gathered.len());
@@ -324,7 +324,7 @@ impl Accumulator for Gathering {
             }
             columns.push(list.value(0));
         }
-        if self.of == Of::Vector && columns[0].len() > MOST_VECTORS {
+        if self.of == InputKind::Vector && columns[0].len() > MOST_VECTORS {
             return exec_err!(
                 "{}: a group of more than {MOST_VECTORS} vectors: GROUP BY something smaller",
                 self.name

@@ -9,7 +9,7 @@ use polyphony_engine::Result;
 use polyphony_engine::datafusion::logical_expr::AggregateUDF;
 use polyphony_engine::datafusion::prelude::SessionContext;
 
-use self::measured::{MayBe, Measured, Of, Parameter};
+use self::measured::{InputKind, MeasureUdaf, ParamRange, Parameter};
 use crate::measure::cosines::cosines;
 use crate::measure::{
     chamfer, compression_ratio, compression_ratio_xz, dcscore, distinct_k, distinct_n, ead,
@@ -33,7 +33,7 @@ const fn runs_of(value: f64) -> Parameter {
     Parameter {
         name: "n",
         value,
-        may_be: MayBe::Length,
+        may_be: ParamRange::Length,
     }
 }
 
@@ -42,34 +42,36 @@ const FOUR_WORDS: Parameter = runs_of(4.0);
 const VOCABULARY: Parameter = Parameter {
     name: "vocabulary",
     value: ead::VOCABULARY,
-    may_be: MayBe::FromOne,
+    may_be: ParamRange::FromOne,
 };
 const TAU: Parameter = Parameter {
     name: "tau",
     value: 1.0,
-    may_be: MayBe::AboveZero,
+    may_be: ParamRange::AboveZero,
 };
 const PATIENCE: Parameter = Parameter {
     name: "patience",
     value: utility_k::PATIENCE,
-    may_be: MayBe::BelowOne,
+    may_be: ParamRange::BelowOne,
 };
 const ORDER: Parameter = Parameter {
     name: "q",
     value: 1.0,
-    may_be: MayBe::FromZero,
+    may_be: ParamRange::FromZero,
 };
 
 /// Every aggregate. What is undefined for a group is NULL.
-fn all() -> Vec<Measured> {
+fn all() -> Vec<MeasureUdaf> {
     let mut all = of_texts();
     all.extend(of_vectors());
     all.extend(of_classes());
     all
 }
 
-fn of_texts() -> Vec<Measured> {
-    let text = |name, about, parameters, of| Measured::new(name, Of::Text, about, parameters, of);
+fn of_texts() -> Vec<MeasureUdaf> {
+    let text = |name, about, parameters, of| {
+        MeasureUdaf::new(name, InputKind::Text, about, parameters, of)
+    };
     vec![
         text(
             "compression_ratio",
@@ -128,9 +130,10 @@ fn of_texts() -> Vec<Measured> {
     ]
 }
 
-fn of_vectors() -> Vec<Measured> {
-    let vector =
-        |name, about, parameters, of| Measured::new(name, Of::Vector, about, parameters, of);
+fn of_vectors() -> Vec<MeasureUdaf> {
+    let vector = |name, about, parameters, of| {
+        MeasureUdaf::new(name, InputKind::Vector, about, parameters, of)
+    };
     vec![
         vector(
             "chamfer",
@@ -165,8 +168,8 @@ fn of_vectors() -> Vec<Measured> {
     ]
 }
 
-fn of_classes() -> Vec<Measured> {
-    let class = |name, about, of| Measured::new(name, Of::Class, about, &[], of);
+fn of_classes() -> Vec<MeasureUdaf> {
+    let class = |name, about, of| MeasureUdaf::new(name, InputKind::Class, about, &[], of);
     vec![
         class(
             "distinct_k",
@@ -178,9 +181,9 @@ fn of_classes() -> Vec<Measured> {
             "The entropy of the classes of the rows, in nats.",
             |classes, _| semantic_entropy::semantic_entropy(&classes_of(&classes[0])),
         ),
-        Measured::new(
+        MeasureUdaf::new(
             "utility_k",
-            Of::ClassAndUtility,
+            InputKind::ClassAndUtility,
             "What the rows are worth to a reader who reads on with a probability of `patience` and gains \
              from the first row of a class alone (NoveltyBench); NULL where a row has no class or utility.",
             &[PATIENCE],
@@ -233,7 +236,7 @@ mod tests {
     #[test]
     fn names_are_unique_and_documented() {
         let all = all();
-        let names: HashSet<&str> = all.iter().map(Measured::name).collect();
+        let names: HashSet<&str> = all.iter().map(MeasureUdaf::name).collect();
         assert_eq!(names.len(), all.len());
         assert!(
             all.iter()

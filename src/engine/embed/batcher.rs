@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::Embedded;
-use super::trained::Trained;
+use super::trained::ModelPool;
 use crate::{Error, Result};
 
 /// So many requests wait at most: who asks more waits with its batch.
@@ -32,7 +32,7 @@ impl Batcher {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(model: Arc<Trained>) -> Result<Self> {
+    pub fn start(model: Arc<ModelPool>) -> Result<Self> {
         let (queue, requests) = sync_channel(QUEUE);
         std::thread::Builder::new()
             .name("embed".to_owned())
@@ -66,7 +66,7 @@ impl Batcher {
 }
 
 /// Empties the queue until nobody can ask any more.
-fn serve(model: &Trained, requests: &Receiver<Request>) {
+fn serve(model: &ModelPool, requests: &Receiver<Request>) {
     while let Ok(first) = requests.recv() {
         let mut texts = first.texts.len();
         let mut joined = vec![first];
@@ -83,7 +83,7 @@ fn serve(model: &Trained, requests: &Receiver<Request>) {
 }
 
 /// Answers requests together; where that fails, one by one, so that each hears its own error.
-fn answer(model: &Trained, requests: Vec<Request>) {
+fn answer(model: &ModelPool, requests: Vec<Request>) {
     let texts = requests.iter().flat_map(|request| &request.texts);
     let texts: Vec<&str> = texts.map(String::as_str).collect();
     match model.embed(&texts, &|_, _| ()) {

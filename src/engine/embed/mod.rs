@@ -11,20 +11,20 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use rayon::prelude::*;
 
 use self::batcher::Batcher;
-use self::trained::Trained;
+use self::trained::ModelPool;
 use crate::{Error, Result};
-use polyphony_model::device::Place;
+use polyphony_model::device::DeviceSpec;
 use polyphony_model::files::is_hub_id;
 
 /// An embedder: turns a text into a vector.
 #[derive(Debug, Clone)]
 pub enum Embedder {
     /// `builtin:words`, see [`words`].
-    Words,
+    HashedNgrams,
     /// `builtin:style`, see [`style`].
-    Style,
+    Stylometric,
     /// A trained model, loaded once a process, and the queue to it.
-    Trained(Arc<Trained>, Batcher),
+    Transformer(Arc<ModelPool>, Batcher),
 }
 
 /// The vectors of texts, and what it took.
@@ -38,7 +38,7 @@ pub struct Embedded {
     pub truncated: usize,
 }
 
-type Loaded = HashMap<(String, Vec<Place>), Embedder>;
+type Loaded = HashMap<(String, Vec<DeviceSpec>), Embedder>;
 static LOADED: LazyLock<Mutex<Loaded>> = LazyLock::new(Mutex::default);
 
 impl Embedder {
@@ -47,7 +47,7 @@ impl Embedder {
     ///
     /// # Errors
     /// When there is none of that name, or it cannot be loaded.
-    pub fn named(name: &str, places: &[Place]) -> Result<Self> {
+    pub fn named(name: &str, places: &[DeviceSpec]) -> Result<Self> {
         let unknown = || Error::Unknown {
             what: "model",
             given: name.to_owned(),
@@ -58,8 +58,8 @@ impl Embedder {
             ),
         };
         match name {
-            words::NAME => return Ok(Self::Words),
-            style::NAME => return Ok(Self::Style),
+            words::NAME => return Ok(Self::HashedNgrams),
+            style::NAME => return Ok(Self::Stylometric),
             _ if name.starts_with("builtin:") => return Err(unknown()),
             _ => (),
         }
@@ -72,9 +72,9 @@ impl Embedder {
         if let Some(known) = loaded.get(&key) {
             return Ok(known.clone());
         }
-        let trained = Arc::new(Trained::load(name, places)?);
+        let trained = Arc::new(ModelPool::load(name, places)?);
         let batcher = Batcher::start(Arc::clone(&trained))?;
-        let embedder = Self::Trained(trained, batcher);
+        let embedder = Self::Transformer(trained, batcher);
         loaded.insert(key, embedder.clone());
         Ok(embedder)
     }
@@ -82,18 +82,18 @@ impl Embedder {
     /// Its name.
     pub fn name(&self) -> &str {
         match self {
-            Self::Words => words::NAME,
-            Self::Style => style::NAME,
-            Self::Trained(trained, _) => &trained.model().name,
+            Self::HashedNgrams => words::NAME,
+            Self::Stylometric => style::NAME,
+            Self::Transformer(trained, _) => &trained.model().name,
         }
     }
 
     /// The version of what it computes: vectors of different revisions do not mix.
     pub fn revision(&self) -> &str {
         match self {
-            Self::Words => words::REVISION,
-            Self::Style => style::REVISION,
-            Self::Trained(trained, _) => &trained.model().revision,
+            Self::HashedNgrams => words::REVISION,
+            Self::Stylometric => style::REVISION,
+            Self::Transformer(trained, _) => &trained.model().revision,
         }
     }
 
@@ -108,41 +108,41 @@ impl Embedder {
     /// How many values its vectors have.
     pub fn dimension(&self) -> usize {
         match self {
-            Self::Words => words::DIMENSION,
-            Self::Style => style::DIMENSION,
-            Self::Trained(trained, _) => trained.model().dimension,
+            Self::HashedNgrams => words::DIMENSION,
+            Self::Stylometric => style::DIMENSION,
+            Self::Transformer(trained, _) => trained.model().dimension,
         }
     }
 
     /// How many texts a long job embeds before it commits them.
-    pub fn texts_a_shard(&self) -> usize {
+    pub fn default_shard_size(&self) -> usize {
         match self {
-            Self::Words | Self::Style => 8192,
-            Self::Trained(trained, _) => trained.texts_a_shard(),
+            Self::HashedNgrams | Self::Stylometric => 8192,
+            Self::Transformer(trained, _) => trained.default_shard_size(),
         }
     }
 
     /// The number of tokens at which texts are cut; none where no text is.
     pub fn max_tokens(&self) -> Option<usize> {
         match self {
-            Self::Words | Self::Style => None,
-            Self::Trained(trained, _) => Some(trained.model().max_tokens),
+            Self::HashedNgrams | Self::Stylometric => None,
+            Self::Transformer(trained, _) => Some(trained.model().max_tokens),
         }
     }
 
     /// How small batches have become, in tokens, because memory ran out; none when it never did.
     pub fn reduced_budget(&self) -> Option<usize> {
         match self {
-            Self::Words | Self::Style => None,
-            Self::Trained(trained, _) => trained.reduced_budget(),
+            Self::HashedNgrams | Self::Stylometric => None,
+            Self::Transformer(trained, _) => trained.reduced_budget(),
         }
     }
 
     /// What its users must be told once, as its licence.
-    pub fn notice(&self) -> Option<&str> {
+    pub fn license_notice(&self) -> Option<&str> {
         match self {
-            Self::Trained(trained, _) => trained.model().notice.as_deref(),
-            Self::Words | Self::Style => None,
+            Self::Transformer(trained, _) => trained.model().license_notice.as_deref(),
+            Self::HashedNgrams | Self::Stylometric => None,
         }
     }
 
@@ -152,9 +152,9 @@ impl Embedder {
     /// When a trained model fails.
     pub fn embed(&self, texts: &[&str], done: &(dyn Fn(usize, usize) + Sync)) -> Result<Embedded> {
         let embed = match self {
-            Self::Words => words::embed,
-            Self::Style => style::embed,
-            Self::Trained(trained, _) => return trained.embed(texts, done),
+            Self::HashedNgrams => words::embed,
+            Self::Stylometric => style::embed,
+            Self::Transformer(trained, _) => return trained.embed(texts, done),
         };
         let mut vectors = vec![0.0; texts.len() * self.dimension()];
         vectors
@@ -172,10 +172,10 @@ impl Embedder {
     ///
     /// # Errors
     /// As [`Self::embed`].
-    pub fn embed_queued(&self, texts: Vec<String>) -> Result<Vec<f32>> {
+    pub fn embed_batched(&self, texts: Vec<String>) -> Result<Vec<f32>> {
         match self {
-            Self::Trained(_, batcher) => batcher.embed(texts),
-            Self::Words | Self::Style => {
+            Self::Transformer(_, batcher) => batcher.embed(texts),
+            Self::HashedNgrams | Self::Stylometric => {
                 let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
                 Ok(self.embed(&texts, &|_, _| ())?.vectors)
             }

@@ -6,9 +6,9 @@ use std::sync::{Mutex, PoisonError};
 
 use super::Embedded;
 use crate::{Error, Result};
-use polyphony_model::device::Place;
+use polyphony_model::device::DeviceSpec;
 use polyphony_model::encoder::sentence::{SentenceEncoder, Tokenized};
-use polyphony_model::memory::ran_out;
+use polyphony_model::memory::is_oom;
 
 /// So many tokens are in one batch on the CPU: their activations stay near the caches.
 const CPU_BUDGET: usize = 8192;
@@ -21,7 +21,7 @@ const MOST_A_SHARD: usize = 8192;
 
 /// A trained model on one device or several: each holds the whole model and takes batches.
 #[derive(Debug)]
-pub struct Trained {
+pub struct ModelPool {
     workers: Vec<SentenceEncoder>,
     /// How many tokens go into a batch, padding counted.
     budget: AtomicUsize,
@@ -29,18 +29,18 @@ pub struct Trained {
     first_budget: usize,
 }
 
-impl Trained {
+impl ModelPool {
     /// Loads a model on every device given.
     ///
     /// # Errors
     /// As [`SentenceEncoder::load`].
-    pub fn load(name: &str, places: &[Place]) -> Result<Self> {
+    pub fn load(name: &str, places: &[DeviceSpec]) -> Result<Self> {
         let workers = places
             .iter()
             .map(|place| SentenceEncoder::load(name, *place))
             .collect::<Result<_>>()?;
         let first_budget = match places.first() {
-            Some(Place::Cuda(..)) => GPU_BUDGET,
+            Some(DeviceSpec::Cuda(..)) => GPU_BUDGET,
             _ => CPU_BUDGET,
         };
         Ok(Self {
@@ -57,7 +57,7 @@ impl Trained {
 
     /// How many texts make a shard of a long job, so that a killed one loses about a minute,
     /// or a few where that would leave thousands of little parts.
-    pub fn texts_a_shard(&self) -> usize {
+    pub fn default_shard_size(&self) -> usize {
         /// So many texts times parameters take a CPU about that long.
         const WORK: usize = 10_000_000_000;
         if self.first_budget == GPU_BUDGET {
@@ -173,7 +173,7 @@ impl Trained {
             self.budget.fetch_min(tokens / 2, Ordering::Relaxed);
         });
         done.map_err(|error| match error {
-            Error::Candle(cause) if ran_out(&cause) => {
+            Error::Candle(cause) if is_oom(&cause) => {
                 let tokens = last.get();
                 let message = format!("has too little memory for one text of {tokens} tokens");
                 let hint = "free memory there, choose a smaller model, or run with --device cpu";
@@ -192,7 +192,7 @@ fn in_halves(
     shrink: &dyn Fn(&[usize]),
 ) -> Result<()> {
     match run(batch) {
-        Err(Error::Candle(error)) if batch.len() > 1 && ran_out(&error) => {
+        Err(Error::Candle(error)) if batch.len() > 1 && is_oom(&error) => {
             shrink(batch);
             let (first, second) = batch.split_at(batch.len() / 2);
             in_halves(first, run, shrink)?;
@@ -219,8 +219,8 @@ mod tests {
             .map(|at| "a tale of ships ".repeat(1 + at % 9))
             .collect();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        let vectors = |places: &[Place]| {
-            let trained = Trained::load(&fixtures::model("minilm_bert"), places).unwrap();
+        let vectors = |places: &[DeviceSpec]| {
+            let trained = ModelPool::load(&fixtures::model("minilm_bert"), places).unwrap();
             // Small batches, so that each device gets some.
             trained.budget.store(64, Ordering::Relaxed);
             let counted = AtomicUsize::new(0);
@@ -231,7 +231,7 @@ mod tests {
             assert_eq!(counted.into_inner(), texts.len());
             made.vectors
         };
-        assert_eq!(vectors(&[Place::Cpu; 3]), vectors(&[Place::Cpu]));
+        assert_eq!(vectors(&[DeviceSpec::Cpu; 3]), vectors(&[DeviceSpec::Cpu]));
     }
 
     #[test]

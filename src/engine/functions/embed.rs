@@ -15,7 +15,7 @@ use datafusion::scalar::ScalarValue;
 
 use crate::embed::Embedder;
 use crate::schema;
-use polyphony_model::device::Place;
+use polyphony_model::device::DeviceSpec;
 
 static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     Documentation::builder(
@@ -91,7 +91,7 @@ impl ScalarUDFImpl for Embed {
         let texts = texts.as_string::<i32>();
         // The model sees the texts that are there; the others get no vector.
         let present: Vec<String> = texts.iter().flatten().map(str::to_owned).collect();
-        let given = embedder.embed_queued(present)?;
+        let given = embedder.embed_batched(present)?;
         let vectors = column(&given, embedder.dimension(), texts)?;
         Ok(ColumnarValue::Array(vectors))
     }
@@ -111,8 +111,8 @@ fn embedder(literals: &[Option<&ScalarValue>]) -> Result<Embedder> {
         return plan_err!("embed needs to know its model: give its name as a literal");
     };
     let place = match (text(1), literals.len()) {
-        (Some(device), _) => Place::named(device)?,
-        (None, 0 | 1) => Place::Cpu,
+        (Some(device), _) => DeviceSpec::named(device)?,
+        (None, 0 | 1) => DeviceSpec::Cpu,
         _ => return plan_err!("embed needs to know its device: give its name as a literal"),
     };
     Ok(Embedder::named(model, &[place])?)

@@ -13,7 +13,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::scalar::ScalarValue;
 
-use polyphony_model::device::Place;
+use polyphony_model::device::DeviceSpec;
 use polyphony_model::reward::RewardModel;
 
 static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
@@ -86,7 +86,7 @@ impl ScalarUDFImpl for Reward {
                 return plan_err!("reward needs to know its device: give its name as a literal");
             }
         };
-        let place = Place::named(device)?;
+        let place = DeviceSpec::named(device)?;
         let model = RewardModel::named(model, place)?;
         let text = |given: &ColumnarValue| {
             let array = given.to_array(arguments.number_rows)?;

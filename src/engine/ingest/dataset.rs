@@ -6,11 +6,11 @@ use arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
 use serde_json::{Map, Value};
 
 use super::reason::Reason;
-use super::rows::{Prompt, Refusal, Response, Rows};
+use super::rows::{Prompt, Refusal, Response, TableBuilders};
 use super::source::Kind;
 use super::{tag, text};
 use crate::{Error, Result};
-use polyphony_io::hash::short_hash;
+use polyphony_io::hash::short_id;
 
 /// Which column of a flat table holds what. `prompt`, `response` and `score` must be there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,7 +103,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads one row into `rows`.
-    pub fn row(&mut self, line: i64, object: &Map<String, Value>, rows: &mut Rows) {
+    pub fn row(&mut self, line: i64, object: &Map<String, Value>, rows: &mut TableBuilders) {
         self.in_this_row.clear();
         let read = match (self.kind, self.columns) {
             (Kind::Preferences, _) => self.preferences(line, object, rows),
@@ -126,7 +126,7 @@ impl<'a> Reader<'a> {
         &mut self,
         line: i64,
         object: &Map<String, Value>,
-        rows: &mut Rows,
+        rows: &mut TableBuilders,
     ) -> Option<()> {
         let title = object.get("post_title")?.as_str()?;
         let body = string(object, "post_text").unwrap_or_default();
@@ -148,7 +148,12 @@ impl<'a> Reader<'a> {
         Some(())
     }
 
-    fn litbench(&mut self, line: i64, object: &Map<String, Value>, rows: &mut Rows) -> Option<()> {
+    fn litbench(
+        &mut self,
+        line: i64,
+        object: &Map<String, Value>,
+        rows: &mut TableBuilders,
+    ) -> Option<()> {
         let prompt_id = self.prompt(line, None, (string(object, "prompt")?, ""), None, rows)?;
         for side in ["chosen", "rejected"] {
             let answer = Answer {
@@ -168,7 +173,7 @@ impl<'a> Reader<'a> {
         line: i64,
         object: &Map<String, Value>,
         columns: &Columns,
-        rows: &mut Rows,
+        rows: &mut TableBuilders,
     ) -> Option<()> {
         let named = |column: &Option<String>| {
             column
@@ -202,7 +207,7 @@ impl<'a> Reader<'a> {
         given: Option<&str>,
         (title, body): (&str, &str),
         score: Option<i64>,
-        rows: &mut Rows,
+        rows: &mut TableBuilders,
     ) -> Option<String> {
         let title = text::clean(title);
         let body = text::clean(body);
@@ -210,7 +215,7 @@ impl<'a> Reader<'a> {
         if tagged.title.is_empty() && body.is_empty() {
             return None;
         }
-        let id = given.map_or_else(|| short_hash(&[tagged.title, &body]), str::to_owned);
+        let id = given.map_or_else(|| short_id(&[tagged.title, &body]), str::to_owned);
         if self.seen.insert(id.clone()) {
             let prompt = Prompt {
                 id: &id,
@@ -227,12 +232,18 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes a response, or refuses it.
-    fn response(&mut self, line: i64, prompt_id: &str, answer: &Answer<'_>, rows: &mut Rows) {
+    fn response(
+        &mut self,
+        line: i64,
+        prompt_id: &str,
+        answer: &Answer<'_>,
+        rows: &mut TableBuilders,
+    ) {
         let text = text::clean(answer.text);
         let id = answer
             .id
             .clone()
-            .unwrap_or_else(|| short_hash(&[prompt_id, &text]));
+            .unwrap_or_else(|| short_id(&[prompt_id, &text]));
         let removed = matches!(&*text, "[deleted]" | "[removed]");
         let reason = if text.is_empty() {
             Some(Reason::EmptyText)
@@ -322,7 +333,7 @@ mod tests {
     use super::*;
 
     fn read(kind: Kind, columns: Option<&Columns>, objects: &[Value]) -> [usize; 4] {
-        let mut rows = Rows::new(&std::sync::Arc::from("test"));
+        let mut rows = TableBuilders::new(&std::sync::Arc::from("test"));
         let mut reader = Reader::new(kind, columns, &[]);
         for (line, object) in (1..).zip(objects) {
             reader.row(line, object.as_object().unwrap(), &mut rows);

@@ -7,11 +7,11 @@ use std::thread;
 
 use rayon::prelude::*;
 
-use super::reddit::{self, Known, Wanted};
-use super::rows::{Finished, Rows};
+use super::reddit::{self, DumpFilter, KnownPrompts};
+use super::rows::{TableBatches, TableBuilders};
 use super::source::{Kind, Source};
 use crate::{Error, Result};
-use polyphony_io::lines::{self, Block, Ending};
+use polyphony_io::lines::{self, LineBlock, ReadOutcome};
 use polyphony_io::progress::Progress;
 
 /// How many blocks of 1 MiB are parsed at once, a core.
@@ -23,17 +23,17 @@ const BLOCKS_A_CORE: usize = 4;
 /// When the file cannot be opened, or `write` fails.
 pub fn read(
     source: &Source,
-    wanted: &Wanted,
-    known: &Known,
+    wanted: &DumpFilter,
+    known: &KnownPrompts,
     progress: &dyn Progress,
-    write: &mut dyn FnMut(Finished) -> Result<()>,
-) -> Result<Ending> {
+    write: &mut dyn FnMut(TableBatches) -> Result<()>,
+) -> Result<ReadOutcome> {
     let position = Arc::new(AtomicU64::new(0));
     let mut lines = lines::open(&source.file.path, &position)?.lines();
     let name: Arc<str> = Arc::from(source.name.as_str());
     let group = BLOCKS_A_CORE * rayon::current_num_threads();
-    let parse = |block: Block| -> Result<Finished> {
-        let mut rows = Rows::new(&name);
+    let parse = |block: LineBlock| -> Result<TableBatches> {
+        let mut rows = TableBuilders::new(&name);
         for (number, line) in block.lines() {
             rows.lines += 1;
             match source.kind {
@@ -50,14 +50,15 @@ pub fn read(
             for block in lines.by_ref() {
                 if to_parse.send(block).is_err() {
                     // Whoever wrote has failed and says why.
-                    return Ok(Ending::default());
+                    return Ok(ReadOutcome::default());
                 }
             }
-            lines.ending()
+            lines.outcome()
         });
         scope.spawn(move || {
             while let Some(group) = take(&blocks, group) {
-                let finished: Vec<Result<Finished>> = group.into_par_iter().map(parse).collect();
+                let finished: Vec<Result<TableBatches>> =
+                    group.into_par_iter().map(parse).collect();
                 if to_write.send(finished).is_err() {
                     break;
                 }
@@ -67,7 +68,7 @@ pub fn read(
             for rows in finished {
                 write(rows?)?;
             }
-            progress.at(position.load(Ordering::Relaxed));
+            progress.set_position(position.load(Ordering::Relaxed));
         }
         reader.join().map_err(|_| {
             Error::input(&source.file.path, "its reader stopped", "please report it")
@@ -76,7 +77,7 @@ pub fn read(
 }
 
 /// Up to `many` blocks; `None` when there are no more.
-fn take(blocks: &Receiver<Block>, many: usize) -> Option<Vec<Block>> {
+fn take(blocks: &Receiver<LineBlock>, many: usize) -> Option<Vec<LineBlock>> {
     let first = blocks.recv().ok()?;
     let mut group = vec![first];
     while group.len() < many {

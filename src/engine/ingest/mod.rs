@@ -18,12 +18,12 @@ use arrow::array::AsArray;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use self::reddit::{Known, Wanted};
-use self::rows::{Finished, Refusal, Rows};
+use self::reddit::{DumpFilter, KnownPrompts};
+use self::rows::{Refusal, TableBatches, TableBuilders};
 use self::source::{Kind, Source};
 use crate::store::{Manifest, PartWriter, SourceEntry, Store};
 use crate::{Error, Result, schema, sql};
-use polyphony_io::hash::{sha256_of, short_hash};
+use polyphony_io::hash::{sha256_file, short_id};
 use polyphony_io::progress::{Progress, Unit};
 use polyphony_io::{format, records};
 
@@ -37,7 +37,7 @@ pub struct Options {
     /// Which column of flat tables holds what.
     pub columns: Option<dataset::Columns>,
     /// The pipeline's SQL files.
-    pub scripts: sql::Scripts,
+    pub pipeline: sql::SqlPipeline,
 }
 
 /// What an ingest did.
@@ -83,19 +83,19 @@ pub async fn ingest(
             }
             continue;
         }
-        progress.begin(&source.name, Some(source.file.bytes), Unit::Bytes);
+        progress.start(&source.name, Some(source.file.bytes), Unit::Bytes);
         let truncated = take(&mut store, source, options, progress)?;
-        progress.end();
+        progress.finish();
         summary.read += 1;
         if let Some(why) = truncated {
             summary.truncated.push((source.name.clone(), why));
         }
     }
-    let moves = settle::fingerprint(&options.scripts)?;
+    let moves = settle::fingerprint(&options.pipeline)?;
     let known = store.manifest().steps.get(settle::STEP);
     let changed = known.is_none_or(|step| step.fingerprint != moves.fingerprint);
     if summary.read > 0 || !store.manifest().complete || changed {
-        let mut settled = settle::settle(&store, &options.scripts, progress).await?;
+        let mut settled = settle::settle(&store, &options.pipeline, progress).await?;
         settled.steps.insert(settle::STEP.to_owned(), moves);
         store.commit(settled)?;
     }
@@ -130,7 +130,11 @@ fn find(given: &[String], options: &Options, progress: &dyn Progress) -> Result<
                 return Err(Error::Unknown {
                     what: "column",
                     given: missing.to_owned(),
-                    known: format!("the columns of {}: {}", source.name, format::listed(&has)),
+                    known: format!(
+                        "the columns of {}: {}",
+                        source.name,
+                        format::quoted_list(&has)
+                    ),
                 });
             }
         }
@@ -152,7 +156,7 @@ fn already_in<'a>(
     if alike.peek().is_none() {
         return Ok(None);
     }
-    let sha256 = sha256_of(&source.file.path)?;
+    let sha256 = sha256_file(&source.file.path)?;
     Ok(alike.find(|entry| entry.sha256 == sha256))
 }
 
@@ -164,7 +168,7 @@ fn take(
     progress: &dyn Progress,
 ) -> Result<Option<String>> {
     let mut manifest = store.manifest().clone();
-    let (name, prefix) = identity(&mut manifest, source);
+    let (name, prefix) = assign_source_name(&mut manifest, source);
     let source = &Source {
         name,
         ..source.clone()
@@ -176,11 +180,11 @@ fn take(
         skipped: 0,
         lines: 0,
     };
-    let ending = if source.kind.is_dump() {
-        let wanted = Wanted::new(&options.subreddit, &options.prompt_tags);
+    let outcome = if source.kind.is_dump() {
+        let wanted = DumpFilter::new(&options.subreddit, &options.prompt_tags);
         let known = match source.kind {
             Kind::Comments => known_prompts(store)?,
-            _ => Known::new(),
+            _ => KnownPrompts::new(),
         };
         dump::read(source, &wanted, &known, progress, &mut |rows| {
             parts.write(&rows)
@@ -189,8 +193,8 @@ fn take(
         let mut reader =
             dataset::Reader::new(source.kind, options.columns.as_ref(), &options.prompt_tags);
         let name = source.name.as_str().into();
-        let mut rows = Rows::new(&name);
-        let ending = records::read(&source.file, progress, &mut |(line, object)| {
+        let mut rows = TableBuilders::new(&name);
+        let outcome = records::read(&source.file, progress, &mut |(line, object)| {
             rows.lines += 1;
             match object {
                 Ok(object) => reader.row(line, &object, &mut rows),
@@ -205,30 +209,30 @@ fn take(
                 ),
             }
             if rows.lines.is_multiple_of(1024) {
-                let full = std::mem::replace(&mut rows, Rows::new(&name));
+                let full = std::mem::replace(&mut rows, TableBuilders::new(&name));
                 parts.write(&full.finish()?)?;
             }
             Ok(())
         })?;
         parts.write(&rows.finish()?)?;
-        ending
+        outcome
     };
     let (skipped, lines) = (parts.skipped, parts.lines);
     parts.finish(&mut manifest)?;
     manifest.sources.push(SourceEntry {
         name: source.name.clone(),
-        sha256: ending.sha256,
+        sha256: outcome.sha256,
         bytes: source.file.bytes,
         kind: source.kind.name().to_owned(),
         options: options_of(source, options),
         lines,
         other_subreddit: skipped,
-        truncated: ending.truncated.clone(),
+        truncated: outcome.truncated.clone(),
         prefix,
     });
     manifest.complete = false;
     store.commit(manifest)?;
-    Ok(ending.truncated)
+    Ok(outcome.truncated)
 }
 
 /// The parts that one file's rows go to, made when the first row comes.
@@ -241,7 +245,7 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    fn write(&mut self, rows: &Finished) -> Result<()> {
+    fn write(&mut self, rows: &TableBatches) -> Result<()> {
         self.skipped += rows.skipped;
         self.lines += rows.lines;
         let tables = schema::ingested();
@@ -275,7 +279,7 @@ impl Parts<'_> {
 /// that was cut off and comes again whole takes the place of what was kept of it; any other file of
 /// a name that is known already (another folder, a newer version, other options) comes in beside it
 /// as `NAME#2`, so that nothing that was read before is lost.
-fn identity(manifest: &mut Manifest, source: &Source) -> (String, String) {
+fn assign_source_name(manifest: &mut Manifest, source: &Source) -> (String, String) {
     let is_namesake = |entry: &SourceEntry| {
         let rest = entry.name.strip_prefix(source.name.as_str());
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('#'))
@@ -284,7 +288,7 @@ fn identity(manifest: &mut Manifest, source: &Source) -> (String, String) {
     let cut = entries
         .iter()
         .position(|entry| is_namesake(entry) && entry.truncated.is_some());
-    let hash = short_hash(&[source.kind.name(), &source.name]);
+    let hash = short_id(&[source.kind.name(), &source.name]);
     let numbers = entries
         .iter()
         .filter(|entry| is_namesake(entry))
@@ -322,8 +326,8 @@ fn options_of(source: &Source, options: &Options) -> String {
 }
 
 /// The ids of the prompts that are in the store.
-fn known_prompts(store: &Store) -> Result<Known> {
-    let mut known = Known::new();
+fn known_prompts(store: &Store) -> Result<KnownPrompts> {
+    let mut known = KnownPrompts::new();
     for path in store.files(schema::PROMPTS) {
         let file = File::open(&path).map_err(Error::io("read", &path))?;
         let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;

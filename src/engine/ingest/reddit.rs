@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::lenient::{Flag, Integer, Text};
 use super::reason::Reason;
-use super::rows::{Prompt, Refusal, Response, Rows};
+use super::rows::{Prompt, Refusal, Response, TableBuilders};
 use super::{tag, text};
 
 /// The notices that moderators' bots leave under every prompt (DiversityTuning,
@@ -15,16 +15,16 @@ use super::{tag, text};
 const NOTICES: [&str; 2] = ["**Welcome to the Prompt!**", "**Off-Topic Discussion**"];
 
 /// What is taken from a dump.
-pub struct Wanted {
+pub struct DumpFilter {
     subreddit: String,
     named: Option<Regex>,
     prompt_tags: Vec<String>,
 }
 
 /// The prompts that are in the store, by number (ids are base 36).
-pub type Known = HashSet<u64>;
+pub type KnownPrompts = HashSet<u64>;
 
-impl Wanted {
+impl DumpFilter {
     /// Rows of `subreddit` whose submissions carry one of `prompt_tags`.
     pub fn new(subreddit: &str, prompt_tags: &[String]) -> Self {
         Self {
@@ -140,7 +140,7 @@ impl Meta<'_> {
 }
 
 /// Reads a line of a file of submissions into `rows`.
-pub fn submission(line: i64, json: &[u8], wanted: &Wanted, rows: &mut Rows) {
+pub fn submission(line: i64, json: &[u8], wanted: &DumpFilter, rows: &mut TableBuilders) {
     if !wanted.may_match(json) {
         rows.skipped += 1;
         return;
@@ -199,7 +199,13 @@ pub fn submission(line: i64, json: &[u8], wanted: &Wanted, rows: &mut Rows) {
 }
 
 /// Reads a line of a file of comments into `rows`.
-pub fn comment(line: i64, json: &[u8], wanted: &Wanted, known: &Known, rows: &mut Rows) {
+pub fn comment(
+    line: i64,
+    json: &[u8],
+    wanted: &DumpFilter,
+    known: &KnownPrompts,
+    rows: &mut TableBuilders,
+) {
     if !wanted.may_match(json) {
         rows.skipped += 1;
         return;
@@ -285,7 +291,9 @@ fn refuses(raw: &Comment<'_>, body: &str) -> Option<Reason> {
         Some(Reason::RemovalNotice)
     } else if is_bot
         || matches!(raw.distinguished.as_str(), "moderator" | "admin")
-        || NOTICES.iter().any(|notice| body.contains(notice))
+        || NOTICES
+            .iter()
+            .any(|license_notice| body.contains(license_notice))
     {
         Some(Reason::ModeratorNotice)
     } else {
@@ -313,7 +321,7 @@ fn latest(on: Integer, utc: Integer, meta: Option<&Meta<'_>>) -> Option<i64> {
         .max(meta.and_then(|meta| meta.retrieved_2nd_on.0))
 }
 
-fn malformed(line: i64, json: &[u8], rows: &mut Rows) {
+fn malformed(line: i64, json: &[u8], rows: &mut TableBuilders) {
     let refusal = Refusal {
         reason: Reason::MalformedLine,
         id: None,

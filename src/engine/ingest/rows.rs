@@ -9,7 +9,7 @@ use arrow::array::{
 use super::reason::Reason;
 use super::text;
 use crate::{Result, schema};
-use polyphony_io::hash::{Sha256, short_hash};
+use polyphony_io::hash::{Sha256, short_id};
 
 /// How many bytes of a refused text the quarantine keeps.
 const QUARANTINED_BYTES: usize = 200;
@@ -70,7 +70,7 @@ pub struct Refusal<'a> {
 }
 
 /// The rows of one stretch of a source, as columns under way.
-pub struct Rows {
+pub struct TableBuilders {
     source: Arc<str>,
     prompts: PromptColumns,
     responses: ResponseColumns,
@@ -83,7 +83,7 @@ pub struct Rows {
 }
 
 /// Finished rows: a batch a table, in the order of [`schema::ingested`].
-pub struct Finished {
+pub struct TableBatches {
     /// The batches; `None` where a table got no row.
     pub batches: [Option<RecordBatch>; 4],
     /// Rows that were passed over because they belong to another subreddit.
@@ -92,7 +92,7 @@ pub struct Finished {
     pub lines: u64,
 }
 
-impl Rows {
+impl TableBuilders {
     /// Rows that come from `source`.
     pub fn new(source: &Arc<str>) -> Self {
         Self {
@@ -151,7 +151,7 @@ impl Rows {
     ///
     /// # Errors
     /// When Arrow refuses the columns, which would be a fault of this file.
-    pub fn finish(mut self) -> Result<Finished> {
+    pub fn finish(mut self) -> Result<TableBatches> {
         let columns = [
             self.prompts.finish(),
             self.responses.finish(),
@@ -166,7 +166,7 @@ impl Rows {
             let batch = RecordBatch::try_new(schema, columns)?;
             *slot = (batch.num_rows() > 0).then_some(batch);
         }
-        Ok(Finished {
+        Ok(TableBatches {
             batches,
             skipped: self.skipped,
             lines: self.lines,
@@ -232,7 +232,7 @@ impl ResponseColumns {
         self.created_at.append_option(millis(row.created_at));
         self.retrieved_at.append_option(millis(row.retrieved_at));
         self.author_hash
-            .append_option(row.author.map(|author| short_hash(&[author])));
+            .append_option(row.author.map(|author| short_id(&[author])));
         self.words.append_value(text::words(row.text));
     }
 

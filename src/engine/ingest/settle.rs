@@ -15,7 +15,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::reason::Reason;
-use super::rows::{Refusal, Rows};
+use super::rows::{Refusal, TableBuilders};
 use crate::store::{Manifest, PartWriter, StepEntry, Store};
 use crate::{Error, Result, schema, session, sql};
 use polyphony_io::hash::{Sha256, hex};
@@ -25,17 +25,17 @@ use polyphony_io::progress::Progress;
 const BATCH: usize = 1024;
 
 /// A row by its line and its id, in the source that the map names.
-type Moving = HashMap<String, HashMap<(i64, String), Goes>>;
+type Moves = HashMap<String, HashMap<(i64, String), Destination>>;
 
 /// Where a row goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Goes {
+enum Destination {
     Refused,
     Pending,
     Responses,
 }
 
-impl Goes {
+impl Destination {
     const fn table(self) -> &'static str {
         match self {
             Self::Refused => schema::REFUSED,
@@ -59,8 +59,8 @@ pub const STEP: &str = "moves";
 ///
 /// # Errors
 /// When the file cannot be read.
-pub fn fingerprint(scripts: &sql::Scripts) -> Result<StepEntry> {
-    let script = scripts.script("05_moves.sql")?;
+pub fn fingerprint(pipeline: &sql::SqlPipeline) -> Result<StepEntry> {
+    let script = pipeline.script("05_moves.sql")?;
     Ok(StepEntry {
         by: script.name,
         fingerprint: hex(&Sha256::digest(&script.text)),
@@ -75,28 +75,28 @@ pub fn fingerprint(scripts: &sql::Scripts) -> Result<StepEntry> {
 /// When the SQL fails or the disk is full.
 pub async fn settle(
     store: &Store,
-    scripts: &sql::Scripts,
+    pipeline: &sql::SqlPipeline,
     progress: &dyn Progress,
 ) -> Result<Manifest> {
     let mut manifest = store.manifest().clone();
     manifest.complete = true;
-    let script = scripts.script("05_moves.sql")?;
+    let script = pipeline.script("05_moves.sql")?;
     let moves = moves(store, &script).await?;
     let rows: usize = moves
         .values()
-        .flat_map(Moving::values)
+        .flat_map(Moves::values)
         .map(HashMap::len)
         .sum();
     let reads = script.describe(|table| match table {
         "sources" => manifest.sources.len() as u64,
         table => manifest.rows(table),
     });
-    progress.say(&format!("{reads}; {rows} rows move"));
+    progress.message(&format!("{reads}; {rows} rows move"));
     if moves.values().all(HashMap::is_empty) {
         return Ok(manifest);
     }
     let generation = generation(&manifest);
-    let mut arrivals = Arrivals::default();
+    let mut arrivals = IncomingParts::default();
     for table in [schema::PROMPTS, schema::RESPONSES, schema::PENDING] {
         let Some(moving) = moves.get(table) else {
             continue;
@@ -118,11 +118,15 @@ pub async fn settle(
             for batch in reader.build()? {
                 let batch = batch?;
                 let goes = destinations(&batch, moving);
-                let those = |place: Option<Goes>| -> BooleanArray {
+                let those = |place: Option<Destination>| -> BooleanArray {
                     goes.iter().map(|goes| Some(*goes == place)).collect()
                 };
                 writer.write(&filter_record_batch(&batch, &those(None))?)?;
-                for place in [Goes::Refused, Goes::Pending, Goes::Responses] {
+                for place in [
+                    Destination::Refused,
+                    Destination::Pending,
+                    Destination::Responses,
+                ] {
                     let those = those(Some(place));
                     if those.true_count() > 0 {
                         let batch = filter_record_batch(&batch, &those)?;
@@ -143,7 +147,7 @@ fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
 }
 
 /// Whether any row of a part moves: only narrow columns are read to know.
-fn leaves(path: &Path, moving: &Moving) -> Result<bool> {
+fn leaves(path: &Path, moving: &Moves) -> Result<bool> {
     let reader = open(path)?;
     let id = reader.schema().field(0).name().clone();
     let columns = [id.as_str(), "source", "line"];
@@ -158,19 +162,25 @@ fn leaves(path: &Path, moving: &Moving) -> Result<bool> {
 
 /// Rows that arrive at another table, one new part a table and source.
 #[derive(Default)]
-struct Arrivals {
-    writers: BTreeMap<(Goes, String), PartWriter>,
+struct IncomingParts {
+    writers: BTreeMap<(Destination, String), PartWriter>,
 }
 
-impl Arrivals {
-    fn take(&mut self, store: &Store, place: Goes, name: &str, batch: &RecordBatch) -> Result<()> {
+impl IncomingParts {
+    fn take(
+        &mut self,
+        store: &Store,
+        place: Destination,
+        name: &str,
+        batch: &RecordBatch,
+    ) -> Result<()> {
         let writer = match self.writers.entry((place, name.to_owned())) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
                 entry.insert(store.part(place.table(), name, place.schema())?)
             }
         };
-        if place == Goes::Refused {
+        if place == Destination::Refused {
             for duplicates in duplicates(batch)? {
                 writer.write(&duplicates)?;
             }
@@ -188,10 +198,10 @@ impl Arrivals {
     }
 }
 
-async fn moves(store: &Store, script: &sql::Script) -> Result<HashMap<String, Moving>> {
-    let context = session::with_store(store, &session::Limits::narrow())?;
+async fn moves(store: &Store, script: &sql::SqlStep) -> Result<HashMap<String, Moves>> {
+    let context = session::with_store(store, &session::MemoryLimit::narrow())?;
     let batches = script.collect(&context, &sql::Options::new()).await?;
-    let mut moves: HashMap<String, Moving> = HashMap::new();
+    let mut moves: HashMap<String, Moves> = HashMap::new();
     for batch in batches {
         let batch = crate::store::part::plain(&batch)?;
         let text = |column: usize| batch.column(column).as_string::<i32>().clone();
@@ -199,9 +209,9 @@ async fn moves(store: &Store, script: &sql::Script) -> Result<HashMap<String, Mo
         let line = batch.column(2).as_primitive::<Int64Type>();
         for row in 0..batch.num_rows() {
             let goes = match goes_to.value(row) {
-                "pending" => Goes::Pending,
-                "responses" => Goes::Responses,
-                _ => Goes::Refused,
+                "pending" => Destination::Pending,
+                "responses" => Destination::Responses,
+                _ => Destination::Refused,
             };
             let of_source = moves
                 .entry(place.value(row).to_owned())
@@ -212,8 +222,8 @@ async fn moves(store: &Store, script: &sql::Script) -> Result<HashMap<String, Mo
                 .entry((line.value(row), id.value(row).to_owned()))
                 .or_insert(goes);
             // A duplicate that would move elsewhere is a duplicate all the same.
-            if goes == Goes::Refused {
-                *slot = Goes::Refused;
+            if goes == Destination::Refused {
+                *slot = Destination::Refused;
             }
         }
     }
@@ -221,7 +231,7 @@ async fn moves(store: &Store, script: &sql::Script) -> Result<HashMap<String, Mo
 }
 
 /// Where each row of a batch goes; `None` for those that stay.
-fn destinations(batch: &RecordBatch, moving: &Moving) -> Vec<Option<Goes>> {
+fn destinations(batch: &RecordBatch, moving: &Moves) -> Vec<Option<Destination>> {
     let column = |name: &str| batch.column_by_name(name);
     let (Some(source), Some(line)) = (column("source"), column("line")) else {
         return vec![None; batch.num_rows()];
@@ -256,7 +266,7 @@ fn duplicates(batch: &RecordBatch) -> Result<Vec<RecordBatch>> {
         .and_then(|column| column.as_primitive_opt::<TimestampMillisecondType>());
     (0..batch.num_rows())
         .filter_map(|row| {
-            let mut rows = Rows::new(&source.value(row).into());
+            let mut rows = TableBuilders::new(&source.value(row).into());
             let refusal = Refusal {
                 reason: Reason::Duplicate,
                 id: Some(id.value(row)),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use polyphony_io::format::{Format, RowFile, find_files, listed};
+use polyphony_io::format::{Format, RowFile, find_files, quoted_list};
 use polyphony_io::records::columns_of;
 
 use crate::{Error, Result};
@@ -123,7 +123,7 @@ fn kind_of(path: &Path, format: Format) -> Result<Kind> {
             path,
             format!(
                 "is none of the known kinds; its columns are {}",
-                listed(&columns)
+                quoted_list(&columns)
             ),
             "for a table of responses say `--columns prompt=...,response=...,score=...`",
         ))

@@ -24,7 +24,7 @@ pub fn clean(raw: &str) -> Cow<'_, str> {
     let is_odd = memchr::memchr3(0xc2, 0xe2, 0xef, bytes).is_some()
         || memchr::memchr(b'\r', bytes).is_some();
     match decoded {
-        decoded if is_odd => Cow::Owned(tidy(&decoded)),
+        decoded if is_odd => Cow::Owned(normalize_whitespace(&decoded)),
         Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
         Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
     }
@@ -39,7 +39,7 @@ fn decode(text: &str) -> Cow<'_, str> {
 }
 
 /// Joiners (U+200C, U+200D) stay: scripts and emoji need them.
-fn tidy(text: &str) -> String {
+fn normalize_whitespace(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut characters = text.chars().peekable();
     while let Some(character) = characters.next() {

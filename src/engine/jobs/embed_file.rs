@@ -11,12 +11,12 @@ use datafusion::datasource::file_format::options::{CsvReadOptions, JsonReadOptio
 use datafusion::error::DataFusionError;
 use datafusion::prelude::ParquetReadOptions;
 
-use super::embed_store::{Meter, Shards, embed_column};
+use super::embed_store::{Rebatcher, Throughput, embed_column};
 use crate::embed::Embedder;
 use crate::store::{PartWriter, Store};
 use crate::{Error, Result, schema, session};
-use polyphony_io::format::{Format, format_of};
-use polyphony_io::hash::{Sha256, hex, sha256_of};
+use polyphony_io::format::{Format, format_from_name};
+use polyphony_io::hash::{Sha256, hex, sha256_file};
 use polyphony_io::progress::Progress;
 use polyphony_io::records;
 
@@ -34,7 +34,7 @@ pub struct Texts<'a> {
     /// The column of texts.
     pub column: &'a str,
     /// How many are committed at a time.
-    pub a_shard: usize,
+    pub shard_size: usize,
 }
 
 /// Writes the rows of a file to `out`, with the vectors of its texts as one column more; how many
@@ -68,11 +68,11 @@ pub async fn embed_file(
     }
     let schema = with_embedding(file, &rows, text, embedder)?;
     let mut hasher = Sha256::new();
-    hasher.update(sha256_of(file)?);
+    hasher.update(sha256_file(file)?);
     for part in [text, embedder.name(), embedder.revision()] {
         hasher.update(format!("\n{part}"));
     }
-    hasher.update(texts.a_shard.to_le_bytes());
+    hasher.update(texts.shard_size.to_le_bytes());
     let fingerprint = hex(&hasher.finalize())[..16].to_owned();
     let folder = out.with_file_name(format!("{stem}.parts"));
     let mut store = Store::lock(&folder)?;
@@ -88,12 +88,12 @@ pub async fn embed_file(
     store.commit(manifest)?;
     let done = store.manifest().rows(SHARDS);
     if done > 0 {
-        progress.say(&format!(
+        progress.message(&format!(
             "{done} of {total} rows have their vectors already"
         ));
     }
-    let meter = Meter::begin(embedder, total - done.min(total), progress);
-    let mut shards = Shards::new(rows.execute_stream().await?, texts.a_shard);
+    let meter = Throughput::begin(embedder, total - done.min(total), progress);
+    let mut shards = Rebatcher::new(rows.execute_stream().await?, texts.shard_size);
     let mut number = 0;
     while let Some(shard) = shards.next().await? {
         let name = format!("{fingerprint}-{number:06}");
@@ -139,7 +139,7 @@ async fn read(file: &Path) -> Result<DataFrame> {
         let message = "is neither a store nor a file";
         return Err(Error::input(file, message, "check the path"));
     }
-    let context = session::bare(&session::Limits::pipeline())?;
+    let context = session::bare(&session::MemoryLimit::pipeline())?;
     for setting in [
         "SET datafusion.execution.target_partitions = 1",
         "SET datafusion.execution.parquet.schema_force_view_types = false",
@@ -158,7 +158,7 @@ async fn read(file: &Path) -> Result<DataFrame> {
         let hint = "unpack it first, or ingest it into a store";
         return Err(Error::input(file, "is compressed", hint));
     }
-    let frame = match format_of(file) {
+    let frame = match format_from_name(file) {
         Some(Format::Parquet) => {
             records::parquet(file)?;
             let options = ParquetReadOptions::default();

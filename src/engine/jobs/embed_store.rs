@@ -29,14 +29,14 @@ pub struct Texts {
     /// Whether all of the store, or those of its table `weighed`: what stands in pairs.
     pub of_all: bool,
     /// How many are committed at a time.
-    pub a_shard: usize,
+    pub shard_size: usize,
 }
 
 /// The table of a model's vectors. Trained models of one name may differ in dimension: their
 /// revision goes into it.
 pub fn table_of(embedder: &Embedder) -> String {
     let mut name = embedder.name().to_owned();
-    if let Embedder::Trained(..) = embedder {
+    if let Embedder::Transformer(..) = embedder {
         name.extend(['_'].into_iter().chain(embedder.revision().chars().take(8)));
     }
     let plain = |c: char| match c {
@@ -52,7 +52,7 @@ pub fn table_of(embedder: &Embedder) -> String {
 /// # Errors
 /// As [`session::with_store`].
 pub fn session(store: &Store, embedder: &Embedder) -> Result<datafusion::prelude::SessionContext> {
-    let context = session::with_store(store, &session::Limits::pipeline())?;
+    let context = session::with_store(store, &session::MemoryLimit::pipeline())?;
     let schema = schema::embeddings(embedder.dimension() as i32);
     session::register_as(&context, store, &table_of(embedder), VECTORS, Some(schema))?;
     Ok(context)
@@ -66,24 +66,24 @@ pub fn session(store: &Store, embedder: &Embedder) -> Result<datafusion::prelude
 pub async fn run(
     store: &mut Store,
     embedder: &Embedder,
-    scripts: &sql::Scripts,
+    pipeline: &sql::SqlPipeline,
     texts: &Texts,
     progress: &dyn Progress,
 ) -> Result<u64> {
     let context = session(store, embedder)?;
     if texts.of_all {
-        let all = scripts.script("30_weighed_of_store.sql")?;
+        let all = pipeline.script("30_weighed_of_store.sql")?;
         let all = all.frame(&context, &sql::Options::new()).await?;
         context.deregister_table(WEIGHED)?;
         context.register_table(WEIGHED, all.into_view())?;
     }
-    let frame = scripts
+    let frame = pipeline
         .script("35_texts.sql")?
         .frame(&context, &options(embedder))
         .await?;
     let total = frame.clone().count().await? as u64;
-    let meter = Meter::begin(embedder, total, progress);
-    let mut shards = Shards::new(frame.execute_stream().await?, texts.a_shard);
+    let meter = Throughput::begin(embedder, total, progress);
+    let mut shards = Rebatcher::new(frame.execute_stream().await?, texts.shard_size);
     while let Some(shard) = shards.next().await? {
         commit(store, embedder, &shard, &meter)?;
     }
@@ -106,7 +106,7 @@ fn commit(
     store: &mut Store,
     embedder: &Embedder,
     shard: &RecordBatch,
-    meter: &Meter<'_>,
+    meter: &Throughput<'_>,
 ) -> Result<()> {
     let schema = schema::embeddings(embedder.dimension() as i32);
     let mut hasher = Sha256::new();
@@ -140,7 +140,11 @@ fn commit(
 ///
 /// # Errors
 /// When the model fails.
-pub fn embed_column(texts: &ArrayRef, embedder: &Embedder, meter: &Meter<'_>) -> Result<ArrayRef> {
+pub fn embed_column(
+    texts: &ArrayRef,
+    embedder: &Embedder,
+    meter: &Throughput<'_>,
+) -> Result<ArrayRef> {
     let texts = texts.as_string::<i32>();
     let present: Vec<&str> = texts.iter().flatten().collect();
     let made = embedder.embed(&present, &|texts, tokens| meter.at(texts, tokens))?;
@@ -149,13 +153,13 @@ pub fn embed_column(texts: &ArrayRef, embedder: &Embedder, meter: &Meter<'_>) ->
 }
 
 /// A stream cut into batches of so many rows, whatever the sizes in which they come.
-pub struct Shards {
+pub struct Rebatcher {
     stream: Fuse<SendableRecordBatchStream>,
     rows: usize,
     held: Vec<RecordBatch>,
 }
 
-impl Shards {
+impl Rebatcher {
     /// Shards of `rows` rows; the last may be shorter.
     pub fn new(stream: SendableRecordBatchStream, rows: usize) -> Self {
         Self {
@@ -192,7 +196,7 @@ impl Shards {
 }
 
 /// Counts what went through a model, and tells how fast.
-pub struct Meter<'a> {
+pub struct Throughput<'a> {
     embedder: &'a Embedder,
     progress: &'a dyn Progress,
     start: Instant,
@@ -201,16 +205,16 @@ pub struct Meter<'a> {
     truncated: AtomicUsize,
 }
 
-impl<'a> Meter<'a> {
+impl<'a> Throughput<'a> {
     /// Begins to count towards `total` texts, and says what users of the model must know.
     pub fn begin(embedder: &'a Embedder, total: u64, progress: &'a dyn Progress) -> Self {
-        if let Some(notice) = embedder.notice()
+        if let Some(license_notice) = embedder.license_notice()
             && total > 0
         {
-            progress.say(notice);
+            progress.message(license_notice);
         }
         let what = format!("embedding with {}", embedder.name());
-        progress.begin(&what, Some(total), Unit::Rows);
+        progress.start(&what, Some(total), Unit::Rows);
         Self {
             embedder,
             progress,
@@ -225,10 +229,10 @@ impl<'a> Meter<'a> {
     fn at(&self, texts: usize, tokens: usize) {
         let texts = self.texts.fetch_add(texts as u64, Ordering::Relaxed) + texts as u64;
         let tokens = self.tokens.fetch_add(tokens, Ordering::Relaxed) + tokens;
-        self.progress.at(texts);
+        self.progress.set_position(texts);
         if tokens > 0 {
             self.progress
-                .rate(&format!("{} tokens/s", self.rate(tokens)));
+                .set_rate(&format!("{} tokens/s", self.rate(tokens)));
         }
     }
 
@@ -243,7 +247,7 @@ impl<'a> Meter<'a> {
 
     /// Says what was done; of a built-in embedder there is nothing to say.
     pub fn end(&self) {
-        self.progress.end();
+        self.progress.finish();
         let (texts, tokens) = (
             self.texts.load(Ordering::Relaxed),
             self.tokens.load(Ordering::Relaxed),
@@ -251,19 +255,19 @@ impl<'a> Meter<'a> {
         if tokens == 0 {
             return;
         }
-        self.progress.say(&format!(
+        self.progress.message(&format!(
             "embedded {texts} texts with {}: {tokens} tokens, {} a second",
             self.embedder.name(),
             self.rate(tokens)
         ));
         let truncated = self.truncated.load(Ordering::Relaxed);
         if let Some(most) = self.embedder.max_tokens().filter(|_| truncated > 0) {
-            self.progress.say(&format!(
+            self.progress.message(&format!(
                 "{truncated} of {texts} texts were longer than the model's {most} tokens, and were cut"
             ));
         }
         if let Some(budget) = self.embedder.reduced_budget() {
-            self.progress.say(&format!(
+            self.progress.message(&format!(
                 "memory ran out: batches were made smaller, to {budget} tokens in the end"
             ));
         }

@@ -13,7 +13,7 @@ use crate::embed::Embedder;
 use crate::jobs::embed_store;
 use crate::store::{StepEntry, Store};
 use crate::{Error, Result, schema, session, sql};
-use polyphony_io::atomic::{copy_whole, write_whole};
+use polyphony_io::atomic::{copy_atomic, write_atomic};
 use polyphony_io::hash::{Sha256, hex};
 use polyphony_io::progress::{Progress, Unit};
 
@@ -75,14 +75,14 @@ pub struct Options {
     /// The values of the SQL files' placeholders, `tokenizer` aside.
     pub values: sql::Options,
     /// The pipeline's SQL files.
-    pub scripts: sql::Scripts,
+    pub pipeline: sql::SqlPipeline,
     /// Where the pairs go; by default `pairs.parquet` in the store's folder.
     pub out: Option<PathBuf>,
 }
 
 /// What `pairs` made.
 #[derive(Debug)]
-pub struct Made {
+pub struct PairsOutput {
     /// The Parquet file.
     pub file: PathBuf,
     /// The card beside it.
@@ -100,7 +100,7 @@ pub async fn pairs(
     folder: &std::path::Path,
     options: &Options,
     progress: &dyn Progress,
-) -> Result<Made> {
+) -> Result<PairsOutput> {
     if let Some(out) = &options.out
         && out.extension().is_none_or(|end| end != "parquet")
     {
@@ -139,7 +139,7 @@ pub async fn pairs(
         "tokenizer".to_owned(),
         ScalarValue::from(options.tokenizer.as_str()),
     );
-    let mut run = Run {
+    let mut run = PairsPipeline {
         store: &mut store,
         options,
         values,
@@ -160,11 +160,11 @@ pub async fn pairs(
     }
     run.step("60_pairs.sql", None, Some(schema::pairs()))
         .await?;
-    deliver(&store, options, folder).await
+    export(&store, options, folder).await
 }
 
 /// A run of the pipeline.
-struct Run<'a> {
+struct PairsPipeline<'a> {
     store: &'a mut Store,
     options: &'a Options,
     values: sql::Options,
@@ -172,7 +172,7 @@ struct Run<'a> {
     progress: &'a dyn Progress,
 }
 
-impl Run<'_> {
+impl PairsPipeline<'_> {
     /// Refuses to go on without a single pair.
     fn expect_pairs(&self) -> Result<()> {
         if self.store.manifest().rows(schema::MATCHED) > 0 {
@@ -209,10 +209,10 @@ impl Run<'_> {
         for (space, embedder) in &self.options.spaces {
             let texts = embed_store::Texts {
                 of_all: false,
-                a_shard: embedder.texts_a_shard(),
+                shard_size: embedder.default_shard_size(),
             };
-            let scripts = &self.options.scripts;
-            embed_store::run(self.store, embedder, scripts, &texts, self.progress).await?;
+            let pipeline = &self.options.pipeline;
+            embed_store::run(self.store, embedder, pipeline, &texts, self.progress).await?;
             self.step("40_deviation.sql", Some((space, embedder)), None)
                 .await?;
         }
@@ -227,7 +227,7 @@ impl Run<'_> {
         space: Option<(&str, &Embedder)>,
         schema: Option<SchemaRef>,
     ) -> Result<()> {
-        let script = self.options.scripts.script(name)?;
+        let script = self.options.pipeline.script(name)?;
         let mut values = self.values.clone();
         if let Some((space, embedder)) = space {
             values.insert("space".to_owned(), ScalarValue::from(space));
@@ -252,10 +252,10 @@ impl Run<'_> {
             .is_some_and(|step| step.fingerprint == fingerprint);
         if done {
             self.progress
-                .say(&format!("{}: {key} is up to date", script.name));
+                .message(&format!("{}: {key} is up to date", script.name));
             return Ok(());
         }
-        self.progress.begin(&script.name, None, Unit::Rows);
+        self.progress.start(&script.name, None, Unit::Rows);
         let prefix = space
             .map(|(space, _)| format!("{space}-"))
             .unwrap_or_default();
@@ -270,9 +270,9 @@ impl Run<'_> {
                 self.progress,
             )
             .await?;
-        self.progress.end();
+        self.progress.finish();
         self.progress
-            .say(&format!("{reads}; writes {key} ({} rows)", part.rows));
+            .message(&format!("{reads}; writes {key} ({} rows)", part.rows));
         let mut manifest = self.store.manifest().clone();
         if let Some(parts) = manifest.tables.get_mut(&script.writes) {
             parts.retain(|part| !prefix.is_empty() && !part.file.starts_with(&prefix));
@@ -296,13 +296,13 @@ impl Run<'_> {
     fn context(&self, embedder: Option<&Embedder>) -> Result<SessionContext> {
         match embedder {
             Some(embedder) => embed_store::session(self.store, embedder),
-            None => session::with_store(self.store, &session::Limits::pipeline()),
+            None => session::with_store(self.store, &session::MemoryLimit::pipeline()),
         }
     }
 
     fn fingerprint(
         &self,
-        script: &sql::Script,
+        script: &sql::SqlStep,
         values: &sql::Options,
         stands_for: impl Fn(&str) -> String,
     ) -> String {
@@ -324,7 +324,7 @@ impl Run<'_> {
 }
 
 /// Copies the pairs to where they are wanted, and writes the card beside them.
-async fn deliver(store: &Store, options: &Options, folder: &std::path::Path) -> Result<Made> {
+async fn export(store: &Store, options: &Options, folder: &std::path::Path) -> Result<PairsOutput> {
     let file = options
         .out
         .clone()
@@ -336,18 +336,18 @@ async fn deliver(store: &Store, options: &Options, folder: &std::path::Path) -> 
             "remove the store and ingest again",
         )
     })?;
-    copy_whole(&part, &file)?;
-    let context = session::with_store(store, &session::Limits::pipeline())?;
-    session::add_quarantine(&context, &options.scripts).await?;
+    copy_atomic(&part, &file)?;
+    let context = session::with_store(store, &session::MemoryLimit::pipeline())?;
+    session::add_quarantine(&context, &options.pipeline).await?;
     let rows = options
-        .scripts
+        .pipeline
         .query(&context, "70_card.sql", &sql::Options::new())
         .await?;
     let card = card::Card::new(store, options, &rows)?;
     let card_file = file.with_extension("md");
-    write_whole(&card_file, card.markdown().as_bytes())?;
-    write_whole(&file.with_extension("json"), card.json().as_bytes())?;
-    Ok(Made {
+    write_atomic(&card_file, card.markdown().as_bytes())?;
+    write_atomic(&file.with_extension("json"), card.json().as_bytes())?;
+    Ok(PairsOutput {
         file,
         card_file,
         card,

@@ -17,7 +17,7 @@ use arrow::datatypes::SchemaRef;
 pub use manifest::{Manifest, Part, SourceEntry, StepEntry};
 pub use part::PartWriter;
 
-use polyphony_io::atomic::{LOCK, take_lock, write_whole};
+use polyphony_io::atomic::{LOCK, lock_folder, write_atomic};
 
 use crate::{Error, Result};
 
@@ -85,7 +85,7 @@ impl Store {
             ));
         }
         fs::create_dir_all(folder).map_err(Error::io("make", folder))?;
-        let lock = take_lock(folder, |process| {
+        let lock = lock_folder(folder, |process| {
             Error::store(
                 folder,
                 format!("is being written by another polyphony (process {process})"),
@@ -150,7 +150,7 @@ impl Store {
                 "this is a fault of polyphony: please report it",
             ));
         }
-        write_whole(&self.folder.join(MANIFEST), manifest.to_json().as_bytes())?;
+        write_atomic(&self.folder.join(MANIFEST), manifest.to_json().as_bytes())?;
         self.manifest = manifest;
         self.sweep()
     }

@@ -4,8 +4,8 @@
 use candle_core::{D, DType, Device, Tensor};
 use candle_nn::ops::log_softmax;
 
-use super::kv_cache::Cache;
-use super::ops::Segments;
+use super::kv_cache::KvCache;
+use super::ops::PackedSequences;
 use super::{Decoder, Head};
 use crate::files::ModelFiles;
 use crate::fixtures::{self, ids};
@@ -22,7 +22,7 @@ fn decoder(name: &str) -> Decoder<Tensor> {
     .unwrap()
 }
 
-fn likeliest(logits: &[f32]) -> u32 {
+fn argmax(logits: &[f32]) -> u32 {
     let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
     best.unwrap() as u32
 }
@@ -37,7 +37,8 @@ fn tied_sharded_and_windowed_models_are_those_of_transformers() {
         let expected = fixtures::json(&format!("models/{name}/expected.json"));
         for row in expected["rows"].as_array().unwrap() {
             let text = ids(&row["ids"]);
-            let segments = Segments::new(&[text.len()], &decoder.config, &Device::Cpu).unwrap();
+            let segments =
+                PackedSequences::new(&[text.len()], &decoder.config, &Device::Cpu).unwrap();
             let x = decoder.forward(&text, &segments).unwrap();
             let logps = log_softmax(&decoder.logits(&x).unwrap(), D::Minus1).unwrap();
             let logps: Vec<Vec<f32>> = logps.to_vec2().unwrap();
@@ -48,10 +49,10 @@ fn tied_sharded_and_windowed_models_are_those_of_transformers() {
                 let off = (given - known.as_f64().unwrap()).abs();
                 assert!(off < 1e-4, "{name} at {place}: off by {off}");
             }
-            let mut cache = Cache::new(decoder.layers.len());
+            let mut cache = KvCache::new(decoder.layers.len());
             let mut logits = decoder.read(&[&text], &mut [&mut cache]).unwrap();
             for known in ids(&row["greedy"]) {
-                let next = likeliest(&logits[0]);
+                let next = argmax(&logits[0]);
                 assert_eq!(next, known, "{name} after {} tokens", cache.tokens);
                 logits = decoder.step(&[next], &mut [&mut cache]).unwrap();
             }

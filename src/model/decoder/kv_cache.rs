@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Result, Tensor};
 
-use super::ops::{self, Angles, FEW, Segments};
+use super::ops::{self, MAX_SKINNY_ROWS, PackedSequences, RotaryEmbedding};
 use super::{Decoder, Layer, Projection};
 
 /// Keys and values are kept in steps of so many tokens.
@@ -11,13 +11,13 @@ const GROWTH: usize = 128;
 /// One text's keys and values. Each text has its own: on the CPU what it says next does not depend on which
 /// others are read beside it.
 #[derive(Debug)]
-pub struct Cache {
+pub struct KvCache {
     layers: Vec<Option<(Tensor, Tensor)>>,
     /// How many tokens were read.
     pub tokens: usize,
 }
 
-impl Cache {
+impl KvCache {
     /// Of nothing.
     pub fn new(layers: usize) -> Self {
         Self {
@@ -63,15 +63,15 @@ impl<P: Projection> Decoder<P> {
     ///
     /// # Errors
     /// When a text has no token, or the device fails.
-    pub fn read(&self, texts: &[&[u32]], caches: &mut [&mut Cache]) -> Result<Vec<Vec<f32>>> {
+    pub fn read(&self, texts: &[&[u32]], caches: &mut [&mut KvCache]) -> Result<Vec<Vec<f32>>> {
         let mut lengths: Vec<usize> = texts.iter().map(|text| text.len()).collect();
         let mut ids = texts.concat();
         // A short text alone is read as it is beside others: by the product of many rows.
-        if ids.len() <= FEW {
-            lengths.push(FEW + 1 - ids.len());
-            ids.resize(FEW + 1, 0);
+        if ids.len() <= MAX_SKINNY_ROWS {
+            lengths.push(MAX_SKINNY_ROWS + 1 - ids.len());
+            ids.resize(MAX_SKINNY_ROWS + 1, 0);
         }
-        let segments = Segments::new(&lengths, &self.config, &self.device)?;
+        let segments = PackedSequences::new(&lengths, &self.config, &self.device)?;
         let mut x = self.embed(&ids)?;
         for (number, layer) in self.layers.iter().enumerate() {
             x = layer.forward_with(&x, &self.config, &segments.angles, |q, k, v| {
@@ -99,16 +99,16 @@ impl<P: Projection> Decoder<P> {
     ///
     /// # Errors
     /// When the device fails.
-    pub fn step(&self, ids: &[u32], caches: &mut [&mut Cache]) -> Result<Vec<Vec<f32>>> {
+    pub fn step(&self, ids: &[u32], caches: &mut [&mut KvCache]) -> Result<Vec<Vec<f32>>> {
         let at_once = self.at_once();
         let parts = ids.chunks(at_once).zip(caches.chunks_mut(at_once));
         let logits = parts.map(|(ids, caches)| self.step_of(ids, caches));
         Ok(logits.collect::<Result<Vec<_>>>()?.concat())
     }
 
-    fn step_of(&self, ids: &[u32], caches: &mut [&mut Cache]) -> Result<Vec<Vec<f32>>> {
+    fn step_of(&self, ids: &[u32], caches: &mut [&mut KvCache]) -> Result<Vec<Vec<f32>>> {
         let positions = caches.iter().map(|cache| cache.tokens);
-        let angles = Angles::new(positions, &self.config, &self.device)?;
+        let angles = RotaryEmbedding::new(positions, &self.config, &self.device)?;
         let mut x = self.embed(ids)?;
         for (number, layer) in self.layers.iter().enumerate() {
             x = layer.forward_with(&x, &self.config, &angles, |q, k, v| {
@@ -140,7 +140,7 @@ impl<P: Projection> Decoder<P> {
     /// are.
     fn at_once(&self) -> usize {
         if self.device.is_cpu() {
-            FEW
+            MAX_SKINNY_ROWS
         } else {
             usize::MAX
         }
@@ -152,7 +152,7 @@ impl<P: Projection> Decoder<P> {
 fn attend<P>(
     layer: &Layer<P>,
     number: usize,
-    cache: &mut Cache,
+    cache: &mut KvCache,
     q: &Tensor,
     k: &Tensor,
     v: &Tensor,

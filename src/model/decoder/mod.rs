@@ -9,7 +9,7 @@ pub mod ops;
 use candle_core::{DType, Device, Tensor};
 
 use self::config::{Config, Family};
-use self::ops::{Angles, Attention, Segments};
+use self::ops::{Attention, PackedSequences, RotaryEmbedding};
 use crate::Result;
 use crate::files::ModelFiles;
 use crate::weights::Weights;
@@ -26,7 +26,7 @@ pub trait Projection {
 /// A frozen weight of shape (out, in).
 impl Projection for Tensor {
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        ops::product(x, self)
+        ops::linear(x, self)
     }
 }
 
@@ -125,7 +125,7 @@ impl<P> Decoder<P> {
     }
 
     /// Whether the head is all zeros: that of a base model that gives no reward.
-    pub fn has_no_head(&self) -> bool {
+    pub fn head_is_zero(&self) -> bool {
         let sum = self.head.abs().and_then(|head| head.sum_all());
         let sum = sum.and_then(|sum| sum.to_dtype(DType::F32)?.to_scalar::<f32>());
         sum.is_ok_and(|sum| sum == 0.0)
@@ -156,7 +156,7 @@ impl<P: Projection> Decoder<P> {
     ///
     /// # Errors
     /// When the device fails, as without memory.
-    pub fn forward(&self, ids: &[u32], segments: &Segments) -> candle_core::Result<Tensor> {
+    pub fn forward(&self, ids: &[u32], segments: &PackedSequences) -> candle_core::Result<Tensor> {
         let mut x = self.embed(ids)?;
         for layer in &self.layers {
             x = layer.forward(&x, &self.config, segments)?;
@@ -169,7 +169,7 @@ impl<P: Projection> Decoder<P> {
     /// # Errors
     /// When the device fails.
     pub fn logits(&self, rows: &Tensor) -> candle_core::Result<Tensor> {
-        let logits = ops::product(rows, &self.head)?.to_dtype(DType::F32)?;
+        let logits = ops::linear(rows, &self.head)?.to_dtype(DType::F32)?;
         match self.config.logit_cap {
             Some(cap) => (logits / cap)?.tanh()? * cap,
             None => Ok(logits),
@@ -186,7 +186,7 @@ impl<P: Projection> Layer<P> {
         &self,
         x: &Tensor,
         config: &Config,
-        segments: &Segments,
+        segments: &PackedSequences,
     ) -> candle_core::Result<Tensor> {
         let attend =
             |q: &Tensor, k: &Tensor, v: &Tensor| ops::attention(q, k, v, segments, &self.attention);
@@ -203,7 +203,7 @@ impl<P: Projection> Layer<P> {
         &self,
         x: &Tensor,
         config: &Config,
-        angles: &Angles,
+        angles: &RotaryEmbedding,
         attend: impl FnOnce(&Tensor, &Tensor, &Tensor) -> candle_core::Result<Tensor>,
     ) -> candle_core::Result<Tensor> {
         let [q, k, v, o, gate, up, down] = &self.projections;
@@ -236,18 +236,18 @@ fn layer<P>(
     let prefix = format!("model.layers.{number}");
     let (queries, keys) = (config.heads * config.head, config.kv_heads * config.head);
     let (width, inner) = (config.width, config.inner);
-    let mut product = |which: usize, out: usize, into: usize| {
+    let mut linear = |which: usize, out: usize, into: usize| {
         let name = format!("{prefix}.{}", PROJECTIONS[which]);
         project(&name, weights.get(&format!("{name}.weight"), &[out, into])?)
     };
     let projections = [
-        product(0, queries, width)?,
-        product(1, keys, width)?,
-        product(2, keys, width)?,
-        product(3, width, queries)?,
-        product(4, inner, width)?,
-        product(5, inner, width)?,
-        product(6, width, inner)?,
+        linear(0, queries, width)?,
+        linear(1, keys, width)?,
+        linear(2, keys, width)?,
+        linear(3, width, queries)?,
+        linear(4, inner, width)?,
+        linear(5, inner, width)?,
+        linear(6, width, inner)?,
     ];
     let norm = |name: &str| norm(config, weights, &format!("{prefix}.{name}"));
     let after = |name: &str| {

@@ -9,18 +9,18 @@ use std::collections::hash_map::Entry;
 use candle_core::{DType, Device, Result, Tensor};
 
 use super::config::{Config, Family};
-use crate::kernel::masked_softmax::Shares;
-use crate::kernel::skinny_gemm::FewRows;
+use crate::kernel::masked_softmax::MaskedSoftmax;
+use crate::kernel::skinny_gemm::SkinnyGemm;
 
 /// By how much positions turn queries and keys.
 #[derive(Debug)]
-pub struct Angles {
+pub struct RotaryEmbedding {
     /// Shape (tokens, 1, half a head): the angles' cosines and sines.
     cos: Tensor,
     sin: Tensor,
 }
 
-impl Angles {
+impl RotaryEmbedding {
     /// The angles of tokens at these positions.
     ///
     /// # Errors
@@ -49,23 +49,23 @@ impl Angles {
 
 /// Several texts that stand one after another: their lengths, and what depends on these alone.
 #[derive(Debug)]
-pub struct Segments {
+pub struct PackedSequences {
     /// Each text's number of tokens.
     pub lengths: Vec<usize>,
     /// By how much each token's position turns it.
-    pub angles: Angles,
+    pub angles: RotaryEmbedding,
     /// Shape (longest, longest), by window: 0 where a token sees another, else -inf.
     masks: HashMap<Option<usize>, Tensor>,
 }
 
-impl Segments {
+impl PackedSequences {
     /// The tables for texts of these lengths.
     ///
     /// # Errors
     /// When the device has no memory left.
     pub fn new(lengths: &[usize], config: &Config, device: &Device) -> Result<Self> {
         let positions = lengths.iter().flat_map(|&length| 0..length);
-        let angles = Angles::new(positions, config, device)?;
+        let angles = RotaryEmbedding::new(positions, config, device)?;
         let longest = lengths.iter().copied().max().unwrap_or_default();
         let mut masks = HashMap::new();
         for &window in &config.windows {
@@ -106,27 +106,27 @@ fn mask(length: usize, window: Option<usize>, device: &Device) -> Result<Tensor>
 }
 
 /// Up to so many rows are multiplied by a loop of their own on the CPU, more by gemm.
-pub const FEW: usize = 32;
+pub const MAX_SKINNY_ROWS: usize = 32;
 
 /// `x W^T`, `x` of shape (rows, in), `weight` of (out, in). In f32 on the CPU a row's product has the
-/// same bits whichever rows are beside it, among up to [`FEW`] rows and among more.
+/// same bits whichever rows are beside it, among up to [`MAX_SKINNY_ROWS`] rows and among more.
 ///
 /// # Errors
 /// When shapes do not fit.
-pub fn product(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+pub fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     /// gemm adds up small products in other orders than all others: with fewer than 65 rows, or than 257
     /// values. Those of narrow weights get rows of zeros beside them.
     const NARROW: usize = 64;
     const ROWS: usize = 257;
     let (rows, out) = (x.dim(0)?, weight.dim(0)?);
     let is_plain = x.device().is_cpu() && x.dtype() == DType::F32 && !x.track_op();
-    if !is_plain || rows == 0 || (rows > FEW && (out > NARROW || rows >= ROWS)) {
+    if !is_plain || rows == 0 || (rows > MAX_SKINNY_ROWS && (out > NARROW || rows >= ROWS)) {
         return x.matmul(&weight.t()?);
     }
-    if rows <= FEW {
+    if rows <= MAX_SKINNY_ROWS {
         return x
             .contiguous()?
-            .apply_op2_no_bwd(&weight.contiguous()?, &FewRows);
+            .apply_op2_no_bwd(&weight.contiguous()?, &SkinnyGemm);
     }
     x.pad_with_zeros(0, 0, ROWS - rows)?
         .matmul(&weight.t()?)?
@@ -155,7 +155,7 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
 ///
 /// # Errors
 /// When shapes do not fit.
-pub fn rope(x: &Tensor, angles: &Angles, backward: bool) -> Result<Tensor> {
+pub fn rope(x: &Tensor, angles: &RotaryEmbedding, backward: bool) -> Result<Tensor> {
     let half = x.dim(2)? / 2;
     let (cos, sin) = (
         angles.cos.to_dtype(x.dtype())?,
@@ -191,7 +191,7 @@ pub fn attention(
     q: &Tensor,
     k: &Tensor,
     v: &Tensor,
-    segments: &Segments,
+    segments: &PackedSequences,
     how: &Attention,
 ) -> Result<Tensor> {
     let groups = k.dim(1)?;
@@ -251,7 +251,7 @@ pub fn probabilities(
     let scores = q.matmul(&k.t()?)?.to_dtype(DType::F32)?;
     if how.cap.is_none() && !scores.track_op() && scores.device().is_cpu() {
         let scale = how.scale as f32;
-        scores.inplace_op2(mask, &Shares { scale })?;
+        scores.inplace_op2(mask, &MaskedSoftmax { scale })?;
         return Ok((scores, None));
     }
     let mut scores = (scores * how.scale)?;
@@ -297,9 +297,9 @@ mod tests {
     /// As of layers, of few key heads, and of an adapter's two halves, at widths of real models.
     #[test]
     fn a_row_of_a_product_does_not_depend_on_those_beside_it() {
-        let mut random = SplitMix64::seeded(5);
+        let mut random = SplitMix64::seed_from_u64(5);
         let mut values = |rows: usize, width: usize| {
-            let drawn = (0..rows * width).map(|_| (random.unit() - 0.5) as f32);
+            let drawn = (0..rows * width).map(|_| (random.next_f64() - 0.5) as f32);
             Tensor::from_vec(drawn.collect(), (rows, width), &Device::Cpu).unwrap()
         };
         let shapes = [
@@ -323,7 +323,7 @@ mod tests {
             let (weight, x) = (values(out, width), values(300, width));
             let rows_of = |start: usize, rows: usize| -> Vec<Vec<f32>> {
                 let some = x.narrow(0, start, rows).unwrap();
-                product(&some, &weight).unwrap().to_vec2().unwrap()
+                linear(&some, &weight).unwrap().to_vec2().unwrap()
             };
             for of in [
                 &[300, 33, 34, 64, 65, 100, 130, 256, 257][..],

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::{Encoder, Layer, Positions, Source, with_type_zero};
+use super::{Encoder, Layer, Positions, Source, fold_token_type_embedding};
 use crate::Result;
 use crate::encoder::ops::Linear;
 
@@ -42,7 +42,7 @@ pub(super) fn load_named(
     Ok(Encoder {
         width,
         max_tokens: config.max_position_embeddings.saturating_sub(reserved),
-        words: with_type_zero(&words, &types)?,
+        words: fold_token_type_embedding(&words, &types)?,
         positions: positions(table),
         norm: source.norm(&format!("{prefix}embeddings.LayerNorm"))?,
         layers,

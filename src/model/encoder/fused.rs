@@ -3,7 +3,7 @@
 use candle_core::{CpuStorage, Result, Storage, Tensor};
 
 use super::{Encoder, Positions};
-use crate::encoder::ops::{Linear, Norm};
+use crate::encoder::ops::{LayerNormWeights, Linear};
 use crate::kernel::attention::attention;
 use crate::kernel::gelu::bias_gelu;
 use crate::kernel::matmul::{Matrix, Threads, matmul};
@@ -68,7 +68,7 @@ pub(super) fn forward<'a>(
             });
         })?;
         if let Some(rotary) = rotary {
-            rotary.turn(qkv, &positions, encoder.heads);
+            rotary.apply_rotary(qkv, &positions, encoder.heads);
         }
         attention(qkv, lengths, encoder.heads, mixed);
         product(sum, mixed, &layer.out)?;
@@ -117,13 +117,18 @@ fn product(out: &mut [f32], x: &[f32], layer: &Linear) -> Result<()> {
     })
 }
 
-fn finish(rows: &mut [f32], layer: &Linear, residual: &[f32], norm: &Norm) -> Result<()> {
+fn finish(
+    rows: &mut [f32],
+    layer: &Linear,
+    residual: &[f32],
+    norm: &LayerNormWeights,
+) -> Result<()> {
     with(&layer.bias, |bias| {
         with_norm(norm, |norm| bias_residual_norm(rows, bias, residual, norm))
     })?
 }
 
-fn with_norm<R>(norm: &Norm, act: impl FnOnce(LayerNorm<'_>) -> R) -> Result<R> {
+fn with_norm<R>(norm: &LayerNormWeights, act: impl FnOnce(LayerNorm<'_>) -> R) -> Result<R> {
     let eps = norm.eps;
     with(&norm.weight, |weight| {
         with(&norm.bias, |bias| act(LayerNorm { weight, bias, eps }))

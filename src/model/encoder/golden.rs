@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 use serde_json::{Value, json};
 
-use crate::device::Place;
+use crate::device::DeviceSpec;
 use crate::encoder::sentence::SentenceEncoder;
 use crate::fixtures;
 
@@ -20,7 +20,7 @@ fn load(name: &str, precision: DType) -> SentenceEncoder {
     if !task.is_empty() {
         path = format!("{path}#{task}");
     }
-    SentenceEncoder::load_in(&path, Place::Cpu, precision).unwrap()
+    SentenceEncoder::load_in(&path, DeviceSpec::Cpu, precision).unwrap()
 }
 
 fn expected(name: &str) -> Value {
@@ -194,7 +194,7 @@ fn edit(file: &Path, change: impl FnOnce(&mut Value)) {
 
 fn refusal(folder: &tempfile::TempDir) -> String {
     let path = folder.path().display().to_string();
-    let error = SentenceEncoder::load(&path, Place::Cpu)
+    let error = SentenceEncoder::load(&path, DeviceSpec::Cpu)
         .unwrap_err()
         .to_string();
     assert!(!error.contains('\n'), "{error}");
@@ -328,7 +328,7 @@ fn weights_in_several_files_are_one_model() {
         .unwrap();
     });
     let path = sharded.path().display().to_string();
-    let parts = SentenceEncoder::load(&path, Place::Cpu).unwrap();
+    let parts = SentenceEncoder::load(&path, DeviceSpec::Cpu).unwrap();
     let texts = ["a story", ""];
     assert_eq!(embed(&parts, &texts), embed(&whole, &texts));
     assert_ne!(parts.revision, whole.revision);
@@ -346,7 +346,7 @@ fn poolings_are_obeyed() {
         });
         let path = folder.path().display().to_string();
         embed(
-            &SentenceEncoder::load(&path, Place::Cpu).unwrap(),
+            &SentenceEncoder::load(&path, DeviceSpec::Cpu).unwrap(),
             &["one two three"],
         )
     };

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 use serde_json::Value;
 
-use super::{Encoder, Layer, Positions, Source, with_type_zero};
+use super::{Encoder, Layer, Positions, Source, fold_token_type_embedding};
 use crate::encoder::ops::{Linear, Rotary};
 use crate::{Error, Result};
 
@@ -50,7 +50,7 @@ pub(super) fn load(source: &Source) -> Result<Encoder> {
     Ok(Encoder {
         width,
         max_tokens,
-        words: with_type_zero(&words, &types)?,
+        words: fold_token_type_embedding(&words, &types)?,
         positions: Positions::Turned(rotary),
         norm: source.norm("roberta.emb_ln")?,
         layers,

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use self::fused::Buffers;
-use self::ops::{Linear, Norm, Rotary, Texts};
+use self::ops::{BatchLayout, LayerNormWeights, Linear, Rotary};
 use crate::files::ModelFiles;
 use crate::weights::Weights;
 use crate::{Error, Result};
@@ -28,7 +28,7 @@ pub struct Encoder {
     pub max_tokens: usize,
     words: Tensor,
     positions: Positions,
-    norm: Norm,
+    norm: LayerNormWeights,
     layers: Vec<Layer>,
     heads: usize,
     device: Device,
@@ -49,10 +49,10 @@ enum Positions {
 struct Layer {
     qkv: Linear,
     out: Linear,
-    attention_norm: Norm,
+    attention_norm: LayerNormWeights,
     up: Linear,
     down: Linear,
-    norm: Norm,
+    norm: LayerNormWeights,
 }
 
 /// What config.json says of an encoder.
@@ -186,7 +186,7 @@ impl Encoder {
     /// When the device refuses, as without memory.
     pub fn forward(&self, ids: &[u32], lengths: &[usize]) -> candle_core::Result<Tensor> {
         let positions = self.positions_of(ids, lengths);
-        let texts = Texts {
+        let texts = BatchLayout {
             lengths,
             positions: &positions,
         };
@@ -267,9 +267,9 @@ struct Source {
 }
 
 impl Source {
-    fn norm(&self, name: &str) -> Result<Norm> {
+    fn norm(&self, name: &str) -> Result<LayerNormWeights> {
         let width = [self.config.hidden_size];
-        Ok(Norm {
+        Ok(LayerNormWeights {
             weight: self.weights.get(&format!("{name}.weight"), &width)?,
             bias: self.weights.get(&format!("{name}.bias"), &width)?,
             eps: self.config.layer_norm_eps as f32,
@@ -285,6 +285,6 @@ impl Source {
 }
 
 /// Every token is of type 0: its vector is added to the words' once, at load.
-fn with_type_zero(words: &Tensor, types: &Tensor) -> Result<Tensor> {
+fn fold_token_type_embedding(words: &Tensor, types: &Tensor) -> Result<Tensor> {
     Ok(words.broadcast_add(&types.narrow(0, 0, 1)?)?)
 }

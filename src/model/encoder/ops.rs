@@ -19,7 +19,7 @@ pub struct Linear {
 
 /// A layer norm.
 #[derive(Debug, Clone)]
-pub struct Norm {
+pub struct LayerNormWeights {
     /// Shape (width).
     pub weight: Tensor,
     /// Shape (width).
@@ -64,7 +64,7 @@ impl Rotary {
 
 /// Where each token stands: what attention needs to know of a batch.
 #[derive(Debug)]
-pub struct Texts<'a> {
+pub struct BatchLayout<'a> {
     /// The texts' numbers of tokens.
     pub lengths: &'a [usize],
     /// Each token's position.
@@ -83,7 +83,7 @@ pub fn linear(x: &Tensor, layer: &Linear) -> Result<Tensor> {
 ///
 /// # Errors
 /// As [`linear`].
-pub fn norm(x: &Tensor, norm: &Norm) -> Result<Tensor> {
+pub fn norm(x: &Tensor, norm: &LayerNormWeights) -> Result<Tensor> {
     match x.dtype() {
         // candle's fused one knows no f64.
         DType::F64 => layer_norm_slow(x, &norm.weight, &norm.bias, norm.eps),
@@ -113,7 +113,7 @@ fn wide(x: &Tensor, step: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> 
 /// As [`linear`].
 pub fn attention(
     qkv: &Tensor,
-    texts: &Texts<'_>,
+    texts: &BatchLayout<'_>,
     heads: usize,
     rotary: Option<&Rotary>,
 ) -> Result<Tensor> {

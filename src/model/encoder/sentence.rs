@@ -10,7 +10,7 @@ use tokenizers::{PostProcessor, Tokenizer, TruncationDirection, TruncationParams
 
 use super::Encoder;
 use super::fused::Buffers;
-use crate::device::Place;
+use crate::device::DeviceSpec;
 use crate::files::ModelFiles;
 use crate::kernel::vector;
 use crate::{Error, Result};
@@ -27,7 +27,7 @@ pub struct SentenceEncoder {
     /// Longer texts are cut, in tokens.
     pub max_tokens: usize,
     /// What its users must know: its licence, and what to use instead.
-    pub notice: Option<String>,
+    pub license_notice: Option<String>,
     tokenizer: Tokenizer,
     lower_case: bool,
     /// What goes before every text.
@@ -64,7 +64,7 @@ impl SentenceEncoder {
     ///
     /// # Errors
     /// When a file is missing or is not what it should be; nothing has run then.
-    pub fn load(given: &str, place: Place) -> Result<Self> {
+    pub fn load(given: &str, place: DeviceSpec) -> Result<Self> {
         Self::load_in(given, place, place.precision())
     }
 
@@ -72,7 +72,7 @@ impl SentenceEncoder {
     ///
     /// # Errors
     /// As [`Self::load`].
-    pub fn load_in(given: &str, place: Place, precision: DType) -> Result<Self> {
+    pub fn load_in(given: &str, place: DeviceSpec, precision: DType) -> Result<Self> {
         let (model, task) = match given.rsplit_once('#') {
             Some((model, task)) => (model, Some(task)),
             None => (given, None),
@@ -105,7 +105,7 @@ impl SentenceEncoder {
             },
             dimension: encoder.width,
             max_tokens,
-            notice: notice(&files.name, &files)?,
+            license_notice: license_notice(&files.name, &files)?,
             tokenizer: cutting(tokenizer, max_tokens, &files)?,
             lower_case: modules.lower_case,
             prefix: prefix(&files, task)?,
@@ -379,7 +379,7 @@ fn prefix(files: &ModelFiles, task: Option<&str>) -> Result<String> {
 }
 
 /// What users of a model must be told once.
-fn notice(name: &str, files: &ModelFiles) -> Result<Option<String>> {
+fn license_notice(name: &str, files: &ModelFiles) -> Result<Option<String>> {
     let config = files.json("config.json")?.unwrap_or_default();
     let rotary = config["position_embedding_type"] == "rotary";
     Ok(rotary.then(|| {

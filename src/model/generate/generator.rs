@@ -4,24 +4,24 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::chat::Chat;
-use crate::decoder::kv_cache::Cache;
+use crate::decoder::kv_cache::KvCache;
 use crate::decoder::{Decoder, Head};
-use crate::device::Place;
+use crate::device::DeviceSpec;
 use crate::files::ModelFiles;
-use crate::generate::sampling::Sampling;
-use crate::lora::{Adapter, Product};
+use crate::generate::sampling::SamplingParams;
+use crate::lora::{Adapter, LinearWeight};
 use crate::{Error, Result};
 use polyphony_io::random::SplitMix64;
 
 /// A decoder that writes.
 #[derive(Debug)]
-pub struct Writer {
+pub struct Generator {
     /// The decoder, its adapter merged or beside.
-    pub decoder: Decoder<Product>,
+    pub decoder: Decoder<LinearWeight>,
     /// Its tokenizer and chat template.
     pub chat: Chat,
     /// The tokens at which a text ends.
-    pub stops: Vec<u32>,
+    pub eos_token_ids: Vec<u32>,
     /// The model's name.
     pub name: String,
     /// What its files hold, and the adapter's.
@@ -32,7 +32,7 @@ pub struct Writer {
 
 /// A text to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Task {
+pub struct GenerationRequest {
     /// The tokens before it.
     pub prompt: Vec<u32>,
     /// Where its random numbers begin.
@@ -43,20 +43,25 @@ pub struct Task {
 
 /// A text that was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Written {
+pub struct Completion {
     /// Its tokens, the one at which it ends left out.
     pub tokens: Vec<u32>,
     /// Whether it ended by itself.
     pub ended: bool,
 }
 
-impl Writer {
+impl Generator {
     /// Loads a model by folder or hub id, with an adapter's folder: merged into the weights, or live
     /// beside them, which keeps its f32 where weights are bf16 and costs two small products each.
     ///
     /// # Errors
     /// When a file is missing, or the adapter belongs to another model.
-    pub fn load(model: &str, adapter: Option<&Path>, live: bool, place: Place) -> Result<Self> {
+    pub fn load(
+        model: &str,
+        adapter: Option<&Path>,
+        live: bool,
+        place: DeviceSpec,
+    ) -> Result<Self> {
         let files = ModelFiles::find_model(model)?;
         let adapter = adapter.map(Adapter::read).transpose()?;
         let device = place.open()?;
@@ -67,13 +72,13 @@ impl Writer {
             place.precision(),
             &device,
             |name, weight| match &adapter {
-                None => Ok(Product::Plain(weight)),
+                None => Ok(LinearWeight::Base(weight)),
                 Some(adapter) => {
                     names.extend(adapter.names(name));
                     if live {
                         adapter.live(name, weight)
                     } else {
-                        adapter.merged(name, weight).map(Product::Plain)
+                        adapter.merged(name, weight).map(LinearWeight::Base)
                     }
                 }
             },
@@ -85,7 +90,7 @@ impl Writer {
         }
         let chat = Chat::load(&files)?;
         Ok(Self {
-            stops: stops(&files, &chat)?,
+            eos_token_ids: eos_token_ids(&files, &chat)?,
             name: files.name.clone(),
             decoder,
             chat,
@@ -94,32 +99,32 @@ impl Writer {
         })
     }
 
-    /// Writes all tasks, up to `at_once` at a time, until `stop` is set; `done` gets each with its
+    /// Writes all tasks, up to `batch_size` at a time, until `stop` is set; `done` gets each with its
     /// number, in the order of the tasks. On the CPU a text depends on its task alone, not on those beside it.
     ///
     /// # Errors
     /// When the device fails, or `done` does.
     pub fn write(
         &self,
-        tasks: &[Task],
-        sampling: &Sampling,
-        at_once: usize,
+        tasks: &[GenerationRequest],
+        sampling: &SamplingParams,
+        batch_size: usize,
         stop: &AtomicBool,
-        done: &mut dyn FnMut(usize, Written) -> Result<()>,
+        done: &mut dyn FnMut(usize, Completion) -> Result<()>,
     ) -> Result<()> {
         let mut waiting = tasks.iter().enumerate().peekable();
-        let mut running: Vec<Running<'_>> = Vec::new();
-        let mut finished: Vec<Option<Written>> = vec![None; tasks.len()];
+        let mut running: Vec<Sequence<'_>> = Vec::new();
+        let mut finished: Vec<Option<Completion>> = vec![None; tasks.len()];
         let mut next = 0;
         while waiting.peek().is_some() || !running.is_empty() {
             if stop.load(Ordering::Relaxed) {
                 break;
             }
-            let room = at_once.max(1) - running.len();
-            let mut fresh: Vec<Running<'_>> = waiting
+            let room = batch_size.max(1) - running.len();
+            let mut fresh: Vec<Sequence<'_>> = waiting
                 .by_ref()
                 .take(room)
-                .map(|(number, task)| Running::new(number, task, self.decoder.layers.len()))
+                .map(|(number, task)| Sequence::new(number, task, self.decoder.layers.len()))
                 .collect();
             let mut logits = Vec::new();
             if !running.is_empty() {
@@ -127,7 +132,7 @@ impl Writer {
                     .iter()
                     .filter_map(|text| text.ids.last().copied())
                     .collect();
-                let mut caches: Vec<&mut Cache> =
+                let mut caches: Vec<&mut KvCache> =
                     running.iter_mut().map(|text| &mut text.cache).collect();
                 logits.extend(self.decoder.step(&ids, &mut caches)?);
             }
@@ -136,7 +141,7 @@ impl Writer {
                     .iter()
                     .map(|text| text.task.prompt.as_slice())
                     .collect();
-                let mut caches: Vec<&mut Cache> =
+                let mut caches: Vec<&mut KvCache> =
                     fresh.iter_mut().map(|text| &mut text.cache).collect();
                 logits.extend(self.decoder.read(&texts, &mut caches)?);
                 running.extend(fresh);
@@ -150,11 +155,11 @@ impl Writer {
                 ));
             }
             for (text, logits) in running.iter_mut().zip(&mut logits) {
-                text.take(logits, sampling, &self.stops);
+                text.take(logits, sampling, &self.eos_token_ids);
             }
             for text in running.extract_if(.., |text| text.over) {
                 let number = text.number;
-                finished[number] = Some(text.written());
+                finished[number] = Some(text.completions());
             }
             while let Some(text) = finished.get_mut(next).and_then(Option::take) {
                 done(next, text)?;
@@ -166,22 +171,22 @@ impl Writer {
 }
 
 /// A text that is being written.
-struct Running<'a> {
+struct Sequence<'a> {
     number: usize,
-    task: &'a Task,
+    task: &'a GenerationRequest,
     ids: Vec<u32>,
-    cache: Cache,
+    cache: KvCache,
     random: SplitMix64,
     ended: bool,
     over: bool,
 }
 
-impl<'a> Running<'a> {
-    fn new(number: usize, task: &'a Task, layers: usize) -> Self {
+impl<'a> Sequence<'a> {
+    fn new(number: usize, task: &'a GenerationRequest, layers: usize) -> Self {
         Self {
             number,
             ids: task.prompt.clone(),
-            cache: Cache::new(layers),
+            cache: KvCache::new(layers),
             random: SplitMix64(task.seed),
             ended: false,
             over: false,
@@ -190,17 +195,17 @@ impl<'a> Running<'a> {
     }
 
     /// Takes the next token.
-    fn take(&mut self, logits: &mut [f32], sampling: &Sampling, stops: &[u32]) {
+    fn take(&mut self, logits: &mut [f32], sampling: &SamplingParams, eos_token_ids: &[u32]) {
         let token = sampling.next(logits, &self.ids, &mut self.random);
-        self.ended = stops.contains(&token);
+        self.ended = eos_token_ids.contains(&token);
         if !self.ended {
             self.ids.push(token);
         }
         self.over = self.ended || self.ids.len() - self.task.prompt.len() >= self.task.most;
     }
 
-    fn written(mut self) -> Written {
-        Written {
+    fn completions(mut self) -> Completion {
+        Completion {
             tokens: self.ids.split_off(self.task.prompt.len()),
             ended: self.ended,
         }
@@ -208,8 +213,8 @@ impl<'a> Running<'a> {
 }
 
 /// The end tokens of `generation_config.json`, or of `config.json`, and the tokenizer's own.
-fn stops(files: &ModelFiles, chat: &Chat) -> Result<Vec<u32>> {
-    let mut stops: Vec<u32> = chat.end().into_iter().collect();
+fn eos_token_ids(files: &ModelFiles, chat: &Chat) -> Result<Vec<u32>> {
+    let mut eos_token_ids: Vec<u32> = chat.end().into_iter().collect();
     for file in ["generation_config.json", "config.json"] {
         let given = files.json(file)?.unwrap_or_default();
         let given = &given["eos_token_id"];
@@ -219,18 +224,18 @@ fn stops(files: &ModelFiles, chat: &Chat) -> Result<Vec<u32>> {
             .filter_map(|id| u32::try_from(id.as_u64()?).ok())
             .collect();
         if !ids.is_empty() {
-            stops.extend(ids);
+            eos_token_ids.extend(ids);
             break;
         }
     }
-    stops.sort_unstable();
-    stops.dedup();
-    if stops.is_empty() {
+    eos_token_ids.sort_unstable();
+    eos_token_ids.dedup();
+    if eos_token_ids.is_empty() {
         return Err(Error::input(
             &files.name,
             "does not say at which token a text ends",
             "add eos_token_id to its generation_config.json",
         ));
     }
-    Ok(stops)
+    Ok(eos_token_ids)
 }

@@ -5,31 +5,36 @@ use std::sync::atomic::AtomicBool;
 
 use serde_json::Value;
 
-use super::{Task, Writer, Written};
-use crate::device::Place;
+use super::{Completion, GenerationRequest, Generator};
+use crate::device::DeviceSpec;
 use crate::fixtures::{self, ids};
-use crate::generate::sampling::Sampling;
+use crate::generate::sampling::SamplingParams;
 
 fn golden() -> Value {
     fixtures::json("generation.json")
 }
 
-fn writer(name: &str, adapter: bool, live: bool) -> Writer {
+fn generator(name: &str, adapter: bool, live: bool) -> Generator {
     let adapter = adapter.then(|| fixtures::fixture(&format!("models/{name}/adapter")));
     let model = fixtures::model(name);
-    Writer::load(&model, adapter.as_deref(), live, Place::Cpu).unwrap()
+    Generator::load(&model, adapter.as_deref(), live, DeviceSpec::Cpu).unwrap()
 }
 
-fn written(writer: &Writer, tasks: &[Task], sampling: &Sampling, at_once: usize) -> Vec<Written> {
+fn completions(
+    generator: &Generator,
+    tasks: &[GenerationRequest],
+    sampling: &SamplingParams,
+    batch_size: usize,
+) -> Vec<Completion> {
     let mut texts = Vec::new();
     let go_on = AtomicBool::new(false);
-    let mut done = |number: usize, text: Written| {
+    let mut done = |number: usize, text: Completion| {
         assert_eq!(number, texts.len());
         texts.push(text);
         Ok(())
     };
-    writer
-        .write(tasks, sampling, at_once, &go_on, &mut done)
+    generator
+        .write(tasks, sampling, batch_size, &go_on, &mut done)
         .unwrap();
     texts
 }
@@ -38,7 +43,7 @@ fn written(writer: &Writer, tasks: &[Task], sampling: &Sampling, at_once: usize)
 fn greedy_texts_are_those_of_transformers() {
     let golden = golden();
     for name in ["llama", "mistral"] {
-        let writer = writer(name, false, false);
+        let generator = generator(name, false, false);
         let cases = golden["greedy"][name].as_array().unwrap();
         assert_eq!(cases.len(), 16);
         for penalty in [1.0, 1.1] {
@@ -46,23 +51,26 @@ fn greedy_texts_are_those_of_transformers() {
                 .iter()
                 .filter(|case| case["penalty"] == penalty)
                 .collect();
-            let tasks: Vec<Task> = cases
+            let tasks: Vec<GenerationRequest> = cases
                 .iter()
-                .map(|case| Task {
+                .map(|case| GenerationRequest {
                     prompt: ids(&case["prompt"]),
                     seed: 0,
                     most: 64,
                 })
                 .collect();
-            let sampling = Sampling {
+            let sampling = SamplingParams {
                 repetition_penalty: penalty as f32,
-                ..Sampling::GREEDY
+                ..SamplingParams::GREEDY
             };
-            for (text, case) in written(&writer, &tasks, &sampling, 3).iter().zip(cases) {
+            for (text, case) in completions(&generator, &tasks, &sampling, 3)
+                .iter()
+                .zip(cases)
+            {
                 let mut expected = ids(&case["tokens"]);
                 let ended = expected
                     .last()
-                    .is_some_and(|last| writer.stops.contains(last));
+                    .is_some_and(|last| generator.eos_token_ids.contains(last));
                 if ended {
                     expected.pop();
                 }
@@ -87,7 +95,7 @@ fn logits_are_bent_as_by_transformers() {
     assert_eq!(cases.len(), 6);
     for case in cases {
         let number = |name: &str| case["setting"][name].as_f64().unwrap();
-        let sampling = Sampling {
+        let sampling = SamplingParams {
             temperature: number("temperature") as f32,
             top_k: number("top_k") as usize,
             top_p: number("top_p") as f32,
@@ -95,7 +103,7 @@ fn logits_are_bent_as_by_transformers() {
             repetition_penalty: number("repetition_penalty") as f32,
         };
         let mut bent = logits.clone();
-        sampling.bend(&mut bent, &text);
+        sampling.process_logits(&mut bent, &text);
         let kept: Vec<(u64, f32)> = (0..)
             .zip(bent)
             .filter(|(_, logit)| logit.is_finite())
@@ -113,19 +121,22 @@ fn logits_are_bent_as_by_transformers() {
 fn a_text_does_not_depend_on_those_beside_it() {
     let golden = golden();
     for name in ["llama", "mistral"] {
-        let writer = writer(name, true, false);
+        let generator = generator(name, true, false);
         let cases = golden["greedy"][name].as_array().unwrap();
-        let tasks: Vec<Task> = (0..12)
-            .map(|number| Task {
+        let tasks: Vec<GenerationRequest> = (0..12)
+            .map(|number| GenerationRequest {
                 prompt: ids(&cases[number % 8]["prompt"]),
                 seed: number as u64,
                 most: 20 + number,
             })
             .collect();
-        let alone = written(&writer, &tasks, &Sampling::PAPER, 1);
+        let alone = completions(&generator, &tasks, &SamplingParams::PAPER, 1);
         assert_ne!(alone[0], alone[8], "another seed gives another text");
-        for at_once in [2, 5, 12] {
-            assert_eq!(written(&writer, &tasks, &Sampling::PAPER, at_once), alone);
+        for batch_size in [2, 5, 12] {
+            assert_eq!(
+                completions(&generator, &tasks, &SamplingParams::PAPER, batch_size),
+                alone
+            );
         }
     }
 }
@@ -134,17 +145,17 @@ fn a_text_does_not_depend_on_those_beside_it() {
 fn a_live_adapter_writes_what_a_merged_one_does() {
     let golden = golden();
     let cases = golden["greedy"]["llama"].as_array().unwrap();
-    let tasks: Vec<Task> = cases
+    let tasks: Vec<GenerationRequest> = cases
         .iter()
-        .map(|case| Task {
+        .map(|case| GenerationRequest {
             prompt: ids(&case["prompt"]),
             seed: 0,
             most: 32,
         })
         .collect();
     let texts = |adapter, live| {
-        let writer = writer("llama", adapter, live);
-        written(&writer, &tasks, &Sampling::GREEDY, 4)
+        let generator = generator("llama", adapter, live);
+        completions(&generator, &tasks, &SamplingParams::GREEDY, 4)
     };
     let merged = texts(true, false);
     assert_eq!(texts(true, true), merged);

@@ -10,17 +10,17 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::prompts::Prompt;
-use super::{Task, Writer};
+use super::{GenerationRequest, Generator};
 use crate::chat::Message;
-use crate::generate::sampling::Sampling;
+use crate::generate::sampling::SamplingParams;
 use crate::{Error, Result};
-use polyphony_io::atomic::write_whole;
+use polyphony_io::atomic::write_atomic;
 use polyphony_io::hash::{fnv1a, mix64};
 use polyphony_io::progress::{Progress, Unit};
 
 /// What is asked of a model.
 #[derive(Debug, Clone)]
-pub struct How {
+pub struct GenerationConfig {
     /// What the lines call the model.
     pub name: String,
     /// Said before every prompt.
@@ -32,11 +32,11 @@ pub struct How {
     /// How many tokens a text has at most.
     pub max_tokens: usize,
     /// How the next token is chosen.
-    pub sampling: Sampling,
+    pub sampling: SamplingParams,
     /// Where random numbers begin.
     pub seed: u64,
     /// How many texts are written at a time.
-    pub at_once: usize,
+    pub batch_size: usize,
 }
 
 /// What came of it.
@@ -72,16 +72,16 @@ struct Line<'a> {
 /// # Errors
 /// When `out` was made otherwise, a prompt leaves the model no room, or the device fails.
 pub fn run(
-    writer: &Writer,
+    generator: &Generator,
     prompts: &[Prompt],
-    how: &How,
+    how: &GenerationConfig,
     out: &Path,
     stop: &AtomicBool,
     progress: &dyn Progress,
 ) -> Result<Summary> {
-    let asked = prompts.iter().map(|prompt| asked(writer, prompt, how));
+    let asked = prompts.iter().map(|prompt| asked(generator, prompt, how));
     let asked: Vec<Vec<u32>> = asked.collect::<Result<_>>()?;
-    let mut file = claim(writer, prompts, how, out)?;
+    let mut file = claim(generator, prompts, how, out)?;
     let before = whole_lines(&mut file, out)?;
     let all = prompts.len() * how.samples;
     if before > all {
@@ -89,59 +89,59 @@ pub fn run(
         return Err(Error::input(out, message, "choose another --out"));
     }
     if before > 0 {
-        progress.say(&format!(
+        progress.message(&format!(
             "{before} of {all} texts stand in {} already",
             out.display()
         ));
     }
-    let tasks: Vec<Task> = (before..all)
+    let tasks: Vec<GenerationRequest> = (before..all)
         .map(|number| {
             let (prompt, sample) = (number / how.samples, number % how.samples);
             let ids = asked[prompt].clone();
-            let room = writer.decoder.config.max_tokens - ids.len();
+            let room = generator.decoder.config.max_tokens - ids.len();
             // It depends on nothing but the run's seed, the prompt and the sample's number.
             let seed = mix64(how.seed) ^ fnv1a(prompts[prompt].id.as_bytes());
-            Task {
+            GenerationRequest {
                 prompt: ids,
                 seed: mix64(seed.wrapping_add(sample as u64)),
                 most: how.max_tokens.min(room),
             }
         })
         .collect();
-    progress.begin("writing", Some(tasks.len() as u64), Unit::Rows);
+    progress.start("writing", Some(tasks.len() as u64), Unit::Rows);
     let (begun, mut tokens, mut cut) = (Instant::now(), 0, 0);
     let mut texts = 0;
-    writer.write(
+    generator.write(
         &tasks,
         &how.sampling,
-        how.at_once,
+        how.batch_size,
         stop,
-        &mut |number, written| {
+        &mut |number, completions| {
             let prompt = &prompts[(before + number) / how.samples];
-            let text = writer.chat.decode(&written.tokens)?;
+            let text = generator.chat.decode(&completions.tokens)?;
             let line = Line {
                 model: &how.name,
                 prompt_id: &prompt.id,
                 sample: (before + number) % how.samples,
                 prompt: &prompt.text,
                 response: &text,
-                tokens: written.tokens.len(),
-                finish: if written.ended { "stop" } else { "length" },
+                tokens: completions.tokens.len(),
+                finish: if completions.ended { "stop" } else { "length" },
             };
             let mut line = serde_json::to_string(&line).unwrap_or_default();
             line.push('\n');
             file.write_all(line.as_bytes())
                 .map_err(Error::io("write", out))?;
-            tokens += written.tokens.len();
-            cut += usize::from(!written.ended);
+            tokens += completions.tokens.len();
+            cut += usize::from(!completions.ended);
             texts += 1;
-            progress.at(texts as u64);
+            progress.set_position(texts as u64);
             let rate = tokens as f64 / begun.elapsed().as_secs_f64().max(1e-9);
-            progress.rate(&format!("{rate:.0} tokens/s"));
+            progress.set_rate(&format!("{rate:.0} tokens/s"));
             Ok(())
         },
     )?;
-    progress.end();
+    progress.finish();
     file.sync_all().map_err(Error::io("write", out))?;
     Ok(Summary {
         texts,
@@ -153,30 +153,35 @@ pub fn run(
 }
 
 /// What the model reads before it answers a prompt.
-fn asked(writer: &Writer, prompt: &Prompt, how: &How) -> Result<Vec<u32>> {
+fn asked(generator: &Generator, prompt: &Prompt, how: &GenerationConfig) -> Result<Vec<u32>> {
     let ids = if how.plain {
-        writer.chat.encode(&prompt.text, true)?
+        generator.chat.encode(&prompt.text, true)?
     } else {
         let system = how.system.iter().map(|system| Message {
             role: "system".to_owned(),
             content: system.clone(),
         });
         let messages: Vec<Message> = system.chain(prompt.messages.iter().cloned()).collect();
-        writer
+        generator
             .chat
-            .encode(&writer.chat.render(&messages, true)?, false)?
+            .encode(&generator.chat.render(&messages, true)?, false)?
     };
-    let most = writer.decoder.config.max_tokens - 1;
+    let most = generator.decoder.config.max_tokens - 1;
     if ids.is_empty() || ids.len() > most {
         let message = format!("prompt {} has {} tokens", prompt.id, ids.len());
         let hint = format!("the model takes 1 to {most}: leave it out");
-        return Err(Error::input(&writer.name, message, hint));
+        return Err(Error::input(&generator.name, message, hint));
     }
     Ok(ids)
 }
 
 /// Opens the file for more lines; beside it stands how they are made, which must not differ.
-fn claim(writer: &Writer, prompts: &[Prompt], how: &How, out: &Path) -> Result<File> {
+fn claim(
+    generator: &Generator,
+    prompts: &[Prompt],
+    how: &GenerationConfig,
+    out: &Path,
+) -> Result<File> {
     let mut words = Vec::new();
     for prompt in prompts {
         words.extend(prompt.id.bytes().chain([0]));
@@ -195,10 +200,10 @@ fn claim(writer: &Writer, prompts: &[Prompt], how: &How, out: &Path) -> Result<F
     let about = json!({
         "made_with": { "polyphony": env!("CARGO_PKG_VERSION") },
         "model": how.name,
-        "weights": { "name": writer.name, "revision": writer.revision },
+        "weights": { "name": generator.name, "revision": generator.revision },
         "prompts": { "count": prompts.len(), "hash": format!("{:016x}", fnv1a(&words)) },
-        "precision": format!("{:?}", writer.decoder.words.dtype()),
-        "adapter_is_live": writer.live,
+        "precision": format!("{:?}", generator.decoder.words.dtype()),
+        "adapter_is_live": generator.live,
         "system": how.system,
         "chat": !how.plain,
         "samples": how.samples,
@@ -209,7 +214,7 @@ fn claim(writer: &Writer, prompts: &[Prompt], how: &How, out: &Path) -> Result<F
         "min_p": decimal(sampling.min_p),
         "repetition_penalty": decimal(sampling.repetition_penalty),
         "seed": how.seed,
-        "stop_tokens": writer.stops,
+        "stop_tokens": generator.eos_token_ids,
     });
     let mut text = serde_json::to_string_pretty(&about).unwrap_or_default();
     text.push('\n');
@@ -227,7 +232,7 @@ fn claim(writer: &Writer, prompts: &[Prompt], how: &How, out: &Path) -> Result<F
             let message = "is there already, and nothing says how it was made";
             return Err(Error::input(out, message, "choose another --out"));
         }
-        Err(_) => write_whole(beside, text.as_bytes())?,
+        Err(_) => write_atomic(beside, text.as_bytes())?,
     }
     let file = OpenOptions::new()
         .read(true)

@@ -7,4 +7,4 @@ pub mod job;
 pub mod prompts;
 pub mod sampling;
 
-pub use generator::{Task, Writer, Written};
+pub use generator::{Completion, GenerationRequest, Generator};

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::chat::Message;
 use crate::{Error, Result};
 use polyphony_io::format::find_files;
-use polyphony_io::hash::short_hash;
+use polyphony_io::hash::short_id;
 use polyphony_io::progress::{Progress, Unit};
 use polyphony_io::records;
 
@@ -32,8 +32,8 @@ pub fn read(file: &Path, split: Option<&str>, progress: &dyn Progress) -> Result
     let mut prompts: Vec<Prompt> = Vec::new();
     let mut seen: HashMap<String, usize> = HashMap::new();
     for source in find_files(&[file.to_path_buf()])? {
-        progress.begin("reading prompts", Some(source.bytes), Unit::Bytes);
-        let ending = records::read(&source, progress, &mut |(line, object)| {
+        progress.start("reading prompts", Some(source.bytes), Unit::Bytes);
+        let outcome = records::read(&source, progress, &mut |(line, object)| {
             let wrong = |message: &str| {
                 let path = source.path.as_path();
                 let hint = "a row holds `prompt`: a text, or messages of role and content";
@@ -66,8 +66,8 @@ pub fn read(file: &Path, split: Option<&str>, progress: &dyn Progress) -> Result
             }
             Ok(())
         })?;
-        progress.end();
-        ending.whole(&source.path)?;
+        progress.finish();
+        outcome.require_complete(&source.path)?;
     }
     if prompts.is_empty() {
         let hint = "name another file, or another --split";
@@ -98,11 +98,11 @@ fn prompt(object: &Map<String, Value>) -> Option<Prompt> {
 /// turns.
 pub fn id_of(messages: &[Message]) -> String {
     match messages {
-        [only] => short_hash(&[&only.content]),
+        [only] => short_id(&[&only.content]),
         turns => {
             let parts = turns.iter().flat_map(|turn| [&turn.role, &turn.content]);
             let parts: Vec<&str> = parts.map(String::as_str).collect();
-            short_hash(&parts)
+            short_id(&parts)
         }
     }
 }
@@ -110,13 +110,13 @@ pub fn id_of(messages: &[Message]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use polyphony_io::progress::Silent;
+    use polyphony_io::progress::NoProgress;
 
     fn of(rows: &str) -> Result<Vec<Prompt>> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("prompts.jsonl");
         std::fs::write(&path, rows).unwrap();
-        read(&path, None, &Silent)
+        read(&path, None, &NoProgress)
     }
 
     #[test]

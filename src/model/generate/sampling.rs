@@ -4,7 +4,7 @@ use polyphony_io::random::SplitMix64;
 
 /// How the next token is chosen. Each step is left out at its neutral value.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Sampling {
+pub struct SamplingParams {
     /// Logits are divided by it; 0 takes the likeliest token.
     pub temperature: f32,
     /// Only this many likeliest tokens stay; 0 keeps all.
@@ -17,7 +17,7 @@ pub struct Sampling {
     pub repetition_penalty: f32,
 }
 
-impl Sampling {
+impl SamplingParams {
     /// The likeliest token, always.
     pub const GREEDY: Self = Self {
         temperature: 0.0,
@@ -38,7 +38,7 @@ impl Sampling {
 
     /// Bends logits in the order of transformers' processors: repetition, temperature, top-k, top-p,
     /// min-p. Tokens that are out get minus infinity. `text` is prompt and answer so far.
-    pub fn bend(&self, logits: &mut [f32], text: &[u32]) {
+    pub fn process_logits(&self, logits: &mut [f32], text: &[u32]) {
         penalize(logits, text, self.repetition_penalty);
         if self.temperature == 0.0 {
             return;
@@ -53,11 +53,11 @@ impl Sampling {
 
     /// The next token of a text.
     pub fn next(&self, logits: &mut [f32], text: &[u32], random: &mut SplitMix64) -> u32 {
-        self.bend(logits, text);
+        self.process_logits(logits, text);
         if self.temperature == 0.0 {
-            return likeliest(logits);
+            return argmax(logits);
         }
-        draw(logits, random.unit())
+        sample(logits, random.next_f64())
     }
 }
 
@@ -146,7 +146,7 @@ fn shares(logits: &[f32]) -> Vec<f32> {
 }
 
 /// The token of the largest logit, the first of equals.
-fn likeliest(logits: &[f32]) -> u32 {
+fn argmax(logits: &[f32]) -> u32 {
     let mut best = 0;
     for (token, logit) in logits.iter().enumerate() {
         if *logit > logits[best] {
@@ -157,7 +157,7 @@ fn likeliest(logits: &[f32]) -> u32 {
 }
 
 /// The token in whose stretch of the shares, one after another, `unit` falls.
-fn draw(logits: &[f32], unit: f64) -> u32 {
+fn sample(logits: &[f32], unit: f64) -> u32 {
     let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let weight = |logit: &f32| f64::from((logit - most).exp());
     let bar = unit * logits.iter().map(weight).sum::<f64>();
@@ -168,5 +168,5 @@ fn draw(logits: &[f32], unit: f64) -> u32 {
             return token as u32;
         }
     }
-    likeliest(logits)
+    argmax(logits)
 }

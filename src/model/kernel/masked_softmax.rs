@@ -8,12 +8,12 @@ use super::softmax::softmax;
 /// does not hide, the rest by 0; the mask, of shape (tokens, length), holds 0 or minus infinity. On the
 /// CPU, in f32.
 #[derive(Debug, Clone, Copy)]
-pub struct Shares {
+pub struct MaskedSoftmax {
     /// What scores are multiplied by.
     pub scale: f32,
 }
 
-impl InplaceOp2 for Shares {
+impl InplaceOp2 for MaskedSoftmax {
     fn name(&self) -> &'static str {
         "shares"
     }

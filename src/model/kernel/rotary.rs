@@ -31,7 +31,7 @@ impl Rotary {
 
     /// Turns the queries and keys of rows of `[q | k | v]`, `heads` heads each, in place: value i of
     /// a head with value i + half of it. `positions` says where each row stands in its text.
-    pub fn turn(&self, rows: &mut [f32], positions: &[u32], heads: usize) {
+    pub fn apply_rotary(&self, rows: &mut [f32], positions: &[u32], heads: usize) {
         let head = 2 * self.half;
         let width = 3 * heads * head;
         rows.par_chunks_mut(width)
@@ -60,7 +60,7 @@ mod tests {
     fn turns_by_the_position() {
         let rotary = Rotary::new(10.0, 2, 4);
         let mut row = vec![1.0, 0.0, 0.0, 1.0, 5.0, 6.0];
-        rotary.turn(&mut row, &[3], 1);
+        rotary.apply_rotary(&mut row, &[3], 1);
         let (sin, cos) = 3.0_f32.sin_cos();
         assert_eq!(row, [cos, sin, -sin, cos, 5.0, 6.0]);
     }

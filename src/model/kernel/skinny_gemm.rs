@@ -14,9 +14,9 @@ const OUT: usize = 32;
 /// `x W^T`, `x` of shape (rows, in), `W` of (out, in), both in f32 without gaps, on the CPU. Every
 /// row's values are added up in one order, whichever rows are beside it and whatever the machine.
 #[derive(Debug, Clone, Copy)]
-pub struct FewRows;
+pub struct SkinnyGemm;
 
-impl CustomOp2 for FewRows {
+impl CustomOp2 for SkinnyGemm {
     fn name(&self) -> &'static str {
         "few-rows"
     }
@@ -41,13 +41,13 @@ impl CustomOp2 for FewRows {
             candle_core::bail!("rows of {into} values meet a weight of {width}");
         }
         let mut y = vec![0.0; rows * out];
-        few_rows(&x[x0..x1], &weight[w0..w1], into, &mut y);
+        skinny_gemm(&x[x0..x1], &weight[w0..w1], into, &mut y);
         Ok((CpuStorage::F32(y), (rows, out).into()))
     }
 }
 
 /// The products of rows of `into` values with the weight's rows: `y` has a row for each of `x`.
-pub fn few_rows(x: &[f32], weight: &[f32], into: usize, y: &mut [f32]) {
+pub fn skinny_gemm(x: &[f32], weight: &[f32], into: usize, y: &mut [f32]) {
     if x.is_empty() || weight.is_empty() {
         return;
     }
@@ -58,7 +58,7 @@ pub fn few_rows(x: &[f32], weight: &[f32], into: usize, y: &mut [f32]) {
         .par_chunks_mut(OUT * rows)
         .zip(weight.par_chunks(OUT * into))
         .for_each(|(columns, weight)| {
-            pulp::Arch::new().dispatch(Stretch {
+            pulp::Arch::new().dispatch(ColumnBlock {
                 x,
                 weight,
                 into,
@@ -72,14 +72,14 @@ pub fn few_rows(x: &[f32], weight: &[f32], into: usize, y: &mut [f32]) {
     }
 }
 
-struct Stretch<'a> {
+struct ColumnBlock<'a> {
     x: &'a [f32],
     weight: &'a [f32],
     into: usize,
     columns: &'a mut [f32],
 }
 
-impl pulp::WithSimd for Stretch<'_> {
+impl pulp::WithSimd for ColumnBlock<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -135,19 +135,21 @@ fn dots<const ROWS: usize>(x: &[f32], weight: &[f32], dots: &mut [f32]) {
 
 #[cfg(test)]
 mod tests {
-    use super::few_rows;
+    use super::skinny_gemm;
     use polyphony_io::random::SplitMix64;
 
     #[test]
     fn rows_are_products_and_know_nothing_of_each_other() {
-        let mut random = SplitMix64::seeded(11);
+        let mut random = SplitMix64::seed_from_u64(11);
         for (into, out) in [(1, 1), (63, 70), (64, 33), (200, 31), (1030, 65)] {
             let mut values = |count: usize| -> Vec<f32> {
-                (0..count).map(|_| (random.unit() - 0.5) as f32).collect()
+                (0..count)
+                    .map(|_| (random.next_f64() - 0.5) as f32)
+                    .collect()
             };
             let (x, weight) = (values(9 * into), values(out * into));
             let mut all = vec![0.0; 9 * out];
-            few_rows(&x, &weight, into, &mut all);
+            skinny_gemm(&x, &weight, into, &mut all);
             for (row, x) in x.chunks(into).enumerate() {
                 for (column, w) in weight.chunks(into).enumerate() {
                     let pairs = x.iter().zip(w);
@@ -159,7 +161,7 @@ mod tests {
             for rows in 1..9 {
                 for start in 0..9 - rows {
                     let mut some = vec![0.0; rows * out];
-                    few_rows(&x[start * into..][..rows * into], &weight, into, &mut some);
+                    skinny_gemm(&x[start * into..][..rows * into], &weight, into, &mut some);
                     assert_eq!(some, all[start * out..][..rows * out]);
                 }
             }

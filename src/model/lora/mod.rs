@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 use serde_json::Value;
 
-use crate::decoder::ops::product;
+use crate::decoder::ops::linear;
 use crate::decoder::{PROJECTIONS, Projection};
 use crate::{Error, Result};
 use polyphony_io::hash::fnv1a;
-use polyphony_io::hash::sha256_of;
+use polyphony_io::hash::sha256_file;
 
 /// The file that says what adapters are like.
 pub const CONFIG: &str = "adapter_config.json";
@@ -20,7 +20,7 @@ pub const WEIGHTS: &str = "adapter_model.safetensors";
 
 /// What adapters are like.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Spec {
+pub struct LoraConfig {
     /// The rank.
     pub r: usize,
     /// The scale is this over the rank.
@@ -35,7 +35,7 @@ pub struct Spec {
     pub revision: Option<String>,
 }
 
-impl Default for Spec {
+impl Default for LoraConfig {
     fn default() -> Self {
         Self {
             r: 8,
@@ -48,7 +48,7 @@ impl Default for Spec {
     }
 }
 
-impl Spec {
+impl LoraConfig {
     /// What an adapter's term is multiplied by.
     pub fn scale(&self) -> f64 {
         let r = self.r as f64;
@@ -156,20 +156,20 @@ fn names(target: &str, product: &str) -> bool {
 
 /// A product of a decoder: a weight, or a weight with an adapter's term beside it.
 #[derive(Debug)]
-pub enum Product {
+pub enum LinearWeight {
     /// The weight alone, shape (out, in).
-    Plain(Tensor),
+    Base(Tensor),
     /// The weight, and `A`, `B` and the scale of the term `scale B A`, in f32.
-    Live(Tensor, Tensor, Tensor, f64),
+    WithLora(Tensor, Tensor, Tensor, f64),
 }
 
-impl Projection for Product {
+impl Projection for LinearWeight {
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         match self {
-            Self::Plain(weight) => weight.forward(x),
-            Self::Live(weight, a, b, scale) => {
-                let low = product(&x.to_dtype(DType::F32)?, a)?;
-                let term = (product(&low, b)? * *scale)?;
+            Self::Base(weight) => weight.forward(x),
+            Self::WithLora(weight, a, b, scale) => {
+                let low = linear(&x.to_dtype(DType::F32)?, a)?;
+                let term = (linear(&low, b)? * *scale)?;
                 weight.forward(x)? + term.to_dtype(x.dtype())?
             }
         }
@@ -180,7 +180,7 @@ impl Projection for Product {
 #[derive(Debug)]
 pub struct Adapter {
     /// What it is like.
-    pub spec: Spec,
+    pub lora_config: LoraConfig,
     file: PathBuf,
     tensors: HashMap<String, Tensor>,
 }
@@ -191,7 +191,7 @@ impl Adapter {
     /// # Errors
     /// When it is none, or is of a kind that is not known here.
     pub fn read(folder: &Path) -> Result<Self> {
-        let spec = Spec::read(folder)?;
+        let lora_config = LoraConfig::read(folder)?;
         let file = folder.join(WEIGHTS);
         if !file.is_file() {
             return Err(Error::input(
@@ -205,7 +205,7 @@ impl Adapter {
             Error::input(&file, message, "fetch the adapter again")
         })?;
         Ok(Self {
-            spec,
+            lora_config,
             file,
             tensors,
         })
@@ -238,7 +238,7 @@ impl Adapter {
         let Some([a, b]) = self.term(name, &weight)? else {
             return Ok(weight);
         };
-        let term = (b.matmul(&a)? * self.spec.scale())?;
+        let term = (b.matmul(&a)? * self.lora_config.scale())?;
         let sum = (weight.to_dtype(DType::F32)? + term)?;
         Ok(sum.to_dtype(weight.dtype())?)
     }
@@ -247,10 +247,10 @@ impl Adapter {
     ///
     /// # Errors
     /// When the adapter's shapes are not the weight's.
-    pub fn live(&self, name: &str, weight: Tensor) -> Result<Product> {
+    pub fn live(&self, name: &str, weight: Tensor) -> Result<LinearWeight> {
         Ok(match self.term(name, &weight)? {
-            None => Product::Plain(weight),
-            Some([a, b]) => Product::Live(weight, a, b, self.spec.scale()),
+            None => LinearWeight::Base(weight),
+            Some([a, b]) => LinearWeight::WithLora(weight, a, b, self.lora_config.scale()),
         })
     }
 
@@ -258,7 +258,7 @@ impl Adapter {
     pub fn names(&self, name: &str) -> Vec<String> {
         let product = name.splitn(4, '.').last().unwrap_or_default();
         let parts = ["lora_A", "lora_B"];
-        let parts = parts.iter().filter(|_| self.spec.targets(product));
+        let parts = parts.iter().filter(|_| self.lora_config.targets(product));
         parts
             .map(|part| format!("base_model.model.{name}.{part}.weight"))
             .collect()
@@ -269,8 +269,8 @@ impl Adapter {
     /// # Errors
     /// When they cannot be read.
     pub fn revision(&self) -> Result<String> {
-        let weights = sha256_of(&self.file)?;
-        let config = sha256_of(&self.file.with_file_name(CONFIG))?;
+        let weights = sha256_file(&self.file)?;
+        let config = sha256_file(&self.file.with_file_name(CONFIG))?;
         Ok(format!(
             "{:016x}",
             fnv1a(format!("{weights}{config}").as_bytes())
@@ -286,8 +286,8 @@ impl Adapter {
         };
         let device = weight.device();
         Ok(Some([
-            self.tensor(a, [self.spec.r, into], device)?,
-            self.tensor(b, [out, self.spec.r], device)?,
+            self.tensor(a, [self.lora_config.r, into], device)?,
+            self.tensor(b, [out, self.lora_config.r], device)?,
         ]))
     }
 

@@ -1,7 +1,9 @@
 //! The gradient through attention, by queries, keys and values.
 
 use candle_core::{D, DType, Result, Tensor};
-use polyphony_model::decoder::ops::{Attention, Segments, by_group, from_groups, probabilities};
+use polyphony_model::decoder::ops::{
+    Attention, PackedSequences, by_group, from_groups, probabilities,
+};
 
 /// The gradients of `q`, `k` and `v`, of their shapes, for `dy` at the output `mixed`, shape
 /// (tokens, heads * head). Scores are computed anew, a text at a time: none are kept.
@@ -16,7 +18,7 @@ pub fn backward(
     [q, k, v]: [&Tensor; 3],
     mixed: &Tensor,
     dy: &Tensor,
-    segments: &Segments,
+    segments: &PackedSequences,
     how: &Attention,
 ) -> Result<[Tensor; 3]> {
     let (_, heads, head) = q.dims3()?;

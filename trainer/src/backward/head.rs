@@ -22,7 +22,7 @@ pub struct Head<'a> {
 
 /// What a head says where each target stands.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Foretold {
+pub struct TokenStats {
     /// The target's log-probability.
     pub logps: Vec<f32>,
     /// The entropy of all tokens' probabilities, in nats.
@@ -82,19 +82,19 @@ impl<'a> Head<'a> {
     ///
     /// # Errors
     /// When the device fails.
-    pub fn foretold(&self, rows: &Tensor, targets: &[u32]) -> Result<Foretold> {
-        let mut all = Foretold::default();
+    pub fn token_stats(&self, rows: &Tensor, targets: &[u32]) -> Result<TokenStats> {
+        let mut all = TokenStats::default();
         for (start, targets) in chunks(targets, self.rows) {
             let (logits, _) = self.logits(&rows.narrow(0, start, targets.len())?)?;
             let of_target = Tensor::new(targets, rows.device())?.unsqueeze(1)?;
             let (shares, sum) = shares(&logits)?;
             let entropy = (&sum - (shares * &logits)?.sum_keepdim(D::Minus1)?)?;
-            let likeliest = logits.argmax_keepdim(D::Minus1)?;
+            let argmax = logits.argmax_keepdim(D::Minus1)?;
             let found = [
                 (logits.gather(&of_target, 1)? - sum)?,
                 entropy,
                 logits.mean_keepdim(D::Minus1)?,
-                likeliest.eq(&of_target)?.to_dtype(DType::F32)?,
+                argmax.eq(&of_target)?.to_dtype(DType::F32)?,
             ];
             // Fetched at once: each fetch waits for the device.
             let found = Tensor::cat(&found, 1)?.t()?.to_vec2::<f32>()?;
@@ -161,9 +161,9 @@ mod tests {
     /// A head over 7 words, with a cap, of which 3 rows have logits at a time.
     #[test]
     fn in_pieces_and_under_a_cap_it_is_the_same() {
-        let mut random = SplitMix64::seeded(3);
+        let mut random = SplitMix64::seed_from_u64(3);
         let mut values = |rows: usize, width: usize| {
-            let drawn = (0..rows * width).map(|_| 4.0 * (random.unit() - 0.5) as f32);
+            let drawn = (0..rows * width).map(|_| 4.0 * (random.next_f64() - 0.5) as f32);
             Tensor::from_vec(drawn.collect(), (rows, width), &Device::Cpu).unwrap()
         };
         let (weight, rows) = (values(7, 5), values(8, 5));
@@ -172,8 +172,8 @@ mod tests {
         for cap in [None, Some(2.5)] {
             let whole = Head::new(&weight, cap).unwrap();
             let parts = Head { rows: 3, ..whole };
-            let known = whole.foretold(&rows, &targets).unwrap();
-            assert_eq!(parts.foretold(&rows, &targets).unwrap(), known);
+            let known = whole.token_stats(&rows, &targets).unwrap();
+            assert_eq!(parts.token_stats(&rows, &targets).unwrap(), known);
             assert_eq!(parts.logps(&rows, &targets).unwrap(), known.logps);
 
             // By definition, row by row in f64.

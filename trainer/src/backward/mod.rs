@@ -10,14 +10,14 @@ pub mod norm;
 
 use candle_core::{Result, Tensor};
 use polyphony_model::decoder::config::Config;
-use polyphony_model::decoder::ops::{self, Segments};
+use polyphony_model::decoder::ops::{self, PackedSequences};
 use polyphony_model::decoder::{Layer, Projection};
 
-use crate::lora::{Adapted, Gradients};
+use crate::lora::{Gradients, LoraLinear};
 
 /// What a layer's backward needs of its forward.
 #[derive(Debug)]
-pub struct Kept {
+pub struct LayerActivations {
     /// What went in, shape (tokens, width).
     input: Tensor,
     /// The rest; none where it is computed anew.
@@ -49,25 +49,25 @@ struct Inner {
 /// # Errors
 /// When the device fails, as without memory.
 pub fn forward(
-    layer: &Layer<Adapted>,
+    layer: &Layer<LoraLinear>,
     x: &Tensor,
     config: &Config,
-    segments: &Segments,
+    segments: &PackedSequences,
     recompute: bool,
-) -> Result<(Tensor, Kept)> {
-    let (out, inner) = through(layer, x, config, segments)?;
-    let kept = Kept {
+) -> Result<(Tensor, LayerActivations)> {
+    let (out, inner) = forward_with_activations(layer, x, config, segments)?;
+    let kept = LayerActivations {
         input: x.clone(),
         inner: (!recompute).then_some(inner),
     };
     Ok((out, kept))
 }
 
-fn through(
-    layer: &Layer<Adapted>,
+fn forward_with_activations(
+    layer: &Layer<LoraLinear>,
     x: &Tensor,
     config: &Config,
-    segments: &Segments,
+    segments: &PackedSequences,
 ) -> Result<(Tensor, Inner)> {
     let [q, k, v, o, gate, up, down] = &layer.projections;
     let tokens = x.dim(0)?;
@@ -128,11 +128,11 @@ fn join(
 /// # Errors
 /// When the device fails, as without memory.
 pub fn backward(
-    layer: &Layer<Adapted>,
-    kept: Kept,
+    layer: &Layer<LoraLinear>,
+    kept: LayerActivations,
     dy: &Tensor,
     config: &Config,
-    segments: &Segments,
+    segments: &PackedSequences,
     gradients: &mut Gradients,
     wants_input: bool,
 ) -> Result<Option<Tensor>> {
@@ -140,7 +140,7 @@ pub fn backward(
     let x = kept.input;
     let inner = match kept.inner {
         Some(inner) => inner,
-        None => through(layer, &x, config, segments)?.1,
+        None => forward_with_activations(layer, &x, config, segments)?.1,
     };
     // The gradient of a branch, from that of the stream behind it.
     let branch = |dy: &Tensor, before: Option<&Tensor>, norm: Option<&Tensor>| match (before, norm)

@@ -21,7 +21,7 @@ pub enum Kind {
 
 /// An answer's log-probabilities, summed over its tokens.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Answer {
+pub struct SequenceLogps {
     /// By the policy.
     pub logps: f64,
     /// By its reference.
@@ -30,7 +30,7 @@ pub struct Answer {
     pub tokens: usize,
 }
 
-impl Answer {
+impl SequenceLogps {
     /// How much likelier the policy makes it: its reward is `beta` times this.
     pub fn log_ratio(&self) -> f64 {
         self.logps - self.ref_logps
@@ -40,8 +40,8 @@ impl Answer {
 /// The loss of a pair, `h = log_ratio(chosen) - log_ratio(rejected)`, and its derivatives by the
 /// policy's `logps`.
 pub fn dpo(
-    chosen: &Answer,
-    rejected: &Answer,
+    chosen: &SequenceLogps,
+    rejected: &SequenceLogps,
     beta: f64,
     kind: Kind,
     label_smoothing: f64,
@@ -85,8 +85,8 @@ mod tests {
     use super::super::finite;
     use super::*;
 
-    fn answer(logps: f64, ref_logps: f64, tokens: usize) -> Answer {
-        Answer {
+    fn answer(logps: f64, ref_logps: f64, tokens: usize) -> SequenceLogps {
+        SequenceLogps {
             logps,
             ref_logps,
             tokens,

@@ -3,14 +3,14 @@
 use std::sync::atomic::AtomicBool;
 
 use polyphony_io::Result;
-use polyphony_io::atomic::write_whole;
+use polyphony_io::atomic::write_atomic;
 use polyphony_io::progress::Progress;
 
 use super::Run;
 use crate::agreement::{Agreement, agreement};
 use crate::data::Example;
 use crate::metrics;
-use crate::objective::{Fixed, Method};
+use crate::objective::{Method, PairConstants};
 
 impl Run<'_> {
     /// Whether the last step's line is to have the evaluation split's numbers and has not.
@@ -34,7 +34,7 @@ impl Run<'_> {
             return Ok(false);
         }
         let examples = self.held_out();
-        let Some((sums, scores)) = self.passes.judge(&self.policy, &examples, stop)? else {
+        let Some((sums, scores)) = self.passes.evaluate(&self.policy, &examples, stop)? else {
             return Ok(false);
         };
         let objective = self.config.objective();
@@ -51,11 +51,11 @@ impl Run<'_> {
         }
         for folder in folders {
             if let Some(told) = &told {
-                write_whole(&folder.join("agreement.json"), told.as_bytes())?;
+                write_atomic(&folder.join("agreement.json"), told.as_bytes())?;
             }
         }
         if let Some(agreement) = agreement.filter(|_| self.state.step == steps) {
-            progress.say(&agreement.to_string());
+            progress.message(&agreement.to_string());
         }
         let told = serde_json::to_string(&means).unwrap_or_default();
         if let Some(line) = self.lines.last_mut() {
@@ -68,7 +68,7 @@ impl Run<'_> {
     }
 
     /// The evaluation split.
-    fn held_out(&self) -> Vec<(&Example, &Fixed)> {
+    fn held_out(&self) -> Vec<(&Example, &PairConstants)> {
         self.evaluation.iter().zip(&self.fixed_evaluation).collect()
     }
 

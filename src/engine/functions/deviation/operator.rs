@@ -165,7 +165,8 @@ impl ExecutionPlan for DeviationExec {
             .iter()
             .flat_map(|function| function.expressions())
             .collect();
-        let runs = Runs::new(vectors, functions[0].partition_by().to_vec(), self.schema());
+        let runs =
+            PartitionBuffer::new(vectors, functions[0].partition_by().to_vec(), self.schema());
         let metrics = BaselineMetrics::new(&self.metrics, partition);
         // A `None` behind the last batch closes the last run.
         let input = input.map_ok(Some).chain(futures::stream::iter([Ok(None)]));
@@ -197,22 +198,22 @@ impl ExecutionPlan for DeviationExec {
 }
 
 /// The vectors of one run of rows with one key, a list of slices a function.
-type Run = Vec<Vec<ArrayRef>>;
+type Partition = Vec<Vec<ArrayRef>>;
 
 /// Cuts a stream of batches into runs of rows with one key, and measures each when it is whole.
-struct Runs {
+struct PartitionBuffer {
     vectors: Vec<Arc<dyn PhysicalExpr>>,
     partition_by: Vec<Arc<dyn PhysicalExpr>>,
     schema: arrow::datatypes::SchemaRef,
     /// The key and the vectors of the run that may go on in the next batch.
-    open: Option<(Vec<ScalarValue>, Run)>,
+    open: Option<(Vec<ScalarValue>, Partition)>,
     /// Batches whose last run is not whole yet.
     waiting: VecDeque<RecordBatch>,
     /// The deviations of the waiting batches' first rows, a column a function.
     done: Vec<VecDeque<Option<f64>>>,
 }
 
-impl Runs {
+impl PartitionBuffer {
     fn new(
         vectors: Vec<Arc<dyn PhysicalExpr>>,
         partition_by: Vec<Arc<dyn PhysicalExpr>>,
@@ -252,7 +253,7 @@ impl Runs {
     }
 
     /// The runs that the first rows of a batch close; the last run of the batch stays open.
-    fn cut(&mut self, batch: &RecordBatch) -> Result<Vec<Run>> {
+    fn cut(&mut self, batch: &RecordBatch) -> Result<Vec<Partition>> {
         let evaluate = |expressions: &[Arc<dyn PhysicalExpr>]| -> Result<Vec<ArrayRef>> {
             let value = |expression: &Arc<dyn PhysicalExpr>| {
                 expression.evaluate(batch)?.into_array(batch.num_rows())

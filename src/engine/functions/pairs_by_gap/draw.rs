@@ -31,7 +31,7 @@ pub fn pairs(responses: &[(String, i64)], gap: i64, seed: i64) -> Vec<(usize, us
     rows.sort_unstable_by(|a, b| responses[*a].cmp(&responses[*b]));
     let mut random = Random::new(rows.iter().map(|row| responses[*row].0.as_str()), seed);
     let mut pairs = Vec::new();
-    while let Some((high, low)) = try_luck(responses, &rows, gap, &mut random) {
+    while let Some((high, low)) = rejection_sample(responses, &rows, gap, &mut random) {
         pairs.push((rows[high], rows[low]));
         rows.swap_remove(high.max(low));
         rows.swap_remove(high.min(low));
@@ -53,7 +53,7 @@ pub fn pairs(responses: &[(String, i64)], gap: i64, seed: i64) -> Vec<(usize, us
 
 /// Two places drawn at random until their votes differ enough, the winner's first; `None` after
 /// many misses. What it finds is drawn evenly from all pairs with the gap.
-fn try_luck(
+fn rejection_sample(
     responses: &[(String, i64)],
     rows: &[usize],
     gap: i64,
@@ -133,7 +133,7 @@ impl Random {
     fn below(&mut self, bound: u64) -> Option<u64> {
         let threshold = bound.wrapping_neg().checked_rem(bound)?;
         loop {
-            let product = u128::from(self.0.bits()) * u128::from(bound);
+            let product = u128::from(self.0.next_u64()) * u128::from(bound);
             if product as u64 >= threshold {
                 return Some((product >> 64) as u64);
             }

@@ -94,7 +94,7 @@ impl AggregateUDFImpl for PairsByGap {
     }
 
     fn accumulator(&self, _arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        Ok(Box::<Gathered>::default())
+        Ok(Box::<PairsAccumulator>::default())
     }
 
     fn documentation(&self) -> Option<&Documentation> {
@@ -104,13 +104,13 @@ impl AggregateUDFImpl for PairsByGap {
 
 /// The responses of one prompt.
 #[derive(Debug, Default)]
-struct Gathered {
+struct PairsAccumulator {
     rows: Vec<(String, i64)>,
     gap: i64,
     seed: i64,
 }
 
-impl Accumulator for Gathered {
+impl Accumulator for PairsAccumulator {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         let ids = values[0].as_string::<i32>();
         let scores = values[1].as_primitive::<Int64Type>();

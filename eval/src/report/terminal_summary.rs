@@ -14,7 +14,7 @@ const COLUMNS: [(&str, &str); 6] = [
 ];
 
 /// Models and their leading measures, in columns.
-pub fn brief(report: &Report) -> String {
+pub fn terminal_summary(report: &Report) -> String {
     let head = std::iter::once("model").chain(COLUMNS.iter().map(|(_, title)| *title));
     let mut rows: Vec<Vec<String>> = vec![head.map(str::to_owned).collect()];
     for model in &report.models {

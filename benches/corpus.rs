@@ -157,7 +157,7 @@ impl Random {
     }
 
     /// Above 0, at most 1.
-    fn unit(&mut self) -> f64 {
+    fn next_f64(&mut self) -> f64 {
         ((self.next() >> 11) + 1) as f64 / (1_u64 << 53) as f64
     }
 

@@ -36,7 +36,7 @@ fn prompts(rows: usize) -> Vec<usize> {
     let mut state = 7_u64;
     while left > 0 {
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let unit = ((mix(state) >> 11) + 1) as f64 / (1_u64 << 53) as f64;
+        let unit = ((mix64(state) >> 11) + 1) as f64 / (1_u64 << 53) as f64;
         let size = (unit.powf(-1.0 / 1.17).min(500.0) as usize).min(left);
         sizes.push(size);
         left -= size;
@@ -51,7 +51,7 @@ fn spaces(rows: usize) -> Vec<Space> {
             name,
             dimension,
             values: (0..rows * dimension)
-                .map(|i| (mix(i as u64) >> 40) as f32 / 8_388_608.0 - 1.0)
+                .map(|i| (mix64(i as u64) >> 40) as f32 / 8_388_608.0 - 1.0)
                 .collect(),
         })
         .collect()

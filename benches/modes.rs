@@ -20,11 +20,11 @@ use polyphony_model::chat::Tokens;
 use polyphony_model::decoder::Head;
 use polyphony_model::device::DeviceSpec;
 use polyphony_model::files::ModelFiles;
-use polyphony_model::lora::Spec;
+use polyphony_model::lora::LoraConfig;
 use polyphony_trainer::batch::Batch;
 use polyphony_trainer::data::Example;
 use polyphony_trainer::loss::{dpo, reward};
-use polyphony_trainer::objective::{DorpoForm, Fixed, Method, Objective};
+use polyphony_trainer::objective::{DorpoForm, Method, Objective, PairConstants};
 use polyphony_trainer::optimizer::{AdamW, Moments, clip, global_norm};
 use polyphony_trainer::pass::MicroBatcher;
 use polyphony_trainer::policy::Policy;
@@ -181,7 +181,7 @@ fn train(
     enough: impl Fn(&Policy) -> bool,
 ) -> usize {
     let passes = MicroBatcher::new(objective(method), 8192, false);
-    let fixed: Vec<Fixed> = examples
+    let fixed: Vec<PairConstants> = examples
         .iter()
         .map(|example| reference(policy, example))
         .collect();
@@ -196,11 +196,11 @@ fn train(
         if enough(policy) {
             return step;
         }
-        let batch: Vec<(&Example, &Fixed)> = (0..24)
+        let batch: Vec<(&Example, &PairConstants)> = (0..24)
             .map(|_| random.below(examples.len()))
             .map(|place| (&examples[place], &fixed[place]))
             .collect();
-        let (_, gradients) = passes.learn(policy, &batch).unwrap();
+        let (_, gradients) = passes.forward_backward(policy, &batch).unwrap();
         let norm = global_norm(&gradients).unwrap();
         let gradients = clip(gradients, norm, 1.0).unwrap();
         let (values, next) = adamw
@@ -213,7 +213,7 @@ fn train(
 }
 
 /// The reference is the policy as it starts.
-fn reference(policy: &Policy, example: &Example) -> Fixed {
+fn reference(policy: &Policy, example: &Example) -> PairConstants {
     let mut batch = Batch::default();
     batch.add(&example.chosen, false);
     batch.add(example.rejected.as_ref().unwrap_or(&example.chosen), false);
@@ -222,7 +222,7 @@ fn reference(policy: &Policy, example: &Example) -> Fixed {
         let rows = batch.texts[text].completion.clone();
         logps[rows].iter().map(|&p| f64::from(p)).sum()
     };
-    Fixed {
+    PairConstants {
         weight: example.weight,
         ref_chosen: sum(0),
         ref_rejected: sum(1),
@@ -252,11 +252,11 @@ fn main() {
         tiny.write(&at).unwrap();
         let files = ModelFiles::find_model(at.to_str().unwrap()).unwrap();
         let mut policy = Policy::bare(&files, Head::Words, DeviceSpec::Cpu).unwrap();
-        let spec = Spec {
+        let spec = LoraConfig {
             r: 32,
             alpha: 64.0,
             target_modules: vec!["all-linear".to_owned()],
-            ..Spec::default()
+            ..LoraConfig::default()
         };
         policy.adapt(&spec, seed).unwrap();
         train(

@@ -31,6 +31,7 @@ pub use polyphony_io::{Error, Result};
 pub use datafusion;
 
 #[cfg(test)]
+#[expect(dead_code, reason = "the model crate's tests use the rest")]
 #[path = "../../tests/support/fixtures.rs"]
 mod fixtures;
 #[cfg(test)]

@@ -81,9 +81,9 @@ pub fn columns_of(path: &Path, format: Format) -> Result<Vec<String>> {
             let mut start = Vec::new();
             // A cut file still shows its first lines; reading it whole will tell that it is cut.
             drop(opened.reader.take(1 << 20).read_to_end(&mut start));
-            let object = start.split(|byte| *byte == b'\n').find_map(|line| {
-                serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(line).ok()
-            });
+            let object = start
+                .split(|byte| *byte == b'\n')
+                .find_map(|line| serde_json::from_slice::<Map<String, Value>>(line).ok());
             Ok(object
                 .map(|object| object.keys().cloned().collect())
                 .unwrap_or_default())
@@ -319,7 +319,7 @@ mod tests {
         };
         let row =
             read(r#"{"a": NaN, "b": [-Infinity, Infinity], "c": "NaN \"NaN", "d": 1}"#).unwrap();
-        let none: Value = serde_json::from_str(NO_NUMBER).unwrap();
+        let none: Value = serde_json::from_str(NON_FINITE).unwrap();
         assert_eq!(row["a"], none);
         assert_eq!(row["b"], Value::from(vec![none.clone(); 2]));
         assert_eq!(row["c"], "NaN \"NaN");

@@ -133,7 +133,7 @@ fn log_probabilities_are_those_of_transformers() {
         let (batch, _, _) = batch(name, &objective(Method::Dpo));
         let sums = |policy: &Policy| -> Vec<f64> {
             let logps = policy.logps(&batch).unwrap();
-            let sum = |rows: &crate::batch::Rows| {
+            let sum = |rows: &crate::batch::TargetSpan| {
                 logps[rows.completion.clone()]
                     .iter()
                     .map(|&p| f64::from(p))
@@ -170,7 +170,7 @@ fn gradients(
     let mut gradients = Gradients::none(policy.names().len());
     let mut loss = 0.0;
     policy
-        .learn(&batch, &mut gradients, recompute, |token_stats| {
+        .forward_backward(&batch, &mut gradients, recompute, |token_stats| {
             let (sums, by) = objective.of(&batch, &token_stats.logps, &fixed, &totals);
             loss = sums.loss;
             by
@@ -355,7 +355,7 @@ fn whatever_the_family_gradients_are_those_of_autograd() {
         let mut gradients = Gradients::none(policy.names().len());
         let slopes = by.clone();
         policy
-            .learn(&batch, &mut gradients, false, |_| slopes)
+            .forward_backward(&batch, &mut gradients, false, |_| slopes)
             .unwrap();
         let kept = gradients.into_tensors(policy.parameters().iter()).unwrap();
         let (_, known) = taped(

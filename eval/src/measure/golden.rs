@@ -12,7 +12,7 @@ use super::dcscore::dcscore;
 use super::distinct_k::distinct_k;
 use super::distinct_n::distinct_n;
 use super::ead::{VOCABULARY, ead};
-use super::homogenization::{Matcher, homogenization, reference_homogenization, rouge_1};
+use super::homogenization::{LcsMatcher, homogenization, reference_homogenization, rouge_1};
 use super::mean_distance::mean_distance;
 use super::ngram_diversity::ngram_diversity;
 use super::pairwise_bleu::{pairwise, pairwise_bleu};
@@ -136,7 +136,7 @@ fn measures_of_texts() {
             near("homogenization_bleu_hf_mean_pairwise", evaluate);
         }
         let words = Words::of(&texts, Tokenization::Rouge);
-        let mut matcher = Matcher::new(words.vocab_size);
+        let mut matcher = LcsMatcher::new(words.vocab_size);
         for (i, a) in words.texts.iter().enumerate() {
             for (j, b) in words.texts.iter().enumerate().filter(|(j, _)| i != *j) {
                 let cell = &expected["rougeL_matrix"][i][j];

@@ -1,4 +1,4 @@
-//! The program's plan: parse, start logging, dispatch, show an error once, say how it ended.
+//! Entry point: parses arguments, starts the log, runs the command, prints an error once, sets the exit code.
 
 mod cli;
 
@@ -26,9 +26,7 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return cli::terminal::usage(&error),
     };
-    env_logger::Builder::new()
-        .parse_filters(&arguments.log)
-        .init();
+    cli::log::init(arguments.log.clone());
     match cli::run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -5,6 +5,7 @@ mod embed;
 mod eval;
 mod generate;
 mod ingest;
+pub(crate) mod log;
 mod pairs;
 mod sql;
 mod study;
@@ -13,14 +14,23 @@ mod train;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use tracing::{Instrument as _, Span, info_span};
 
 /// Preference data for diverse creative writing: SQL over stories, weighted by deviation
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 pub(crate) struct Arguments {
-    /// What to log on stderr: error, warn, info, debug, or filters as `datafusion=debug`
-    #[arg(long, global = true, default_value = "error", env = "POLYPHONY_LOG")]
-    pub(crate) log: String,
+    /// Log level on stderr: off, error, warn, info, debug, trace, or levels by module such as
+    /// `datafusion=debug`; from info on, steps are printed with their durations
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        global = true,
+        default_value = "warn",
+        env = "POLYPHONY_LOG",
+        value_parser = log::parse_filter
+    )]
+    pub(crate) log: log::Filter,
     #[command(subcommand)]
     command: Command,
 }
@@ -47,6 +57,23 @@ enum Command {
     Train(Box<train::Arguments>),
 }
 
+impl Command {
+    /// The span under which the command runs: closed, it prints the command's duration.
+    fn span(&self) -> Span {
+        match self {
+            Self::Demo(_) => info_span!("demo"),
+            Self::Embed(_) => info_span!("embed"),
+            Self::Eval(_) => info_span!("eval"),
+            Self::Generate(_) => info_span!("generate"),
+            Self::Ingest(_) => info_span!("ingest"),
+            Self::Pairs(_) => info_span!("pairs"),
+            Self::Sql(_) => info_span!("sql"),
+            Self::Study(_) => info_span!("study"),
+            Self::Train(_) => info_span!("train"),
+        }
+    }
+}
+
 /// Runs the command.
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
@@ -54,7 +81,12 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
-    match arguments.command {
+    let span = arguments.command.span();
+    run_command(arguments.command).instrument(span).await
+}
+
+async fn run_command(command: Command) -> anyhow::Result<()> {
+    match command {
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Embed(arguments) => embed::run(arguments).await,
         Command::Eval(arguments) => eval::run(arguments).await,

@@ -14,6 +14,7 @@ use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use futures::TryStreamExt;
+use tracing::{debug, instrument};
 
 use crate::store::{Part, Store};
 use crate::{Error, Result};
@@ -228,6 +229,7 @@ impl SqlStep {
     ///
     /// # Errors
     /// When a statement fails; the error names the file and the statement.
+    #[instrument(skip_all, fields(file = self.name))]
     pub async fn collect(
         &self,
         context: &SessionContext,
@@ -255,6 +257,7 @@ impl SqlStep {
     ///
     /// # Errors
     /// When a statement fails or the disk is full; nothing half-written is kept.
+    #[instrument(skip_all, fields(file = self.name))]
     pub async fn write(
         &self,
         context: &SessionContext,
@@ -299,6 +302,7 @@ impl SqlStep {
             writer.write(&batch)?;
             progress.set_position(rows);
         }
+        debug!(table = self.writes, rows, "written");
         writer.finish()
     }
 

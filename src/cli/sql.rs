@@ -13,7 +13,7 @@ use polyphony_engine::datafusion::error::DataFusionError;
 use polyphony_engine::datafusion::prelude::SessionContext;
 use polyphony_engine::sql::{self, SqlPipeline};
 use polyphony_engine::store::Store;
-use polyphony_engine::{Error, session};
+use polyphony_engine::{Error, row_table, session};
 
 use super::terminal;
 
@@ -61,7 +61,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     polyphony_eval::udf::register_all(&context)?;
     // `FROM 'file.parquet'` reads a file.
-    let context = context.enable_url_table();
+    let context = row_table::enable(context);
     let mut print = PrintOptions {
         format: match arguments.format {
             Format::Table => PrintFormat::Table,

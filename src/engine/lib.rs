@@ -14,6 +14,8 @@ pub mod jobs;
 pub mod json_lines;
 /// Preference pairs and the pipeline that makes them.
 pub mod pairs;
+/// Row tables: files that SQL names.
+pub mod row_table;
 /// Table schemas.
 pub mod schema;
 /// SQL sessions over a store.

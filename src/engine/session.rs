@@ -64,6 +64,7 @@ pub fn bare(limits: &MemoryLimit) -> Result<SessionContext> {
     let config = SessionConfig::new()
         .with_information_schema(true)
         // What a merge of spilled runs holds back, a partition: the default leaves little to sort in.
+        .set_bool("datafusion.catalog.newlines_in_values", true)
         .set_usize("datafusion.execution.sort_spill_reservation_bytes", 4 << 20)
         .set_bool("datafusion.execution.parquet.pushdown_filters", true);
     let state = SessionStateBuilder::new_with_default_features()

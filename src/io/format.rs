@@ -1,31 +1,41 @@
 //! File formats: which one a file name stands for, and which files a folder holds.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::encoding::{self, Judge};
 use crate::lines;
 use crate::{Error, Result};
 
-/// How a file is laid out.
+/// The format of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Format {
-    /// A JSON object a line, compressed or not.
+    /// JSON: an object a line, or one array or object that holds the rows; compressed or not.
     JsonLines,
-    /// Comma-separated values, compressed or not.
+    /// Values separated by a comma, semicolon, tab or vertical bar; compressed or not.
     Csv,
+    /// Values separated by tabs; compressed or not.
+    Tsv,
     /// Parquet.
     Parquet,
 }
 
-/// A file of rows: JSON lines, CSV or Parquet.
+/// The file name endings that are read, for messages.
+pub const ENDINGS: &str = ".zst, .gz, .jsonl, .ndjson, .json, .csv, .tsv or .parquet";
+
+/// The bytes of a text file in which its encoding is looked for.
+const ENCODING_SAMPLE: u64 = 1 << 20;
+
+/// A file of rows: JSON, CSV, TSV or Parquet.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RowFile {
-    /// Where it lies.
+    /// The path.
     pub path: PathBuf,
-    /// Its format, by its name.
+    /// The format, by its name.
     pub format: Format,
-    /// Its size on disk in bytes.
+    /// The size on disk in bytes.
     pub bytes: u64,
 }
 
@@ -33,15 +43,15 @@ impl RowFile {
     /// A file by its path.
     ///
     /// # Errors
-    /// When it is missing or empty, its name ends in no known format, or it is not compressed as its
-    /// name says.
+    /// When it is missing or empty, its name ends in no known format, it is not compressed as its name
+    /// says, or its text is not UTF-8.
     pub fn open(path: &Path) -> Result<Self> {
         let bytes = fs::metadata(path).map_err(Error::io("read", path))?.len();
         let format = format_from_name(path).ok_or_else(|| {
             Error::input(
                 path,
-                "has no ending that says what it is",
-                "files end in .zst, .gz, .jsonl, .ndjson, .json, .csv or .parquet",
+                "unknown file format",
+                format!("file names end in {ENDINGS}"),
             )
         })?;
         if bytes == 0 {
@@ -53,7 +63,7 @@ impl RowFile {
         }
         if format != Format::Parquet {
             // A file that is not of the compression that its name says is refused before any work.
-            lines::open(path, &Arc::default())?;
+            check_encoding(path, format)?;
         }
         let path = path.to_path_buf();
         Ok(Self {
@@ -61,6 +71,26 @@ impl RowFile {
             format,
             bytes,
         })
+    }
+}
+
+/// Refuses a text file whose first bytes are not UTF-8.
+fn check_encoding(path: &Path, format: Format) -> Result<()> {
+    let reader = lines::open(path, &Arc::default())?.reader;
+    let mut start = Vec::new();
+    // A truncated file still has a start; reading all of it will report that it is truncated.
+    drop(reader.take(ENCODING_SAMPLE).read_to_end(&mut start));
+    let judge = match format {
+        Format::JsonLines => Judge::JsonLines,
+        _ => Judge::Csv,
+    };
+    match encoding::unsupported(&start, judge) {
+        None => Ok(()),
+        Some(name) => Err(Error::input(
+            path,
+            format!("its text is {name}, not UTF-8"),
+            "convert it first, as with `iconv -f ENCODING -t UTF-8`",
+        )),
     }
 }
 
@@ -82,7 +112,7 @@ pub fn find_files(paths: &[PathBuf]) -> Result<Vec<RowFile>> {
         if files.is_empty() {
             return Err(Error::input(
                 path,
-                "holds no .zst, .gz, .jsonl, .ndjson, .json, .csv or .parquet file",
+                format!("holds no {ENDINGS} file"),
                 "name a folder with dumps or data sets, or the files themselves",
             ));
         }
@@ -95,7 +125,7 @@ pub fn find_files(paths: &[PathBuf]) -> Result<Vec<RowFile>> {
     Ok(found)
 }
 
-/// The layout that a file's name says; `None` when it says none that can be read.
+/// The format by the end of a file's name; `None` when it is none that is read.
 pub fn format_from_name(path: &Path) -> Option<Format> {
     let name = path.file_name()?.to_string_lossy().to_lowercase();
     let name = name
@@ -108,14 +138,15 @@ pub fn format_from_name(path: &Path) -> Option<Format> {
         .to_string_lossy();
     match (&*extension, name.1) {
         ("csv", _) => Some(Format::Csv),
+        ("tsv", _) => Some(Format::Tsv),
         ("parquet", false) => Some(Format::Parquet),
         ("jsonl" | "ndjson" | "json", _) | (_, true) => Some(Format::JsonLines),
         _ => None,
     }
 }
 
-/// The files of a folder and of those in it that `enters` says yes to, in order; hidden ones are left
-/// out.
+/// The files of a folder and of those of its folders for which `enters` is true, sorted; hidden ones
+/// are left out.
 ///
 /// # Errors
 /// When a folder cannot be read.
@@ -139,10 +170,10 @@ pub fn list_files(folder: &Path, enters: &dyn Fn(&Path) -> bool) -> Result<Vec<P
     Ok(files)
 }
 
-/// Names as a short list.
+/// Names in backticks, separated by commas.
 pub fn quoted_list(columns: &[String]) -> String {
     if columns.is_empty() {
-        "none that can be read".to_owned()
+        "none".to_owned()
     } else {
         columns
             .iter()
@@ -157,13 +188,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn endings_say_the_layout() {
+    fn the_file_name_gives_the_format() {
         let format = |name: &str| format_from_name(Path::new(name));
         assert_eq!(format("RS_2019-01.zst"), Some(Format::JsonLines));
         assert_eq!(format("a/b.jsonl.gz"), Some(Format::JsonLines));
         assert_eq!(format("votes.CSV"), Some(Format::Csv));
         assert_eq!(format("votes.csv.gz"), Some(Format::Csv));
         assert_eq!(format("train.parquet"), Some(Format::Parquet));
+        assert_eq!(format("votes.tsv.gz"), Some(Format::Tsv));
         assert_eq!(format("README.md"), None);
     }
 }

@@ -2,6 +2,7 @@
 
 /// Atomic writes and folder locks.
 pub mod atomic;
+mod encoding;
 pub mod error;
 /// File formats by file name.
 pub mod format;
@@ -13,7 +14,6 @@ pub mod lines;
 pub mod progress;
 /// Pseudo-random numbers.
 pub mod random;
-/// Rows of JSON lines, CSV and Parquet files.
 pub mod records;
 
 pub use error::{Error, Result};

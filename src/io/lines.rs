@@ -1,4 +1,4 @@
-//! How does a file become lines? Decompressed, in blocks of whole lines, whatever its ending.
+//! Decompression: a zstd, gzip or plain file as bytes or as blocks of whole lines, without a UTF-8 BOM.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::encoding::SkipBom;
 use crate::hash::{Sha256, hex, sha256_file};
 use crate::{Error, Result};
 
 /// A block holds about this many bytes of whole lines.
 const BLOCK: usize = 1 << 20;
 
-/// A line longer than this is no story; it is cut here and will be refused as malformed.
+/// The maximum length of a line in bytes. A longer one is truncated here and refused as malformed.
 const LONGEST_LINE: usize = 64 << 20;
 
 /// Dumps are compressed with a window of up to 2^31 bytes; zstd's own limit is 2^27.
@@ -41,25 +42,25 @@ impl LineBlock {
     }
 }
 
-/// What is known of a file once all of it was read.
+/// The hash of a file that was read to its end, and whether it was complete.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReadOutcome {
     /// The SHA-256 of the file as it lies on disk, hex.
     pub sha256: String,
-    /// Why the file ends before its end, if it does.
+    /// Why the file is truncated, if it is.
     pub truncated: Option<String>,
 }
 
 impl ReadOutcome {
-    /// Refuses a file that ended before its end, where half of it is of no use.
+    /// Refuses a truncated file, for callers to whom a part of it is of no use.
     ///
     /// # Errors
-    /// When it did.
+    /// When the file is truncated.
     pub fn require_complete(self, path: &Path) -> Result<Self> {
         match self.truncated {
             None => Ok(self),
             Some(why) => {
-                let message = format!("ends before its end ({why})");
+                let message = format!("is truncated ({why})");
                 Err(Error::input(path, message, "fetch it again"))
             }
         }
@@ -125,18 +126,18 @@ pub fn open(path: &Path, position: &Arc<AtomicU64>) -> Result<Decompressed> {
         decoder
             .window_log_max(ZSTD_WINDOW_LOG)
             .map_err(Error::io("read", path))?;
-        Box::new(decoder)
+        Box::new(SkipBom::new(decoder))
     } else if is_gzip {
-        Box::new(flate2::bufread::MultiGzDecoder::new(buffered))
+        Box::new(SkipBom::new(flate2::bufread::MultiGzDecoder::new(buffered)))
     } else if matches!(extension.as_str(), "zst" | "gz") {
         return Err(Error::input(
             path,
-            format!("is no .{extension} file: its first bytes say otherwise"),
+            format!("is not a .{extension} file: its first bytes are not those of one"),
             "fetch it again, or rename it if it is not compressed",
         ));
     } else {
         // Blocks are read as they are: a buffer would be one copy more.
-        Box::new(buffered.into_inner())
+        Box::new(SkipBom::new(buffered.into_inner()))
     };
     Ok(Decompressed {
         path: path.to_path_buf(),
@@ -162,7 +163,7 @@ impl Decompressed {
 }
 
 impl LineBlocks {
-    /// What is known of the file, once [`Iterator::next`] gave `None`.
+    /// The outcome, once [`Iterator::next`] gave `None`.
     ///
     /// # Errors
     /// When a file that is damaged in the middle can no longer be read to its end.
@@ -392,7 +393,7 @@ mod tests {
             read("x.zst", b"{}")
                 .unwrap_err()
                 .to_string()
-                .contains("is no .zst file")
+                .contains("is not a .zst file")
         );
     }
 }

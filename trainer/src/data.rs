@@ -136,17 +136,21 @@ impl DatasetReader<'_> {
             }
             Ok(())
         };
-        let all = rows(self.file, |number, row| {
-            held.push((number, row));
+        let read = rows(self.file, |number, row| {
+            if stop.load(Ordering::Relaxed) {
+                return Err(Error::Cancelled("reading the data".to_owned()));
+            }
+            held.push((usize::try_from(number).unwrap_or_default(), row));
             if held.len() == AT_ONCE {
                 place_all(&mut held)?;
             }
-            Ok(!stop.load(Ordering::Relaxed))
-        })?;
-        place_all(&mut held)?;
-        if !all {
-            return Ok(None);
+            Ok(())
+        });
+        match read {
+            Err(Error::Cancelled(_)) => return Ok(None),
+            read => read?,
         }
+        place_all(&mut held)?;
         if examples.train.is_empty() {
             let message = match examples.dropped {
                 0 => "holds nothing to learn from".to_owned(),

@@ -1,15 +1,14 @@
-//! Which rows has a file, and what stands in each? Parquet or JSON lines, texts or chats.
+//! Rows of training data: prompts and answers as texts or chats, weights, scores and splits.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Cursor};
 use std::path::Path;
 
-use arrow::json::LineDelimitedWriter;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use polyphony_io::format::RowFile;
+use polyphony_io::progress::NoProgress;
+use polyphony_io::records::{self, ReadOptions, non_finite};
 use polyphony_io::{Error, Result};
 use polyphony_model::chat::Message;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 /// A text, or a chat.
 #[derive(Debug, Clone, Deserialize)]
@@ -28,8 +27,9 @@ pub(crate) struct Row {
     #[serde(alias = "completion")]
     pub(crate) response: Option<Text>,
     pub(crate) messages: Option<Vec<Message>>,
+    #[serde(skip)]
     pub(crate) weight: Option<f64>,
-    #[serde(alias = "votes")]
+    #[serde(skip)]
     pub(crate) score: Option<f64>,
     pub(crate) split: Option<String>,
 }
@@ -109,62 +109,126 @@ pub(crate) fn implicit(chosen: Text, rejected: Text) -> Option<(Text, Text, Text
     })
 }
 
-/// Gives each row of a file to `take`, with its number from 1, until it gives false; whether it
-/// took them all.
-pub(crate) fn rows(file: &Path, mut take: impl FnMut(usize, Row) -> Result<bool>) -> Result<bool> {
-    let end = file.extension().and_then(|end| end.to_str());
-    let open = || File::open(file).map_err(Error::io("read", file));
-    match end {
-        Some("parquet") => {
-            let refused = |error: &dyn std::fmt::Display| {
-                let message = format!("cannot be read as Parquet ({error})");
-                Error::input(file, message, "make it anew")
-            };
-            let reader = ParquetRecordBatchReaderBuilder::try_new(open()?);
-            let reader = reader.map_err(|error| refused(&error))?;
-            let known = ProjectionMask::columns(reader.parquet_schema(), COLUMNS);
-            let reader = reader.with_projection(known).build();
-            let mut before = 0;
-            for batch in reader.map_err(|error| refused(&error))? {
-                let batch = batch.map_err(|error| refused(&error))?;
-                let mut lines = LineDelimitedWriter::new(Vec::new());
-                lines.write(&batch)?;
-                lines.finish()?;
-                if !parse(Cursor::new(lines.into_inner()), file, before, &mut take)? {
-                    return Ok(false);
-                }
-                before += batch.num_rows();
-            }
-            Ok(true)
-        }
-        Some("jsonl" | "json") => parse(BufReader::new(open()?), file, 0, &mut take),
-        _ => {
-            let hint = "name a .parquet or .jsonl file";
-            Err(Error::input(file, "is of no known kind", hint))
-        }
+/// Reads the rows of a file and gives each to `take`, with its number.
+///
+/// # Errors
+/// When the file cannot be read, a row has columns of other types, or `take` fails.
+pub(crate) fn rows(path: &Path, mut take: impl FnMut(i64, Row) -> Result<()>) -> Result<()> {
+    let file = RowFile::open(path)?;
+    let options = ReadOptions {
+        columns: Some(&COLUMNS),
+        is_row: &|fields| COLUMNS.iter().any(|column| fields.contains_key(*column)),
+    };
+    let outcome = records::read(&file, &options, &NoProgress, &mut |(number, fields)| {
+        let fields = fields.map_err(|text| records::malformed_row(&file, number, text))?;
+        let row = Row::from_fields(fields).map_err(|error| {
+            let message = format!("row {number} cannot be read ({error})");
+            Error::input(path, message, "rows hold prompt, chosen, rejected, weight")
+        })?;
+        take(number, row)
+    })?;
+    outcome.require_complete(path).map(drop)
+}
+
+impl Row {
+    /// A row from its fields. The numbers and the split of a CSV file are text, empty where they are
+    /// missing.
+    fn from_fields(mut fields: Map<String, Value>) -> serde_json::Result<Self> {
+        let mut number = |names: [&str; 2]| {
+            let values = names.map(|name| fields.remove(name));
+            values
+                .into_iter()
+                .flatten()
+                .find_map(|value| number(&value))
+        };
+        let (weight, score) = (number(["weight", "weight"]), number(["score", "votes"]));
+        fields.retain(|name, value| !(name == "split" && value.as_str() == Some("")));
+        let mut row: Self = serde_json::from_value(Value::Object(fields))?;
+        (row.weight, row.score) = (weight, score);
+        Ok(row)
     }
 }
 
-/// Gives each line to `take`, as [`rows`] does; so many rows are `before` the first.
-fn parse(
-    lines: impl BufRead,
-    file: &Path,
-    before: usize,
-    take: &mut impl FnMut(usize, Row) -> Result<bool>,
-) -> Result<bool> {
-    for (number, line) in lines.lines().enumerate() {
-        let line = line.map_err(Error::io("read", file))?;
-        if line.trim().is_empty() {
-            continue;
-        }
-        let number = before + number + 1;
-        let row = serde_json::from_str(&line).map_err(|error| {
-            let message = format!("row {number} cannot be read ({error})");
-            Error::input(file, message, "rows hold prompt, chosen, rejected, weight")
-        })?;
-        if !take(number, row)? {
-            return Ok(false);
+/// A number, or a text that is one; a value that is neither is NaN, which is refused where it counts.
+fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::Null => None,
+        Value::String(text) if text.trim().is_empty() => None,
+        Value::String(text) => Some(text.trim().parse().unwrap_or(f64::NAN)),
+        value => Some(
+            value
+                .as_f64()
+                .or_else(|| non_finite(value))
+                .unwrap_or(f64::NAN),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn every_format_gives_the_same_rows() {
+        let folder = tempfile::tempdir().unwrap();
+        let row = r#"{"prompt":"p","chosen":"a\nb","rejected":"c","weight":0.5,"votes":3}"#;
+        let csv = "prompt,chosen,rejected,weight,votes,split\np,\"a\nb\",c,0.5,3,\n";
+        for (name, text) in [
+            ("a.jsonl", row.to_owned()),
+            ("a.json", format!("[{row}]")),
+            ("b.json", row.to_owned()),
+            ("a.csv", csv.to_owned()),
+            ("b.csv", csv.replace(',', ";")),
+            ("a.tsv", csv.replace(',', "\t")),
+        ] {
+            let path = folder.path().join(name);
+            fs::write(&path, format!("\u{feff}{text}")).unwrap();
+            let mut count = 0;
+            rows(&path, |_, row| {
+                count += 1;
+                assert_eq!(
+                    row.chosen.as_ref().map(plain).as_deref(),
+                    Some("a\nb"),
+                    "{name}"
+                );
+                assert_eq!((row.weight, row.score), (Some(0.5), Some(3.0)), "{name}");
+                assert_eq!(row.split, None, "{name}");
+                Ok(())
+            })
+            .unwrap();
+            assert_eq!(count, 1, "{name}");
         }
     }
-    Ok(true)
+
+    #[test]
+    fn a_chat_in_a_json_file_is_a_row() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        fs::write(&path, r#"{"messages":[{"role":"user","content":"p"}]}"#).unwrap();
+        let mut messages = 0;
+        rows(&path, |_, row| {
+            messages += row.messages.map_or(0, |messages| messages.len());
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(messages, 1);
+    }
+
+    #[test]
+    fn a_weight_that_is_not_finite_is_read_as_such() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.jsonl");
+        fs::write(
+            &path,
+            r#"{"prompt":"p","chosen":"a","rejected":"b","weight":NaN}"#,
+        )
+        .unwrap();
+        rows(&path, |_, row| {
+            assert!(row.weight.is_some_and(f64::is_nan));
+            Ok(())
+        })
+        .unwrap();
+    }
 }

@@ -130,7 +130,7 @@ impl Columns {
         let usual = ROLES[role].1.iter();
         usual
             .filter_map(|name| Some((*name, object.get(*name)?)))
-            .find(|(_, value)| !value.is_null() && !records::is_non_finite(value))
+            .find(|(_, value)| !value.is_null() && records::non_finite(value).is_none())
     }
 
     /// The column of scores that this row has a number in, and where it has none, the first one that

@@ -9,7 +9,6 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod value;
-mod whole;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

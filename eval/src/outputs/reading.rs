@@ -7,11 +7,12 @@ use polyphony_engine::{Error, Result};
 use polyphony_io::format::RowFile;
 use polyphony_io::hash::sha256_parts;
 use polyphony_io::progress::{Progress, Unit};
+use polyphony_io::records::{self, ReadOptions};
 use serde_json::{Map, Value};
 
 use super::columns::{Columns, PROMPT_ID};
 use super::row::{self, Text};
-use super::{Input, Output, Outputs, whole};
+use super::{Input, Output, Outputs};
 
 /// The column that says which model gave the rewards.
 const REWARD_MODEL: &str = "reward_model";
@@ -75,7 +76,11 @@ impl Reading {
             let row = row::texts(object, columns, ("", model), &mut None);
             row.without > 0 || !row.texts.is_empty()
         };
-        let outcome = whole::read(source, &is_row, progress, &mut |(_, object)| {
+        let options = ReadOptions {
+            is_row: &is_row,
+            ..ReadOptions::default()
+        };
+        let outcome = records::read(source, &options, progress, &mut |(_, object)| {
             rows += 1;
             let Ok(object) = object else {
                 self.count("a row that is no object", 1);

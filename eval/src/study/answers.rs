@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use polyphony_engine::{Error, Result};
 use polyphony_io::format;
 use polyphony_io::progress::Progress;
-use polyphony_io::records;
+use polyphony_io::records::{self, ReadOptions};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -114,14 +114,16 @@ impl Given {
     /// Takes the answers of a file, or of all files of a folder.
     fn tables(&mut self, key: &Key, file: &Path, progress: &dyn Progress) -> Result<()> {
         for source in format::find_files(&[file.to_path_buf()])? {
-            let outcome = records::read(&source, progress, &mut |(line, object)| {
-                let Ok(object) = object else {
-                    let message = format!("row {line} is no object, or has other columns");
-                    let hint = "answers are rows with id, annotator, quality and diversity";
-                    return Err(Error::input(&source.path, message, hint));
-                };
-                self.row(key, &source.path, line, &object)
-            })?;
+            let outcome = records::read(
+                &source,
+                &ReadOptions::default(),
+                progress,
+                &mut |(line, object)| {
+                    let object =
+                        object.map_err(|text| records::malformed_row(&source, line, text))?;
+                    self.row(key, &source.path, line, &object)
+                },
+            )?;
             outcome.require_complete(&source.path)?;
         }
         Ok(())

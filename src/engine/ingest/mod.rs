@@ -25,6 +25,7 @@ use crate::store::{Manifest, PartWriter, SourceEntry, Store};
 use crate::{Error, Result, schema, sql};
 use polyphony_io::hash::{sha256_file, short_id};
 use polyphony_io::progress::{Progress, Unit};
+use polyphony_io::records::ReadOptions;
 use polyphony_io::{format, records};
 
 /// What is asked of an ingest.
@@ -194,26 +195,31 @@ fn take(
             dataset::Reader::new(source.kind, options.columns.as_ref(), &options.prompt_tags);
         let name = source.name.as_str().into();
         let mut rows = TableBuilders::new(&name);
-        let outcome = records::read(&source.file, progress, &mut |(line, object)| {
-            rows.lines += 1;
-            match object {
-                Ok(object) => reader.row(line, &object, &mut rows),
-                Err(text) => rows.refuse(
-                    line,
-                    &Refusal {
-                        reason: reason::Reason::MalformedLine,
-                        id: None,
-                        retrieved_at: None,
-                        text,
-                    },
-                ),
-            }
-            if rows.lines.is_multiple_of(1024) {
-                let full = std::mem::replace(&mut rows, TableBuilders::new(&name));
-                parts.write(&full.finish()?)?;
-            }
-            Ok(())
-        })?;
+        let outcome = records::read(
+            &source.file,
+            &ReadOptions::default(),
+            progress,
+            &mut |(line, object)| {
+                rows.lines += 1;
+                match object {
+                    Ok(object) => reader.row(line, &object, &mut rows),
+                    Err(text) => rows.refuse(
+                        line,
+                        &Refusal {
+                            reason: reason::Reason::MalformedLine,
+                            id: None,
+                            retrieved_at: None,
+                            text,
+                        },
+                    ),
+                }
+                if rows.lines.is_multiple_of(1024) {
+                    let full = std::mem::replace(&mut rows, TableBuilders::new(&name));
+                    parts.write(&full.finish()?)?;
+                }
+                Ok(())
+            },
+        )?;
         parts.write(&rows.finish()?)?;
         outcome
     };

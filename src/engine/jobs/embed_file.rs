@@ -7,15 +7,14 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::dataframe::DataFrame;
-use datafusion::datasource::file_format::options::{CsvReadOptions, JsonReadOptions};
 use datafusion::error::DataFusionError;
 use datafusion::prelude::ParquetReadOptions;
 
 use super::embed_store::{Rebatcher, Throughput, embed_column};
 use crate::embed::Embedder;
 use crate::store::{PartWriter, Store};
-use crate::{Error, Result, schema, session};
-use polyphony_io::format::{Format, format_from_name};
+use crate::{Error, Result, row_table, schema, session};
+use polyphony_io::format::{Format, RowFile};
 use polyphony_io::hash::{Sha256, hex, sha256_file};
 use polyphony_io::progress::Progress;
 use polyphony_io::records;
@@ -29,7 +28,7 @@ const SHARDS: &str = "embedded";
 /// Which texts of which file are embedded, and how.
 #[derive(Debug, Clone, Copy)]
 pub struct Texts<'a> {
-    /// A Parquet, JSONL or CSV file.
+    /// A Parquet, JSON, CSV or TSV file.
     pub file: &'a Path,
     /// The column of texts.
     pub column: &'a str,
@@ -146,6 +145,11 @@ async fn read(file: &Path) -> Result<DataFrame> {
     ] {
         context.sql(setting).await?;
     }
+    let source = RowFile::open(file)?;
+    if source.format != Format::Parquet {
+        return Ok(context.read_table(row_table::open(file)?)?);
+    }
+    records::parquet(file)?;
     // As a URL: a `*`, `?` or `[` in the name stands for itself.
     let path = file.canonicalize().map_err(Error::io("read", file))?;
     let path = session::file_url(&path)?.to_string();
@@ -153,38 +157,16 @@ async fn read(file: &Path) -> Result<DataFrame> {
         .extension()
         .and_then(|end| end.to_str())
         .unwrap_or_default();
-    let end = format!(".{end}");
-    if [".zst", ".gz"].contains(&end.as_str()) {
-        let hint = "unpack it first, or ingest it into a store";
-        return Err(Error::input(file, "is compressed", hint));
-    }
-    let frame = match format_from_name(file) {
-        Some(Format::Parquet) => {
-            records::parquet(file)?;
-            let options = ParquetReadOptions::default();
-            context
-                .read_parquet(path, options.file_extension(&end))
-                .await
-        }
-        Some(Format::Csv) => {
-            let options = CsvReadOptions::new().schema_infer_max_records(usize::MAX);
-            context.read_csv(path, options.file_extension(&end)).await
-        }
-        Some(Format::JsonLines) => {
-            let options = JsonReadOptions::default().schema_infer_max_records(usize::MAX);
-            context.read_json(path, options.file_extension(&end)).await
-        }
-        None => {
-            let hint = "name a .parquet, .jsonl or .csv file";
-            return Err(Error::input(file, "is of no known kind", hint));
-        }
-    };
+    let options = ParquetReadOptions::default();
+    let frame = context
+        .read_parquet(path, options.file_extension(&format!(".{end}")))
+        .await;
     frame.map_err(|error| unreadable(file, error))
 }
 
 fn unreadable(file: &Path, error: DataFusionError) -> Error {
     let reason = Error::from(error);
-    let hint = "check that it is what its name says";
+    let hint = "check that its content fits its name";
     Error::input(file, format!("cannot be read ({reason})"), hint)
 }
 

@@ -10,7 +10,7 @@ use crate::{Error, Result};
 use polyphony_io::format::find_files;
 use polyphony_io::hash::short_id;
 use polyphony_io::progress::{Progress, Unit};
-use polyphony_io::records;
+use polyphony_io::records::{self, ReadOptions};
 
 /// A prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub struct Prompt {
     pub text: String,
 }
 
-/// Reads the prompts of a JSON lines, CSV or Parquet file: a row's `prompt`, a text or a chat, and its
+/// Reads the prompts of a JSON, CSV, TSV or Parquet file: a row's `prompt`, a text or a chat, and its
 /// `prompt_id` where there is one; `pairs.parquet` as it is. Rows of another `split` are left out.
 ///
 /// # Errors
@@ -31,17 +31,19 @@ pub struct Prompt {
 pub fn read(file: &Path, split: Option<&str>, progress: &dyn Progress) -> Result<Vec<Prompt>> {
     let mut prompts: Vec<Prompt> = Vec::new();
     let mut seen: HashMap<String, usize> = HashMap::new();
+    let options = ReadOptions {
+        columns: Some(&["prompt", "prompt_id", "split"]),
+        is_row: &|fields| fields.contains_key("prompt"),
+    };
     for source in find_files(&[file.to_path_buf()])? {
         progress.start("reading prompts", Some(source.bytes), Unit::Bytes);
-        let outcome = records::read(&source, progress, &mut |(line, object)| {
+        let outcome = records::read(&source, &options, progress, &mut |(line, object)| {
             let wrong = |message: &str| {
                 let path = source.path.as_path();
                 let hint = "a row holds `prompt`: a text, or messages of role and content";
                 Err(Error::input(path, format!("row {line} {message}"), hint))
             };
-            let Ok(object) = object else {
-                return wrong("is no object");
-            };
+            let object = object.map_err(|text| records::malformed_row(&source, line, text))?;
             let theirs = object.get("split").and_then(Value::as_str);
             if split.is_some_and(|split| theirs != Some(split)) {
                 return Ok(());

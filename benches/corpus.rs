@@ -1,12 +1,15 @@
-//! A dump of any size in the paper's shape: `cargo bench --bench corpus -- DIR [PROMPTS] [SEED]`.
+//! Synthetic Reddit dump of any size, distributed as the paper's corpus:
+//! `cargo bench --bench corpus -- DIR [PROMPTS] [SEED]`.
 //!
 //! 95,805 prompts (the default) with 4.4 responses each and a long tail to 500, stories of 500
-//! words on average, and the noise of real dumps: replies, notices, removed texts. The same seed
-//! gives the same bytes. The words are made up; no story is told.
+//! words on average, and the noise of real dumps: replies, notices, removed texts. The same random
+//! seed gives the same bytes. Words are random letters drawn by Zipf's law.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
+
+use polyphony_io::random::SplitMix64;
 
 const PROMPTS: u64 = 95_805;
 const LONGEST_TAIL: f64 = 500.0;
@@ -35,7 +38,7 @@ fn write(folder: &Path, prompts: u64, seed: u64) -> std::io::Result<()> {
     let open = |name: &str| File::create(folder.join(name)).map(BufWriter::new);
     let mut submissions = open("RS_corpus.jsonl")?;
     let mut comments = open("RC_corpus.jsonl")?;
-    let mut random = Random(seed);
+    let mut random = SplitMix64(seed);
     let words = vocabulary(&mut random);
     let (mut id, mut responses) = (60_000_000_u64, 0_u64);
     for prompt in 0..prompts {
@@ -45,16 +48,16 @@ fn write(folder: &Path, prompts: u64, seed: u64) -> std::io::Result<()> {
         writeln!(
             submissions,
             r#"{{"author":"user_{}","created_utc":{time},"distinguished":null,"edited":false,"id":"{link}","is_self":true,"link_flair_text":"Writing Prompt","num_comments":4,"over_18":false,"permalink":"/r/WritingPrompts/comments/{link}/","removed_by_category":null,"retrieved_on":{},"score":{},"selftext":"","stickied":false,"subreddit":"WritingPrompts","subreddit_id":"t5_2s3nb","title":"[WP] {title}","upvote_ratio":0.9}}"#,
-            random.below(90_000),
+            below(&mut random, 90_000),
             time + 130_000,
-            random.votes(),
+            votes(&mut random),
         )?;
         let mut comment = |author: &str,
                            body: &str,
                            parent: &str,
                            votes: u64|
          -> std::io::Result<()> {
-            id += 1 + random.below(9);
+            id += 1 + below(&mut random, 9);
             writeln!(
                 comments,
                 r#"{{"author":"{author}","body":"{body}","controversiality":0,"created_utc":{time},"distinguished":null,"edited":false,"gilded":0,"id":"{}","is_submitter":false,"link_id":"t3_{link}","parent_id":"{parent}","permalink":"/r/WritingPrompts/comments/{link}/_/","retrieved_on":{},"score":{votes},"score_hidden":false,"stickied":false,"subreddit":"WritingPrompts","subreddit_id":"t5_2s3nb"}}"#,
@@ -69,15 +72,18 @@ fn write(folder: &Path, prompts: u64, seed: u64) -> std::io::Result<()> {
             &top,
             1,
         )?;
-        let mut random = Random(seed ^ (prompt + 1).wrapping_mul(0x2545_f491_4f6c_dd1d));
-        let count = random.next_f64().powf(-1.0 / TAIL).min(LONGEST_TAIL) as u64;
+        let mut random = SplitMix64(seed ^ (prompt + 1).wrapping_mul(0x2545_f491_4f6c_dd1d));
+        let count = positive_unit(&mut random)
+            .powf(-1.0 / TAIL)
+            .min(LONGEST_TAIL) as u64;
         for _ in 0..count {
-            let length = 120 + (760.0 * random.next_f64() * random.next_f64() * 2.0) as usize;
+            let length = 120
+                + (760.0 * positive_unit(&mut random) * positive_unit(&mut random) * 2.0) as usize;
             let text = story(&words, length, &mut random);
-            let author = format!("user_{}", random.below(90_000));
-            comment(&author, &text, &top, random.votes())?;
+            let author = format!("user_{}", below(&mut random, 90_000));
+            comment(&author, &text, &top, votes(&mut random))?;
             responses += 1;
-            if random.below(3) == 0 {
+            if below(&mut random, 3) == 0 {
                 comment(
                     &author,
                     "This was wonderful, I would read more.",
@@ -85,25 +91,25 @@ fn write(folder: &Path, prompts: u64, seed: u64) -> std::io::Result<()> {
                     3,
                 )?;
             }
-            if random.below(12) == 0 {
+            if below(&mut random, 12) == 0 {
                 comment("[deleted]", "[removed]", &top, 1)?;
             }
         }
     }
     submissions.flush()?;
     comments.flush()?;
-    let said = format!(
+    let summary = format!(
         "{prompts} prompts, {responses} responses in {}\n",
         folder.display()
     );
-    std::io::stdout().write_all(said.as_bytes())
+    std::io::stdout().write_all(summary.as_bytes())
 }
 
 /// Made-up words, the frequent ones short.
-fn vocabulary(random: &mut Random) -> Vec<String> {
+fn vocabulary(random: &mut SplitMix64) -> Vec<String> {
     (0..VOCABULARY)
         .map(|rank| {
-            let length = 1 + (rank + 1).ilog10() as usize + random.below(4) as usize;
+            let length = 1 + (rank + 1).ilog10() as usize + below(random, 4) as usize;
             (0..length.max(2))
                 .map(|at| {
                     let letters: &[u8] = if at % 2 == 0 {
@@ -111,7 +117,7 @@ fn vocabulary(random: &mut Random) -> Vec<String> {
                     } else {
                         b"eaoiu"
                     };
-                    letters[random.below(letters.len() as u64) as usize] as char
+                    letters[below(random, letters.len() as u64) as usize] as char
                 })
                 .collect()
         })
@@ -119,10 +125,10 @@ fn vocabulary(random: &mut Random) -> Vec<String> {
 }
 
 /// Sentences of words by Zipf's law, as escaped JSON.
-fn story(words: &[String], length: usize, random: &mut Random) -> String {
+fn story(words: &[String], length: usize, random: &mut SplitMix64) -> String {
     let mut text = String::with_capacity(length * 6);
     for at in 0..length {
-        let rank = (VOCABULARY as f64).powf(random.next_f64()) as usize - 1;
+        let rank = (VOCABULARY as f64).powf(positive_unit(random)) as usize - 1;
         text.push_str(&words[rank.min(VOCABULARY - 1)]);
         text.push_str(match (at % 12, at % 90) {
             (_, 89) => ".\\n\\n",
@@ -143,25 +149,16 @@ fn base36(mut number: u64) -> String {
     digits.iter().rev().collect()
 }
 
-/// SplitMix64.
-struct Random(u64);
+/// Uniform in (0, 1], so that it has negative powers.
+fn positive_unit(random: &mut SplitMix64) -> f64 {
+    ((random.next_u64() >> 11) + 1) as f64 / (1_u64 << 53) as f64
+}
 
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        polyphony_io::hash::mix64(self.0)
-    }
+fn below(random: &mut SplitMix64, bound: u64) -> u64 {
+    random.next_u64() % bound
+}
 
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    /// Above 0, at most 1.
-    fn next_f64(&mut self) -> f64 {
-        ((self.next() >> 11) + 1) as f64 / (1_u64 << 53) as f64
-    }
-
-    fn votes(&mut self) -> u64 {
-        self.next_f64().powf(-0.9).min(20_000.0) as u64
-    }
+/// Votes: a power law with many ones.
+fn votes(random: &mut SplitMix64) -> u64 {
+    positive_unit(random).powf(-0.9).min(20_000.0) as u64
 }

@@ -1,4 +1,4 @@
-//! Deviation and weights beside one pass over the same bytes: `cargo bench --bench deviation`.
+//! Deviation and weights, compared with one pass over the same bytes: `cargo bench --bench deviation`.
 //!
 //! The paper's corpus: 421,330 responses with 1,024 semantic and 768 style values, 4.4 a prompt with
 //! a long tail to 500. `ROWS=421330` sets another number of responses.
@@ -19,6 +19,7 @@ use polyphony_engine::datafusion::prelude::SessionContext;
 use polyphony_engine::sql::{Options, SqlPipeline};
 use polyphony_engine::{deviation, schema, session, weight};
 use polyphony_io::hash::mix64;
+use polyphony_io::random::SplitMix64;
 
 const SPACES: [(&str, usize); 2] = [("semantic", 1024), ("style", 768)];
 
@@ -33,10 +34,9 @@ struct Space {
 fn prompts(rows: usize) -> Vec<usize> {
     let mut left = rows;
     let mut sizes = Vec::new();
-    let mut state = 7_u64;
+    let mut random = SplitMix64(7);
     while left > 0 {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let unit = ((mix64(state) >> 11) + 1) as f64 / (1_u64 << 53) as f64;
+        let unit = 1.0 - random.next_f64();
         let size = (unit.powf(-1.0 / 1.17).min(500.0) as usize).min(left);
         sizes.push(size);
         left -= size;

@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     }
     let arguments = match cli::Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(error) => return cli::terminal::usage(&error),
+        Err(error) => return cli::terminal::clap_error(&error),
     };
     cli::log::init(arguments.log.clone());
     match cli::run(arguments) {

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::filter::{ParseError, Targets};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::FmtSpan;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -14,13 +14,17 @@ pub(crate) type Filter = Targets;
 
 /// A level applies to this project's crates, and libraries print no more than their warnings;
 /// a list of `MODULE=LEVEL` is taken as it is.
-pub(crate) fn parse_filter(text: &str) -> Result<Filter, ParseError> {
-    match LevelFilter::from_str(text) {
-        Ok(level) => Ok(Targets::new()
+pub(crate) fn parse_filter(text: &str) -> Result<Filter, String> {
+    if let Ok(level) = LevelFilter::from_str(text) {
+        return Ok(Targets::new()
             .with_target("polyphony", level)
-            .with_default(level.min(LevelFilter::WARN))),
-        Err(_) => Targets::from_str(text),
+            .with_default(level.min(LevelFilter::WARN)));
     }
+    // A name alone would log that module in full: more likely it is a mistyped level.
+    if text.split(',').any(|part| !part.contains('=')) {
+        return Err("give off, error, warn, info, debug, trace, or MODULE=LEVEL,...".to_owned());
+    }
+    Targets::from_str(text).map_err(|error| error.to_string())
 }
 
 /// Starts the log: one line an event, one line at the end of a span with the time it took.
@@ -63,5 +67,6 @@ mod tests {
         assert!(filter.would_enable("datafusion::optimizer", &Level::DEBUG));
         assert!(!filter.would_enable("polyphony_trainer", &Level::DEBUG));
         assert!(parse_filter("polyphony=loud").is_err());
+        assert!(parse_filter("loud").is_err());
     }
 }

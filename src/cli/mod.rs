@@ -1,4 +1,4 @@
-//! Which commands are there? One file each: arguments, then validated options, then one call.
+//! Commands: one file each with its arguments; each validates them and calls a library crate.
 
 mod demo;
 mod embed;
@@ -7,6 +7,7 @@ mod generate;
 mod ingest;
 pub(crate) mod log;
 mod pairs;
+mod shell;
 mod sql;
 mod study;
 pub(crate) mod terminal;
@@ -37,23 +38,23 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Walk the whole path on the sample that comes with the source, offline
+    /// Run the whole pipeline on a built-in sample, offline
     Demo(demo::Arguments),
-    /// Give texts their vectors: all of a store's, or a column of a file
+    /// Compute embeddings of the texts of a store, or of a column of a file
     Embed(embed::Arguments),
-    /// Judge what models wrote: diversity and reward, and how sure that is
+    /// Evaluate model outputs: diversity and reward with confidence intervals
     Eval(eval::Arguments),
-    /// Let a model write: samples to every prompt of a file
+    /// Sample responses from a model to every prompt of a file
     Generate(generate::Arguments),
     /// Read dumps and data sets into a store
     Ingest(ingest::Arguments),
-    /// Make weighted preference pairs out of a store
+    /// Build weighted preference pairs from a store
     Pairs(pairs::Arguments),
-    /// Query a store; without a query, an interactive shell
+    /// Query tables with SQL; without a query an interactive shell
     Sql(sql::Arguments),
-    /// Ask people: a blinded sheet of two models' texts, and what the answers say
+    /// Human evaluation: a blinded sheet of two models' texts, and statistics of the answers
     Study(study::Arguments),
-    /// Train an adapter on pairs
+    /// Fine-tune a model with LoRA on preference pairs, or train a reward model
     Train(Box<train::Arguments>),
 }
 
@@ -99,9 +100,10 @@ async fn run_command(command: Command) -> anyhow::Result<()> {
     }
 }
 
-/// The exit code of an error: its kind's, 1 for one of another library.
+/// The exit code of an error, by its kind; 1 for an error of another library.
 pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
     error
-        .downcast_ref::<polyphony_io::Error>()
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<polyphony_io::Error>())
         .map_or(1, |error| error.kind().exit_code())
 }

@@ -1,12 +1,14 @@
-//! What does the user see? Results on stdout, talk and progress on stderr.
+//! Terminal output: results on stdout; messages, errors and progress bars on stderr.
 
-use std::io::{IsTerminal, Write};
+use std::fmt::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use clap::error::ErrorKind;
+use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 use polyphony_io::progress::{Progress, Unit};
 
 /// Prints a result.
@@ -15,7 +17,7 @@ pub(crate) fn result(text: &str) {
     drop(writeln!(std::io::stdout(), "{text}"));
 }
 
-/// Says something on stderr. Names come from files: what would steer the terminal is left out.
+/// Prints a message on stderr. File names may hold escape sequences: control characters are left out.
 pub(crate) fn talk(text: &str) {
     let plain: String = text
         .chars()
@@ -29,31 +31,52 @@ pub(crate) fn error(error: &anyhow::Error) {
     talk(&format!("error: {error:#}"));
 }
 
-/// Shows help where it was asked for (exit code 0), a wrong command line on one line (1).
-pub(crate) fn usage(error: &clap::Error) -> ExitCode {
-    if !error.use_stderr() {
+/// Prints what clap found: help and version where they were asked for (exit code 0), help on stderr for a
+/// command without its arguments (1), a wrong command line as one line (1).
+pub(crate) fn clap_error(error: &clap::Error) -> ExitCode {
+    let is_help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if is_help || !error.use_stderr() {
         drop(error.print());
-        return ExitCode::SUCCESS;
+        return ExitCode::from(u8::from(is_help));
     }
-    let text = error.to_string();
-    let said = text
-        .lines()
-        .map(str::trim)
-        .take_while(|line| !line.starts_with("Usage:"));
-    let said: Vec<&str> = said
-        .filter(|line| !line.is_empty() && !line.starts_with("For more information"))
-        .collect();
-    talk(&format!("{}: `--help` shows what there is", said.join(" ")));
+    talk(&one_line(&error.to_string()));
     ExitCode::from(1)
 }
 
-/// Set when the user interrupts, which says `what` happens; interrupted again, the program ends.
+/// clap's text on one line: the error, its list of arguments, its tips, the usage.
+fn one_line(text: &str) -> String {
+    let (message, rest) = text.split_once("Usage:").unwrap_or((text, ""));
+    let mut line = String::new();
+    for part in message
+        .lines()
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+    {
+        if part.starts_with("For more information") {
+            continue;
+        }
+        if part.starts_with("tip:") || part.starts_with('[') {
+            let _ = write!(line, " ({})", part.trim_matches(['[', ']']));
+        } else if line.is_empty() {
+            line.push_str(part);
+        } else {
+            line.push_str(if line.ends_with(':') { " " } else { ", " });
+            line.push_str(part);
+        }
+    }
+    if let Some(usage) = rest.lines().next() {
+        let _ = write!(line, "; usage: {}", usage.trim());
+    }
+    line + "; `--help` lists the options"
+}
+
+/// A flag that Ctrl-C sets, with the message `what`; a second Ctrl-C ends the program with exit code 130.
 pub(crate) fn stop_on_ctrl_c(what: &'static str) -> Arc<AtomicBool> {
     let stop = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&stop);
     tokio::spawn(async move {
         if tokio::signal::ctrl_c().await.is_ok() {
-            talk(&format!("{what}; again: at once"));
+            talk(&format!("{what}; Ctrl-C again ends at once"));
             asked.store(true, Ordering::Relaxed);
         }
         if tokio::signal::ctrl_c().await.is_ok() {
@@ -63,7 +86,7 @@ pub(crate) fn stop_on_ctrl_c(what: &'static str) -> Arc<AtomicBool> {
     stop
 }
 
-/// A curve in a line of at most forty characters: each the mean of a stretch.
+/// A sparkline: a curve in a line of at most forty block characters, each the mean of some values.
 pub(crate) fn spark(values: &[f64]) -> String {
     const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let stretch = values.len().div_ceil(40).max(1);
@@ -78,7 +101,7 @@ pub(crate) fn spark(values: &[f64]) -> String {
     means.iter().map(level).collect()
 }
 
-/// Shows progress: a bar with rate and time left where stderr is a terminal, lines otherwise.
+/// Progress bars with rate and time left, where stderr is a terminal.
 #[derive(Debug, Default)]
 pub(crate) struct Bars {
     bar: Mutex<Option<ProgressBar>>,
@@ -90,21 +113,43 @@ impl Bars {
     }
 }
 
+/// Rate and time left, which are unknown before the first step: nothing is written then.
+fn speed(unit: Unit, state: &ProgressState) -> String {
+    if state.pos() == 0 {
+        return String::new();
+    }
+    let rate = state.per_sec();
+    let rate = match unit {
+        Unit::Bytes => format!("{}/s", HumanBytes(rate as u64)),
+        Unit::Rows if rate < 10.0 => format!("{rate:.1} rows/s"),
+        Unit::Rows => format!("{} rows/s", HumanCount(rate as u64)),
+    };
+    match state.len() {
+        Some(_) => format!("{rate}, {} left", HumanDuration(state.eta())),
+        None => format!("{rate}, {} s", state.elapsed().as_secs()),
+    }
+}
+
 impl Progress for Bars {
     fn start(&self, what: &str, total: Option<u64>, unit: Unit) {
         if !std::io::stderr().is_terminal() {
             return;
         }
         let template = match (unit, total) {
-            (Unit::Bytes, _) => "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta} left",
-            (Unit::Rows, Some(_)) => {
-                "{msg} {wide_bar} {human_pos}/{human_len} {per_sec} {prefix}{eta} left"
-            }
-            (Unit::Rows, None) => "{spinner} {msg} {human_pos} rows {per_sec} {elapsed}",
+            (Unit::Bytes, _) => "{msg} {wide_bar} {bytes}/{total_bytes} {prefix}{speed}",
+            (Unit::Rows, Some(_)) => "{msg} {wide_bar} {human_pos}/{human_len} {prefix}{speed}",
+            (Unit::Rows, None) => "{spinner} {msg} {human_pos} rows {speed}",
         };
         let bar = total.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
-        let style = ProgressStyle::with_template(template);
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let style = ProgressStyle::with_template(template)
+            .unwrap_or_else(|_| ProgressStyle::default_bar())
+            .with_key(
+                "speed",
+                move |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+                    let _ = out.write_str(&speed(unit, state));
+                },
+            );
+        bar.set_style(style);
         bar.set_message(what.to_owned());
         bar.enable_steady_tick(Duration::from_millis(200));
         self.with_bar(|slot| *slot = Some(bar));
@@ -118,10 +163,10 @@ impl Progress for Bars {
         });
     }
 
-    fn set_rate(&self, set_rate: &str) {
+    fn set_rate(&self, rate: &str) {
         self.with_bar(|bar| {
             if let Some(bar) = bar {
-                bar.set_prefix(format!("{set_rate} "));
+                bar.set_prefix(format!("{rate}, "));
             }
         });
     }
@@ -139,5 +184,45 @@ impl Progress for Bars {
             Some(bar) => bar.suspend(|| talk(line)),
             None => talk(line),
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_line;
+
+    #[test]
+    fn tips_and_usage_follow_the_error_on_its_line() {
+        let text = "error: unexpected argument '--formt' found\n\n  tip: a similar argument exists: \
+                    '--format'\n\nUsage: polyphony sql --format <FORMAT>\n\nFor more information, try \
+                    '--help'.\n";
+        assert_eq!(
+            one_line(text),
+            "error: unexpected argument '--formt' found (tip: a similar argument exists: '--format'); \
+             usage: polyphony sql --format <FORMAT>; `--help` lists the options"
+        );
+    }
+
+    #[test]
+    fn missing_arguments_are_a_list() {
+        let text = "error: the following required arguments were not provided:\n  --model <MODEL>\n  \
+                    --out <FILE>\n\nUsage: polyphony embed --model <MODEL> --out <FILE> [FILE]\n";
+        assert_eq!(
+            one_line(text),
+            "error: the following required arguments were not provided: --model <MODEL>, --out \
+             <FILE>; usage: polyphony embed --model <MODEL> --out <FILE> [FILE]; `--help` lists the \
+             options"
+        );
+    }
+
+    #[test]
+    fn possible_values_stand_in_brackets() {
+        let text = "error: invalid value 'x' for '--format <FORMAT>'\n  [possible values: table, csv]\n\n\
+                    For more information, try '--help'.\n";
+        assert_eq!(
+            one_line(text),
+            "error: invalid value 'x' for '--format <FORMAT>' (possible values: table, csv); `--help` \
+             lists the options"
+        );
     }
 }

@@ -7,6 +7,7 @@
 
 mod judging;
 mod learning;
+mod shell;
 mod writing;
 
 use std::fmt::Write as _;
@@ -76,7 +77,8 @@ fn store() -> tempfile::TempDir {
 
 #[test]
 fn help_shows_the_commands() {
-    insta::assert_snapshot!(printed(&[&["--help"]]));
+    // Without a command the help goes to stderr.
+    insta::assert_snapshot!(printed(&[&["--help"], &[]]));
 }
 
 #[test]
@@ -159,6 +161,10 @@ fn stores_that_cannot_be_used() {
 fn options_that_cannot_be_used() {
     let folder = store();
     let mut said = Transcript::of(&folder);
+    said.run(&["pair"]);
+    said.run(&["sql", "--formt", "csv"]);
+    said.run(&["sql", "--format", "xml"]);
+    said.run(&["sql", "--log", "loud"]);
     said.run(&["ingest", "data"]);
     said.run(&["pairs", "--store", "store", "--strategy", "best"]);
     said.run(&["pairs", "--store", "store", "--semantic", "builtin:meaning"]);

@@ -1,62 +1,12 @@
 //! Do texts get the vectors of trained models: of files, of stores, from the hub, killed and resumed?
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
-use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::Float32Type;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-
-use super::support::{bytes, done, dump, polyphony, query, real_stories, run, skipped, text};
-use super::{model, root};
-
-fn rows(file: &Path) -> RecordBatch {
-    let file = fs::File::open(file).unwrap();
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
-    let schema = reader.schema().clone();
-    let batches: Vec<RecordBatch> = reader.build().unwrap().map(Result::unwrap).collect();
-    arrow::compute::concat_batches(&schema, &batches).unwrap()
-}
-
-/// The vectors of a table's rows; none for NULL.
-fn vectors(rows: &RecordBatch) -> Vec<Option<Vec<f32>>> {
-    let column = rows
-        .column_by_name("embedding")
-        .unwrap()
-        .as_fixed_size_list();
-    column
-        .iter()
-        .map(|row| Some(row?.as_primitive::<Float32Type>().values().to_vec()))
-        .collect()
-}
-
-/// The texts of a golden file, as lines of JSON.
-fn lines(expected: &serde_json::Value) -> String {
-    let rows = expected["rows"].as_array().unwrap().iter().enumerate();
-    rows.map(|(number, row)| {
-        serde_json::json!({"number": number, "story": row["text"]}).to_string() + "\n"
-    })
-    .collect()
-}
-
-fn assert_near(given: &[Option<Vec<f32>>], expected: &serde_json::Value, tolerance: f64) {
-    let rows = expected["rows"].as_array().unwrap();
-    assert_eq!(given.len(), rows.len());
-    for (given, row) in given.iter().zip(rows) {
-        let unit = row["unit"].as_array().unwrap();
-        let given = given.as_ref().unwrap();
-        assert_eq!(given.len(), unit.len());
-        for (value, expected) in given.iter().zip(unit) {
-            let off = (f64::from(*value) - expected.as_f64().unwrap()).abs();
-            assert!(off < tolerance, "{off}: {}", row["text"]);
-        }
-    }
-}
-
-fn expected(file: &str) -> serde_json::Value {
-    serde_json::from_slice(&fs::read(root().join(file)).unwrap()).unwrap()
-}
+use super::embeddings::{assert_near, expected, lines, rows, vectors};
+use super::model;
+use super::support::{bytes, done, dump, polyphony, query, run, text};
 
 #[test]
 fn a_column_of_a_file_gets_vectors_and_the_others_stay() {
@@ -115,78 +65,6 @@ fn a_column_of_a_file_gets_vectors_and_the_others_stay() {
     let (gap, _) = embed("gap.csv", "e.parquet");
     let missing: Vec<bool> = vectors(&gap).iter().map(Option::is_none).collect();
     assert_eq!(missing, [false, true, false]);
-}
-
-/// Weights of 22 million parameters that people use, where they can be had: `POLYPHONY_MINILM`
-/// names their folder (`tests/peers/fetch_minilm.py`).
-fn minilm() -> Option<PathBuf> {
-    let folder = std::env::var_os("POLYPHONY_MINILM").map(PathBuf::from);
-    if folder.is_none() {
-        skipped("POLYPHONY_MINILM is not set");
-    }
-    folder
-}
-
-#[test]
-fn minilm_gives_what_sentence_transformers_gives() {
-    let Some(minilm) = minilm() else {
-        return;
-    };
-    let folder = tempfile::tempdir().unwrap();
-    let expected = expected("tests/fixtures/minilm.json");
-    let file = folder.path().join("texts.jsonl");
-    fs::write(&file, lines(&expected)).unwrap();
-    let out = folder.path().join("out.parquet");
-    done(&[
-        "embed",
-        text(&file),
-        "--column",
-        "story",
-        "--model",
-        text(&minilm),
-        "--out",
-        text(&out),
-    ]);
-    assert_near(&vectors(&rows(&out)), &expected, 1e-5);
-}
-
-/// The whole path on real stories: MiniLM for meaning, a small model for style.
-#[test]
-fn minilm_and_a_style_model_weigh_real_stories() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = folder.path().join("store");
-    let Some(minilm) = minilm() else {
-        return;
-    };
-    if real_stories(&store).is_none() {
-        return;
-    }
-    let style = model("style_roberta");
-    let summary = done(&[
-        "pairs",
-        "--store",
-        text(&store),
-        "--semantic",
-        text(&minilm),
-        "--style",
-        text(&style),
-    ]);
-    let named = |space: &str, name: &str| {
-        let line = format!("{space}: {name}, revision ");
-        summary
-            .lines()
-            .any(|found| found.starts_with(&line) && found.len() >= line.len() + 16)
-    };
-    assert!(
-        named("semantic", "minilm") && named("style", "model"),
-        "{summary}"
-    );
-    let weights = query(
-        &store,
-        "SELECT count(*) > 100, count(*) = count(deviation_semantic), count(*) = count(deviation_style), \
-         abs(avg(weight) - 1) < 0.1 FROM weights",
-    );
-    assert!(weights.ends_with("\ntrue,true,true,true\n"), "{weights}");
 }
 
 #[test]
@@ -291,7 +169,7 @@ fn killed_at_any_moment_the_job_loses_a_shard_at_most() {
     );
     let whole = began.elapsed();
     let expected = bytes(&calm);
-    let mut random = super::support::Random::seed_from_u64();
+    let mut random = super::support::Random::from_clock();
     let mut kills = 0;
     for round in 0..3 {
         let store = ingest(&format!("stormy{round}"));

@@ -4,7 +4,8 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::report::{model, near, report, rows, story, write};
+use super::report::{rows, story, write};
+use super::reports::{model, near, report};
 use super::root;
 use super::support::{done, run, text};
 

@@ -42,7 +42,7 @@ fn killed_and_gone_on_with_it_writes_the_same() {
     let expected = fs::read(&whole).unwrap();
     assert_eq!(std::str::from_utf8(&expected).unwrap().lines().count(), 20);
 
-    let mut random = Random::seed_from_u64();
+    let mut random = Random::from_clock();
     let killed = folder.path().join("killed.jsonl");
     let first = Duration::from_millis(40 + (random.next_f64() * 200.0) as u64);
     let kills = kill_until_done(&command(&killed, &[]), first, Duration::from_millis(60));

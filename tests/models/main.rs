@@ -6,10 +6,14 @@
 )]
 
 mod embed;
+#[path = "../support/embeddings.rs"]
+mod embeddings;
 mod fields;
 mod generate;
 mod outputs;
 mod report;
+#[path = "../support/reports.rs"]
+mod reports;
 mod reward;
 #[path = "../support/mod.rs"]
 mod support;

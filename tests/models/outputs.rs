@@ -1,22 +1,13 @@
 //! Are outputs read as what they are, from the command line to the report?
 
-use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::report::write;
+use super::reports::{model, report};
 use super::support::{done, dump, run, text};
-
-fn write(folder: &Path, name: &str, rows: &[Value]) -> PathBuf {
-    let path = folder.join(name);
-    let lines = rows.iter().fold(String::new(), |mut lines, row| {
-        let _ = writeln!(lines, "{row}");
-        lines
-    });
-    fs::write(&path, lines).unwrap();
-    path
-}
 
 /// Three texts to each of four prompts.
 fn rows(model: &str, prompt: impl Fn(usize) -> String) -> Vec<Value> {
@@ -28,14 +19,9 @@ fn rows(model: &str, prompt: impl Fn(usize) -> String) -> Vec<Value> {
     texts.map(row).collect()
 }
 
-fn report(words: &[&str], out: &Path) -> Value {
+fn eval(words: &[&str], out: &Path) -> Value {
     done(&[&["eval"], words, &["--out", text(out)]].concat());
-    serde_json::from_slice(&fs::read(out.join("report.json")).unwrap()).unwrap()
-}
-
-fn model<'a>(report: &'a Value, name: &str) -> &'a Value {
-    let models = report["models"].as_array().unwrap();
-    models.iter().find(|model| model["name"] == name).unwrap()
+    report(out)
 }
 
 #[test]
@@ -49,7 +35,7 @@ fn a_file_that_stands_there_twice_counts_once() {
     let out = outputs.join("report");
     let words = [text(&outputs), text(&file), text(&file)];
     for _ in 0..2 {
-        let report = report(&words, &out);
+        let report = eval(&words, &out);
         assert_eq!(model(&report, "a")["responses"], 12);
         assert_eq!(report["inputs"].as_array().unwrap().len(), 1);
     }
@@ -83,7 +69,7 @@ fn what_people_wrote_is_found_and_named() {
     let prompt = |at: usize| format!("\u{a0}{}\n", prompts[at]["prompt"].as_str().unwrap());
     let file = write(folder.path(), "m.jsonl", &rows("m", prompt));
     let out = folder.path().join("of_store");
-    let of_store = report(&[text(&file), "--gold", text(&store), "--k", "3"], &out);
+    let of_store = eval(&[text(&file), "--gold", text(&store), "--k", "3"], &out);
     assert_eq!(model(&of_store, "gold")["prompts"], 4);
     let input = &of_store["inputs"][1];
     assert_eq!(
@@ -98,7 +84,7 @@ fn what_people_wrote_is_found_and_named() {
     people.push(json!({"x": 1}));
     let people = write(folder.path(), "people.jsonl", &people);
     let out = folder.path().join("of_file");
-    let of_file = report(&[text(&file), "--gold", text(&people)], &out);
+    let of_file = eval(&[text(&file), "--gold", text(&people)], &out);
     let notices = of_file["notices"].to_string();
     for said in [
         "gold: 1 times a row without a text and a prompt.",

@@ -137,7 +137,7 @@ pub(crate) fn left(out: &Path) -> (Vec<Value>, Vec<(PathBuf, u64)>) {
 #[test]
 fn killed_at_any_moment_a_run_ends_the_same_bit_for_bit() {
     let folder = tempfile::tempdir().unwrap();
-    let mut random = Random::seed_from_u64();
+    let mut random = Random::from_clock();
     for method in ["ddpo", "dorpo", "sft"] {
         let whole = folder.path().join(format!("{method}-whole"));
         let start = Instant::now();

@@ -1,4 +1,6 @@
-//! What do the tests of the whole share? Running the program, dumps, a hub, killing at random.
+//! Support of the tests of the program: running it, dumps, a hub server, kills at random moments.
+
+mod program;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -6,61 +8,12 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{BufRead, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
-pub(crate) fn polyphony() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_polyphony"));
-    command.env_clear();
-    command
-}
+use polyphony_io::random::SplitMix64;
 
-pub(crate) fn run(words: &[&str]) -> Output {
-    polyphony().args(words).output().unwrap()
-}
-
-/// Runs a command that must succeed; its stdout.
-pub(crate) fn done(words: &[&str]) -> String {
-    let output = run(words);
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// Says that a test was skipped, and why.
-#[expect(clippy::print_stdout, reason = "what is skipped is said aloud")]
-pub(crate) fn skipped(why: &str) {
-    println!("skipped: {why}");
-}
-
-/// Brings real stories with made noise into a new store; gives their folder, in which `truth.json` says
-/// what must come out. They are not part of the project: where they are absent it says so.
-pub(crate) fn real_stories(store: &Path) -> Option<PathBuf> {
-    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/reddit");
-    if !data.join("truth.json").is_file() {
-        skipped("there is no ../shared/data/reddit");
-        return None;
-    }
-    done(&[
-        "ingest",
-        text(&data.join("WritingPrompts_comments.zst")),
-        text(&data.join("WritingPrompts_submissions.zst")),
-        "--store",
-        text(store),
-    ]);
-    Some(data)
-}
-
-pub(crate) fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
-
-pub(crate) fn query(store: &Path, sql: &str) -> String {
-    done(&["sql", "--store", text(store), "--format", "csv", "-c", sql])
-}
+pub(crate) use self::program::{done, polyphony, query, run, text};
 
 /// Every file of a store with a hash of its bytes, the lock aside.
 pub(crate) fn bytes(folder: &Path) -> BTreeMap<PathBuf, u64> {
@@ -139,28 +92,28 @@ pub(crate) fn kill_until_done(words: &[String], mut delay: Duration, more: Durat
     }
 }
 
-/// Random numbers whose seed a failing test shows: `{:?}`.
+/// Random numbers with another seed in every run, which `{:?}` shows.
 #[derive(Debug)]
 pub(crate) struct Random {
-    #[expect(dead_code, reason = "it is there to be shown")]
+    #[expect(dead_code, reason = "a failing test prints it")]
     seed: u64,
-    state: u64,
+    generator: SplitMix64,
 }
 
 impl Random {
-    /// Another seed in every run.
-    pub(crate) fn seed_from_u64() -> Self {
+    /// The clock's nanoseconds as the random seed.
+    pub(crate) fn from_clock() -> Self {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let seed = now.unwrap().as_nanos() as u64 | 1;
-        Self { seed, state: seed }
+        let seed = now.unwrap().as_nanos() as u64;
+        Self {
+            seed,
+            generator: SplitMix64::seed_from_u64(seed),
+        }
     }
 
-    /// From 0 to 1 (xorshift64*, Vigna 2016).
+    /// Uniform in [0, 1).
     pub(crate) fn next_f64(&mut self) -> f64 {
-        self.state ^= self.state >> 12;
-        self.state ^= self.state << 25;
-        self.state ^= self.state >> 27;
-        (self.state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11) as f64 / (1_u64 << 53) as f64
+        self.generator.next_f64()
     }
 }
 

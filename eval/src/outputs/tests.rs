@@ -209,7 +209,10 @@ fn a_json_file_may_be_one_array() {
     let path = folder.path().join("cut.json");
     fs::write(&path, "[\n{\"prompt\": \"p\",").unwrap();
     let refused = read(&[named(&path)], &Columns::default(), &NoProgress).unwrap_err();
-    assert!(refused.to_string().contains("is not a JSON array"), "{refused}");
+    assert!(
+        refused.to_string().contains("is not a JSON array"),
+        "{refused}"
+    );
 }
 
 #[test]

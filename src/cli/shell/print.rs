@@ -1,0 +1,204 @@
+//! Output formats of query results: a table, CSV, TSV, a JSON array, JSON lines.
+
+use std::io::Write;
+
+use clap::ValueEnum;
+use futures::TryStreamExt as _;
+use polyphony_engine::datafusion::arrow::array::RecordBatch;
+use polyphony_engine::datafusion::arrow::csv::{Writer as CsvWriter, WriterBuilder};
+use polyphony_engine::datafusion::arrow::datatypes::SchemaRef;
+use polyphony_engine::datafusion::arrow::json::{ArrayWriter, LineDelimitedWriter};
+use polyphony_engine::datafusion::arrow::util::display::FormatOptions;
+use polyphony_engine::datafusion::arrow::util::pretty::pretty_format_batches_with_options;
+use polyphony_engine::datafusion::dataframe::DataFrame;
+use polyphony_engine::datafusion::error::Result;
+use polyphony_engine::datafusion::logical_expr::LogicalPlan;
+use polyphony_engine::datafusion::physical_plan::SendableRecordBatchStream;
+
+use super::table;
+
+/// Output formats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Table,
+    Csv,
+    Tsv,
+    // An array of objects.
+    Json,
+    // An object a line.
+    Ndjson,
+}
+
+/// How much of a table is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// Every row, every cell in full.
+    Full,
+    /// At most so many rows (0: all), cells cut so that lines have at most `width` characters.
+    Fitted {
+        /// The largest number of rows, 0 for all.
+        rows: usize,
+        /// The terminal's width in characters.
+        width: usize,
+    },
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Settings {
+    /// The format.
+    pub(super) format: Format,
+    /// Whether a table has one line a column of a row instead of one line a row.
+    pub(super) expanded: bool,
+    /// How much of a table is printed.
+    pub(super) extent: Extent,
+}
+
+/// What was printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Printed {
+    /// The number of rows.
+    pub(super) rows: usize,
+    /// Whether there were more rows.
+    pub(super) more: bool,
+    /// Whether cells were cut.
+    pub(super) cut: bool,
+}
+
+/// Runs a query and prints its result.
+///
+/// # Errors
+/// When the query fails or its result cannot be written.
+pub(super) async fn print(
+    frame: DataFrame,
+    settings: &Settings,
+    out: &mut dyn Write,
+) -> Result<Printed> {
+    let task = frame.task_ctx();
+    let options = task.session_config().options().format.clone();
+    let options = FormatOptions::try_from(&options)?;
+    // A plan is read whole, and has line breaks in its cells.
+    let is_plan = matches!(
+        frame.logical_plan(),
+        LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) | LogicalPlan::DescribeTable(_)
+    );
+    let extent = if is_plan {
+        Extent::Full
+    } else {
+        settings.extent
+    };
+    let stream = frame.execute_stream().await?;
+    match settings.format {
+        Format::Table => {
+            let limit = match extent {
+                Extent::Fitted { rows, .. } if rows > 0 => rows,
+                _ => usize::MAX,
+            };
+            let (schema, batches, more) = first_rows(stream, limit).await?;
+            let rows = batches.iter().map(RecordBatch::num_rows).sum();
+            let cut = if schema.fields().is_empty() {
+                false
+            } else if settings.expanded {
+                table::write_expanded(&batches, &options, out)?;
+                false
+            } else if let Extent::Fitted { width, .. } = extent {
+                table::write_fitted(&schema, &batches, &options, width, out)?
+            } else {
+                write_table(schema, &batches, &options, out)?;
+                false
+            };
+            Ok(Printed { rows, more, cut })
+        }
+        Format::Csv => delimited(stream, b',', out).await,
+        Format::Tsv => delimited(stream, b'\t', out).await,
+        Format::Json => {
+            let mut writer = ArrayWriter::new(&mut *out);
+            let rows = each_batch(stream, |batch| Ok(writer.write(batch)?)).await?;
+            if rows > 0 {
+                writer.finish()?;
+                writeln!(writer.into_inner())?;
+            }
+            Ok(Printed {
+                rows,
+                ..Printed::default()
+            })
+        }
+        Format::Ndjson => {
+            let mut writer = LineDelimitedWriter::new(out);
+            let rows = each_batch(stream, |batch| Ok(writer.write(batch)?)).await?;
+            writer.finish()?;
+            Ok(Printed {
+                rows,
+                ..Printed::default()
+            })
+        }
+    }
+}
+
+/// Writes a table in full.
+pub(super) fn write_table(
+    schema: SchemaRef,
+    batches: &[RecordBatch],
+    options: &FormatOptions<'_>,
+    out: &mut dyn Write,
+) -> Result<()> {
+    let empty = [RecordBatch::new_empty(schema)];
+    let batches = if batches.is_empty() { &empty } else { batches };
+    writeln!(
+        out,
+        "{}",
+        pretty_format_batches_with_options(batches, options)?
+    )?;
+    Ok(())
+}
+
+async fn delimited(
+    stream: SendableRecordBatchStream,
+    delimiter: u8,
+    out: &mut dyn Write,
+) -> Result<Printed> {
+    let mut writer: CsvWriter<_> = WriterBuilder::new()
+        .with_header(true)
+        .with_delimiter(delimiter)
+        .build(out);
+    let rows = each_batch(stream, |batch| Ok(writer.write(batch)?)).await?;
+    Ok(Printed {
+        rows,
+        ..Printed::default()
+    })
+}
+
+/// Hands on each batch that has rows; their number.
+async fn each_batch(
+    mut stream: SendableRecordBatchStream,
+    mut write: impl FnMut(&RecordBatch) -> Result<()>,
+) -> Result<usize> {
+    let mut rows = 0;
+    while let Some(batch) = stream.try_next().await? {
+        if batch.num_rows() > 0 {
+            write(&batch)?;
+            rows += batch.num_rows();
+        }
+    }
+    Ok(rows)
+}
+
+/// The first rows of a stream, and whether more follow.
+async fn first_rows(
+    mut stream: SendableRecordBatchStream,
+    limit: usize,
+) -> Result<(SchemaRef, Vec<RecordBatch>, bool)> {
+    let schema = stream.schema();
+    let (mut batches, mut rows) = (Vec::new(), 0);
+    while let Some(batch) = stream.try_next().await? {
+        if batch.num_rows() > limit - rows {
+            batches.push(batch.slice(0, limit - rows));
+            return Ok((schema, batches, true));
+        }
+        rows += batch.num_rows();
+        if batch.num_rows() > 0 {
+            batches.push(batch);
+        }
+    }
+    Ok((schema, batches, false))
+}

@@ -52,9 +52,9 @@ def golden(binary, fixtures, folder):
             out = folder / f"{name}-{method}-{kind}"
             ran = subprocess.run([
                 binary, "train", method, "--model", model / "model", "--adapter", model / "adapter",
-                "--reference", "base", "--pairs", model / "pairs.jsonl", "--steps", "6",
-                "--batch-pairs", "8", "--learning-rate", "1e-3", "--weight-decay", "0.01",
-                "--schedule", "constant", "--no-shuffle", "--device", f"cuda:0:{kind}", "--out", out])
+                "--reference", "base", "--data", model / "pairs.jsonl", "--max-steps", "6",
+                "--batch-size", "8", "--learning-rate", "1e-3", "--weight-decay", "0.01",
+                "--lr-scheduler-type", "constant", "--no-shuffle", "--device", f"cuda:0:{kind}", "--out", out])
             if ran.returncode != 0:
                 results[f"{name} {method} {kind}"] = {"failed": ran.returncode, "agrees": False}
                 continue
@@ -118,10 +118,10 @@ class Memory:
 
 def ours(binary, model, pairs, out, more):
     with Memory() as memory:
-        subprocess.run([binary, "train", "dpo", "--model", model, "--pairs", pairs, "--out", out, "--device", "cuda:0",
+        subprocess.run([binary, "train", "dpo", "--model", model, "--data", pairs, "--out", out, "--device", "cuda:0",
                         "--lora-r", str(RANK), "--lora-alpha", str(2 * RANK), "--max-length", str(LIMIT),
-                        "--too-long", "truncate", "--batch-pairs", str(PAIRS), "--steps", str(STEPS), "--no-shuffle",
-                        "--checkpoint-every", "1000", *more], check=True)
+                        "--overlength", "truncate", "--batch-size", str(PAIRS), "--max-steps", str(STEPS), "--no-shuffle",
+                        "--save-steps", "1000", *more], check=True)
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     rates = [line["tokens_per_second"] for line in lines[2:]]
     return {"tokens_per_second": statistics.median(rates), "peak_gib": memory.most}

@@ -21,14 +21,16 @@ use polyphony_model::decoder::Head;
 use polyphony_model::device::DeviceSpec;
 use polyphony_model::files::ModelFiles;
 use polyphony_model::lora::LoraConfig;
-use polyphony_trainer::batch::Batch;
 use polyphony_trainer::data::Example;
-use polyphony_trainer::loss::{dpo, reward};
-use polyphony_trainer::objective::{DorpoForm, Method, Objective, PairConstants};
-use polyphony_trainer::optimizer::{AdamW, Moments, clip, global_norm};
-use polyphony_trainer::pass::MicroBatcher;
+use polyphony_trainer::data::batch::Batch;
+use polyphony_trainer::loss::dpo::DpoLoss;
+use polyphony_trainer::loss::objective::{DorpoForm, Objective, PairConstants};
+use polyphony_trainer::loss::reward::RewardLoss;
+use polyphony_trainer::method::Method;
+use polyphony_trainer::optim::adamw::{AdamW, Moments, clip_grad_norm, global_norm};
 use polyphony_trainer::policy::Policy;
-use polyphony_trainer::tiny::TinyLlama;
+use polyphony_trainer::run::micro_batch::MicroBatcher;
+use polyphony_trainer::tiny_llama::TinyLlama;
 
 const PROMPTS: usize = 12;
 const RIGHT: usize = 6;
@@ -89,7 +91,7 @@ fn example(chosen: Tokens, rejected: Option<Tokens>, weight: f64) -> Example {
         rejected,
         weight,
         score: 0.0,
-        prompt: 0,
+        prompt_hash: 0,
         row: 1,
     }
 }
@@ -162,11 +164,11 @@ fn objective(method: Method) -> Objective {
         method,
         beta: 0.1,
         lambda: 0.25,
-        kind: dpo::Kind::Sigmoid,
+        dpo_loss: DpoLoss::Sigmoid,
         label_smoothing: 0.0,
-        form: DorpoForm::Weighted,
-        on_prompts: false,
-        reward: reward::Kind::L1,
+        dorpo_form: DorpoForm::Weighted,
+        train_on_prompts: false,
+        reward_loss: RewardLoss::L1,
     }
 }
 
@@ -202,7 +204,7 @@ fn train(
             .collect();
         let (_, gradients) = passes.forward_backward(policy, &batch).unwrap();
         let norm = global_norm(&gradients).unwrap();
-        let gradients = clip(gradients, norm, 1.0).unwrap();
+        let gradients = clip_grad_norm(gradients, norm, 1.0).unwrap();
         let (values, next) = adamw
             .step(&policy.parameters(), &gradients, &moments, rate)
             .unwrap();
@@ -244,9 +246,9 @@ fn main() {
         let (written, pairs) = data(&task, &mut random);
         let at = folder.path().join(seed.to_string());
         let tiny = TinyLlama {
-            width: 48,
-            layers: 2,
-            heads: 4,
+            hidden_size: 48,
+            num_layers: 2,
+            num_heads: 4,
             seed,
         };
         tiny.write(&at).unwrap();

@@ -31,12 +31,14 @@ LIMIT, STEPS, PAIRS = 512, 10, 8
 
 
 def polyphony(binary, model, adapter, pairs, out):
-    words = [binary, "train", "dpo", "--model", model, "--pairs", pairs, "--out", out, "--steps", str(STEPS),
-             "--batch-pairs", str(PAIRS), "--max-length", str(LIMIT), "--too-long", "truncate", "--no-shuffle",
-             "--adapter", adapter, "--reference", "base", "--learning-rate", "1e-4", "--schedule", "constant",
-             "--eval-every", "1000"]
+    words = [binary, "train", "dpo", "--model", model, "--data", pairs, "--out", out, "--max-steps", str(STEPS),
+             "--batch-size", str(PAIRS), "--max-length", str(LIMIT), "--overlength", "truncate", "--no-shuffle",
+             "--adapter", adapter, "--reference", "base", "--learning-rate", "1e-4", "--lr-scheduler-type", "constant",
+             "--eval-steps", "1000"]
     subprocess.run(words, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     lines = [json.loads(line) for line in open(pathlib.Path(out) / "metrics.jsonl")]
+    # Evaluations are lines of their own.
+    lines = [line for line in lines if "loss" in line]
     # The first step finds its memory; PyTorch's is left out, too.
     speeds = [line["tokens_per_second"] for line in lines[1:]]
     tokens = [b["num_tokens"] - a["num_tokens"] for a, b in zip(lines, lines[1:])]

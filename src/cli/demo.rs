@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser};
 use polyphony_io::atomic::write_atomic;
-use polyphony_trainer::tiny::TinyLlama;
+use polyphony_trainer::tiny_llama::TinyLlama;
 
 use super::terminal;
 
@@ -29,9 +29,9 @@ const SAMPLE: [(&str, &str); 2] = [
 
 /// The model that learns.
 const TINY: TinyLlama = TinyLlama {
-    width: 64,
-    layers: 2,
-    heads: 4,
+    hidden_size: 64,
+    num_layers: 2,
+    num_heads: 4,
     seed: 42,
 };
 
@@ -39,17 +39,17 @@ const TINY: TinyLlama = TinyLlama {
 const BRIEF: [&str; 14] = [
     "--max-length",
     "256",
-    "--too-long",
+    "--overlength",
     "truncate",
     "--target-modules",
     "all-linear",
-    "--batch-pairs",
+    "--batch-size",
     "8",
     "--lora-r",
     "16",
-    "--warmup",
+    "--warmup-steps",
     "0",
-    "--schedule",
+    "--lr-scheduler-type",
     "constant",
 ];
 
@@ -112,8 +112,8 @@ async fn train(out: &Path) -> anyhow::Result<()> {
         ),
     ] {
         let adapter = path(method);
-        let mut words = vec!["train", method, "--model", &tiny, "--pairs", &pairs];
-        words.extend(["--learning-rate", rate, "--steps", steps]);
+        let mut words = vec!["train", method, "--model", &tiny, "--data", &pairs];
+        words.extend(["--learning-rate", rate, "--max-steps", steps]);
         words.extend(BRIEF);
         if method != "sft" {
             words.extend(["--adapter", &sft]);
@@ -152,8 +152,8 @@ async fn judge(out: &Path) -> anyhow::Result<()> {
         &["sql", "--store", &store, "-c", &query],
     )
     .await?;
-    let mut words = vec!["train", "reward", "--model", &tiny, "--pairs", &votes];
-    words.extend(["--learning-rate", "1e-3", "--steps", "12"]);
+    let mut words = vec!["train", "reward", "--model", &tiny, "--data", &votes];
+    words.extend(["--learning-rate", "1e-3", "--max-steps", "12"]);
     words.extend(BRIEF);
     words.extend(["--out", &reward]);
     step("A reward model learns them.", &words).await?;

@@ -2,6 +2,8 @@
 
 /// Atomic writes and folder locks.
 pub mod atomic;
+/// Ranks, Pearson's r, Spearman's rho.
+pub mod correlation;
 mod encoding;
 pub mod error;
 /// File formats by file name.

@@ -1,4 +1,4 @@
-//! What does `train` say, and what does it refuse?
+//! `polyphony train`: help, and the errors of models, datasets and options.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -10,8 +10,8 @@ fn help_of_train() {
     insta::assert_snapshot!(printed(&[&["train", "--help"]]));
 }
 
-/// A folder with models, adapters, pairs and configs, most of them wrong.
-fn to_learn_from() -> tempfile::TempDir {
+/// A folder with models, adapters, datasets and configuration files, most of them invalid.
+fn fixtures() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models");
@@ -39,7 +39,7 @@ fn to_learn_from() -> tempfile::TempDir {
     write("mixed.jsonl", "rejected", serde_json::json!("no"));
     write("dev.jsonl", "split", serde_json::json!("dev"));
     std::fs::write(at("empty.jsonl"), "").unwrap();
-    std::fs::write(at("odd.jsonl"), "{\"prompt\": ").unwrap();
+    std::fs::write(at("malformed.jsonl"), "{\"prompt\": ").unwrap();
     std::fs::write(at("pairs.txt"), "one").unwrap();
     std::fs::write(
         at("config.toml"),
@@ -47,7 +47,7 @@ fn to_learn_from() -> tempfile::TempDir {
     )
     .unwrap();
     std::fs::write(at("wrong.toml"), "learning_rate = \"fast\"\n").unwrap();
-    let both = "batch_pairs = 8\nbatch_tokens = 4096\n";
+    let both = "batch_size = 8\nbatch_tokens = 4096\n";
     std::fs::write(at("both.toml"), both).unwrap();
     std::fs::write(at("dpo.toml"), "method = \"dpo\"\n").unwrap();
     let config = std::fs::read(models.join("llama/model/config.json")).unwrap();
@@ -55,10 +55,10 @@ fn to_learn_from() -> tempfile::TempDir {
     config["quantization_config"] = serde_json::json!({"quant_method": "fp8"});
     std::fs::create_dir(at("fp8")).unwrap();
     std::fs::write(at("fp8/config.json"), config.to_string()).unwrap();
-    // A model whose template does not write before an answer what begins one, and one without any.
+    // A model without a chat template, and one whose generation prompt is not what precedes a response.
     for (name, template) in [
-        ("mute", None),
-        ("broken", Some("{{ messages[0]['content'] }}")),
+        ("without_template", None),
+        ("wrong_template", Some("{{ messages[0]['content'] }}")),
     ] {
         std::fs::create_dir(at(name)).unwrap();
         for file in std::fs::read_dir(models.join("llama/model")).unwrap() {
@@ -74,87 +74,126 @@ fn to_learn_from() -> tempfile::TempDir {
     folder
 }
 
-#[test]
-fn training_that_cannot_be_done() {
-    let folder = to_learn_from();
-    let mut said = Transcript::of(&folder);
-    let mut train = |method: &str, model: &str, pairs: &str, more: &[&str]| {
-        let words = [
-            "train", method, "--model", model, "--pairs", pairs, "--out", "out",
+/// Runs `train METHOD` with a model, a dataset and more flags; all must fail.
+fn errors(commands: &[(&str, &str, &str, &[&str])]) -> String {
+    let folder = fixtures();
+    let mut transcript = Transcript::of(&folder);
+    for (method, model, data, more) in commands {
+        let arguments = [
+            "train", method, "--model", model, "--data", data, "--out", "out",
         ];
-        said.run(&[&words[..], more].concat());
-    };
-    train("ppo", "llama", "pairs.jsonl", &[]);
-    train("ddpo", "gone", "pairs.jsonl", &[]);
-    train("ddpo", "encoder", "pairs.jsonl", &[]);
-    train("ddpo", "mute", "pairs.jsonl", &[]);
-    train("ddpo", "broken", "pairs.jsonl", &[]);
-    train("ddpo", "llama", "gone.jsonl", &[]);
-    train("ddpo", "llama", "empty.jsonl", &[]);
-    train("ddpo", "llama", "odd.jsonl", &[]);
-    train("ddpo", "llama", "pairs.txt", &[]);
-    train("ddpo", "llama", "unweighted.jsonl", &[]);
-    train("ddpo", "llama", "negative.jsonl", &[]);
-    train("dpo", "llama", "alone.jsonl", &[]);
-    train("dpo", "llama", "mixed.jsonl", &[]);
-    train("dpo", "llama", "dev.jsonl", &[]);
-    train("reward", "llama", "pairs.jsonl", &[]);
-    train("ddpo", "llama", "pairs.jsonl", &["--max-length", "100"]);
-    train("ddpo", "llama", "pairs.jsonl", &["--adapter", "of_mistral"]);
-    train("ddpo", "llama", "pairs.jsonl", &["--adapter", "gone"]);
-    train("ddpo", "llama", "pairs.jsonl", &["--reference", "gone"]);
-    train("ddpo", "llama", "pairs.jsonl", &["--target-modules", "qkv"]);
-    let modules = ["--target-modules", "q_proj,vproj"];
-    train("ddpo", "llama", "pairs.jsonl", &modules);
-    let rank = ["--adapter", "adapter", "--lora-r", "64"];
-    train("ddpo", "llama", "pairs.jsonl", &rank);
-    train("ddpo", "llama", "pairs.jsonl", &["--loss", "sigmod"]);
-    let smooth = ["--loss", "hinge", "--label-smoothing", "0.1"];
-    train("ddpo", "llama", "pairs.jsonl", &smooth);
-    train("ddpo", "llama", "pairs.jsonl", &["--batch-pairs", "0"]);
-    train("ddpo", "llama", "pairs.jsonl", &["--beta", "-1"]);
-    train(
-        "ddpo",
+        transcript.run(&[&arguments[..], more].concat());
+    }
+    transcript.text
+}
+
+#[test]
+fn errors_of_models_and_adapters() {
+    insta::assert_snapshot!(errors(&[
+        ("ddpo", "gone", "pairs.jsonl", &[]),
+        ("ddpo", "encoder", "pairs.jsonl", &[]),
+        ("ddpo", "without_template", "pairs.jsonl", &[]),
+        ("ddpo", "wrong_template", "pairs.jsonl", &[]),
+        ("ddpo", "fp8", "pairs.jsonl", &[]),
+        ("ddpo", "llama", "pairs.jsonl", &["--adapter", "of_mistral"]),
+        ("ddpo", "llama", "pairs.jsonl", &["--adapter", "gone"]),
+        ("ddpo", "llama", "pairs.jsonl", &["--reference", "gone"]),
+        (
+            "ddpo",
+            "llama",
+            "pairs.jsonl",
+            &["--adapter", "adapter", "--lora-r", "64"],
+        ),
+        ("ddpo", "llama", "pairs.jsonl", &["--target-modules", "qkv"]),
+        (
+            "ddpo",
+            "llama",
+            "pairs.jsonl",
+            &["--target-modules", "q_proj,vproj"],
+        ),
+        ("ddpo", "llama", "pairs.jsonl", &["--device", "cuda:0"]),
+        ("ddpo", "llama", "pairs.jsonl", &["--device", "cuda:0:f16"]),
+    ]));
+}
+
+#[test]
+fn errors_of_datasets() {
+    insta::assert_snapshot!(errors(&[
+        ("ddpo", "llama", "gone.jsonl", &[]),
+        ("ddpo", "llama", "empty.jsonl", &[]),
+        ("ddpo", "llama", "malformed.jsonl", &[]),
+        ("ddpo", "llama", "pairs.txt", &[]),
+        ("ddpo", "llama", "unweighted.jsonl", &[]),
+        ("ddpo", "llama", "negative.jsonl", &[]),
+        ("dpo", "llama", "alone.jsonl", &[]),
+        ("dpo", "llama", "mixed.jsonl", &[]),
+        ("dpo", "llama", "dev.jsonl", &[]),
+        ("reward", "llama", "pairs.jsonl", &[]),
+        ("ddpo", "llama", "pairs.jsonl", &["--max-length", "100"]),
+        (
+            "ddpo",
+            "llama",
+            "pairs.jsonl",
+            &["--reference-logps", "pairs.txt"],
+        ),
+    ]));
+}
+
+#[test]
+fn errors_of_options() {
+    insta::assert_snapshot!(errors(&[
+        ("ppo", "llama", "pairs.jsonl", &[]),
+        ("ddpo", "llama", "pairs.jsonl", &["--loss-type", "sigmod"]),
+        (
+            "ddpo",
+            "llama",
+            "pairs.jsonl",
+            &["--loss-type", "hinge", "--label-smoothing", "0.1"],
+        ),
+        ("ddpo", "llama", "pairs.jsonl", &["--batch-size", "0"]),
+        ("ddpo", "llama", "pairs.jsonl", &["--beta", "-1"]),
+        (
+            "ddpo",
+            "llama",
+            "pairs.jsonl",
+            &["--label-smoothing", "0.5"]
+        ),
+        ("ddpo", "llama", "pairs.jsonl", &["--config", "config.toml"]),
+        ("ddpo", "llama", "pairs.jsonl", &["--config", "wrong.toml"]),
+        ("ddpo", "llama", "pairs.jsonl", &["--config", "both.toml"]),
+        ("ddpo", "llama", "pairs.jsonl", &["--config", "dpo.toml"]),
+    ]));
+}
+
+#[test]
+fn errors_of_missing_options_non_finite_losses_and_locked_folders() {
+    let folder = fixtures();
+    let mut transcript = Transcript::of(&folder);
+    transcript.run(&["train", "dpo", "--model", "llama"]);
+    let diverging = [
+        "train",
+        "dpo",
+        "--model",
         "llama",
+        "--data",
         "pairs.jsonl",
-        &["--label-smoothing", "0.5"],
-    );
-    train("ddpo", "llama", "pairs.jsonl", &["--config", "config.toml"]);
-    train("ddpo", "llama", "pairs.jsonl", &["--config", "wrong.toml"]);
-    train("ddpo", "llama", "pairs.jsonl", &["--config", "both.toml"]);
-    train("ddpo", "llama", "pairs.jsonl", &["--config", "dpo.toml"]);
-    let logps = ["--reference-logps", "pairs.txt"];
-    train("ddpo", "llama", "pairs.jsonl", &logps);
-    train("ddpo", "fp8", "pairs.jsonl", &[]);
-    train("ddpo", "llama", "pairs.jsonl", &["--device", "cuda:0"]);
-    train("ddpo", "llama", "pairs.jsonl", &["--device", "cuda:0:f16"]);
-    let nan = [
+        "--out",
+        "out",
         "--learning-rate",
         "1e30",
         "--max-grad-norm",
         "0",
         "--adapter",
         "adapter",
-        "--steps",
+        "--max-steps",
         "3",
-        "--schedule",
+        "--lr-scheduler-type",
         "constant",
     ];
-    train("dpo", "llama", "pairs.jsonl", &nan);
-    said.run(&["train", "dpo", "--model", "llama"]);
+    transcript.run(&diverging);
     let mut lock = std::fs::File::create(folder.path().join("out/lock")).unwrap();
     write!(lock, "{}", std::process::id()).unwrap();
     lock.lock().unwrap();
-    let again = [
-        "train",
-        "dpo",
-        "--model",
-        "llama",
-        "--pairs",
-        "pairs.jsonl",
-        "--out",
-        "out",
-    ];
-    said.run(&[&again[..], &nan].concat());
-    insta::assert_snapshot!(said.text);
+    transcript.run(&diverging);
+    insta::assert_snapshot!(transcript.text);
 }

@@ -1,4 +1,4 @@
-//! Does a reward model learn of votes and of pairs, killed and resumed, and stand in SQL?
+//! Reward models: training on scores and on pairs, kill and resume, metrics on held-out data, SQL.
 
 use std::fs;
 use std::path::Path;
@@ -8,10 +8,10 @@ use serde_json::Value;
 
 use super::model;
 use super::support::{done, kill_until_done, text};
-use super::train::{golden, json, left, metrics, refused, trained};
+use super::train::{error_of, fixture, json, lines_with, metrics, result_of, succeed};
 
-/// Votes on answers, every fourth row held out: the more words, the more votes.
-fn votes(file: &Path) {
+/// Responses with scores, every fourth row held out: the longer, the higher the score.
+fn write_scores(file: &Path) {
     let row = |number: usize| {
         let response = "a story of dragons ".repeat(1 + number % 7);
         let split = if number.is_multiple_of(4) {
@@ -29,11 +29,11 @@ fn votes(file: &Path) {
 }
 
 #[test]
-fn a_reward_model_is_judged_on_held_out_votes_and_stands_in_sql() {
+fn a_reward_model_on_scores_resumes_evaluates_and_runs_in_sql() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    let (file, out, broken) = (at("votes.json"), at("judge"), at("broken"));
-    votes(&file);
+    let (file, out, killed) = (at("scores.json"), at("reward"), at("killed"));
+    write_scores(&file);
     let model = model("gemma2_reward");
     let words = |out: &Path| -> Vec<String> {
         let words = [
@@ -41,22 +41,22 @@ fn a_reward_model_is_judged_on_held_out_votes_and_stands_in_sql() {
             "reward",
             "--model",
             text(&model),
-            "--pairs",
+            "--data",
             text(&file),
             "--out",
             text(out),
-            "--steps",
+            "--max-steps",
             "6",
-            "--eval-every",
+            "--eval-steps",
             "2",
-            "--checkpoint-every",
+            "--save-steps",
             "2",
             "--learning-rate",
             "1e-2",
             "--raw-scores",
             "--max-length",
             "24",
-            "--too-long",
+            "--overlength",
             "truncate",
             "--lora-r",
             "4",
@@ -64,57 +64,54 @@ fn a_reward_model_is_judged_on_held_out_votes_and_stands_in_sql() {
         words.map(str::to_owned).to_vec()
     };
     let start = Instant::now();
-    trained(&words(&out));
+    succeed(&words(&out));
     let took = start.elapsed();
-    let lines = metrics(&out);
-    let evaluated = |line: &&Value| line["eval_loss"].is_number();
-    let steps: Vec<&Value> = lines
-        .iter()
-        .filter(evaluated)
-        .map(|line| &line["step"])
-        .collect();
+    let lines = lines_with(&out, "eval_loss");
+    let steps: Vec<&Value> = lines.iter().map(|line| &line["step"]).collect();
     assert_eq!(steps, [2, 4, 6]);
-    kill_until_done(&words(&broken), took.mul_f64(0.5), took / 5);
-    assert_eq!(left(&out), left(&broken));
+    kill_until_done(&words(&killed), took.mul_f64(0.5), took / 5);
+    assert_eq!(result_of(&out), result_of(&killed));
 
-    // An evaluation that a stop came in the midst of is made up for.
-    let before = left(&out);
+    // An evaluation that a stop interrupted is made on resuming.
+    let before = result_of(&out);
     let lines_at = out.join("metrics.jsonl");
-    let told = fs::read_to_string(&lines_at).unwrap();
-    let cut = told.rfind(",\"eval_loss\"").unwrap();
-    fs::write(&lines_at, format!("{}}}\n", &told[..cut])).unwrap();
-    trained(&words(&out));
-    assert_eq!(before, left(&out));
-    assert_eq!(told, fs::read_to_string(&lines_at).unwrap());
+    let log = fs::read_to_string(&lines_at).unwrap();
+    let last = log.trim_end().rfind('\n').unwrap();
+    assert!(log[last..].contains("eval_loss"));
+    fs::write(&lines_at, &log[..=last]).unwrap();
+    succeed(&words(&out));
+    assert_eq!(before, result_of(&out));
+    assert_eq!(log, fs::read_to_string(&lines_at).unwrap());
 
-    // What the trainer says of the held-out rows is what the function gives, cut at the same length.
-    let found = json(&out.join("agreement.json"));
-    assert_eq!(found["rows"], 8);
-    let off = |judge: &str| -> f64 {
+    // The trainer's MAE is that of the SQL function, which truncates at the same length.
+    let metrics_of_last = json(&out.join("reward_eval.json"));
+    assert_eq!(metrics_of_last["rows"], 8);
+    let mae = |folder: &str| -> f64 {
         let query = format!(
             "SELECT avg(abs(reward(prompt, response, '{}') - score)) FROM '{}' WHERE split = 'test'",
-            text(&out.join(judge)),
+            text(&out.join(folder)),
             text(&file)
         );
-        let said = done(&["sql", "--format", "csv", "-c", &query]);
-        said.lines().nth(1).unwrap().parse().unwrap()
+        let output = done(&["sql", "--format", "csv", "-c", &query]);
+        output.lines().nth(1).unwrap().parse().unwrap()
     };
-    let near = |given: f64, known: &Value| {
-        let known = known.as_f64().unwrap();
-        assert!((given - known).abs() < 1e-4, "{given} {known}");
+    let near = |actual: f64, expected: &Value| {
+        let expected = expected.as_f64().unwrap();
+        assert!((actual - expected).abs() < 1e-4, "{actual} {expected}");
     };
-    near(off(""), &found["mae"]);
-    let best = json(&out.join("best/agreement.json"));
-    near(off("best"), &best["mae"]);
+    near(mae(""), &metrics_of_last["mae"]);
+    let best = json(&out.join("best/reward_eval.json"));
+    near(mae("best"), &best["mae"]);
     assert_eq!(
         json(&out.join("run.json"))["rows"],
         serde_json::json!({
-            "train": 24, "held_out": 8, "evaluated": 8, "repeated": 0, "left_out": 0, "cut": 32,
+            "train": 24, "held_out": 8, "evaluated": 8, "duplicates": 0, "dropped": 0,
+            "truncated": 32,
         })
     );
     let losses = lines.iter().filter_map(|line| line["eval_loss"].as_f64());
     near(
-        off("best"),
+        mae("best"),
         &Value::from(losses.fold(f64::INFINITY, f64::min)),
     );
 
@@ -123,15 +120,15 @@ fn a_reward_model_is_judged_on_held_out_votes_and_stands_in_sql() {
         text(&out),
         text(&file)
     );
-    let said = refused(&["sql", "-c", &query].map(str::to_owned));
-    assert!(said.contains("needs to know its device"), "{said}");
+    let error = error_of(&["sql", "-c", &query].map(str::to_owned));
+    assert!(error.contains("needs to know its device"), "{error}");
 }
 
 #[test]
-fn a_reward_model_learns_of_pairs() {
+fn a_reward_model_on_pairs_increases_the_margin() {
     let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("judge");
-    let pairs = golden("llama").join("pairs.jsonl");
+    let out = folder.path().join("reward");
+    let pairs = fixture("llama").join("pairs.jsonl");
     let model = model("gemma2_reward");
     done(&[
         "train",
@@ -140,15 +137,15 @@ fn a_reward_model_learns_of_pairs() {
         "bradley_terry",
         "--model",
         text(&model),
-        "--pairs",
+        "--data",
         text(&pairs),
         "--out",
         text(&out),
-        "--steps",
+        "--max-steps",
         "4",
         "--learning-rate",
         "1e-2",
-        "--schedule",
+        "--lr-scheduler-type",
         "constant",
         "--lora-r",
         "4",

@@ -1,5 +1,6 @@
-//! Does training learn what PyTorch learns, step by step, and does a killed run end the same?
+//! Training: losses of PyTorch step by step, kill and resume bit for bit, metrics, manifests.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use serde_json::Value;
 use super::support::{Random, bytes, done, kill_until_done, polyphony, run, text};
 use super::{model, root};
 
-pub(crate) fn golden(name: &str) -> PathBuf {
+pub(crate) fn fixture(name: &str) -> PathBuf {
     root().join(format!("tests/fixtures/models/{name}"))
 }
 
@@ -17,7 +18,7 @@ pub(crate) fn json(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
-/// The lines of a run's metrics.
+/// All lines of a run's metrics.
 pub(crate) fn metrics(out: &Path) -> Vec<Value> {
     let text = fs::read_to_string(out.join("metrics.jsonl")).unwrap();
     let lines = text.lines();
@@ -26,38 +27,45 @@ pub(crate) fn metrics(out: &Path) -> Vec<Value> {
         .collect()
 }
 
-/// A command on a golden model and its pairs.
+/// The lines of steps, or of evaluations.
+pub(crate) fn lines_with(out: &Path, field: &str) -> Vec<Value> {
+    let lines = metrics(out).into_iter();
+    lines.filter(|line| line.get(field).is_some()).collect()
+}
+
+/// A training command on a fixture's model and pairs.
 fn command(method: &str, name: &str, out: &Path, more: &[&str]) -> Vec<String> {
-    let pairs = golden(name).join("pairs.jsonl");
+    let pairs = fixture(name).join("pairs.jsonl");
     let model = model(name);
-    let words = [
+    let arguments = [
         "train",
         method,
         "--model",
         text(&model),
-        "--pairs",
+        "--data",
         text(&pairs),
         "--out",
         text(out),
     ];
-    words
+    arguments
         .iter()
         .chain(more)
-        .map(|word| (*word).to_owned())
+        .map(|argument| (*argument).to_owned())
         .collect()
 }
 
-pub(crate) fn trained(words: &[String]) -> String {
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    done(&words)
+/// Runs a command that must succeed; gives its stdout.
+pub(crate) fn succeed(arguments: &[String]) -> String {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    done(&arguments)
 }
 
 #[test]
-fn six_steps_are_those_of_pytorch() {
+fn losses_and_gradient_norms_of_six_steps_match_pytorch() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["llama", "mistral"] {
-        let expected = json(&golden(name).join("expected.json"));
-        let adapter = golden(name).join("adapter");
+        let expected = json(&fixture(name).join("expected.json"));
+        let adapter = fixture(name).join("adapter");
         for method in ["ddpo", "dorpo"] {
             let out = folder.path().join(format!("{name}-{method}"));
             let more = [
@@ -65,9 +73,9 @@ fn six_steps_are_those_of_pytorch() {
                 text(&adapter),
                 "--reference",
                 "base",
-                "--steps",
+                "--max-steps",
                 "6",
-                "--batch-pairs",
+                "--batch-size",
                 "8",
                 "--learning-rate",
                 "1e-3",
@@ -75,45 +83,48 @@ fn six_steps_are_those_of_pytorch() {
                 "0.01",
                 "--max-grad-norm",
                 "1.0",
-                "--schedule",
+                "--lr-scheduler-type",
                 "constant",
                 "--no-shuffle",
                 "--device",
                 "cpu",
             ];
-            trained(&command(method, name, &out, &more));
-            let known = expected["curve"][method]["loss_and_grad_norm"]
+            succeed(&command(method, name, &out, &more));
+            let curve = expected["curve"][method]["loss_and_grad_norm"]
                 .as_array()
                 .unwrap();
             let lines = metrics(&out);
             assert_eq!(lines.len(), 6);
-            for (line, known) in lines.iter().zip(known) {
-                for (field, place) in [("loss", 0), ("grad_norm", 1)] {
-                    let (given, known) = (
+            for (line, expected) in lines.iter().zip(curve) {
+                for (field, index) in [("loss", 0), ("grad_norm", 1)] {
+                    let (actual, expected) = (
                         line[field].as_f64().unwrap(),
-                        known[place].as_f64().unwrap(),
+                        expected[index].as_f64().unwrap(),
                     );
-                    let off = (given / known - 1.0).abs();
-                    assert!(off < 1e-4, "{name} {method} {field}: {given} for {known}");
+                    let error = (actual / expected - 1.0).abs();
+                    assert!(
+                        error < 1e-4,
+                        "{name} {method} {field}: {actual} for {expected}"
+                    );
                 }
             }
         }
     }
 }
 
-/// A short run with several epochs, a schedule, and several passes a step.
+/// A short run with several epochs, a learning rate schedule, and several micro-batches a step.
 const SHORT: [&str; 18] = [
-    "--steps",
+    "--max-steps",
     "8",
-    "--batch-pairs",
+    "--batch-size",
     "3",
     "--learning-rate",
     "1e-3",
-    "--schedule",
+    "--lr-scheduler-type",
     "cosine",
-    "--warmup",
+    "--warmup-steps",
     "3",
-    "--checkpoint-every",
+    "--save-steps",
     "2",
     "--micro-batch-tokens",
     "600",
@@ -123,47 +134,47 @@ const SHORT: [&str; 18] = [
     "7",
 ];
 
-/// What a run leaves, but for how fast it was.
-pub(crate) fn left(out: &Path) -> (Vec<Value>, Vec<(PathBuf, u64)>) {
+/// The metrics and files of a run, without its speed.
+pub(crate) fn result_of(out: &Path) -> (Vec<Value>, Vec<(PathBuf, u64)>) {
     let mut lines = metrics(out);
     for line in &mut lines {
         line.as_object_mut().unwrap().remove("tokens_per_second");
     }
     let files = bytes(out).into_iter();
-    let kept = |name: &PathBuf| !["metrics.jsonl", "config.toml"].contains(&text(name));
-    (lines, files.filter(|(name, _)| kept(name)).collect())
+    let compared = |name: &PathBuf| !["metrics.jsonl", "config.toml"].contains(&text(name));
+    (lines, files.filter(|(name, _)| compared(name)).collect())
 }
 
 #[test]
-fn killed_at_any_moment_a_run_ends_the_same_bit_for_bit() {
+fn a_killed_and_resumed_run_ends_bit_identical() {
     let folder = tempfile::tempdir().unwrap();
     let mut random = Random::from_clock();
     for method in ["ddpo", "dorpo", "sft"] {
-        let whole = folder.path().join(format!("{method}-whole"));
+        let uninterrupted = folder.path().join(format!("{method}-uninterrupted"));
         let start = Instant::now();
-        trained(&command(method, "llama", &whole, &SHORT));
+        succeed(&command(method, "llama", &uninterrupted, &SHORT));
         let took = start.elapsed();
-        let broken = folder.path().join(format!("{method}-broken"));
+        let killed = folder.path().join(format!("{method}-killed"));
         let mut first = took.mul_f64(0.2 + 0.5 * random.next_f64());
-        let words = command(method, "llama", &broken, &SHORT);
+        let arguments = command(method, "llama", &killed, &SHORT);
         let kills = loop {
-            match kill_until_done(&words, first, took / 5) {
-                // The machine was busier before: sooner, then.
+            match kill_until_done(&arguments, first, took / 5) {
+                // It finished before the first kill: kill sooner.
                 0 => first /= 2,
                 kills => break kills,
             }
-            fs::remove_dir_all(&broken).unwrap();
+            fs::remove_dir_all(&killed).unwrap();
         };
         assert_eq!(
-            left(&whole),
-            left(&broken),
+            result_of(&uninterrupted),
+            result_of(&killed),
             "{method}, killed {kills} times, {random:?}"
         );
     }
 }
 
-/// What the lines of a run tell.
-const OF_STEPS: [&str; 6] = [
+/// The fields of a step.
+const STEP_FIELDS: [&str; 6] = [
     "epoch",
     "grad_norm",
     "learning_rate",
@@ -171,8 +182,8 @@ const OF_STEPS: [&str; 6] = [
     "step",
     "tokens_per_second",
 ];
-const OF_ANSWERS: [&str; 3] = ["entropy", "loss", "mean_token_accuracy"];
-const OF_PAIRS: [&str; 8] = [
+const TOKEN_FIELDS: [&str; 3] = ["entropy", "loss", "mean_token_accuracy"];
+const PAIR_FIELDS: [&str; 8] = [
     "logits/chosen",
     "logits/rejected",
     "logps/chosen",
@@ -182,14 +193,13 @@ const OF_PAIRS: [&str; 8] = [
     "rewards/margins",
     "rewards/rejected",
 ];
-const OF_ODDS: [&str; 3] = ["log_odds_chosen", "log_odds_ratio", "nll_loss"];
+const ORPO_FIELDS: [&str; 3] = ["log_odds_chosen", "log_odds_ratio", "nll_loss"];
 
-/// Every field of a line, by method, on pairs of which some are held out; and checkpoints by minutes, of
-/// which so many are kept.
+/// Every field of the lines of steps and evaluations, by method; checkpoints by minutes, and their limit.
 #[test]
-fn what_a_run_tells_has_the_names_of_trl() {
+fn metrics_have_trls_names() {
     let folder = tempfile::tempdir().unwrap();
-    let rows = fs::read_to_string(golden("llama").join("pairs.jsonl")).unwrap();
+    let rows = fs::read_to_string(fixture("llama").join("pairs.jsonl")).unwrap();
     let split = |(number, row): (usize, &str)| {
         let mut row: Value = serde_json::from_str(row).unwrap();
         row["split"] = if number < 2 { "test" } else { "train" }.into();
@@ -202,86 +212,94 @@ fn what_a_run_tells_has_the_names_of_trl() {
     )
     .unwrap();
     for (method, more, names) in [
-        ("sft", &["--on-prompts"][..], &[&OF_ANSWERS[..]][..]),
+        ("sft", &["--train-on-prompts"][..], &[&TOKEN_FIELDS[..]][..]),
         (
             "dpo",
-            &["--loss", "ipo", "--rslora"],
-            &[&OF_ANSWERS, &OF_PAIRS],
+            &["--loss-type", "ipo", "--use-rslora"],
+            &[&TOKEN_FIELDS, &PAIR_FIELDS],
         ),
-        ("dpo", &["--loss", "hinge"], &[&OF_ANSWERS, &OF_PAIRS]),
+        (
+            "dpo",
+            &["--loss-type", "hinge"],
+            &[&TOKEN_FIELDS, &PAIR_FIELDS],
+        ),
         (
             "ddpo",
             &["--label-smoothing", "0.1"],
-            &[&OF_ANSWERS, &OF_PAIRS],
+            &[&TOKEN_FIELDS, &PAIR_FIELDS],
         ),
         (
             "orpo",
             &["--batch-tokens", "900"],
-            &[&OF_ANSWERS, &OF_PAIRS, &OF_ODDS],
+            &[&TOKEN_FIELDS, &PAIR_FIELDS, &ORPO_FIELDS],
         ),
         (
             "dorpo",
             &["--dorpo-form", "reference"],
-            &[&OF_ANSWERS, &OF_PAIRS, &OF_ODDS],
+            &[&TOKEN_FIELDS, &PAIR_FIELDS, &ORPO_FIELDS],
         ),
     ] {
         let out = folder.path().join(format!("{method}{}", more.concat()));
         let numbers = [
-            "--steps",
+            "--max-steps",
             "3",
             "--lora-r",
             "4",
-            "--eval-every",
+            "--eval-steps",
             "2",
-            "--checkpoint-every",
+            "--save-steps",
             "9",
         ];
-        let kept = ["--checkpoint-minutes", "0", "--keep-checkpoints", "1"];
-        let all = [&numbers[..], &kept, more, &["--pairs", text(&pairs)]].concat();
-        let mut words = command(method, "llama", &out, &[]);
-        let at = words.iter().position(|word| word == "--pairs").unwrap();
-        words.drain(at..at + 2);
-        words.extend(all.iter().map(|word| (*word).to_owned()));
-        trained(&words);
-        let asked: Vec<&str> = names.concat();
-        for (number, line) in metrics(&out).iter().enumerate() {
-            let mut known: Vec<String> = OF_STEPS
-                .iter()
-                .chain(&asked)
-                .map(|&n| n.to_owned())
-                .collect();
-            if number > 0 {
-                known.extend(asked.iter().map(|name| format!("eval_{name}")));
-            }
-            known.sort();
+        let checkpoints = ["--save-minutes", "0", "--save-total-limit", "1"];
+        let all = [&numbers[..], &checkpoints, more, &["--data", text(&pairs)]].concat();
+        let mut arguments = command(method, "llama", &out, &[]);
+        let at = arguments
+            .iter()
+            .position(|argument| argument == "--data")
+            .unwrap();
+        arguments.drain(at..at + 2);
+        arguments.extend(all.iter().map(|argument| (*argument).to_owned()));
+        succeed(&arguments);
+        let names: Vec<&str> = names.concat();
+        let step_fields = STEP_FIELDS.iter().chain(&names);
+        let step_fields: BTreeSet<String> = step_fields.map(|&name| name.to_owned()).collect();
+        let eval_fields = names.iter().map(|name| format!("eval_{name}"));
+        let eval_fields: BTreeSet<String> = eval_fields
+            .chain(["epoch", "step"].map(str::to_owned))
+            .collect();
+        let lines = metrics(&out);
+        let steps: Vec<&Value> = lines.iter().map(|line| &line["step"]).collect();
+        assert_eq!(steps, [1, 2, 2, 3, 3]);
+        for (index, line) in lines.iter().enumerate() {
+            let expected = match index {
+                2 | 4 => &eval_fields,
+                _ => &step_fields,
+            };
             let line = line.as_object().unwrap();
-            let mut given: Vec<&String> = line.keys().collect();
-            given.sort();
-            assert_eq!(given, known.iter().collect::<Vec<_>>(), "{method} {more:?}");
+            let actual: BTreeSet<String> = line.keys().cloned().collect();
+            assert_eq!(&actual, expected, "{method} {more:?}");
             assert!(
                 line.values()
                     .all(|value| value.as_f64().is_some_and(f64::is_finite))
             );
         }
-        let checkpoints = fs::read_dir(out.join("checkpoints")).unwrap();
-        let names: Vec<_> = checkpoints
-            .map(|entry| entry.unwrap().file_name())
-            .collect();
+        let saved = fs::read_dir(out.join("checkpoints")).unwrap();
+        let names: Vec<_> = saved.map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names.len(), 1, "{names:?}");
         let config = json(&out.join("adapter_config.json"));
-        assert_eq!(config["use_rslora"], more.contains(&"--rslora"));
+        assert_eq!(config["use_rslora"], more.contains(&"--use-rslora"));
     }
 }
 
 #[test]
-fn what_was_interrupted_says_so_and_goes_on() {
+fn ctrl_c_ends_with_130_and_the_run_resumes() {
     let folder = tempfile::tempdir().unwrap();
-    let whole = folder.path().join("whole");
-    trained(&command("ddpo", "llama", &whole, &SHORT));
+    let uninterrupted = folder.path().join("uninterrupted");
+    succeed(&command("ddpo", "llama", &uninterrupted, &SHORT));
     let out = folder.path().join("stopped");
-    let words = command("ddpo", "llama", &out, &SHORT);
+    let arguments = command("ddpo", "llama", &out, &SHORT);
     let child = polyphony()
-        .args(&words)
+        .args(&arguments)
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped())
         .spawn()
@@ -295,42 +313,48 @@ fn what_was_interrupted_says_so_and_goes_on() {
         .status();
     assert!(killed.unwrap().success());
     let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{said}");
-    assert!(said.starts_with("stopped after step "), "{said}");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{stderr}");
+    assert!(
+        stderr.contains("error: cancelled: stopped after step "),
+        "{stderr}"
+    );
     assert!(!out.join("adapter_model.safetensors").exists());
-    trained(&words);
-    assert_eq!(left(&whole).0, left(&out).0);
+    succeed(&arguments);
+    assert_eq!(result_of(&uninterrupted).0, result_of(&out).0);
 }
 
 #[test]
-fn a_finished_run_is_not_run_again_and_another_is_refused() {
+fn a_finished_run_is_not_repeated_and_another_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");
-    trained(&command("dpo", "llama", &out, &SHORT));
-    // Its lines say how fast each step was: made again, none would be the same.
+    succeed(&command("dpo", "llama", &out, &SHORT));
+    // The lines have each step's speed: a repeated step would differ.
     let raw = || fs::read_to_string(out.join("metrics.jsonl")).unwrap();
-    let (before, told) = (left(&out), raw());
-    trained(&command("dpo", "llama", &out, &SHORT));
-    assert_eq!((before, told), (left(&out), raw()));
+    let (before, log) = (result_of(&out), raw());
+    succeed(&command("dpo", "llama", &out, &SHORT));
+    assert_eq!((before, log), (result_of(&out), raw()));
     let mut other = SHORT.to_vec();
     other[5] = "1e-4";
-    let words = command("dpo", "llama", &out, &other);
-    let output = run(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    let arguments = command("dpo", "llama", &out, &other);
+    let output = run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
     assert_eq!(output.status.code(), Some(1));
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("holds a run by another config"), "{said}");
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        error.contains("contains a run with another configuration"),
+        "{error}"
+    );
 }
 
-/// What is said of a command that must be refused.
-pub(crate) fn refused(words: &[String]) -> String {
-    let output = run(&words.iter().map(String::as_str).collect::<Vec<_>>());
+/// The stderr of a command that must fail with exit code 1.
+pub(crate) fn error_of(arguments: &[String]) -> String {
+    let output = run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
     assert_eq!(output.status.code(), Some(1));
     String::from_utf8(output.stderr).unwrap()
 }
 
 /// Copies a folder's files.
-fn copied(from: &Path, to: &Path) {
+fn copy_files(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for file in fs::read_dir(from).unwrap() {
         let file = file.unwrap();
@@ -339,30 +363,30 @@ fn copied(from: &Path, to: &Path) {
 }
 
 #[test]
-fn a_run_is_what_it_reads_and_not_where_that_lies() {
+fn a_run_is_identified_by_its_inputs_not_their_paths() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    let (model_at, adapter, logps) = (at("model"), at("adapter"), at("logps.csv"));
-    copied(&model("llama"), &model_at);
-    copied(&golden("llama").join("adapter"), &adapter);
-    // Beside the model's own files: what a run writes there is none of them.
+    let (model_at, adapter, logps) = (at("model"), at("adapter"), at("logps.jsonl"));
+    copy_files(&model("llama"), &model_at);
+    copy_files(&fixture("llama").join("adapter"), &adapter);
+    // The output folder inside the model's must not count as part of the model.
     let out = model_at.join("out");
-    let words = |model: &str, reference: &str, more: &[&str]| {
+    let arguments = |model: &str, reference: &str, more: &[&str]| {
         let more = [
             &SHORT[..],
             &["--model", model, "--reference", reference],
             more,
         ]
         .concat();
-        let mut words = command("dpo", "llama", &out, &more);
-        words.drain(2..4);
-        words
+        let mut arguments = command("dpo", "llama", &out, &more);
+        arguments.drain(2..4);
+        arguments
     };
-    trained(&words(text(&model_at), text(&adapter), &[]));
+    succeed(&arguments(text(&model_at), text(&adapter), &[]));
     let (dotted, moved) = (at("./model/."), at("moved"));
-    copied(&adapter, &moved);
-    trained(&words(text(&dotted), text(&moved), &[]));
-    // A file of log-probabilities is another run's once the tokens are others.
+    copy_files(&adapter, &moved);
+    succeed(&arguments(text(&dotted), text(&moved), &[]));
+    // A cache of log-probabilities is refused once the tokens change.
     let shared = [
         "--out",
         text(&at("shared")),
@@ -371,49 +395,49 @@ fn a_run_is_what_it_reads_and_not_where_that_lies() {
     ]
     .map(str::to_owned);
     let sharing = || {
-        let mut words = words(text(&model_at), text(&adapter), &[]);
-        words.retain(|word| word != "--out" && word != text(&out));
-        words.extend(shared.clone());
-        words
+        let mut arguments = arguments(text(&model_at), text(&adapter), &[]);
+        arguments.retain(|argument| argument != "--out" && argument != text(&out));
+        arguments.extend(shared.clone());
+        arguments
     };
-    trained(&sharing());
+    succeed(&sharing());
     let template = model_at.join("chat_template.jinja");
     let before = fs::read_to_string(&template).unwrap();
     fs::write(&template, format!("{before}{{# changed #}}")).unwrap();
-    let said = refused(&words(text(&model_at), text(&adapter), &[]));
-    assert!(said.contains("holds a run of another model"), "{said}");
+    let error = error_of(&arguments(text(&model_at), text(&adapter), &[]));
+    assert!(error.contains("contains a run of another model"), "{error}");
     let mut other = sharing();
-    let place = other
+    let index = other
         .iter()
-        .position(|word| word.ends_with("shared"))
+        .position(|argument| argument.ends_with("shared"))
         .unwrap();
-    other[place] = text(&at("third")).to_owned();
-    let said = refused(&other);
+    other[index] = text(&at("third")).to_owned();
+    let error = error_of(&other);
     assert!(
-        said.contains("of other pairs, or of another reference"),
-        "{said}"
+        error.contains("of other pairs, or of another reference"),
+        "{error}"
     );
     fs::write(&template, before).unwrap();
-    // The reference is the adapter's contents.
+    // A reference adapter is identified by its contents.
     let config = adapter.join("adapter_config.json");
     let mut changed = json(&config);
     changed["lora_alpha"] = Value::from(3);
     fs::write(&config, changed.to_string()).unwrap();
-    let said = refused(&words(text(&model_at), text(&adapter), &[]));
+    let error = error_of(&arguments(text(&model_at), text(&adapter), &[]));
     assert!(
-        said.contains("holds a run with another reference"),
-        "{said}"
+        error.contains("contains a run with another reference"),
+        "{error}"
     );
 }
 
 #[test]
-fn its_own_config_repeats_a_run_and_anothers_is_not_touched() {
+fn a_runs_config_repeats_it_and_a_foreign_config_is_kept() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    let (out, again, mine) = (at("out"), at("again"), at("mine"));
-    let adapter = golden("llama").join("adapter");
-    let more = ["--adapter", text(&adapter), "--steps", "3"];
-    trained(&command("ddpo", "llama", &out, &more));
+    let (out, again, foreign) = (at("out"), at("again"), at("foreign"));
+    let adapter = fixture("llama").join("adapter");
+    let more = ["--adapter", text(&adapter), "--max-steps", "3"];
+    succeed(&command("ddpo", "llama", &out, &more));
     let config = out.join("config.toml");
     done(&[
         "train",
@@ -431,30 +455,30 @@ fn its_own_config_repeats_a_run_and_anothers_is_not_touched() {
     };
     assert_eq!(losses(&out), losses(&again));
     done(&["train", "ddpo", "--config", text(&config)]);
-    fs::create_dir(&mine).unwrap();
-    fs::write(mine.join("config.toml"), "steps = 3 # mine").unwrap();
-    let said = refused(&command("ddpo", "llama", &mine, &more));
-    assert!(said.contains("config.toml that no run wrote"), "{said}");
-    let kept = fs::read_to_string(mine.join("config.toml")).unwrap();
-    assert_eq!(kept, "steps = 3 # mine");
+    fs::create_dir(&foreign).unwrap();
+    fs::write(foreign.join("config.toml"), "max_steps = 3 # foreign").unwrap();
+    let error = error_of(&command("ddpo", "llama", &foreign, &more));
+    assert!(error.contains("config.toml that no run wrote"), "{error}");
+    let content = fs::read_to_string(foreign.join("config.toml")).unwrap();
+    assert_eq!(content, "max_steps = 3 # foreign");
 }
 
 #[test]
-fn an_adapter_starts_where_it_ended_and_serves_as_reference() {
+fn a_trained_adapter_is_starting_point_and_reference() {
     let folder = tempfile::tempdir().unwrap();
     let (sft, dpo) = (folder.path().join("sft"), folder.path().join("dpo"));
-    trained(&command("sft", "llama", &sft, &SHORT));
+    succeed(&command("sft", "llama", &sft, &SHORT));
     let more = [
         &SHORT[..],
         &["--adapter", text(&sft), "--reference", text(&sft)],
     ]
     .concat();
-    trained(&command("dpo", "llama", &dpo, &more));
+    succeed(&command("dpo", "llama", &dpo, &more));
     // The policy is its own reference before the first step.
     let first = &metrics(&dpo)[0];
-    let near = |name: &str, known: f64| {
-        let given = first[name].as_f64().unwrap();
-        assert!((given - known).abs() < 1e-4, "{name}: {given}");
+    let near = |name: &str, expected: f64| {
+        let actual = first[name].as_f64().unwrap();
+        assert!((actual - expected).abs() < 1e-4, "{name}: {actual}");
     };
     near("loss", std::f64::consts::LN_2);
     near("rewards/margins", 0.0);
@@ -462,36 +486,43 @@ fn an_adapter_starts_where_it_ended_and_serves_as_reference() {
     assert_eq!(config["r"], 4);
     assert_eq!(config["peft_type"], "LORA");
     assert_eq!(config["modules_to_save"], Value::Null);
-    // Wherever it is read from, it finds its base.
+    // An absolute path: the adapter finds its base from any working directory.
     let base = Path::new(config["base_model_name_or_path"].as_str().unwrap());
     assert_eq!(base, model("llama").canonicalize().unwrap());
 }
 
 #[test]
-fn passes_of_any_size_and_recomputing_give_the_same_step() {
+fn micro_batch_size_and_gradient_checkpointing_do_not_change_the_loss() {
     let folder = tempfile::tempdir().unwrap();
-    let of = |name: &str, more: &[&str]| -> Vec<f64> {
+    let losses = |name: &str, more: &[&str]| -> Vec<f64> {
         let out = folder.path().join(name);
         let more = [
-            &["--steps", "3", "--learning-rate", "1e-3", "--lora-r", "4"],
+            &[
+                "--max-steps",
+                "3",
+                "--learning-rate",
+                "1e-3",
+                "--lora-r",
+                "4",
+            ],
             more,
         ]
         .concat();
-        trained(&command("dorpo", "llama", &out, &more));
+        succeed(&command("dorpo", "llama", &out, &more));
         metrics(&out)
             .iter()
             .map(|line| line["loss"].as_f64().unwrap())
             .collect()
     };
     for form in ["weighted", "reference"] {
-        let whole = of(&format!("{form}-whole"), &["--dorpo-form", form]);
-        let small = of(
+        let whole = losses(&format!("{form}-whole"), &["--dorpo-form", form]);
+        let small = losses(
             &format!("{form}-small"),
             &["--dorpo-form", form, "--micro-batch-tokens", "1"],
         );
-        let again = of(
+        let again = losses(
             &format!("{form}-again"),
-            &["--dorpo-form", form, "--recompute"],
+            &["--dorpo-form", form, "--gradient-checkpointing"],
         );
         assert_eq!(whole, again);
         for (whole, small) in whole.iter().zip(small) {

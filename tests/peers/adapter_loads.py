@@ -37,9 +37,9 @@ def near(given, known, what):
 def log_probabilities(run, tiny, pairs_file, adapter, scratch, limits):
     """Compares those of both answers of all pairs; how many there are."""
     out = scratch / f"by-{pathlib.Path(adapter).name}"
-    run("train", "dpo", "--model", tiny, "--pairs", pairs_file, "--reference", adapter, "--out", str(out), *limits)
-    lines = (out / "reference.csv").read_text().splitlines()[1:]
-    given = [tuple(map(float, line.split(","))) for line in lines]
+    run("train", "dpo", "--model", tiny, "--data", pairs_file, "--reference", adapter, "--out", str(out), *limits)
+    lines = (out / "reference_logps.jsonl").read_text().splitlines()[1:]
+    given = [(row["chosen"], row["rejected"]) for row in map(json.loads, lines)]
 
     tokenizer = AutoTokenizer.from_pretrained(tiny)
     model = AutoPeftModelForCausalLM.from_pretrained(adapter).eval()
@@ -63,9 +63,9 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)
         run = lambda *words: subprocess.run([polyphony, *words], check=True, stdout=subprocess.PIPE).stdout
-        limits = ["--max-length", str(LIMIT), "--too-long", "truncate", "--steps", "1", "--no-shuffle"]
+        limits = ["--max-length", str(LIMIT), "--overlength", "truncate", "--max-steps", "1", "--no-shuffle"]
         rank_stabilised = str(scratch / "rslora")
-        run("train", "orpo", "--model", tiny, "--pairs", pairs_file, "--out", rank_stabilised, "--rslora",
+        run("train", "orpo", "--model", tiny, "--data", pairs_file, "--out", rank_stabilised, "--use-rslora",
             "--lora-r", "9", "--target-modules", "all-linear", "--learning-rate", "1e-2", *limits)
         count = sum(log_probabilities(run, tiny, pairs_file, each, scratch, limits)
                     for each in (adapter, rank_stabilised))
@@ -74,7 +74,7 @@ def main():
         run("sql", "--store", str(demo / "store"), "-c",
             f"COPY (SELECT prompt, text AS response, responses.score, split FROM responses "
             f"JOIN prompts ON prompts.prompt_id = responses.prompt_id ORDER BY response_id LIMIT 40) TO '{votes}'")
-        run("train", "reward", "--model", tiny, "--pairs", votes, "--out", str(scratch / "reward"),
+        run("train", "reward", "--model", tiny, "--data", votes, "--out", str(scratch / "reward"),
             "--learning-rate", "1e-3", *limits)
         rewards = json.loads("[" + ",".join(run(
             "sql", "--format", "ndjson", "-c",

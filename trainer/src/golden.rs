@@ -13,12 +13,14 @@ use polyphony_model::device::DeviceSpec;
 use polyphony_model::files::ModelFiles;
 use serde_json::{Value, json};
 
-use crate::batch::Batch;
+use crate::data::batch::Batch;
 use crate::lora::Gradients;
-use crate::loss::dpo::Kind;
-use crate::objective::{DorpoForm, Method, Objective, PairConstants, StepTotals};
+use crate::loss::dpo::DpoLoss;
+use crate::loss::objective::{DorpoForm, Objective, PairConstants, StepTotals};
+use crate::loss::reward::RewardLoss;
+use crate::loss::token_metrics::TokenMetrics;
+use crate::method::Method;
 use crate::policy::Policy;
-use crate::sureness::TokenMetrics;
 use polyphony_model::lora::{Adapter, LoraConfig};
 
 const MODELS: [&str; 2] = ["llama", "mistral"];
@@ -60,7 +62,7 @@ fn number(value: &Value) -> f64 {
 
 /// The golden pairs as one batch, with their references; of SFT the chosen texts alone.
 fn batch(name: &str, objective: &Objective) -> (Batch, Vec<PairConstants>, StepTotals) {
-    let whole = objective.whole_chosen();
+    let whole = objective.includes_prompt_targets();
     let chat = Chat::load(&files(name)).unwrap();
     let expected = json(&fixture(name).join("expected.json"));
     let mut batch = Batch::default();
@@ -80,7 +82,7 @@ fn batch(name: &str, objective: &Objective) -> (Batch, Vec<PairConstants>, StepT
         });
     }
     let totals = StepTotals {
-        pairs: fixed.len(),
+        examples: fixed.len(),
         weights: fixed.iter().map(|fixed| fixed.weight).sum(),
         chosen_tokens: batch
             .texts
@@ -97,11 +99,11 @@ fn objective(method: Method) -> Objective {
         method,
         beta: 0.1,
         lambda: 0.25,
-        kind: Kind::Sigmoid,
+        dpo_loss: DpoLoss::Sigmoid,
         label_smoothing: 0.0,
-        form: DorpoForm::Weighted,
-        on_prompts: false,
-        reward: crate::loss::reward::Kind::L1,
+        dorpo_form: DorpoForm::Weighted,
+        train_on_prompts: false,
+        reward_loss: RewardLoss::L1,
     }
 }
 
@@ -133,7 +135,7 @@ fn log_probabilities_are_those_of_transformers() {
         let (batch, _, _) = batch(name, &objective(Method::Dpo));
         let sums = |policy: &Policy| -> Vec<f64> {
             let logps = policy.logps(&batch).unwrap();
-            let sum = |rows: &crate::batch::TargetSpan| {
+            let sum = |rows: &crate::data::batch::TargetSpan| {
                 logps[rows.completion.clone()]
                     .iter()
                     .map(|&p| f64::from(p))
@@ -171,7 +173,7 @@ fn gradients(
     let mut loss = 0.0;
     policy
         .forward_backward(&batch, &mut gradients, recompute, |token_stats| {
-            let (sums, by) = objective.of(&batch, &token_stats.logps, &fixed, &totals);
+            let (sums, by) = objective.loss(&batch, &token_stats.logps, &fixed, &totals);
             loss = sums.loss;
             by
         })
@@ -184,7 +186,7 @@ fn gradients(
 fn oracle(policy: &mut Policy, objective: &Objective, name: &str) -> (f64, Vec<Tensor>) {
     let (batch, fixed, totals) = batch(name, objective);
     let by = |logps: &[f32]| {
-        let (sums, by) = objective.of(&batch, logps, &fixed, &totals);
+        let (sums, by) = objective.loss(&batch, logps, &fixed, &totals);
         (sums.loss, by)
     };
     taped(policy, |policy| logps_of(policy, &batch), by)
@@ -298,19 +300,19 @@ fn likelihoods_and_their_gradients_are_those_of_pytorch() {
     for name in MODELS {
         let expected = json(&fixture(name).join("expected.json"));
         let mut policy = policy(name, Head::Words);
-        for (on_prompts, field) in [
+        for (train_on_prompts, field) in [
             (false, "nll_chosen_completion"),
             (true, "nll_chosen_prompt_and_completion"),
         ] {
             let objective = Objective {
-                on_prompts,
+                train_on_prompts,
                 ..objective(Method::Sft)
             };
             let (mut sum, mut tokens) = (0.0, 0.0);
             for pair in expected["pairs"].as_array().unwrap() {
                 let length = pair["chosen_ids"].as_array().unwrap().len() as f64;
                 let prompt = number(&pair["prompt_len"]);
-                let learnt = length - if on_prompts { 1.0 } else { prompt };
+                let learnt = length - if train_on_prompts { 1.0 } else { prompt };
                 sum += learnt * number(&pair[field]);
                 tokens += learnt;
             }
@@ -380,7 +382,7 @@ fn a_model_is_as_sure_as_pytorch_finds_it() {
         for (a, b) in token_stats.logps.iter().zip(logps) {
             assert!((a - b).abs() < 1e-5, "{a} {b}");
         }
-        let means = TokenMetrics::of(&batch, &token_stats, method).means();
+        let means = TokenMetrics::new(&batch, &token_stats, method).means();
         assert_eq!(means.len(), 4);
         for (name, given) in means {
             let off = (given - number(&known[name])).abs();
@@ -404,7 +406,7 @@ fn rewards_and_their_gradients_are_those_of_pytorch() {
         targets.push(number(&row["target"]));
     }
     let totals = StepTotals {
-        pairs: targets.len(),
+        examples: targets.len(),
         ..StepTotals::default()
     };
     let objective = objective(Method::Reward);
@@ -412,7 +414,7 @@ fn rewards_and_their_gradients_are_those_of_pytorch() {
     let mut loss = 0.0;
     let scores = policy
         .forward_backward_scores(&batch, &mut gradients, false, |scores| {
-            let (sums, by) = objective.of_scores(scores, &targets, &totals);
+            let (sums, by) = objective.reward_loss(scores, &targets, &totals);
             loss = sums.loss;
             by
         })
@@ -437,7 +439,7 @@ fn rewards_and_their_gradients_are_those_of_pytorch() {
         given.squeeze(1).unwrap()
     };
     let (_, taped) = taped(&mut policy, given, |scores| {
-        let (sums, by) = objective.of_scores(scores, &targets, &totals);
+        let (sums, by) = objective.reward_loss(scores, &targets, &totals);
         (sums.loss, by)
     });
     same_gradients(&policy, &kept, &taped);

@@ -1,33 +1,40 @@
-//! The trainer plug-in: LoRA adapters on weighted preference pairs, in the order the numbers flow.
+//! LoRA trainer: adapters for decoders by SFT, DPO, DDPO, ORPO, DORPO, and reward models.
+//!
+//! The modules stand in the order of the data: options, rows as tokens, the model with its adapter, loss and
+//! gradients, the optimizer, and the run that ties them together.
 
-pub mod agreement;
-/// How gradients flow back through a layer.
-pub mod backward;
-pub mod batch;
-pub mod checkpoint;
-pub mod config;
-pub mod curve;
+/// Training methods, and what each needs of the data.
+pub mod method;
+
+/// The dataset: rows to tokens, batches and their schedule, counts, score transform.
 pub mod data;
-pub mod identity;
+
+/// A small Llama with random weights, for the demo and tests.
+pub mod tiny_llama;
+
+/// LoRA: a low-rank term beside a frozen weight.
 pub mod lora;
-/// What a batch costs.
-pub mod loss;
-pub mod metrics;
-pub mod objective;
-pub mod optimizer;
-pub mod pass;
-pub mod peft;
-pub mod plan;
+
+/// Backward pass of the decoder's layers and head.
+pub mod backward;
+
+/// The policy: a frozen decoder with trainable adapters.
 pub mod policy;
-pub mod preset;
-pub mod reference;
-mod rows;
+
+/// Adapter folders in PEFT's format.
+pub mod peft;
+
+/// Losses and their derivatives: SFT, DPO, ORPO, reward.
+pub mod loss;
+
+/// The optimizer: AdamW, gradient clipping, learning rate schedules.
+pub mod optim;
+
+/// Hyperparameters: flags over a TOML file over the method's defaults.
+pub mod config;
+
+/// The run: steps, evaluation, checkpoints, metrics.
 pub mod run;
-pub mod schedule;
-pub mod sureness;
-pub mod tally;
-pub mod tiny;
-pub mod votes;
 
 #[cfg(test)]
 mod golden;

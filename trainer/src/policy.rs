@@ -9,7 +9,7 @@ use polyphony_model::files::ModelFiles;
 
 use crate::backward;
 use crate::backward::head::{self, TokenStats};
-use crate::batch::Batch;
+use crate::data::batch::Batch;
 use crate::lora::{Gradients, Lora, LoraLinear};
 use polyphony_io::random::SplitMix64;
 use polyphony_model::lora::{Adapter, LoraConfig};

@@ -1,17 +1,28 @@
-//! What does a batch cost, as a function of log-probabilities alone? Each loss with its derivatives.
+//! Losses: plain functions of log-probabilities or rewards, each with its derivatives.
 
 pub mod dpo;
+
 pub mod orpo;
+
 pub mod reward;
 
-/// A loss of a pair, and what it changes by per unit of each answer's number.
+/// Entropy, accuracy and logits of the responses' tokens.
+pub mod token_metrics;
+
+/// Sums of a step's metrics.
+pub mod metric_sums;
+
+/// A batch's loss by method, and its derivatives.
+pub mod objective;
+
+/// The loss of a pair, and its derivatives by each response's log-probability or reward.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PairLoss {
     /// The loss.
     pub loss: f64,
-    /// Its derivative by the chosen answer's number.
+    /// The derivative by the chosen response's number.
     pub chosen: f64,
-    /// Its derivative by the rejected answer's number.
+    /// The derivative by the rejected response's number.
     pub rejected: f64,
 }
 
@@ -27,7 +38,7 @@ pub fn sigmoid(x: f64) -> f64 {
 
 #[cfg(test)]
 pub(crate) mod finite {
-    //! Do derivatives agree with finite differences?
+    //! Finite differences: a check of derivatives.
 
     use super::PairLoss;
 

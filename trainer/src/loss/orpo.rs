@@ -1,10 +1,10 @@
-//! ORPO (Hong et al. 2024): how much higher are the odds of the chosen answer?
+//! ORPO (Hong et al. 2024): the odds ratio of the chosen and the rejected response.
 
 use super::{PairLoss, log_sigmoid, sigmoid};
 
 /// The log odds `log(p / (1 - p))` of a mean log-probability, and their derivative.
 ///
-/// At `p = 1` they are infinite: a log-probability above `-1e-9` counts as that.
+/// At `p = 1` they are infinite: log-probabilities are clamped to at most `-1e-9`.
 pub fn log_odds(mean_logps: f64) -> (f64, f64) {
     let x = mean_logps.min(-1e-9);
     (x - log1mexp(x), -1.0 / x.exp_m1())
@@ -19,18 +19,18 @@ pub fn log1mexp(x: f64) -> f64 {
     }
 }
 
-/// `-log sigmoid(factor * z)`, `z` the log odds of the chosen answer less those of the rejected,
-/// and its derivatives by their mean log-probabilities. The published DORPO code puts the weight in
-/// as `factor`; otherwise it is 1.
+/// `-log sigmoid(factor * z)`, `z` the log odds ratio of the chosen and the rejected response,
+/// and its derivatives by their mean log-probabilities. The published DORPO code has the weight as
+/// `factor`; otherwise it is 1.
 pub fn odds_ratio(chosen_mean: f64, rejected_mean: f64, factor: f64) -> PairLoss {
-    let ((chosen, by_chosen), (rejected, by_rejected)) =
+    let ((chosen, d_chosen), (rejected, d_rejected)) =
         (log_odds(chosen_mean), log_odds(rejected_mean));
     let z = chosen - rejected;
     let slope = -factor * sigmoid(-factor * z);
     PairLoss {
         loss: -log_sigmoid(factor * z),
-        chosen: slope * by_chosen,
-        rejected: -slope * by_rejected,
+        chosen: slope * d_chosen,
+        rejected: -slope * d_rejected,
     }
 }
 
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn near_certainty_stays_finite() {
+    fn log_odds_near_certainty_are_finite() {
         for mean in [0.0, -1e-300, -1e-12, -1e-9, -700.0, -1e6] {
             let (odds, slope) = log_odds(mean);
             assert!(
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn both_branches_meet() {
+    fn log1mexp_is_continuous_at_its_branch() {
         let edge = -std::f64::consts::LN_2;
         assert!((log1mexp(edge + 1e-12) - log1mexp(edge - 1e-12)).abs() < 1e-11);
         assert!((log1mexp(-1e-8) - (1e-8_f64).ln()).abs() < 1e-8);
@@ -65,7 +65,7 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn derivatives_are_those_of_finite_differences(
+        fn derivatives_match_finite_differences(
             chosen in -9.0..-0.01_f64,
             rejected in -9.0..-0.01_f64,
             factor in 0.0..4.0_f64,

@@ -1,25 +1,27 @@
-//! What does a reward model pay for being wrong? Of one answer's votes, or of a pair's order.
+//! Reward model losses: L1 on scores, Bradley-Terry on pairs.
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::{PairLoss, log_sigmoid, sigmoid};
 
-/// What a reward model learns from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// The loss of a reward model, which decides what it is trained on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// A response's votes: [`l1`].
+#[value(rename_all = "snake_case")]
+pub enum RewardLoss {
+    /// Absolute error of the score, on responses with scores
     #[default]
     L1,
-    /// Which of two is better: [`bradley_terry`].
+    /// -log sigmoid(chosen - rejected), on pairs
     BradleyTerry,
 }
 
-/// `|given - target|` and its derivative (PyTorch: `L1Loss`); 0 where they are equal.
-pub fn l1(given: f64, target: f64) -> (f64, f64) {
-    let off = given - target;
-    let slope = if off == 0.0 { 0.0 } else { off.signum() };
-    (off.abs(), slope)
+/// `|reward - target|` and its derivative by the reward, 0 at equality (PyTorch: `L1Loss`).
+pub fn l1(reward: f64, target: f64) -> (f64, f64) {
+    let error = reward - target;
+    let slope = if error == 0.0 { 0.0 } else { error.signum() };
+    (error.abs(), slope)
 }
 
 /// `-log sigmoid(chosen - rejected)` (Bradley and Terry 1952), and its derivatives.
@@ -40,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn distance_has_a_sign() {
+    fn l1_and_its_derivative() {
         assert_eq!(l1(2.0, 1.5), (0.5, 1.0));
         assert_eq!(l1(-2.0, 1.5), (3.5, -1.0));
         assert_eq!(l1(1.0, 1.0), (0.0, 0.0));
@@ -50,7 +52,7 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn derivatives_are_those_of_finite_differences(
+        fn derivatives_match_finite_differences(
             chosen in -20.0..20.0_f64,
             rejected in -20.0..20.0_f64,
         ) {

@@ -1,33 +1,33 @@
-//! How do gradients change what learns? AdamW (Loshchilov and Hutter 2019), in f32.
+//! AdamW (Loshchilov and Hutter 2019) in f32, and gradient clipping.
 
 use candle_core::{DType, Result, Tensor};
 
-/// The numbers of AdamW, but for the learning rate.
+/// AdamW's hyperparameters except the learning rate.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamW {
-    /// How slowly the mean of gradients moves.
+    /// The decay rate of the first moment, in `[0, 1)`.
     pub beta1: f64,
-    /// How slowly the mean of their squares moves.
+    /// The decay rate of the second moment, in `[0, 1)`.
     pub beta2: f64,
-    /// Added to the root.
+    /// Added to the denominator, 0 or more.
     pub eps: f64,
-    /// By how much values shrink a step, times the learning rate.
+    /// Decoupled weight decay, 0 or more.
     pub weight_decay: f64,
 }
 
-/// What AdamW remembers, in the order of what learns.
+/// AdamW's state, in the order of the parameters.
 #[derive(Debug, Clone)]
 pub struct Moments {
-    /// How many steps were made.
+    /// The number of steps so far.
     pub steps: usize,
-    /// The means of gradients.
+    /// First moments: running means of the gradients.
     pub first: Vec<Tensor>,
-    /// The means of their squares.
+    /// Second moments: running means of the squared gradients.
     pub second: Vec<Tensor>,
 }
 
 impl Moments {
-    /// Nothing yet, in f32.
+    /// Zeros, in f32, of the parameters' shapes.
     ///
     /// # Errors
     /// When the device has no memory left.
@@ -45,8 +45,8 @@ impl Moments {
 }
 
 impl AdamW {
-    /// The values after one step and what is remembered then (PyTorch: `torch.optim.AdamW`). What was
-    /// stays as it is, for where a step fails in its midst.
+    /// Parameters and moments after one step (PyTorch: `torch.optim.AdamW`). The old ones are not changed,
+    /// so that a step that fails halfway leaves them whole.
     ///
     /// # Errors
     /// When shapes do not fit, or memory runs out.
@@ -65,10 +65,10 @@ impl AdamW {
         let steps = next.steps as i32;
         let (first, second) = (1.0 - self.beta1.powi(steps), 1.0 - self.beta2.powi(steps));
         let mut values = Vec::with_capacity(parameters.len());
-        for (place, (value, gradient)) in parameters.iter().zip(gradients).enumerate() {
-            let mean = ((&moments.first[place] * self.beta1)? + (gradient * (1.0 - self.beta1))?)?;
+        for (index, (value, gradient)) in parameters.iter().zip(gradients).enumerate() {
+            let mean = ((&moments.first[index] * self.beta1)? + (gradient * (1.0 - self.beta1))?)?;
             let square =
-                ((&moments.second[place] * self.beta2)? + (gradient.sqr()? * (1.0 - self.beta2))?)?;
+                ((&moments.second[index] * self.beta2)? + (gradient.sqr()? * (1.0 - self.beta2))?)?;
             let root = ((square.sqrt()? / second.sqrt())? + self.eps)?;
             let shrunk = (value * (1.0 - learning_rate * self.weight_decay))?;
             values.push((shrunk - ((&mean / root)? * (learning_rate / first))?)?);
@@ -79,7 +79,7 @@ impl AdamW {
     }
 }
 
-/// The norm of all gradients as one vector.
+/// The L2 norm of all gradients as one vector (PyTorch: `get_total_norm`).
 ///
 /// # Errors
 /// When the device fails.
@@ -89,17 +89,17 @@ pub fn global_norm(gradients: &[Tensor]) -> Result<f64> {
     if squares.is_empty() {
         return Ok(0.0);
     }
-    // Fetched at once: each fetch waits for the device.
+    // One transfer: each would wait for the device.
     let squares: Vec<f64> = Tensor::stack(&squares, 0)?.to_vec1()?;
     Ok(squares.iter().sum::<f64>().sqrt())
 }
 
-/// Gradients scaled so that their norm is at most `most` (PyTorch: `clip_grad_norm_`).
+/// Gradients scaled so that their `norm` is at most `max_norm` (PyTorch: `clip_grad_norm_`).
 ///
 /// # Errors
 /// When the device fails.
-pub fn clip(gradients: Vec<Tensor>, norm: f64, most: f64) -> Result<Vec<Tensor>> {
-    let scale = most / (norm + 1e-6);
+pub fn clip_grad_norm(gradients: Vec<Tensor>, norm: f64, max_norm: f64) -> Result<Vec<Tensor>> {
+    let scale = max_norm / (norm + 1e-6);
     if scale >= 1.0 {
         return Ok(gradients);
     }
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn steps_are_those_of_pytorch() {
+    fn steps_match_pytorch() {
         // torch.optim.AdamW([1., -2.], lr=0.1, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01),
         // gradients [0.5, -0.25] and then [0.1, 0.2].
         let new = |values: [f32; 2]| Tensor::new(&values, &Device::Cpu).unwrap();
@@ -144,9 +144,9 @@ mod tests {
         let gradients = vec![Tensor::new(&[3.0_f32, 4.0], &Device::Cpu).unwrap()];
         let norm = global_norm(&gradients).unwrap();
         assert_eq!(norm, 5.0);
-        let clipped = clip(gradients.clone(), norm, 1.0).unwrap();
+        let clipped = clip_grad_norm(gradients.clone(), norm, 1.0).unwrap();
         assert!((global_norm(&clipped).unwrap() - 1.0).abs() < 1e-6);
-        let kept = clip(gradients, norm, 10.0).unwrap();
-        assert_eq!(global_norm(&kept).unwrap(), 5.0);
+        let unclipped = clip_grad_norm(gradients, norm, 10.0).unwrap();
+        assert_eq!(global_norm(&unclipped).unwrap(), 5.0);
     }
 }

@@ -1,5 +1,5 @@
-//! How does a step's batch go through the model? In passes of so many tokens: side by side on the CPU's
-//! cores, one after another on a GPU, smaller ones where memory runs out.
+//! Micro-batches (gradient accumulation): a batch goes through the model in parts of a number of tokens, in
+//! parallel on the CPU's cores, sequentially on a GPU, in smaller parts where memory runs out.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,44 +10,46 @@ use polyphony_model::memory::is_oom;
 use rayon::prelude::*;
 
 use crate::backward::head::TokenStats;
-use crate::batch::Batch;
-use crate::data::Example;
+use crate::data::batch::{Batch, split_by_tokens};
+use crate::data::example::Example;
 use crate::lora::Gradients;
-use crate::objective::{Method, MetricSums, Objective, PairConstants, StepTotals};
+use crate::loss::metric_sums::MetricSums;
+use crate::loss::objective::{Objective, PairConstants, StepTotals};
+use crate::loss::token_metrics::TokenMetrics;
+use crate::method::Method;
 use crate::policy::Policy;
-use crate::sureness::TokenMetrics;
 
-/// An example, and what does not change about it.
-type TrainItem<'a> = (&'a Example, &'a PairConstants);
+/// An example with its constants.
+pub type TrainItem<'a> = (&'a Example, &'a PairConstants);
 
-/// For passes that are seen through.
+/// A stop that never comes: a training step is not interrupted.
 static NEVER: AtomicBool = AtomicBool::new(false);
 
-/// Passes through a model.
+/// Runs batches in micro-batches.
 #[derive(Debug)]
 pub struct MicroBatcher {
     objective: Objective,
-    /// How many tokens go through at a time.
+    /// The limit of tokens of a micro-batch, reduced where memory runs out.
     tokens: Cell<usize>,
-    recompute: bool,
+    gradient_checkpointing: bool,
 }
 
 impl MicroBatcher {
-    /// Passes of so many tokens.
-    pub fn new(objective: Objective, tokens: usize, recompute: bool) -> Self {
+    /// Micro-batches of at most `tokens` tokens.
+    pub fn new(objective: Objective, tokens: usize, gradient_checkpointing: bool) -> Self {
         Self {
             objective,
             tokens: Cell::new(tokens),
-            recompute,
+            gradient_checkpointing,
         }
     }
 
-    /// How many tokens go through at a time now, where that is less than was asked for.
-    pub fn reduced(&self, asked: usize) -> Option<usize> {
-        Some(self.tokens.get()).filter(|tokens| *tokens < asked)
+    /// The limit of tokens, if it was reduced below `configured`.
+    pub fn reduced_tokens(&self, configured: usize) -> Option<usize> {
+        Some(self.tokens.get()).filter(|tokens| *tokens < configured)
     }
 
-    /// The loss of a batch and its gradients.
+    /// The metrics of a batch and its loss's gradients, in the order of the policy's parameters.
     ///
     /// # Errors
     /// When the device fails, or has too little memory for a single example.
@@ -56,40 +58,41 @@ impl MicroBatcher {
         policy: &Policy,
         examples: &[TrainItem<'_>],
     ) -> Result<(MetricSums, Vec<Tensor>)> {
-        let names = policy.names().len();
+        let count = policy.names().len();
         let totals = self.totals(examples);
-        let mut gradients = Gradients::none(names);
+        let mut gradients = Gradients::none(count);
         let mut sums = MetricSums::default();
-        let (objective, recompute) = (self.objective, self.recompute);
+        let (objective, recompute) = (self.objective, self.gradient_checkpointing);
         let pass = |part: &[TrainItem<'_>]| {
             let batch = batch(&objective, part);
             let mut sums = MetricSums::default();
-            let mut gradients = Gradients::none(names);
+            let mut gradients = Gradients::none(count);
             if objective.method == Method::Reward {
                 policy.forward_backward_scores(&batch, &mut gradients, recompute, |scores| {
-                    let (of_part, by) = objective.of_scores(scores, &targets(part), &totals);
+                    let (of_part, dloss_dreward) =
+                        objective.reward_loss(scores, &targets(part), &totals);
                     sums = of_part;
-                    by
+                    dloss_dreward
                 })?;
             } else {
                 policy.forward_backward(&batch, &mut gradients, recompute, |token_stats| {
-                    let (of_part, by) = answered(&objective, &batch, token_stats, part, &totals);
+                    let (of_part, dloss_dlogp) =
+                        token_loss(&objective, &batch, token_stats, part, &totals);
                     sums = of_part;
-                    by
+                    dloss_dlogp
                 })?;
             }
             Ok((sums, gradients))
         };
-        self.each(policy, examples, &NEVER, pass, |(of_part, more)| {
+        self.for_each(policy, examples, &NEVER, pass, |(of_part, of_gradients)| {
             sums.add(&of_part);
-            Ok(gradients.join(more)?)
+            Ok(gradients.join(of_gradients)?)
         })?;
         let parameters = policy.parameters();
         Ok((sums, gradients.into_tensors(parameters.iter())?))
     }
 
-    /// The loss of examples, without gradients, and what a reward model gives each; none once `stop` is
-    /// set.
+    /// The metrics of examples without gradients, and a reward model's outputs; none once `stop` is set.
     ///
     /// # Errors
     /// As [`Self::forward_backward`].
@@ -101,28 +104,28 @@ impl MicroBatcher {
     ) -> Result<Option<(MetricSums, Vec<f32>)>> {
         let totals = self.totals(examples);
         let mut sums = MetricSums::default();
-        let mut all_scores = Vec::new();
+        let mut all_rewards = Vec::new();
         let objective = self.objective;
         let pass = |part: &[TrainItem<'_>]| {
             let batch = batch(&objective, part);
             if objective.method == Method::Reward {
-                let scores = policy.scores(&batch)?;
-                let (of_part, _) = objective.of_scores(&scores, &targets(part), &totals);
-                return Ok((of_part, scores));
+                let rewards = policy.scores(&batch)?;
+                let (of_part, _) = objective.reward_loss(&rewards, &targets(part), &totals);
+                return Ok((of_part, rewards));
             }
             let token_stats = policy.token_stats(&batch)?;
-            let (of_part, _) = answered(&objective, &batch, &token_stats, part, &totals);
+            let (of_part, _) = token_loss(&objective, &batch, &token_stats, part, &totals);
             Ok((of_part, Vec::new()))
         };
-        let all = self.each(policy, examples, stop, pass, |(of_part, scores)| {
+        let complete = self.for_each(policy, examples, stop, pass, |(of_part, rewards)| {
             sums.add(&of_part);
-            all_scores.extend(scores);
+            all_rewards.extend(rewards);
             Ok(())
         })?;
-        Ok(all.then_some((sums, all_scores)))
+        Ok(complete.then_some((sums, all_rewards)))
     }
 
-    fn each<R: Send>(
+    fn for_each<R: Send>(
         &self,
         policy: &Policy,
         examples: &[TrainItem<'_>],
@@ -131,14 +134,14 @@ impl MicroBatcher {
         then: impl FnMut(R) -> Result<()>,
     ) -> Result<bool> {
         let size = |(example, _): &TrainItem<'_>| example.tokens();
-        let at_once = at_once(policy);
-        each(examples, &self.tokens, size, at_once, stop, pass, then)
+        let parallelism = parallelism(policy);
+        for_each_micro_batch(examples, &self.tokens, size, parallelism, stop, pass, then)
     }
 
     fn totals(&self, examples: &[TrainItem<'_>]) -> StepTotals {
-        let whole = self.objective.whole_chosen();
-        let learnt = |(example, _): &TrainItem<'_>| {
-            let first = if whole {
+        let with_prompt = self.objective.includes_prompt_targets();
+        let targets = |(example, _): &TrainItem<'_>| {
+            let first = if with_prompt {
                 1
             } else {
                 example.chosen.prompt.max(1)
@@ -146,37 +149,36 @@ impl MicroBatcher {
             example.chosen.ids.len().saturating_sub(first)
         };
         StepTotals {
-            pairs: examples.len(),
-            weights: examples.iter().map(|(_, fixed)| fixed.weight).sum(),
-            chosen_tokens: examples.iter().map(learnt).sum(),
+            examples: examples.len(),
+            weights: examples.iter().map(|(_, constants)| constants.weight).sum(),
+            chosen_tokens: examples.iter().map(targets).sum(),
         }
     }
 }
 
-/// What a reward model should give.
+/// The targets of a reward model.
 fn targets(part: &[TrainItem<'_>]) -> Vec<f64> {
     part.iter().map(|(example, _)| example.score).collect()
 }
 
-/// The share of a pass's answers in the loss, with how sure the model was of them, and the loss's
-/// derivatives.
-fn answered(
+/// The metrics of a micro-batch and its loss's derivatives by each target's log-probability.
+fn token_loss(
     objective: &Objective,
     batch: &Batch,
     token_stats: &TokenStats,
     part: &[TrainItem<'_>],
     totals: &StepTotals,
 ) -> (MetricSums, Vec<f32>) {
-    let fixed: Vec<PairConstants> = part.iter().map(|(_, fixed)| **fixed).collect();
-    let (mut sums, by) = objective.of(batch, &token_stats.logps, &fixed, totals);
-    sums.sureness = TokenMetrics::of(batch, token_stats, objective.method);
-    (sums, by)
+    let constants: Vec<PairConstants> = part.iter().map(|(_, constants)| **constants).collect();
+    let (mut sums, dloss_dlogp) = objective.loss(batch, &token_stats.logps, &constants, totals);
+    sums.token_metrics = TokenMetrics::new(batch, token_stats, objective.method);
+    (sums, dloss_dlogp)
 }
 
 fn batch(objective: &Objective, part: &[TrainItem<'_>]) -> Batch {
     let mut batch = Batch::default();
     for (example, _) in part {
-        batch.add(&example.chosen, objective.whole_chosen());
+        batch.add(&example.chosen, objective.includes_prompt_targets());
         if let Some(rejected) = &example.rejected {
             batch.add(rejected, false);
         }
@@ -184,8 +186,8 @@ fn batch(objective: &Objective, part: &[TrainItem<'_>]) -> Batch {
     batch
 }
 
-/// How many passes go side by side: one a core of the CPU, one at a time on a GPU.
-pub fn at_once(policy: &Policy) -> usize {
+/// The number of micro-batches in parallel: one a core on the CPU, one on a GPU.
+pub fn parallelism(policy: &Policy) -> usize {
     if policy.decoder.device.is_cpu() {
         rayon::current_num_threads()
     } else {
@@ -193,33 +195,34 @@ pub fn at_once(policy: &Policy) -> usize {
     }
 }
 
-/// Runs `pass` over parts of the examples, of at most so many tokens each by `size`, up to `at_once`
-/// side by side, and hands what each gives to `then` in their order: so results do not depend on how
-/// many cores there are. Where memory runs out (one at a time), over halves from then on. Ends early
-/// once `stop` is set; whether it went through all.
+/// Runs `pass` over micro-batches of at most `tokens` tokens by `size`, `parallelism` of them in parallel,
+/// and gives their results to `then` in order: so results do not depend on the number of cores. Without
+/// parallelism, a micro-batch that runs out of memory is halved, and so are those after it. Returns whether
+/// it finished: it stops once `stop` is set.
 ///
 /// # Errors
 /// When a pass fails, or the device has too little memory for a single example.
-pub fn each<T: Sync, R: Send>(
+pub fn for_each_micro_batch<T: Sync, R: Send>(
     examples: &[T],
     tokens: &Cell<usize>,
     size: impl Fn(&T) -> usize,
-    at_once: usize,
+    parallelism: usize,
     stop: &AtomicBool,
     pass: impl Fn(&[T]) -> Result<R> + Sync,
     mut then: impl FnMut(R) -> Result<()>,
 ) -> Result<bool> {
-    if at_once > 1 {
-        for ranges in by_tokens(examples.iter().map(&size), tokens.get()).chunks(at_once) {
+    if parallelism > 1 {
+        for ranges in split_by_tokens(examples.iter().map(&size), tokens.get()).chunks(parallelism)
+        {
             if stop.load(Ordering::Relaxed) {
                 return Ok(false);
             }
             let parts = ranges
                 .par_iter()
                 .map(|range| pass(&examples[range.clone()]));
-            let done: Vec<Result<R>> = parts.collect();
-            for of_part in done {
-                then(of_part?)?;
+            let results: Vec<Result<R>> = parts.collect();
+            for result in results {
+                then(result?)?;
             }
         }
         return Ok(true);
@@ -229,27 +232,27 @@ pub fn each<T: Sync, R: Send>(
         if stop.load(Ordering::Relaxed) {
             return Ok(false);
         }
-        let mut held = 0;
+        let mut total = 0;
         let fits = |example: &&T| {
-            held += size(example);
-            held <= tokens.get()
+            total += size(example);
+            total <= tokens.get()
         };
         let (part, after) = rest.split_at(rest.iter().take_while(fits).count().max(1));
         match pass(part) {
-            Ok(of_part) => {
-                then(of_part)?;
+            Ok(result) => {
+                then(result)?;
                 rest = after;
             }
             Err(Error::Candle(error)) if is_oom(&error) => {
-                let held: usize = part.iter().map(&size).sum();
+                let total: usize = part.iter().map(&size).sum();
                 if part.len() == 1 {
                     return Err(Error::input(
                         "train",
-                        format!("the device has too little memory for one pair of {held} tokens"),
-                        "use --recompute, a smaller --max-length, or a smaller model",
+                        format!("out of memory on a single example of {total} tokens"),
+                        "use --gradient-checkpointing, a smaller --max-length, or a smaller model",
                     ));
                 }
-                tokens.set(held / 2);
+                tokens.set(total / 2);
             }
             Err(error) => return Err(error),
         }
@@ -257,39 +260,15 @@ pub fn each<T: Sync, R: Send>(
     Ok(true)
 }
 
-/// Ranges of at most so many tokens, in order; one that is larger alone stands alone.
-pub fn by_tokens(sizes: impl Iterator<Item = usize>, tokens: usize) -> Vec<std::ops::Range<usize>> {
-    let mut ranges: Vec<std::ops::Range<usize>> = Vec::new();
-    let mut held = 0;
-    for (place, size) in sizes.enumerate() {
-        held += size;
-        match ranges.last_mut() {
-            Some(last) if held <= tokens => last.end = place + 1,
-            _ => {
-                ranges.push(place..place + 1);
-                held = size;
-            }
-        }
-    }
-    ranges
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn ranges_fit_the_budget() {
-        let ranges = by_tokens([3, 3, 5, 1, 1, 9, 1].into_iter(), 6);
-        assert_eq!(ranges, [0..2, 2..4, 4..5, 5..6, 6..7]);
-        assert!(by_tokens(std::iter::empty(), 6).is_empty());
-    }
-
-    #[test]
-    fn where_memory_runs_out_passes_become_smaller() {
+    fn out_of_memory_halves_micro_batches() {
         let tokens = Cell::new(100);
         let mut seen = Vec::new();
-        let all = each(
+        let complete = for_each_micro_batch(
             &[8, 8, 8, 8, 8],
             &tokens,
             |size| *size,
@@ -308,9 +287,9 @@ mod tests {
                 Ok(())
             },
         );
-        assert!(all.unwrap());
+        assert!(complete.unwrap());
         assert_eq!((seen, tokens.get()), (vec![2, 2, 1], 20));
-        let none = each(
+        let failed = for_each_micro_batch(
             &[8],
             &tokens,
             |size| *size,
@@ -319,15 +298,15 @@ mod tests {
             |_| Err::<(), _>(candle_core::Error::Msg("out of memory".to_owned()).into()),
             Ok,
         );
-        let said = none.unwrap_err().to_string();
-        assert!(said.contains("one pair of 8 tokens"), "{said}");
+        let message = failed.unwrap_err().to_string();
+        assert!(message.contains("single example of 8 tokens"), "{message}");
     }
 
     #[test]
-    fn who_is_told_to_stop_stops() {
+    fn stops_between_micro_batches() {
         let stop = AtomicBool::new(false);
         let mut seen = 0;
-        let all = each(
+        let complete = for_each_micro_batch(
             &[1; 5],
             &Cell::new(1),
             |size| *size,
@@ -340,21 +319,21 @@ mod tests {
                 Ok(())
             },
         );
-        assert_eq!((all.unwrap(), seen), (false, 2));
+        assert_eq!((complete.unwrap(), seen), (false, 2));
     }
 
     #[test]
-    fn side_by_side_the_order_is_the_same() {
+    fn parallel_results_are_in_order() {
         let sizes: Vec<usize> = (1..40).collect();
-        let parts = |at_once| {
+        let parts = |parallelism| {
             let mut parts = Vec::new();
             let tokens = Cell::new(50);
             let pass = |part: &[usize]| Ok(part.to_vec());
-            each(
+            for_each_micro_batch(
                 &sizes,
                 &tokens,
                 |size| *size,
-                at_once,
+                parallelism,
                 &NEVER,
                 pass,
                 |part| {

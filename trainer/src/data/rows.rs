@@ -1,4 +1,4 @@
-//! Rows of training data: prompts and answers as texts or chats, weights, scores and splits.
+//! Rows of training data: prompts and responses as strings or message lists, weights, scores and splits.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use polyphony_model::chat::Message;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-/// A text, or a chat.
+/// A string, or a message list.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Text {
@@ -18,7 +18,7 @@ pub(crate) enum Text {
     Chat(Vec<Message>),
 }
 
-/// A row, as TRL's formats name its columns.
+/// A row, with TRL's column names.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Row {
     pub(crate) prompt: Option<Text>,
@@ -34,7 +34,7 @@ pub(crate) struct Row {
     pub(crate) split: Option<String>,
 }
 
-/// The columns that a [`Row`] takes, by all their names: no others are read.
+/// The columns of a [`Row`], by all their names: no others are read.
 const COLUMNS: [&str; 10] = [
     "prompt",
     "chosen",
@@ -53,13 +53,13 @@ impl Text {
         matches!(self, Self::Plain(_))
     }
 
-    /// Whether it is a whole chat, not the answer alone.
-    pub(crate) fn is_whole(&self) -> bool {
-        matches!(self, Self::Chat(messages) if is_whole(messages))
+    /// Whether it is a full conversation, not the response alone.
+    pub(crate) fn is_conversation(&self) -> bool {
+        matches!(self, Self::Chat(messages) if is_conversation(messages))
     }
 
-    /// As a chat: a text is what `role` says.
-    pub(crate) fn chat(&self, role: &str) -> Vec<Message> {
+    /// As messages: a string is one message of `role`.
+    pub(crate) fn messages(&self, role: &str) -> Vec<Message> {
         match self {
             Self::Chat(messages) => messages.clone(),
             Self::Plain(text) => vec![Message {
@@ -70,30 +70,30 @@ impl Text {
     }
 }
 
-/// Whether a chat begins before its answer.
-pub(crate) fn is_whole(messages: &[Message]) -> bool {
+/// Whether messages begin before the response.
+pub(crate) fn is_conversation(messages: &[Message]) -> bool {
     messages.first().is_some_and(|m| m.role != "assistant")
 }
 
-/// A whole chat as what comes before its last message, and that.
-pub(crate) fn parted(mut messages: Vec<Message>) -> (Text, Text) {
-    let answer = messages.split_off(messages.len().saturating_sub(1));
-    (Text::Chat(messages), Text::Chat(answer))
+/// A conversation as prompt and response, its last message.
+pub(crate) fn split_response(mut messages: Vec<Message>) -> (Text, Text) {
+    let response = messages.split_off(messages.len().saturating_sub(1));
+    (Text::Chat(messages), Text::Chat(response))
 }
 
-/// A text, or what is said in a chat.
-pub(crate) fn plain(text: &Text) -> String {
+/// The string, or the contents of the messages, one a line.
+pub(crate) fn content(text: &Text) -> String {
     match text {
         Text::Plain(text) => text.clone(),
         Text::Chat(messages) => {
-            let said: Vec<&str> = messages.iter().map(|m| m.content.as_str()).collect();
-            said.join("\n")
+            let contents: Vec<&str> = messages.iter().map(|m| m.content.as_str()).collect();
+            contents.join("\n")
         }
     }
 }
 
-/// The prompt that both answers begin with, where they are whole chats (TRL: `extract_prompt`).
-pub(crate) fn implicit(chosen: Text, rejected: Text) -> Option<(Text, Text, Text)> {
+/// The prompt that two conversations share, and what follows it in each (TRL: `extract_prompt`).
+pub(crate) fn extract_prompt(chosen: Text, rejected: Text) -> Option<(Text, Text, Text)> {
     let (Text::Chat(chosen), Text::Chat(rejected)) = (chosen, rejected) else {
         return None;
     };
@@ -112,7 +112,7 @@ pub(crate) fn implicit(chosen: Text, rejected: Text) -> Option<(Text, Text, Text
 /// Reads the rows of a file and gives each to `take`, with its number.
 ///
 /// # Errors
-/// When the file cannot be read, a row has columns of other types, or `take` fails.
+/// When the file cannot be read, a column has a wrong type, or `take` fails.
 pub(crate) fn rows(path: &Path, mut take: impl FnMut(i64, Row) -> Result<()>) -> Result<()> {
     let file = RowFile::open(path)?;
     let options = ReadOptions {
@@ -122,8 +122,12 @@ pub(crate) fn rows(path: &Path, mut take: impl FnMut(i64, Row) -> Result<()>) ->
     let outcome = records::read(&file, &options, &NoProgress, &mut |(number, fields)| {
         let fields = fields.map_err(|text| records::malformed_row(&file, number, text))?;
         let row = Row::from_fields(fields).map_err(|error| {
-            let message = format!("row {number} cannot be read ({error})");
-            Error::input(path, message, "rows hold prompt, chosen, rejected, weight")
+            let message = format!("row {number}: invalid ({error})");
+            Error::input(
+                path,
+                message,
+                "rows need prompt, chosen, rejected, and for ddpo and dorpo weight",
+            )
         })?;
         take(number, row)
     })?;
@@ -131,8 +135,7 @@ pub(crate) fn rows(path: &Path, mut take: impl FnMut(i64, Row) -> Result<()>) ->
 }
 
 impl Row {
-    /// A row from its fields. The numbers and the split of a CSV file are text, empty where they are
-    /// missing.
+    /// A row from its fields. Numbers and splits of CSV files are strings, empty where missing.
     fn from_fields(mut fields: Map<String, Value>) -> serde_json::Result<Self> {
         let mut number = |names: [&str; 2]| {
             let values = names.map(|name| fields.remove(name));
@@ -149,7 +152,7 @@ impl Row {
     }
 }
 
-/// A number, or a text that is one; a value that is neither is NaN, which is refused where it counts.
+/// A number, or a string that is one. Any other value is NaN, which the reader refuses where it is used.
 fn number(value: &Value) -> Option<f64> {
     match value {
         Value::Null => None,
@@ -189,7 +192,7 @@ mod tests {
             rows(&path, |_, row| {
                 count += 1;
                 assert_eq!(
-                    row.chosen.as_ref().map(plain).as_deref(),
+                    row.chosen.as_ref().map(content).as_deref(),
                     Some("a\nb"),
                     "{name}"
                 );

@@ -1,42 +1,41 @@
-//! What learns in a demonstration? A small Llama with random weights that reads bytes, written as a
-//! model's folder.
+//! Tiny Llama: a small Llama with random weights and a byte tokenizer, written as a model folder.
 
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use polyphony_io::Result;
-use polyphony_io::atomic::write_atomic;
+use polyphony_io::atomic::{write_atomic, write_json};
+use polyphony_io::random::SplitMix64;
 use serde_json::{Map, Value, json};
 
 use crate::peft::write_tensors;
-use polyphony_io::random::SplitMix64;
 
 /// The shape of a small Llama.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TinyLlama {
-    /// How many values a token's vector has.
-    pub width: usize,
-    /// How many layers there are.
-    pub layers: usize,
-    /// How many query heads; half as many keys.
-    pub heads: usize,
-    /// Where its weights begin.
+    /// The size of the hidden states.
+    pub hidden_size: usize,
+    /// The number of layers.
+    pub num_layers: usize,
+    /// The number of query heads; there are half as many key heads.
+    pub num_heads: usize,
+    /// The random seed of the weights.
     pub seed: u64,
 }
 
-/// The tokens behind the 256 bytes.
+/// The special tokens, with ids from 256 on.
 const SPECIAL: [&str; 4] = ["<|begin|>", "<|user|>", "<|assistant|>", "<|end|>"];
 
 const TEMPLATE: &str = "{{ bos_token }}{% for message in messages %}{{ '<|' + message['role'] + '|>' \
     + message['content'] + '<|end|>' }}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}";
 
 impl TinyLlama {
-    /// As small as one can be.
+    /// The smallest one, for tests.
     #[cfg(test)]
     pub(crate) const SMALLEST: Self = Self {
-        width: 8,
-        layers: 1,
-        heads: 2,
+        hidden_size: 8,
+        num_layers: 1,
+        num_heads: 2,
         seed: 1,
     };
 
@@ -46,10 +45,7 @@ impl TinyLlama {
     /// # Errors
     /// When a file cannot be written.
     pub fn write(&self, folder: &Path) -> Result<()> {
-        let json = |name: &str, value: &Value| {
-            let text = serde_json::to_string_pretty(value).unwrap_or_default();
-            write_atomic(&folder.join(name), text.as_bytes())
-        };
+        let json = |name: &str, value: &Value| write_json(&folder.join(name), value);
         json("config.json", &self.config())?;
         json("tokenizer.json", &tokenizer())?;
         let special = json!({
@@ -68,8 +64,8 @@ impl TinyLlama {
         write_tensors(&folder.join("model.safetensors"), &names, &tensors)
     }
 
-    fn inner(&self) -> usize {
-        3 * self.width
+    fn intermediate_size(&self) -> usize {
+        3 * self.hidden_size
     }
 
     fn config(&self) -> Value {
@@ -77,12 +73,12 @@ impl TinyLlama {
             "architectures": ["LlamaForCausalLM"],
             "model_type": "llama",
             "vocab_size": 256 + SPECIAL.len(),
-            "hidden_size": self.width,
-            "intermediate_size": self.inner(),
-            "num_hidden_layers": self.layers,
-            "num_attention_heads": self.heads,
-            "num_key_value_heads": (self.heads / 2).max(1),
-            "head_dim": self.width / self.heads,
+            "hidden_size": self.hidden_size,
+            "intermediate_size": self.intermediate_size(),
+            "num_hidden_layers": self.num_layers,
+            "num_attention_heads": self.num_heads,
+            "num_key_value_heads": (self.num_heads / 2).max(1),
+            "head_dim": self.hidden_size / self.num_heads,
             "hidden_act": "silu",
             "max_position_embeddings": 4096,
             "rms_norm_eps": 1e-5,
@@ -98,57 +94,57 @@ impl TinyLlama {
 
     fn weights(&self) -> Result<(Vec<String>, Vec<Tensor>)> {
         let mut random = SplitMix64::seed_from_u64(self.seed);
-        let (width, inner) = (self.width, self.inner());
-        let keys = (self.heads / 2).max(1) * (width / self.heads);
+        let (hidden, intermediate) = (self.hidden_size, self.intermediate_size());
+        let keys = (self.num_heads / 2).max(1) * (hidden / self.num_heads);
         let vocabulary = 256 + SPECIAL.len();
         let mut names = Vec::new();
         let mut tensors = Vec::new();
-        let mut add = |name: String, shape: &[usize], spread: f64| -> Result<()> {
-            // Sums of twelve even numbers are near enough to normal ones.
+        let mut add = |name: String, shape: &[usize], std: f64| -> Result<()> {
+            // The sum of twelve uniform numbers is close to a normal one (Irwin-Hall).
             let mut normal = || (0..12).map(|_| random.next_f64()).sum::<f64>() - 6.0;
             let count = shape.iter().product();
             let values: Vec<f32> = match shape {
                 [_] => vec![1.0; count],
-                _ => (0..count).map(|_| (spread * normal()) as f32).collect(),
+                _ => (0..count).map(|_| (std * normal()) as f32).collect(),
             };
             names.push(name);
             tensors.push(Tensor::from_vec(values, shape, &Device::Cpu)?);
             Ok(())
         };
-        let spread = |into: usize| 1.0 / (into as f64).sqrt();
+        let std = |inputs: usize| 1.0 / (inputs as f64).sqrt();
         add(
             "model.embed_tokens.weight".to_owned(),
-            &[vocabulary, width],
+            &[vocabulary, hidden],
             1.0,
         )?;
-        for layer in 0..self.layers {
+        for layer in 0..self.num_layers {
             let name = |part: &str| format!("model.layers.{layer}.{part}.weight");
             for norm in ["input_layernorm", "post_attention_layernorm"] {
-                add(name(norm), &[width], 0.0)?;
+                add(name(norm), &[hidden], 0.0)?;
             }
-            for (part, out, into) in [
-                ("self_attn.q_proj", width, width),
-                ("self_attn.k_proj", keys, width),
-                ("self_attn.v_proj", keys, width),
-                ("self_attn.o_proj", width, width),
-                ("mlp.gate_proj", inner, width),
-                ("mlp.up_proj", inner, width),
-                ("mlp.down_proj", width, inner),
+            for (part, out, inputs) in [
+                ("self_attn.q_proj", hidden, hidden),
+                ("self_attn.k_proj", keys, hidden),
+                ("self_attn.v_proj", keys, hidden),
+                ("self_attn.o_proj", hidden, hidden),
+                ("mlp.gate_proj", intermediate, hidden),
+                ("mlp.up_proj", intermediate, hidden),
+                ("mlp.down_proj", hidden, intermediate),
             ] {
-                add(name(part), &[out, into], spread(into))?;
+                add(name(part), &[out, inputs], std(inputs))?;
             }
         }
-        add("model.norm.weight".to_owned(), &[width], 0.0)?;
+        add("model.norm.weight".to_owned(), &[hidden], 0.0)?;
         add(
             "lm_head.weight".to_owned(),
-            &[vocabulary, width],
-            spread(width),
+            &[vocabulary, hidden],
+            std(hidden),
         )?;
         Ok((names, tensors))
     }
 }
 
-/// A tokenizer that makes a token of each byte.
+/// A byte-level tokenizer without merges: one token a byte.
 fn tokenizer() -> Value {
     let bytes = (0..=255_u8).map(|byte| (character(byte).to_string(), json!(byte)));
     let mut vocabulary: Map<String, Value> = bytes.collect();
@@ -177,8 +173,8 @@ fn tokenizer() -> Value {
     })
 }
 
-/// The character that stands for a byte in byte-level vocabularies (GPT-2): printable ones for
-/// themselves, the others in their order from U+0100 on.
+/// The character of a byte in byte-level vocabularies (GPT-2: `bytes_to_unicode`): printable bytes map to
+/// themselves, the others, in order, to U+0100 and up.
 fn character(byte: u8) -> char {
     let printable = |byte: u8| matches!(byte, 33..=126 | 161..=172 | 174..=255);
     if printable(byte) {
@@ -196,12 +192,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn its_tokens_are_bytes() {
+    fn tokens_are_bytes() {
         let folder = tempfile::tempdir().unwrap();
         let tiny = TinyLlama {
-            width: 16,
-            layers: 1,
-            heads: 2,
+            hidden_size: 16,
+            num_layers: 1,
+            num_heads: 2,
             seed: 1,
         };
         tiny.write(folder.path()).unwrap();

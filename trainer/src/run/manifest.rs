@@ -1,4 +1,4 @@
-//! Which run is this? Hashes of all that decides what is computed.
+//! Run manifest: hashes of everything that decides a run's result, its counts and version.
 
 use std::fs;
 use std::path::Path;
@@ -10,135 +10,139 @@ use polyphony_model::files::ModelFiles;
 use polyphony_model::lora::{Adapter, WEIGHTS};
 use serde::{Deserialize, Serialize};
 
+use super::reference::ReferenceModel;
 use crate::config::Config;
-use crate::data::{Examples, hash_tokens};
-use crate::reference::ReferenceModel;
-use crate::tally::DatasetCounts;
+use crate::data::counts::DatasetCounts;
+use crate::data::example::{Examples, hash_tokens};
 
-/// The file that says which run a folder holds.
-pub const RUN: &str = "run.json";
-/// The file that says by which numbers it goes.
-pub const CONFIG: &str = "config.toml";
+/// The manifest's file in the folder of a run.
+pub const MANIFEST_FILE: &str = "run.json";
+/// The file with the run's complete configuration.
+pub const CONFIG_FILE: &str = "config.toml";
 
-/// What a run is: what makes it repeatable, saved beside the adapter.
+/// What makes a run repeatable, written beside its adapter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunManifest {
     /// The version of polyphony.
     pub polyphony: String,
     /// The model's revision: the hub's commit, or a hash of its files.
     pub model_revision: String,
-    /// The SHA-256 of the pairs.
-    pub pairs_sha256: String,
-    /// The SHA-256 of the tokens that they became.
+    /// The SHA-256 of the dataset's file.
+    pub data_sha256: String,
+    /// The SHA-256 of the examples' tokens, which also depend on tokenizer, template and limits.
     pub tokens_sha256: String,
-    /// The SHA-256 of the adapter that it starts from.
+    /// The SHA-256 of the adapter that training starts from.
     pub adapter_sha256: Option<String>,
-    /// The SHA-256 of the adapter that it is compared with, where that is another.
+    /// The SHA-256 of the reference model's adapter, if it has one of its own.
     pub reference_sha256: Option<String>,
-    /// What became of the rows.
+    /// The dataset's counts.
     #[serde(default)]
     pub rows: DatasetCounts,
-    /// A hash of the hashes above and the numbers that decide what is computed.
+    /// A hash of the hashes above and of the hyperparameters that change the result.
     pub fingerprint: String,
 }
 
 impl RunManifest {
-    /// What a run of a model on examples is.
+    /// The manifest of a run of a model on examples.
     ///
     /// # Errors
     /// When a file cannot be read.
     pub fn new(config: &Config, files: &ModelFiles, examples: &Examples) -> Result<Self> {
-        let who = ReferenceModel::named(&config.reference);
-        let reference_sha256 = match &who {
+        let reference = ReferenceModel::parse(&config.reference);
+        let reference_sha256 = match &reference {
             ReferenceModel::Adapter(folder) if config.method.has_reference() => {
                 Some(adapter_sha256(folder)?)
             }
             _ => None,
         };
-        let mut identity = Self {
+        let mut manifest = Self {
             polyphony: env!("CARGO_PKG_VERSION").to_owned(),
             model_revision: files.revision()?,
-            pairs_sha256: sha256_file(&config.pairs)?,
+            data_sha256: sha256_file(&config.data)?,
             tokens_sha256: tokens_sha256(examples),
             adapter_sha256: config.adapter.as_deref().map(adapter_sha256).transpose()?,
             reference_sha256,
-            rows: DatasetCounts::of(examples),
+            rows: DatasetCounts::new(examples),
             fingerprint: String::new(),
         };
-        // Where things lie and how often they are saved does not change what is computed.
+        // Paths and the frequency of checkpoints do not change the result.
         let mut decides = config.clone();
         decides.model.clear();
         decides.out = "".into();
-        decides.pairs = "".into();
+        decides.data = "".into();
         decides.adapter = None;
-        if identity.reference_sha256.is_some() {
+        if manifest.reference_sha256.is_some() {
             decides.reference.clear();
         }
         decides.reference_logps = None;
-        decides.checkpoint_every = 1;
-        decides.checkpoint_minutes = 1.0;
-        decides.keep_checkpoints = 1;
-        decides.recompute = false;
-        identity.fingerprint = hash(&[
-            &decides.toml(),
-            &identity.model_revision,
-            &identity.pairs_sha256,
-            &identity.tokens_sha256,
-            identity.adapter_sha256.as_deref().unwrap_or_default(),
-            identity.reference_sha256.as_deref().unwrap_or_default(),
+        decides.save_steps = 1;
+        decides.save_minutes = 1.0;
+        decides.save_total_limit = 1;
+        decides.gradient_checkpointing = false;
+        manifest.fingerprint = hash(&[
+            &decides.to_toml()?,
+            &manifest.model_revision,
+            &manifest.data_sha256,
+            &manifest.tokens_sha256,
+            manifest.adapter_sha256.as_deref().unwrap_or_default(),
+            manifest.reference_sha256.as_deref().unwrap_or_default(),
         ]);
-        Ok(identity)
+        Ok(manifest)
     }
 
-    /// What the log-probabilities of the reference belong to.
+    /// A hash of everything that decides the reference model's log-probabilities.
     pub fn reference_fingerprint(&self, config: &Config) -> String {
-        // A fresh adapter's term is zero: the reference is the bare base.
-        let of_adapter = match ReferenceModel::named(&config.reference) {
+        // A new adapter's B is zero: the initial policy is the base model.
+        let adapter = match ReferenceModel::parse(&config.reference) {
             ReferenceModel::Init => self.adapter_sha256.as_deref(),
             ReferenceModel::Base => None,
             ReferenceModel::Adapter(_) => self.reference_sha256.as_deref(),
         };
         hash(&[
             &self.model_revision,
-            &self.pairs_sha256,
+            &self.data_sha256,
             &self.tokens_sha256,
-            of_adapter.unwrap_or_default(),
+            adapter.unwrap_or_default(),
             &config.device,
         ])
     }
 
-    /// Refuses a folder that holds another run, or a config that no run wrote.
+    /// Checks that a folder is free or holds the same run.
     ///
     /// # Errors
-    /// When it does.
+    /// When it holds another run, or a configuration that no run wrote.
     pub fn check_out_dir(&self, out: &Path) -> Result<()> {
-        let Ok(text) = fs::read(out.join(RUN)) else {
-            if out.join(CONFIG).exists() {
-                let message = format!("holds a {CONFIG} that no run wrote");
-                let hint = "choose another --out, or move that file elsewhere";
+        let Ok(text) = fs::read(out.join(MANIFEST_FILE)) else {
+            if out.join(CONFIG_FILE).exists() {
+                let message = format!("contains a {CONFIG_FILE} that no run wrote");
+                let hint = "choose another --out, or move that file";
                 return Err(Error::input(out, message, hint));
             }
             return Ok(());
         };
         let before: Option<Self> = serde_json::from_slice(&text).ok();
-        let what = match before {
+        let difference = match before {
             Some(before) if before.fingerprint == self.fingerprint => return Ok(()),
-            Some(before) if before.pairs_sha256 != self.pairs_sha256 => "on other pairs",
+            Some(before) if before.data_sha256 != self.data_sha256 => "on other data",
             Some(before) if before.model_revision != self.model_revision => "of another model",
             Some(before) if before.adapter_sha256 != self.adapter_sha256 => "from another adapter",
             Some(before) if before.reference_sha256 != self.reference_sha256 => {
                 "with another reference"
             }
-            _ => "by another config: its config.toml says which",
+            _ => "with another configuration, see its config.toml",
         };
-        let hint = "choose another --out, or remove it";
-        Err(Error::input(out, format!("holds a run {what}"), hint))
+        let hint = "choose another --out, or remove the folder";
+        Err(Error::input(
+            out,
+            format!("contains a run {difference}"),
+            hint,
+        ))
     }
 }
 
 fn tokens_sha256(examples: &Examples) -> String {
     let mut hasher = Sha256::new();
-    let all = examples.train.iter().chain(&examples.evaluation);
+    let all = examples.train.iter().chain(&examples.eval);
     let none = Tokens::default();
     for example in all {
         hash_tokens(&mut hasher, &example.chosen);

@@ -1,4 +1,4 @@
-//! What did the loss do? A picture of a run, as SVG.
+//! Loss curve: the loss over steps, and on the evaluation split, as SVG.
 
 use std::fmt::Write as _;
 
@@ -9,9 +9,9 @@ const BOTTOM: f64 = 40.0;
 const TOP: f64 = 36.0;
 const RIGHT: f64 = 16.0;
 
-/// A curve of the loss over steps, and of the loss on the evaluation split where there is one, each
-/// as (step, loss).
-pub fn svg(title: &str, losses: &[(f64, f64)], evaluations: &[(f64, f64)]) -> String {
+/// The plot of the losses and of those on the evaluation split, each as (step, loss).
+pub fn loss_plot(title: &str, losses: &[(f64, f64)], evaluations: &[(f64, f64)]) -> String {
+    let title = title.replace('&', "&amp;").replace('<', "&lt;");
     let all = || losses.iter().chain(evaluations);
     let most_steps = all().map(|(step, _)| *step).fold(1.0, f64::max);
     let low = all().map(|(_, loss)| *loss).fold(f64::INFINITY, f64::min);
@@ -79,14 +79,14 @@ pub fn svg(title: &str, losses: &[(f64, f64)], evaluations: &[(f64, f64)]) -> St
 
 #[cfg(test)]
 mod tests {
-    use super::svg;
+    use super::loss_plot;
 
     #[test]
-    fn a_flat_curve_and_an_empty_one_are_drawn() {
-        let flat = svg("flat", &[(1.0, 2.0), (2.0, 2.0)], &[]);
+    fn flat_and_empty_curves_are_drawn() {
+        let flat = loss_plot("flat", &[(1.0, 2.0), (2.0, 2.0)], &[]);
         assert_eq!(flat.matches("polyline").count(), 1);
         assert!(!flat.contains("NaN"));
-        let two = svg("two", &[(1.0, 2.0), (2.0, 1.0)], &[(2.0, 1.5)]);
+        let two = loss_plot("two", &[(1.0, 2.0), (2.0, 1.0)], &[(2.0, 1.5)]);
         assert_eq!(two.matches("polyline").count(), 2);
     }
 }

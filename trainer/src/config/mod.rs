@@ -1,0 +1,19 @@
+//! Configuration of a run: flags over a TOML file over the method's defaults.
+
+/// The macro that defines every hyperparameter once.
+#[macro_use]
+mod define;
+
+mod bound;
+
+/// The hyperparameters: names, types, defaults by method, bounds.
+mod settings;
+
+/// Flags, file, adapter and defaults merged into one configuration.
+mod resolve;
+
+/// What other modules need of a configuration: LoRA, objective, optimizer, batches.
+mod parts;
+
+pub use resolve::ConfigFile;
+pub use settings::{Config, Settings};

@@ -1,0 +1,69 @@
+//! Examples: the tokens of one row, with its weight or score.
+
+use polyphony_io::hash::Sha256;
+use polyphony_model::chat::Tokens;
+
+/// What is learned from one row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Example {
+    /// The chosen text, or the only one.
+    pub chosen: Tokens,
+    /// The rejected text of a pair.
+    pub rejected: Option<Tokens>,
+    /// The factor of the pair's loss, 0 or more; 1 without weights.
+    pub weight: f64,
+    /// The target of a reward model; 0 for other methods.
+    pub score: f64,
+    /// FNV-1a of the prompt: equal for responses to the same prompt.
+    pub prompt_hash: u64,
+    /// The row's number in the file, from 1.
+    pub row: usize,
+}
+
+impl Example {
+    /// The number of tokens of its texts.
+    pub fn tokens(&self) -> usize {
+        let rejected = self.rejected.as_ref().map_or(0, |text| text.ids.len());
+        self.chosen.ids.len() + rejected
+    }
+}
+
+/// The rows of a file as examples, with counts of those that are not used as they are.
+#[derive(Debug, Default)]
+pub struct Examples {
+    /// The split `train`, and rows without a split.
+    pub train: Vec<Example>,
+    /// The splits `validation`, `valid`, `eval` and `test`.
+    pub eval: Vec<Example>,
+    /// The size of the evaluation split before [`Self::subsample_eval`].
+    pub held_out: usize,
+    /// Rows of pairs whose chosen response came before, where chosen responses alone are learned (SFT).
+    pub duplicates: usize,
+    /// Rows with a text above the length limit, not used.
+    pub dropped: usize,
+    /// Rows with a text above the length limit, used up to the limit.
+    pub truncated: usize,
+}
+
+impl Examples {
+    /// Reduces the evaluation split to at most `max_samples` examples at equal distances; 0: no limit.
+    pub fn subsample_eval(&mut self, max_samples: usize) {
+        let total = self.eval.len();
+        if max_samples > 0 && max_samples < total {
+            let mut number = 0;
+            self.eval.retain(|_| {
+                number += 1;
+                number * max_samples / total > (number - 1) * max_samples / total
+            });
+        }
+    }
+}
+
+/// Adds a text's tokens to a hash.
+pub(crate) fn hash_tokens(hasher: &mut Sha256, text: &Tokens) {
+    hasher.update((text.ids.len() as u64).to_le_bytes());
+    hasher.update((text.prompt as u64).to_le_bytes());
+    for id in &text.ids {
+        hasher.update(id.to_le_bytes());
+    }
+}

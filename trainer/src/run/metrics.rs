@@ -1,0 +1,155 @@
+//! Metrics of a step or an evaluation, under TRL's names.
+
+use serde_json::{Map, Value, json};
+
+use crate::loss::metric_sums::MetricSums;
+use crate::loss::objective::Objective;
+use crate::method::Method;
+
+/// The numbers of a step that are no means over its examples.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct StepInfo {
+    /// The step's number, from 1.
+    pub step: usize,
+    /// The number of passes over the data so far, with its fraction.
+    pub epoch: f64,
+    /// The L2 norm of all gradients before clipping.
+    pub grad_norm: f64,
+    /// The learning rate.
+    pub learning_rate: f64,
+    /// The number of tokens seen since the start of the run.
+    pub num_tokens: u64,
+    /// Tokens a second in this step.
+    pub tokens_per_second: f64,
+}
+
+/// The line of a step over `count` examples.
+pub fn step_metrics(
+    objective: &Objective,
+    info: &StepInfo,
+    sums: &MetricSums,
+    count: usize,
+) -> Map<String, Value> {
+    let mut line = means("", objective, sums, count);
+    let numbers = [
+        ("epoch", info.epoch),
+        ("grad_norm", info.grad_norm),
+        ("learning_rate", info.learning_rate),
+        ("tokens_per_second", info.tokens_per_second.round()),
+    ];
+    line.extend(numbers.map(|(name, value)| (name.to_owned(), json!(value))));
+    line.insert("step".to_owned(), json!(info.step));
+    line.insert("num_tokens".to_owned(), json!(info.num_tokens));
+    line
+}
+
+/// The line of an evaluation over `count` examples: means with the prefix `eval_`.
+pub fn eval_metrics(
+    objective: &Objective,
+    step: usize,
+    epoch: f64,
+    sums: &MetricSums,
+    count: usize,
+) -> Map<String, Value> {
+    let mut line = means("eval_", objective, sums, count);
+    line.insert("epoch".to_owned(), json!(epoch));
+    line.insert("step".to_owned(), json!(step));
+    line
+}
+
+/// The means over examples.
+fn means(
+    prefix: &str,
+    objective: &Objective,
+    sums: &MetricSums,
+    count: usize,
+) -> Map<String, Value> {
+    let count = count.max(1) as f64;
+    let mut line = Map::new();
+    let mut put = |name: &str, value: f64| line.insert(format!("{prefix}{name}"), json!(value));
+    put("loss", sums.loss);
+    if objective.method == Method::Reward {
+        let rewards = &sums.rewards;
+        put("min_reward", rewards.min);
+        put("mean_reward", rewards.sum / rewards.count.max(1) as f64);
+        put("max_reward", rewards.max);
+        if objective.has_pairs() {
+            put("accuracy", sums.accuracies / count);
+            put(
+                "margin",
+                (sums.rewards_chosen - sums.rewards_rejected) / count,
+            );
+        }
+        return line;
+    }
+    for (name, mean) in sums.token_metrics.means() {
+        put(name, mean);
+    }
+    if objective.has_pairs() {
+        put("logps/chosen", sums.logps_chosen / count);
+        put("logps/rejected", sums.logps_rejected / count);
+        put("rewards/chosen", sums.rewards_chosen / count);
+        put("rewards/rejected", sums.rewards_rejected / count);
+        put(
+            "rewards/margins",
+            (sums.rewards_chosen - sums.rewards_rejected) / count,
+        );
+        put("rewards/accuracies", sums.accuracies / count);
+    }
+    if matches!(objective.method, Method::Orpo | Method::Dorpo) {
+        put("nll_loss", sums.nll_loss / count);
+        put("log_odds_ratio", sums.log_odds_ratio / count);
+        put("log_odds_chosen", sums.log_odds_chosen / count);
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::loss::dpo::DpoLoss;
+    use crate::loss::metric_sums::RewardStats;
+    use crate::loss::objective::DorpoForm;
+    use crate::loss::reward::RewardLoss;
+
+    #[test]
+    fn reward_model_reports_accuracy_and_margin_on_pairs_only() {
+        let objective = |reward_loss: RewardLoss| Objective {
+            method: Method::Reward,
+            beta: 0.1,
+            lambda: 0.25,
+            dpo_loss: DpoLoss::Sigmoid,
+            label_smoothing: 0.0,
+            dorpo_form: DorpoForm::Weighted,
+            train_on_prompts: false,
+            reward_loss,
+        };
+        let sums = MetricSums {
+            rewards_chosen: 3.0,
+            rewards_rejected: 1.0,
+            accuracies: 1.0,
+            rewards: RewardStats {
+                count: 4,
+                sum: 4.0,
+                min: -2.0,
+                max: 3.0,
+            },
+            ..MetricSums::default()
+        };
+        let line = eval_metrics(&objective(RewardLoss::BradleyTerry), 7, 1.5, &sums, 2);
+        let expected = json!({
+            "epoch": 1.5,
+            "step": 7,
+            "eval_loss": 0.0,
+            "eval_min_reward": -2.0,
+            "eval_mean_reward": 1.0,
+            "eval_max_reward": 3.0,
+            "eval_accuracy": 0.5,
+            "eval_margin": 1.0,
+        });
+        assert_eq!(Value::Object(line), expected);
+        let line = means("", &objective(RewardLoss::L1), &sums, 2);
+        let names: Vec<&String> = line.keys().collect();
+        assert_eq!(names, ["loss", "max_reward", "mean_reward", "min_reward"]);
+    }
+}

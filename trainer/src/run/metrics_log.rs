@@ -1,0 +1,148 @@
+//! Metrics log: `metrics.jsonl`, one line a step and one line an evaluation, as TRL's `log_history`.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use polyphony_io::atomic::write_atomic;
+use polyphony_io::{Error, Result};
+use serde_json::{Map, Value};
+
+/// The file's name.
+pub const METRICS_FILE: &str = "metrics.jsonl";
+
+/// The lines of a run's metrics, in memory and in the file.
+#[derive(Debug)]
+pub struct MetricsLog {
+    path: PathBuf,
+    entries: Vec<Entry>,
+}
+
+/// A line, with the numbers that the run itself needs.
+#[derive(Debug)]
+struct Entry {
+    /// The line as it was first written: a number that is parsed and written again may lose its last digit.
+    line: String,
+    step: usize,
+    loss: Option<f64>,
+    eval_loss: Option<f64>,
+}
+
+impl Entry {
+    /// Parses a line; none where it is incomplete, as a kill leaves it.
+    fn parse(line: &str) -> Option<Self> {
+        let values: Map<String, Value> = serde_json::from_str(line).ok()?;
+        let number = |name: &str| values.get(name)?.as_f64();
+        Some(Self {
+            line: line.to_owned(),
+            step: number("step")? as usize,
+            loss: number("loss"),
+            eval_loss: number("eval_loss"),
+        })
+    }
+}
+
+impl MetricsLog {
+    /// An empty log of a folder; nothing is written before the first line.
+    pub fn new(out: &Path) -> Self {
+        Self {
+            path: out.join(METRICS_FILE),
+            entries: Vec::new(),
+        }
+    }
+
+    /// Opens the log of a folder and removes what is after `step`: those steps are made again.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written.
+    pub fn open(out: &Path, step: usize) -> Result<Self> {
+        let path = out.join(METRICS_FILE);
+        let text = match fs::read(&path) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(Error::io("read", &path)(error)),
+        };
+        let entries = text.lines().filter_map(Entry::parse);
+        let entries: Vec<Entry> = entries.filter(|entry| entry.step <= step).collect();
+        let lines = entries.iter();
+        let text: String = lines
+            .flat_map(|entry| [entry.line.as_str(), "\n"])
+            .collect();
+        write_atomic(&path, text.as_bytes())?;
+        Ok(Self { path, entries })
+    }
+
+    /// Appends a line with a `step`.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn append(&mut self, metrics: &Map<String, Value>) -> Result<()> {
+        let line = serde_json::to_string(metrics)?;
+        let entry = Entry::parse(&line)
+            .ok_or_else(|| Error::Internal("metrics without a step".to_owned()))?;
+        let file = fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(&self.path);
+        file.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()))
+            .map_err(Error::io("write", &self.path))?;
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    /// Whether a step was evaluated.
+    pub fn is_evaluated(&self, step: usize) -> bool {
+        let evaluated = |entry: &Entry| entry.step == step && entry.eval_loss.is_some();
+        self.entries.iter().any(evaluated)
+    }
+
+    /// The losses as (step, loss).
+    pub fn losses(&self) -> Vec<(f64, f64)> {
+        self.curve(|entry| entry.loss)
+    }
+
+    /// The losses on the evaluation split as (step, loss).
+    pub fn eval_losses(&self) -> Vec<(f64, f64)> {
+        self.curve(|entry| entry.eval_loss)
+    }
+
+    fn curve(&self, loss: impl Fn(&Entry) -> Option<f64>) -> Vec<(f64, f64)> {
+        let point = |entry: &Entry| Some((entry.step as f64, loss(entry)?));
+        self.entries.iter().filter_map(point).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn line(value: Value) -> Map<String, Value> {
+        let Value::Object(line) = value else {
+            unreachable!("an object")
+        };
+        line
+    }
+
+    #[test]
+    fn reopening_drops_later_steps_and_incomplete_lines() {
+        let out = tempfile::tempdir().unwrap();
+        let mut log = MetricsLog::open(out.path(), 0).unwrap();
+        for step in 1..=3 {
+            log.append(&line(json!({"step": step, "loss": 0.1})))
+                .unwrap();
+        }
+        log.append(&line(json!({"step": 2, "eval_loss": 0.5})))
+            .unwrap();
+        let path = out.path().join(METRICS_FILE);
+        let mut text = fs::read_to_string(&path).unwrap();
+        text.push_str("{\"step\": 1, \"lo");
+        fs::write(&path, text).unwrap();
+        let log = MetricsLog::open(out.path(), 2).unwrap();
+        assert_eq!(log.losses(), [(1.0, 0.1), (2.0, 0.1)]);
+        assert_eq!(log.eval_losses(), [(2.0, 0.5)]);
+        assert!(log.is_evaluated(2) && !log.is_evaluated(1));
+        assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 3);
+    }
+}

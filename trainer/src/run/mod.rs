@@ -1,0 +1,32 @@
+//! The run: reads the data, then steps with metrics, evaluations and checkpoints, resumable after a kill.
+
+/// The run's identity: hashes of everything that decides its result.
+pub mod manifest;
+
+/// Micro-batches: a batch in parts that fit the memory.
+pub mod micro_batch;
+
+/// The reference model's log-probabilities, computed once and cached in a file.
+pub mod reference;
+
+/// Checkpoints: all that the next step needs.
+pub mod checkpoint;
+
+/// The metrics of a step or an evaluation, under TRL's names.
+pub mod metrics;
+
+/// The metrics log: `metrics.jsonl`.
+pub mod metrics_log;
+
+/// Metrics of a reward model on held-out scores.
+pub mod reward_metrics;
+
+/// The loss curve as SVG.
+pub mod loss_plot;
+
+mod evaluate;
+mod prepare;
+mod step;
+mod trainer;
+
+pub use trainer::{RunSummary, run};

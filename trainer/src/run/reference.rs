@@ -1,0 +1,296 @@
+//! Reference log-probabilities: computed once for all pairs before training, and cached in a file (TRL:
+//! `precompute_ref_log_probs`).
+
+use std::cell::Cell;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use polyphony_io::atomic::write_atomic;
+use polyphony_io::progress::{Progress, Unit};
+use polyphony_io::{Error, Result};
+use polyphony_model::lora::Adapter;
+use serde::{Deserialize, Serialize};
+use tracing::instrument;
+
+use super::micro_batch;
+use crate::data::batch::{Batch, TargetSpan};
+use crate::data::example::Example;
+use crate::policy::Policy;
+
+/// A pair's log-probabilities by the reference model, in nats, summed over each response's tokens.
+///
+/// In the file a row is an object of these two numbers; what is read is what was computed, bit for bit.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct RefLogps {
+    /// The chosen response's.
+    pub chosen: f64,
+    /// The rejected response's.
+    pub rejected: f64,
+}
+
+/// The first line of the file: the run that the rows belong to.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Header {
+    fingerprint: String,
+    pairs: usize,
+}
+
+/// How often the file is written during the computation.
+const WRITE_INTERVAL: Duration = Duration::from_mins(1);
+
+/// The reference model of DPO.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReferenceModel {
+    /// The policy before the first step.
+    Init,
+    /// The base model without an adapter.
+    Base,
+    /// The base model with the adapter of this folder.
+    Adapter(PathBuf),
+}
+
+impl ReferenceModel {
+    /// Parses `init`, `base` or a folder.
+    pub fn parse(name: &str) -> Self {
+        match name {
+            "init" => Self::Init,
+            "base" => Self::Base,
+            folder => Self::Adapter(folder.into()),
+        }
+    }
+}
+
+/// The file of cached log-probabilities.
+#[derive(Debug, Clone, Copy)]
+pub struct LogpCache<'a> {
+    /// Its path.
+    pub file: &'a Path,
+    /// Whether the file of another run is replaced, rather than refused: not where the user named it.
+    pub may_replace: bool,
+    /// A hash of reference model and examples.
+    pub fingerprint: &'a str,
+}
+
+/// The reference model's log-probabilities of all examples, in their order: from the cache, and computed
+/// from where it ends, `tokens` at a time; none once `stop` is set.
+///
+/// # Errors
+/// When the model fails, the file belongs to something else, or cannot be written.
+#[instrument(name = "reference log-probabilities", level = "debug", skip_all, fields(pairs = examples.len()))]
+pub fn reference_logps(
+    policy: &mut Policy,
+    model: &ReferenceModel,
+    examples: &[&Example],
+    cache: LogpCache<'_>,
+    tokens: usize,
+    stop: &AtomicBool,
+    progress: &dyn Progress,
+) -> Result<Option<Vec<RefLogps>>> {
+    let header = Header {
+        fingerprint: cache.fingerprint.to_owned(),
+        pairs: examples.len(),
+    };
+    let mut rows = read(cache, &header)?;
+    if rows.len() == examples.len() {
+        return Ok(Some(rows));
+    }
+    let detached = match model {
+        ReferenceModel::Init => None,
+        ReferenceModel::Base => Some((policy.take_off(), policy.lora_config.clone())),
+        ReferenceModel::Adapter(folder) => {
+            let adapter = Adapter::read(folder)?;
+            let before = (policy.take_off(), policy.lora_config.clone());
+            policy.load_adapter(&adapter)?;
+            Some(before)
+        }
+    };
+    let total = Some(examples.len() as u64);
+    progress.start("reference log-probabilities", total, Unit::Rows);
+    let mut written = Instant::now();
+    let rest = &examples[rows.len()..];
+    let tokens = Cell::new(tokens);
+    let done = micro_batch::for_each_micro_batch(
+        rest,
+        &tokens,
+        |example| example.tokens(),
+        micro_batch::parallelism(policy),
+        stop,
+        |part| pair_logps(policy, part),
+        |part| {
+            rows.extend(part);
+            progress.set_position(rows.len() as u64);
+            if written.elapsed() > WRITE_INTERVAL {
+                write(cache.file, &header, &rows)?;
+                written = Instant::now();
+            }
+            Ok(())
+        },
+    );
+    progress.finish();
+    if let Some((loras, lora_config)) = detached {
+        policy.put_back(loras);
+        policy.lora_config = lora_config;
+    }
+    write(cache.file, &header, &rows)?;
+    Ok(done?.then_some(rows))
+}
+
+/// The log-probabilities of pairs, in one forward pass.
+fn pair_logps(policy: &Policy, examples: &[&Example]) -> Result<Vec<RefLogps>> {
+    let mut batch = Batch::default();
+    for example in examples {
+        batch.add(&example.chosen, false);
+        if let Some(rejected) = &example.rejected {
+            batch.add(rejected, false);
+        }
+    }
+    let logps = policy.logps(&batch)?;
+    let sum = |span: &TargetSpan| -> f64 {
+        let logps = &logps[span.completion.clone()];
+        logps.iter().map(|&p| f64::from(p)).sum()
+    };
+    let pairs = batch.texts.chunks_exact(2);
+    Ok(pairs
+        .map(|pair| RefLogps {
+            chosen: sum(&pair[0]),
+            rejected: sum(&pair[1]),
+        })
+        .collect())
+}
+
+/// The rows of the file under this header; none where there is no file, or one that may be replaced.
+fn read(cache: LogpCache<'_>, header: &Header) -> Result<Vec<RefLogps>> {
+    let text = match fs::read(cache.file) {
+        Ok(text) => String::from_utf8_lossy(&text).into_owned(),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::io("read", cache.file)(error)),
+    };
+    let mut lines = text.lines();
+    let first: Option<Header> = lines
+        .next()
+        .and_then(|line| serde_json::from_str(line).ok());
+    match first {
+        Some(first) if first == *header => {
+            // A line that a kill left incomplete ends the rows: it is computed again.
+            let rows = lines.map_while(parse_row);
+            Ok(rows.take(header.pairs).collect())
+        }
+        _ if cache.may_replace => Ok(Vec::new()),
+        other => {
+            let message = match other {
+                Some(_) => "contains log-probabilities of other pairs, or of another reference",
+                None => "contains no reference log-probabilities",
+            };
+            let hint = "name another file with --reference-logps, or remove it";
+            Err(Error::input(cache.file, message, hint))
+        }
+    }
+}
+
+/// A row of the file. The digits are parsed by `str::parse`, which is exact: serde_json may miss the last bit.
+fn parse_row(line: &str) -> Option<RefLogps> {
+    let numbers = line.strip_prefix("{\"chosen\":")?.strip_suffix('}')?;
+    let (chosen, rejected) = numbers.split_once(",\"rejected\":")?;
+    Some(RefLogps {
+        chosen: chosen.parse().ok()?,
+        rejected: rejected.parse().ok()?,
+    })
+}
+
+fn write(file: &Path, header: &Header, rows: &[RefLogps]) -> Result<()> {
+    let mut text = serde_json::to_string(header)?;
+    text.push('\n');
+    for row in rows {
+        text.push_str(&serde_json::to_string(row)?);
+        text.push('\n');
+    }
+    write_atomic(file, text.as_bytes())
+}
+
+/// The error of a reference model whose log-probability is not finite.
+pub(super) fn non_finite_error(data: &Path, row: usize) -> Error {
+    Error::input(
+        data,
+        format!("row {row}: the reference model's log-probability is not finite"),
+        "check the model's weights, or run with --device cpu",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use polyphony_io::progress::NoProgress;
+    use polyphony_model::chat::Tokens;
+    use polyphony_model::decoder::Head;
+    use polyphony_model::device::DeviceSpec;
+    use polyphony_model::files::ModelFiles;
+    use polyphony_model::lora::LoraConfig;
+
+    use super::*;
+    use crate::tiny_llama::TinyLlama;
+
+    #[test]
+    fn cached_log_probabilities_are_reused_and_other_files_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        TinyLlama::SMALLEST.write(folder.path()).unwrap();
+        let files = ModelFiles::find_model(folder.path().to_str().unwrap()).unwrap();
+        let mut policy = Policy::bare(&files, Head::Words, DeviceSpec::Cpu).unwrap();
+        policy.adapt(&LoraConfig::default(), 1).unwrap();
+        let text = |last: u32| Tokens {
+            ids: vec![1, 2, last],
+            prompt: 1,
+        };
+        let pair = |row: usize| Example {
+            chosen: text(row as u32),
+            rejected: Some(text(7)),
+            weight: 1.0,
+            score: 0.0,
+            prompt_hash: 0,
+            row,
+        };
+        let (one, two) = (pair(1), pair(2));
+        let file = folder.path().join("reference_logps.jsonl");
+        let mut logps = |fingerprint: &str, may_replace: bool, stopped: bool| {
+            let cache = LogpCache {
+                file: &file,
+                may_replace,
+                fingerprint,
+            };
+            let stop = AtomicBool::new(stopped);
+            reference_logps(
+                &mut policy,
+                &ReferenceModel::Init,
+                &[&one, &two],
+                cache,
+                6,
+                &stop,
+                &NoProgress,
+            )
+        };
+        assert_eq!(logps("a", false, true).unwrap(), None);
+        let complete = logps("a", false, false).unwrap();
+        assert_eq!(complete.as_ref().map(Vec::len), Some(2));
+        assert_eq!(logps("a", false, true).unwrap(), complete);
+        let message = logps("b", false, false).unwrap_err().to_string();
+        assert!(
+            message.contains("of other pairs, or of another reference"),
+            "{message}"
+        );
+        assert_eq!(logps("b", true, false).unwrap(), complete);
+        // Half a file is completed.
+        let text = fs::read_to_string(&file).unwrap();
+        let first_row = text.lines().take(2).map(str::len).sum::<usize>() + 2;
+        fs::write(&file, &text[..first_row + 9]).unwrap();
+        assert_eq!(logps("b", false, false).unwrap(), complete);
+        assert_eq!(fs::read_to_string(&file).unwrap(), text);
+        fs::write(&file, "a story").unwrap();
+        let message = logps("b", false, false).unwrap_err().to_string();
+        assert!(
+            message.contains("contains no reference log-probabilities"),
+            "{message}"
+        );
+        assert_eq!(fs::read_to_string(&file).unwrap(), "a story");
+    }
+}

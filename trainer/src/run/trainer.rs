@@ -1,0 +1,212 @@
+//! Training loop: steps, evaluations and checkpoints until the last step or a stop.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use polyphony_io::Result;
+use polyphony_io::atomic::{write_atomic, write_json};
+use polyphony_io::progress::{Progress, Unit};
+use polyphony_model::reward::{LIMIT, RewardConfig};
+use serde_json::Value;
+
+use super::checkpoint::{self, Counters, TrainState};
+use super::loss_plot::loss_plot;
+use super::metrics_log::MetricsLog;
+use super::micro_batch::MicroBatcher;
+use crate::config::Config;
+use crate::data::batch_schedule::batch_schedule;
+use crate::data::example::Example;
+use crate::loss::objective::PairConstants;
+use crate::method::Method;
+use crate::optim::adamw::Moments;
+use crate::peft;
+use crate::policy::Policy;
+
+/// The result of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunSummary {
+    /// The number of steps so far, those before a resume included.
+    pub steps: usize,
+    /// The number of steps of the whole run; 0 where it was stopped before that was known.
+    pub total_steps: usize,
+    /// Whether it was stopped before its end.
+    pub stopped: bool,
+    /// The losses as (step, loss).
+    pub losses: Vec<(f64, f64)>,
+}
+
+/// Trains by `config`; resumes where the folder holds the same run. Stops early, with a checkpoint, once
+/// `stop` is set.
+///
+/// # Errors
+/// When an input is missing or invalid, memory runs out, or a loss is not finite.
+pub fn run(config: &Config, stop: &AtomicBool, progress: &dyn Progress) -> Result<RunSummary> {
+    let Some(mut trainer) = Trainer::prepare(config, stop, progress)? else {
+        return Ok(RunSummary {
+            steps: 0,
+            total_steps: 0,
+            stopped: true,
+            losses: Vec::new(),
+        });
+    };
+    trainer.resume(progress)?;
+    trainer.train(stop, progress)
+}
+
+/// A run in memory.
+pub(super) struct Trainer<'a> {
+    pub(super) config: &'a Config,
+    pub(super) policy: Policy,
+    pub(super) micro_batcher: MicroBatcher,
+    pub(super) train: Vec<Example>,
+    pub(super) train_constants: Vec<PairConstants>,
+    pub(super) eval: Vec<Example>,
+    pub(super) eval_constants: Vec<PairConstants>,
+    pub(super) moments: Moments,
+    pub(super) counters: Counters,
+    pub(super) log: MetricsLog,
+    /// Locked while the run lasts: nobody else writes to its folder.
+    pub(super) _lock: File,
+}
+
+impl Trainer<'_> {
+    /// Resumes from the latest checkpoint.
+    fn resume(&mut self, progress: &dyn Progress) -> Result<()> {
+        let out = &self.config.out;
+        checkpoint::remove_partial(out)?;
+        let (names, values) = (self.policy.names(), self.policy.parameters());
+        let latest = checkpoint::load_latest(out, &self.counters.fingerprint, &names, &values)?;
+        if let Some((counters, values, moments)) = latest {
+            progress.message(&format!("resuming after step {}", counters.step));
+            self.policy.set_parameters(values);
+            self.moments = moments;
+            self.counters = counters;
+        }
+        self.log = MetricsLog::open(out, self.counters.step)?;
+        Ok(())
+    }
+
+    fn train(&mut self, stop: &AtomicBool, progress: &dyn Progress) -> Result<RunSummary> {
+        let config = self.config;
+        let schedule = batch_schedule(
+            &self.train,
+            config.batch_size(),
+            config.duration(),
+            (!config.no_shuffle).then_some(config.seed),
+        );
+        let total_steps = schedule.len();
+        let warmup = config.warmup_of(total_steps);
+        if warmup >= total_steps {
+            progress.message(&format!(
+                "warmup takes {warmup} steps of {total_steps}: the learning rate stays below {}",
+                config.learning_rate
+            ));
+        }
+        // A stop or kill may have come during the evaluation after the last checkpoint.
+        if self.is_evaluation_due(total_steps) {
+            self.evaluate(total_steps, stop, progress)?;
+        }
+        progress.start(config.method.name(), Some(total_steps as u64), Unit::Rows);
+        let interval = Duration::from_secs_f64(60.0 * config.save_minutes.min(1e9));
+        let mut saved = Instant::now();
+        while self.counters.step < total_steps && !stop.load(Ordering::Relaxed) {
+            let step = self.counters.step;
+            let factor =
+                config
+                    .lr_scheduler_type
+                    .factor(step, total_steps, warmup, config.lr_num_cycles);
+            let line = match self.step(&schedule[step], config.learning_rate * factor) {
+                Ok(line) => line,
+                Err(error) => {
+                    // What failed the step may fail the checkpoint, too: the step's error is the one to
+                    // report.
+                    if let Err(second) = self.save() {
+                        progress.message(&format!("cannot write a checkpoint: {second}"));
+                    }
+                    return Err(error);
+                }
+            };
+            let number = |name: &str| line.get(name).and_then(Value::as_f64).unwrap_or_default();
+            progress.set_position(self.counters.step as u64);
+            progress.set_rate(&format!(
+                "{:.0} tokens/s, loss {:.4}",
+                number("tokens_per_second"),
+                number("loss")
+            ));
+            self.log.append(&line)?;
+            if self.is_evaluation_due(total_steps) {
+                // An evaluation takes long: a kill in its midst must not lose the steps before it.
+                self.save()?;
+                saved = Instant::now();
+                self.evaluate(total_steps, stop, progress)?;
+            }
+            let last = self.counters.step == total_steps;
+            let due = self.counters.step.is_multiple_of(config.save_steps);
+            if due || last || saved.elapsed() >= interval {
+                self.save()?;
+                saved = Instant::now();
+            }
+        }
+        progress.finish();
+        if let Some(tokens) = self.micro_batcher.reduced_tokens(config.micro_batch_tokens) {
+            progress.message(&format!(
+                "out of memory: micro-batches were reduced to {tokens} tokens; start with \
+                 --micro-batch-tokens {tokens}"
+            ));
+        }
+        let stopped = self.counters.step < total_steps || self.is_evaluation_due(total_steps);
+        if stopped {
+            self.save()?;
+        }
+        self.finish(stopped)?;
+        Ok(RunSummary {
+            steps: self.counters.step,
+            total_steps,
+            stopped,
+            losses: self.log.losses(),
+        })
+    }
+
+    /// Writes a checkpoint.
+    fn save(&self) -> Result<()> {
+        let (names, values) = (self.policy.names(), self.policy.parameters());
+        let state = TrainState {
+            names: &names,
+            values: &values,
+            moments: &self.moments,
+        };
+        checkpoint::save(
+            &self.config.out,
+            &self.counters,
+            &self.policy.lora_config,
+            &state,
+            self.config.save_total_limit,
+        )
+    }
+
+    /// Writes the loss curve and, after the last step, the adapter.
+    fn finish(&self, stopped: bool) -> Result<()> {
+        let title = format!("{} on {}", self.config.method.name(), self.config.model);
+        let plot = loss_plot(&title, &self.log.losses(), &self.log.eval_losses());
+        write_atomic(&self.config.out.join("loss.svg"), plot.as_bytes())?;
+        if stopped {
+            return Ok(());
+        }
+        self.write_adapter(&self.config.out)
+    }
+
+    /// Writes the adapter in PEFT's format, and what a reward model needs beside it.
+    pub(super) fn write_adapter(&self, folder: &Path) -> Result<()> {
+        let (names, values) = (self.policy.names(), self.policy.parameters());
+        peft::write(folder, &self.policy.lora_config, &names, &values)?;
+        if self.config.method == Method::Reward {
+            let reward_config = RewardConfig {
+                max_length: self.config.max_length,
+            };
+            write_json(&folder.join(LIMIT), &reward_config)?;
+        }
+        Ok(())
+    }
+}

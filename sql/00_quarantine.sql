@@ -1,10 +1,10 @@
--- reads: refused, pending, sources
+-- reads: quarantined, pending, sources
 -- writes: quarantine
--- Everything that did not become a prompt or a response, with the reason. A comment whose
--- submission is not a prompt waits in `pending`; why it waits depends on what is known of the
--- submission, so the reason is found here and not stored.
+-- All rows that are neither a prompt nor a response, with the reason. A comment whose submission is
+-- not a prompt is in `pending`. Its reason depends on the submission, which may be read later, so it
+-- is computed here and not stored.
 SELECT source, line, reason, id, retrieved_at, text
-FROM refused
+FROM quarantined
 UNION ALL
 SELECT
     pending.source,
@@ -20,9 +20,9 @@ SELECT
     substr(pending.text, 1, 200) AS text
 FROM pending
 LEFT JOIN (
-    SELECT refused.id, min(refused.reason) AS reason
-    FROM refused
-    JOIN sources ON refused.source = sources.name
-    WHERE sources.kind = 'submissions' AND refused.id IS NOT NULL
-    GROUP BY refused.id
+    SELECT quarantined.id, min(quarantined.reason) AS reason
+    FROM quarantined
+    JOIN sources ON quarantined.source = sources.source
+    WHERE sources.kind = 'submissions' AND quarantined.id IS NOT NULL
+    GROUP BY quarantined.id
 ) AS submission ON submission.id = pending.prompt_id

@@ -1,9 +1,9 @@
 -- reads: responses, prompts
 -- writes: candidates
--- Which responses may stand in pairs, and why the others may not. A text that stands several times
--- under one prompt counts once, with its best votes; --max-responses keeps that many of a prompt,
--- drawn by seed, or the best with --best-first. The join holds the prompts, which are written
--- first, and streams the stories past them.
+-- The responses that can be in pairs, and why the others are excluded. Duplicate texts of a prompt
+-- count once, with their highest votes. --max-responses keeps that many responses of a prompt, at
+-- random by --seed, or those with the most votes with --best-first. The hash join builds its table
+-- from the prompts, which are written first, and streams the stories.
 SET datafusion.optimizer.join_reordering = false;
 WITH measured AS (
     SELECT
@@ -29,7 +29,7 @@ distinguished AS (
         ) AS copy
     FROM measured
 ),
-judged AS (
+filtered AS (
     SELECT
         *,
         CASE
@@ -40,7 +40,7 @@ judged AS (
         END AS excluded
     FROM distinguished
 ),
-drawn AS (
+ranked AS (
     SELECT
         *,
         row_number() OVER (
@@ -48,8 +48,8 @@ drawn AS (
             ORDER BY
                 CASE WHEN $best_first THEN -score ELSE 0 END,
                 md5($seed || ' ' || response_id)
-        ) AS place
-    FROM judged
+        ) AS rank
+    FROM filtered
 )
 SELECT
     prompt_id,
@@ -60,9 +60,9 @@ SELECT
     split,
     text_hash,
     CASE
-        WHEN excluded IS NULL AND $max_responses > 0 AND place > $max_responses
+        WHEN excluded IS NULL AND $max_responses > 0 AND rank > $max_responses
             THEN 'beyond_max_responses'
         ELSE excluded
     END AS excluded
-FROM drawn
+FROM ranked
 ORDER BY prompt_id, response_id

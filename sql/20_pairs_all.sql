@@ -1,6 +1,6 @@
 -- reads: candidates
--- writes: matched
--- Every pair whose votes differ, at most --max-pairs of a prompt, drawn by seed.
+-- writes: pair_ids
+-- All pairs whose votes differ, at most --max-pairs of a prompt, at random by --seed.
 SELECT prompt_id, chosen_id, rejected_id
 FROM (
     SELECT
@@ -10,11 +10,11 @@ FROM (
         row_number() OVER (
             PARTITION BY chosen.prompt_id
             ORDER BY md5($seed || ' ' || chosen.response_id || ' ' || rejected.response_id)
-        ) AS place
+        ) AS rank
     FROM candidates AS chosen
     JOIN candidates AS rejected
         ON rejected.prompt_id = chosen.prompt_id AND rejected.score < chosen.score
     WHERE chosen.excluded IS NULL AND rejected.excluded IS NULL
 ) AS pairs
-WHERE place <= $max_pairs
+WHERE rank <= $max_pairs
 ORDER BY prompt_id, chosen_id, rejected_id

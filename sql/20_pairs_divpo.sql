@@ -1,9 +1,10 @@
 -- reads: candidates, weights
--- writes: matched
--- Diverse preference optimisation: among the best --rho of a prompt's responses by votes (at least
--- two) the most deviant win, among the worst --rho the least deviant lose; the i-th meets the i-th,
--- at most --max-pairs of a prompt.
-WITH placed AS (
+-- writes: pair_ids
+-- Diverse preference optimization (DivPO): of the share --rho of a prompt's responses with the most
+-- votes (at least two) the most deviant are chosen, of the share with the fewest votes the least
+-- deviant are rejected. The i-th chosen is paired with the i-th rejected, at most --max-pairs of a
+-- prompt.
+WITH ranked AS (
     SELECT
         candidates.prompt_id,
         candidates.response_id,
@@ -24,19 +25,19 @@ WITH placed AS (
     WHERE candidates.excluded IS NULL
 ),
 sized AS (
-    SELECT *, least(greatest(CAST(floor($rho * n) AS BIGINT), 2), n / 2) AS side FROM placed
+    SELECT *, least(greatest(CAST(floor($rho * n) AS BIGINT), 2), n / 2) AS side FROM ranked
 ),
 winners AS (
     SELECT
         *,
-        row_number() OVER (PARTITION BY prompt_id ORDER BY weight DESC, response_id) AS place
+        row_number() OVER (PARTITION BY prompt_id ORDER BY weight DESC, response_id) AS rank
     FROM sized
     WHERE from_best <= side
 ),
 losers AS (
     SELECT
         *,
-        row_number() OVER (PARTITION BY prompt_id ORDER BY weight, response_id) AS place
+        row_number() OVER (PARTITION BY prompt_id ORDER BY weight, response_id) AS rank
     FROM sized
     WHERE from_worst <= side
 )
@@ -45,6 +46,6 @@ SELECT
     winners.response_id AS chosen_id,
     losers.response_id AS rejected_id
 FROM winners
-JOIN losers ON losers.prompt_id = winners.prompt_id AND losers.place = winners.place
-WHERE winners.place <= $max_pairs AND winners.score > losers.score
+JOIN losers ON losers.prompt_id = winners.prompt_id AND losers.rank = winners.rank
+WHERE winners.rank <= $max_pairs AND winners.score > losers.score
 ORDER BY prompt_id, chosen_id, rejected_id

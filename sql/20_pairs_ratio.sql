@@ -1,8 +1,9 @@
 -- reads: candidates
--- writes: matched
--- SHP's and LitBench's pairs: the winner has --ratio times the votes and (unless --any-order) was
--- posted later, so that being first does not make it win. With --balance-length as many winners
--- are longer than their losers as are shorter, in every 50 words of difference.
+-- writes: pair_ids
+-- The pairs of SHP and LitBench: the chosen response has --ratio times the votes and (unless
+-- --ignore-time-order) was posted later, so that it did not win by being first. With
+-- --balance-length as many chosen responses are longer than the rejected ones as are shorter, in
+-- every bin of 50 words of difference.
 WITH pairs AS (
     SELECT
         chosen.prompt_id,
@@ -18,25 +19,25 @@ WITH pairs AS (
         AND chosen.score >= $ratio * rejected.score
     WHERE chosen.excluded IS NULL
         AND rejected.excluded IS NULL
-        AND ($any_order OR chosen.created_at > rejected.created_at)
+        AND ($ignore_time_order OR chosen.created_at > rejected.created_at)
 ),
 capped AS (
     SELECT *
     FROM (
-        SELECT *, row_number() OVER (PARTITION BY prompt_id ORDER BY draw) AS place_in_prompt
+        SELECT *, row_number() OVER (PARTITION BY prompt_id ORDER BY draw) AS rank_in_prompt
         FROM pairs
     ) AS counted
-    WHERE place_in_prompt <= $max_pairs
+    WHERE rank_in_prompt <= $max_pairs
 ),
-placed AS (
+ranked AS (
     SELECT
         *,
-        row_number() OVER (PARTITION BY bin, longer ORDER BY draw) AS place_in_bin,
+        row_number() OVER (PARTITION BY bin, longer ORDER BY draw) AS rank_in_bin,
         sum(CASE WHEN longer THEN 1 ELSE 0 END) OVER (PARTITION BY bin) AS longer_in_bin,
         sum(CASE WHEN longer THEN 0 ELSE 1 END) OVER (PARTITION BY bin) AS others_in_bin
     FROM capped
 )
 SELECT prompt_id, chosen_id, rejected_id
-FROM placed
-WHERE NOT $balance_length OR place_in_bin <= least(longer_in_bin, others_in_bin)
+FROM ranked
+WHERE NOT $balance_length OR rank_in_bin <= least(longer_in_bin, others_in_bin)
 ORDER BY prompt_id, chosen_id, rejected_id

@@ -1,16 +1,16 @@
--- reads: weighed, responses, vectors
+-- reads: scored_responses, responses, vectors
 -- writes: texts
--- The texts that have no vector of this model yet, each once. The join holds the hashes, which
--- are written first, and streams the texts past them.
+-- The distinct texts that have no vector of this model yet. The hash join builds its table from the
+-- hashes, which are written first, and streams the texts.
 SET datafusion.optimizer.join_reordering = false;
 SELECT missing.text_hash, responses.text
 FROM (
-    SELECT weighed.text_hash, min(weighed.response_id) AS response_id
-    FROM weighed
-    WHERE weighed.text_hash NOT IN (
+    SELECT scored_responses.text_hash, min(scored_responses.response_id) AS response_id
+    FROM scored_responses
+    WHERE scored_responses.text_hash NOT IN (
         SELECT text_hash FROM vectors WHERE model = $model AND revision = $revision
     )
-    GROUP BY weighed.text_hash
+    GROUP BY scored_responses.text_hash
 ) AS missing
 JOIN responses ON responses.response_id = missing.response_id
 ORDER BY missing.text_hash

@@ -1,19 +1,20 @@
--- reads: weighed, vectors
+-- reads: scored_responses, vectors
 -- writes: deviations
--- How far each response stands from the others to its prompt, in one space. The rows are sorted by
--- prompt (a sort that spills) and stream through the window function: one prompt at a time. The
--- join holds the narrow side, which is written first, and streams the vectors past it. The function
--- uses all cores by itself: dealing the rows out to several windows would only copy the vectors.
+-- Deviation: the mean distance of a response to the other responses of its prompt, in one embedding
+-- space. The rows are sorted by prompt (the sort spills to disk) and stream through the window
+-- function, one prompt at a time. The hash join builds its table from the narrow side, which is
+-- written first, and streams the vectors. The function uses all cores itself: repartitioning the
+-- window would only copy the vectors.
 SET datafusion.optimizer.join_reordering = false;
 SET datafusion.optimizer.repartition_windows = false;
 SELECT
     $space AS space,
-    weighed.prompt_id,
-    weighed.response_id,
+    scored_responses.prompt_id,
+    scored_responses.response_id,
     deviation(vectors.vector) OVER (
-        PARTITION BY weighed.prompt_id ORDER BY weighed.response_id
+        PARTITION BY scored_responses.prompt_id ORDER BY scored_responses.response_id
     ) AS deviation
-FROM weighed
-JOIN vectors ON vectors.text_hash = weighed.text_hash
+FROM scored_responses
+JOIN vectors ON vectors.text_hash = scored_responses.text_hash
 WHERE vectors.model = $model AND vectors.revision = $revision
 ORDER BY prompt_id, response_id

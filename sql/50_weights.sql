@@ -1,8 +1,9 @@
 -- reads: deviations
 -- writes: weights
--- Each deviation min-max scaled within its prompt (one half where all are equal), the geometric
--- mean over the spaces, divided by its mean over the prompt: weights of a prompt have mean 1.
-WITH beside AS (
+-- Weights: each deviation is min-max scaled within its prompt (1/2 where all are equal); the
+-- geometric mean over the spaces is divided by its mean over the prompt, so that the weights of a
+-- prompt have mean 1.
+WITH by_response AS (
     SELECT
         prompt_id,
         response_id,
@@ -23,7 +24,7 @@ ranges AS (
 ),
 scaled AS (
     SELECT
-        beside.*,
+        by_response.*,
         CASE
             WHEN most_semantic > least_semantic
                 THEN (semantic - least_semantic) / (most_semantic - least_semantic)
@@ -35,7 +36,7 @@ scaled AS (
             WHEN style IS NOT NULL THEN 0.5
         END AS m_style
     FROM ranges
-    JOIN beside ON ranges.prompt_id = beside.prompt_id
+    JOIN by_response ON ranges.prompt_id = by_response.prompt_id
 ),
 combined AS (
     SELECT

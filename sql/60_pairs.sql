@@ -1,17 +1,17 @@
--- reads: matched, weights, prompts, responses
+-- reads: pair_ids, weights, prompts, responses
 -- writes: pairs
--- The pairs as trainers read them: chats, votes, and the chosen response's deviation and weight.
--- Stories are wide. They are streamed past the narrow ids once, sorted once (a sort that spills),
--- and a pair's two stories then stand one after the other; every later join keeps that order.
+-- The preference pairs as trainers read them: chats, votes, and the chosen response's deviation and
+-- weight. Stories are wide, so they are joined to the narrow ids once and sorted once (the sort spills
+-- to disk); the two stories of a pair are then adjacent, and the later joins keep that order.
 SET datafusion.optimizer.join_reordering = false;
 SET datafusion.execution.target_partitions = 1;
 SET datafusion.execution.batch_size = 1024;
 WITH sides AS (
-    SELECT prompt_id, chosen_id, rejected_id, 1 AS side, chosen_id AS response_id FROM matched
+    SELECT prompt_id, chosen_id, rejected_id, 1 AS side, chosen_id AS response_id FROM pair_ids
     UNION ALL
-    SELECT prompt_id, chosen_id, rejected_id, 2, rejected_id AS response_id FROM matched
+    SELECT prompt_id, chosen_id, rejected_id, 2, rejected_id AS response_id FROM pair_ids
 ),
-told AS (
+with_text AS (
     SELECT sides.*, responses.text, responses.score
     FROM sides
     JOIN responses
@@ -22,7 +22,7 @@ paired AS (
         *,
         lead(text) OVER pair AS rejected_text,
         lead(score) OVER pair AS rejected_score
-    FROM told
+    FROM with_text
     WINDOW pair AS (PARTITION BY prompt_id, chosen_id, rejected_id ORDER BY side)
 )
 SELECT

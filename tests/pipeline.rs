@@ -374,7 +374,7 @@ fn every_strategy_and_option_makes_pairs() {
         "--strategy gap --deviation style --min-weight 0.2",
         "--strategy gap --max-responses 4 --best-first",
         "--strategy ratio",
-        "--strategy ratio --any-order --balance-length --ratio 2",
+        "--strategy ratio --ignore-time-order --balance-length --ratio 2",
         "--strategy all --max-pairs 3",
         "--strategy divpo",
         "--strategy divpo --rho 0.5 --max-pairs 1 --deviation semantic",

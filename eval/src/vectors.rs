@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow::array::{AsArray, FixedSizeListArray, RecordBatch};
 use arrow::compute::concat_batches;
 use polyphony_engine::embed::Embedder;
-use polyphony_engine::jobs::embed_file::{EMBEDDING, Texts, embed_file};
+use polyphony_engine::jobs::embed_file::{EMBEDDING, FileColumn, embed_file};
 use polyphony_engine::store::PartWriter;
 use polyphony_engine::{Result, deviation};
 use polyphony_io::progress::Progress;
@@ -47,7 +47,7 @@ pub async fn of(
     if let Some(vectors) = kept_vectors(&kept, batch, embedder) {
         return Ok(vectors);
     }
-    let texts = Texts {
+    let texts = FileColumn {
         file: &out.join(OUTPUTS),
         column: "response",
         shard_size: embedder.default_shard_size(),

@@ -1,4 +1,4 @@
-//! `polyphony embed`: which texts get vectors, of which model, on which device?
+//! `polyphony embed`: embeddings of a store's responses or of a column of a file.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ use super::terminal::{self, Bars};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// A Parquet, JSONL or CSV file, whose columns stay
+    /// A Parquet, JSON, CSV or TSV file, whose columns are kept
     #[arg(required_unless_present = "store", requires = "column")]
     file: Option<PathBuf>,
     /// The store whose responses are embedded
@@ -29,46 +29,46 @@ pub(crate) struct Arguments {
     /// Where the model runs: cpu, cuda:0, or several as cuda:0,cuda:1; cuda:0:f16 on GPUs without bf16
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: String,
-    /// Commit vectors after so many texts, which is what a killed run loses; with another number
-    /// FILE starts over [default: a minute's work, or a few]
+    /// Commit vectors after this many texts: a killed run loses at most as many. With another number
+    /// FILE is embedded from its start [default: about a minute of work]
     #[arg(long, value_name = "TEXTS", value_parser = clap::value_parser!(u32).range(1..))]
-    shard: Option<u32>,
+    shard_size: Option<u32>,
     /// Where FILE goes with the column `embedding` [default: FILE with the ending
     /// .embedded.parquet]
     #[arg(long, value_name = "FILE", requires = "file")]
     out: Option<PathBuf>,
-    /// SQL files that stand in for the built-in ones
+    /// A folder of SQL files that replace the built-in ones
     #[arg(long, value_name = "DIR", conflicts_with = "file")]
     sql: Option<PathBuf>,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let progress = Bars::default();
-    let shard = |embedder: &Embedder| match arguments.shard {
+    let shard = |embedder: &Embedder| match arguments.shard_size {
         Some(texts) => texts as usize,
         None => embedder.default_shard_size(),
     };
     if let Some(folder) = arguments.store {
         Store::open(&folder)?;
-        let embedder = Embedder::named(&arguments.model, &places(&arguments.device)?)?;
+        let embedder = Embedder::named(&arguments.model, &devices(&arguments.device)?)?;
         let pipeline = pipeline(arguments.sql)?;
         let mut store = Store::lock(&folder)?;
-        let texts = embed_store::Texts {
-            of_all: true,
+        let texts = embed_store::EmbedOptions {
+            scope: embed_store::Scope::Store,
             shard_size: shard(&embedder),
         };
         let new = embed_store::run(&mut store, &embedder, &pipeline, &texts, &progress).await?;
         let table = embed_store::table_of(&embedder);
         let all = store.manifest().rows(&table);
         terminal::result(&format!(
-            "{new} new vectors, {all} in all, in table {table}"
+            "{new} new vectors, {all} in total, in table {table}"
         ));
     } else if let (Some(path), Some(column)) = (arguments.file, arguments.column) {
-        let embedder = Embedder::named(&arguments.model, &places(&arguments.device)?)?;
+        let embedder = Embedder::named(&arguments.model, &devices(&arguments.device)?)?;
         let out = arguments
             .out
             .unwrap_or_else(|| embed_file::default_out(&path));
-        let texts = embed_file::Texts {
+        let texts = embed_file::FileColumn {
             file: &path,
             column: &column,
             shard_size: shard(&embedder),
@@ -80,14 +80,14 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 /// The devices that a list of them names.
-pub(crate) fn places(list: &str) -> anyhow::Result<Vec<DeviceSpec>> {
+pub(crate) fn devices(list: &str) -> anyhow::Result<Vec<DeviceSpec>> {
     let places = list.split(',').map(|name| DeviceSpec::named(name.trim()));
     let places: Vec<DeviceSpec> = places.collect::<Result<_, _>>()?;
     let alike = |place: &DeviceSpec| place.precision() == places[0].precision();
     anyhow::ensure!(
         places.len() == 1 || (!places.contains(&DeviceSpec::Cpu) && places.iter().all(alike)),
-        "--device {list}: vectors of different precision do not mix: name GPUs of one precision, or \
-         cpu alone"
+        "--device {list}: all devices must have one precision: name GPUs of one precision, or cpu \
+         alone"
     );
     Ok(places)
 }

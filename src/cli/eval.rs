@@ -14,7 +14,7 @@ use polyphony_eval::rewards::{shared_score, unlike_rewards};
 use polyphony_model::device::DeviceSpec;
 use polyphony_model::reward::RewardModel;
 
-use super::embed::places;
+use super::embed::devices;
 use super::terminal::{self, Bars};
 
 #[derive(Debug, Args)]
@@ -85,7 +85,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let places = places(&arguments.device)?;
+    let places = devices(&arguments.device)?;
     let mut columns = Columns::parse(&arguments.columns)?;
     let space = |name: &str| -> anyhow::Result<Space> {
         Ok(match name.strip_prefix("column:") {

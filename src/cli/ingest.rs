@@ -1,4 +1,4 @@
-//! `polyphony ingest`: which files go into which store?
+//! `polyphony ingest`: dumps and data sets into a store.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ pub(crate) struct Arguments {
     #[arg(
         required = true,
         value_name = "SOURCE",
-        help = "Reddit dumps (.zst, .gz, .jsonl), data sets (.parquet, .jsonl, .csv), folders of \
+        help = "Reddit dumps (.zst, .gz, .jsonl), data sets (.parquet, .jsonl, .json, .csv, .tsv), folders of \
                 them, or hub:OWNER/NAME[@REVISION]"
     )]
     sources: Vec<String>,
@@ -33,10 +33,10 @@ pub(crate) struct Arguments {
     /// `prompt_id`, `response_id`, `created_at`, author
     #[arg(long, value_name = "ROLE=COLUMN,...")]
     columns: Option<String>,
-    /// Take what a cut-off file holds as success
+    /// Exit with 0 when a file is truncated
     #[arg(long)]
     allow_truncated: bool,
-    /// SQL files that stand in for the built-in ones
+    /// A folder of SQL files that replace the built-in ones
     #[arg(long, value_name = "DIR")]
     sql: Option<PathBuf>,
 }
@@ -57,7 +57,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     report(&arguments.store, &options.pipeline, &summary).await?;
     match summary.truncated.first() {
         Some((file, why)) if !arguments.allow_truncated => bail!(
-            "{file} is cut off ({why}): what could be read was kept; fetch it again, or say \
+            "{file} is truncated ({why}): the rows before the end were ingested; fetch it again, or use \
              `--allow-truncated`"
         ),
         _ => Ok(()),
@@ -69,18 +69,20 @@ pub(crate) fn pipeline(folder: Option<PathBuf>) -> anyhow::Result<SqlPipeline> {
     Ok(folder.map_or_else(|| Ok(SqlPipeline::built_in()), SqlPipeline::overridden_by)?)
 }
 
-/// What the store now holds, and what was refused for which reason.
+/// Reports the rows of the store and the quarantined rows by reason.
 async fn report(folder: &Path, pipeline: &SqlPipeline, summary: &Summary) -> anyhow::Result<()> {
     let store = Store::open(folder)?;
-    for name in &summary.known {
+    for name in &summary.already_ingested {
         terminal::talk(&format!("{name}: already in the store"));
     }
     for (name, why) in &summary.truncated {
-        terminal::talk(&format!("{name}: cut off ({why}), kept what could be read"));
+        terminal::talk(&format!(
+            "{name}: truncated ({why}), the rows before the end were ingested"
+        ));
     }
     let context = session::with_store(&store, &session::MemoryLimit::pipeline())?;
     session::add_quarantine(&context, pipeline).await?;
-    let refused = sql::counts(
+    let quarantined = sql::counts(
         &context,
         "SELECT reason, count(*) FROM quarantine GROUP BY reason ORDER BY reason",
     )
@@ -98,10 +100,10 @@ async fn report(folder: &Path, pipeline: &SqlPipeline, summary: &Summary) -> any
         .map(|source| source.other_subreddit)
         .sum();
     if skipped > 0 {
-        terminal::result(&format!("  skipped {skipped:>9}  other_subreddit"));
+        terminal::result(&format!("  skipped     {skipped:>9}  other_subreddit"));
     }
-    for (reason, count) in refused {
-        terminal::result(&format!("  refused {count:>9}  {reason}"));
+    for (reason, count) in quarantined {
+        terminal::result(&format!("  quarantined {count:>9}  {reason}"));
     }
     Ok(())
 }

@@ -1,38 +1,47 @@
-//! Which columns has every table? The contract of the whole project.
+//! Schemas: the columns of every table of a store.
 
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 
-/// A prompt: what writers answered.
+/// Prompts.
 pub const PROMPTS: &str = "prompts";
-/// A response: one story to one prompt.
+/// Responses: stories, each to one prompt.
 pub const RESPONSES: &str = "responses";
-/// Rows that were refused, with the reason.
-pub const REFUSED: &str = "refused";
-/// Whole responses whose prompt is not in the store; they come in when it does.
+/// Quarantined rows, with the reason.
+pub const QUARANTINED: &str = "quarantined";
+/// Responses whose prompt is not in the store; they move to `responses` when it is ingested.
 pub const PENDING: &str = "pending";
-/// The view of all that is refused or pending, with reasons: what users query.
+/// The view of all quarantined and pending rows, with their reasons.
 pub const QUARANTINE: &str = "quarantine";
-/// Vectors of texts, a row a text: one table a model, whose name goes on with the model's.
+/// The start of the names of the tables of vectors: one table a model, one row a text.
 pub const EMBEDDINGS: &str = "embeddings_";
 
-/// Responses that may stand in pairs.
+/// The responses that can be in pairs, and why the others are excluded.
 pub const CANDIDATES: &str = "candidates";
-/// Who is preferred to whom, by id.
-pub const MATCHED: &str = "matched";
-/// The responses whose deviation counts.
-pub const WEIGHED: &str = "weighed";
-/// How far every response that is weighed stands from the others to its prompt.
+/// The ids of the chosen and the rejected response of each pair.
+pub const PAIR_IDS: &str = "pair_ids";
+/// The responses whose deviation is measured.
+pub const SCORED_RESPONSES: &str = "scored_responses";
+/// The mean distance of a response to the other responses of its prompt, a row a space.
 pub const DEVIATIONS: &str = "deviations";
 /// The weights of the responses.
 pub const WEIGHTS: &str = "weights";
 /// The preference pairs, weighted.
 pub const PAIRS: &str = "pairs";
 
-/// Every table that a store may hold, those of vectors aside.
+/// The tables that a store can hold, without those of vectors.
 pub const TABLES: [&str; 10] = [
-    PROMPTS, RESPONSES, REFUSED, PENDING, CANDIDATES, MATCHED, WEIGHED, DEVIATIONS, WEIGHTS, PAIRS,
+    PROMPTS,
+    RESPONSES,
+    QUARANTINED,
+    PENDING,
+    CANDIDATES,
+    PAIR_IDS,
+    SCORED_RESPONSES,
+    DEVIATIONS,
+    WEIGHTS,
+    PAIRS,
 ];
 
 /// The tables that `ingest` fills, with their schemas.
@@ -40,7 +49,7 @@ pub fn ingested() -> [(&'static str, SchemaRef); 4] {
     [
         (PROMPTS, prompts()),
         (RESPONSES, responses()),
-        (REFUSED, refused()),
+        (QUARANTINED, quarantined()),
         (PENDING, responses()),
     ]
 }
@@ -79,9 +88,9 @@ pub fn responses() -> SchemaRef {
     ])
 }
 
-/// One row a refused line: where it stood, why it was refused, and the start of its text.
-/// `id` and `retrieved_at` are there when the line had them.
-pub fn refused() -> SchemaRef {
+/// One row a quarantined line: its source and line, the reason, and the start of its text. `id` and
+/// `retrieved_at` are NULL where the line has none.
+pub fn quarantined() -> SchemaRef {
     schema(vec![
         text("source"),
         integer("line"),
@@ -102,7 +111,7 @@ pub fn embeddings(dimension: i32) -> SchemaRef {
     ])
 }
 
-/// One row a response that is weighed. A deviation is NULL in a space that was not measured.
+/// One row a scored response. A deviation is NULL in a space that was not measured.
 pub fn weights() -> SchemaRef {
     schema(vec![
         text("prompt_id"),
@@ -123,7 +132,7 @@ pub fn deviations() -> SchemaRef {
     ])
 }
 
-/// One row a preference, in the shape that `datasets` and TRL's `DPOTrainer` take.
+/// One row a pair, in the format of `datasets` and of TRL's `DPOTrainer`.
 pub fn pairs() -> SchemaRef {
     schema(vec![
         text("pair_id"),

@@ -22,37 +22,37 @@ use crate::json_lines::{self, JsonLines};
 use crate::store::Store;
 use crate::{Error, Result, functions, schema, sql};
 
-/// The view's name for what was ingested, with its counts.
+/// The name of the table of ingested files.
 const SOURCES: &str = "sources";
 
-/// What a session may use.
+/// The memory limit of a session; operators that sort or join spill to disk above it.
 #[derive(Debug, Clone, Copy)]
 pub struct MemoryLimit {
     memory: Option<usize>,
 }
 
 impl MemoryLimit {
-    /// The pipeline's own steps: sorts, aggregates and merge joins spill above 1 GiB.
+    /// 1 GiB: the steps of the pipeline.
     pub const fn pipeline() -> Self {
         Self {
             memory: Some(1 << 30),
         }
     }
 
-    /// Steps that touch ids and no text: they spill above 256 MiB.
+    /// 256 MiB: steps that read ids and no text.
     pub const fn narrow() -> Self {
         Self {
             memory: Some(256 << 20),
         }
     }
 
-    /// A shell: as much as there is, unless `SET datafusion.runtime.memory_limit` says otherwise.
+    /// No limit, unless `SET datafusion.runtime.memory_limit` sets one: a shell.
     pub const fn unbounded() -> Self {
         Self { memory: None }
     }
 }
 
-/// A session that knows all functions and no table.
+/// A session with all functions and no table.
 ///
 /// # Errors
 /// When DataFusion cannot make one, as when there is no folder to spill to.
@@ -149,7 +149,7 @@ fn provider(files: &[PathBuf], schema: SchemaRef) -> Result<Arc<dyn TableProvide
     let urls = files
         .iter()
         .map(|path| {
-            // A part that is gone would read as no rows at all.
+            // A missing file would be read as no rows.
             let path = path.canonicalize().map_err(Error::io("read", path))?;
             file_url(&path)
         })
@@ -177,7 +177,7 @@ fn sources(store: &Store) -> Result<Arc<dyn TableProvider>> {
     let text = |name: &str, nullable| Field::new(name, DataType::Utf8, nullable);
     let integer = |name: &str| Field::new(name, DataType::Int64, false);
     let schema = Arc::new(Schema::new(vec![
-        text("name", false),
+        text("source", false),
         text("kind", false),
         integer("position"),
         text("sha256", false),

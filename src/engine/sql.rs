@@ -29,7 +29,10 @@ pub const BUILT_IN: [(&str, &str); 15] = [
         "00_quarantine.sql",
         include_str!("../../sql/00_quarantine.sql"),
     ),
-    ("05_moves.sql", include_str!("../../sql/05_moves.sql")),
+    (
+        "05_reconciliation.sql",
+        include_str!("../../sql/05_reconciliation.sql"),
+    ),
     (
         "10_candidates.sql",
         include_str!("../../sql/10_candidates.sql"),
@@ -51,16 +54,16 @@ pub const BUILT_IN: [(&str, &str); 15] = [
         include_str!("../../sql/20_pairs_ratio.sql"),
     ),
     (
-        "30_weighed_all.sql",
-        include_str!("../../sql/30_weighed_all.sql"),
+        "30_scored_responses_all.sql",
+        include_str!("../../sql/30_scored_responses_all.sql"),
     ),
     (
-        "30_weighed_in_pairs.sql",
-        include_str!("../../sql/30_weighed_in_pairs.sql"),
+        "30_scored_responses_in_pairs.sql",
+        include_str!("../../sql/30_scored_responses_in_pairs.sql"),
     ),
     (
-        "30_weighed_of_store.sql",
-        include_str!("../../sql/30_weighed_of_store.sql"),
+        "30_scored_responses_of_store.sql",
+        include_str!("../../sql/30_scored_responses_of_store.sql"),
     ),
     ("35_texts.sql", include_str!("../../sql/35_texts.sql")),
     (

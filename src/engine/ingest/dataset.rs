@@ -6,8 +6,8 @@ use arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
 use serde_json::{Map, Value};
 
 use super::reason::Reason;
-use super::rows::{Prompt, Refusal, Response, TableBuilders};
 use super::source::Kind;
+use super::table_builders::{Prompt, QuarantinedRow, Response, TableBuilders};
 use super::{tag, text};
 use crate::{Error, Result};
 use polyphony_io::hash::short_id;
@@ -108,17 +108,17 @@ impl<'a> Reader<'a> {
         let read = match (self.kind, self.columns) {
             (Kind::Preferences, _) => self.preferences(line, object, rows),
             (Kind::LitBench, _) => self.litbench(line, object, rows),
-            (_, Some(columns)) => self.flat(line, object, columns, rows),
+            (_, Some(columns)) => self.tabular(line, object, columns, rows),
             (_, None) => None,
         };
         if read.is_none() {
-            let refusal = Refusal {
+            let refusal = QuarantinedRow {
                 reason: Reason::MalformedLine,
                 id: None,
                 retrieved_at: None,
-                text: &serde_json::to_string(object).unwrap_or_default(),
+                text: &Value::Object(object.clone()).to_string(),
             };
-            rows.refuse(line, &refusal);
+            rows.quarantine(line, &refusal);
         }
     }
 
@@ -136,7 +136,7 @@ impl<'a> Reader<'a> {
         let score = object.get("post_scores").and_then(integer);
         let prompt_id = self.prompt(line, None, (title, body), score, rows)?;
         for (i, text) in texts.iter().enumerate() {
-            let answer = Answer {
+            let answer = ResponseFields {
                 id: None,
                 text: text.as_str().unwrap_or_default(),
                 score: scores.get(i).and_then(integer),
@@ -156,7 +156,7 @@ impl<'a> Reader<'a> {
     ) -> Option<()> {
         let prompt_id = self.prompt(line, None, (string(object, "prompt")?, ""), None, rows)?;
         for side in ["chosen", "rejected"] {
-            let answer = Answer {
+            let answer = ResponseFields {
                 id: None,
                 text: string(object, &format!("{side}_story")).unwrap_or_default(),
                 score: object.get(&format!("{side}_upvotes")).and_then(integer),
@@ -168,7 +168,7 @@ impl<'a> Reader<'a> {
         Some(())
     }
 
-    fn flat(
+    fn tabular(
         &mut self,
         line: i64,
         object: &Map<String, Value>,
@@ -184,7 +184,7 @@ impl<'a> Reader<'a> {
         let given = named(&columns.prompt_id);
         let prompt = string(object, &columns.prompt)?;
         let prompt_id = self.prompt(line, given.as_deref(), (prompt, ""), None, rows)?;
-        let answer = Answer {
+        let answer = ResponseFields {
             id: named(&columns.response_id),
             text: string(object, &columns.response)?,
             score: object.get(&columns.score).and_then(integer),
@@ -236,7 +236,7 @@ impl<'a> Reader<'a> {
         &mut self,
         line: i64,
         prompt_id: &str,
-        answer: &Answer<'_>,
+        answer: &ResponseFields<'_>,
         rows: &mut TableBuilders,
     ) {
         let text = text::clean(answer.text);
@@ -257,13 +257,13 @@ impl<'a> Reader<'a> {
             None
         };
         if let Some(reason) = reason {
-            let refusal = Refusal {
+            let refusal = QuarantinedRow {
                 reason,
                 id: Some(&id),
                 retrieved_at: None,
                 text: &text,
             };
-            return rows.refuse(line, &refusal);
+            return rows.quarantine(line, &refusal);
         }
         let row = Response {
             id: &id,
@@ -279,7 +279,7 @@ impl<'a> Reader<'a> {
 }
 
 /// A response of a data set, as it stands there.
-struct Answer<'a> {
+struct ResponseFields<'a> {
     id: Option<String>,
     text: &'a str,
     score: Option<i64>,
@@ -376,7 +376,7 @@ mod tests {
             json!({"p": "A door.", "r": "", "s": 1, "id": 7}),
             json!({"p": "", "r": "x", "s": 1, "id": 8}),
         ];
-        assert_eq!(read(Kind::Flat, Some(&columns), &rows), [1, 1, 2, 0]);
+        assert_eq!(read(Kind::Tabular, Some(&columns), &rows), [1, 1, 2, 0]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! How is a Reddit dump read fast? One thread unpacks, all cores parse, one writes, in order.
+//! Reddit dumps: one thread decompresses, all cores parse, one writes, in order.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,8 +8,8 @@ use std::thread;
 use rayon::prelude::*;
 
 use super::reddit::{self, DumpFilter, KnownPrompts};
-use super::rows::{TableBatches, TableBuilders};
 use super::source::{Kind, Source};
+use super::table_builders::{TableBatches, TableBuilders};
 use crate::{Error, Result};
 use polyphony_io::lines::{self, LineBlock, ReadOutcome};
 use polyphony_io::progress::Progress;
@@ -23,7 +23,7 @@ const BLOCKS_A_CORE: usize = 4;
 /// When the file cannot be opened, or `write` fails.
 pub fn read(
     source: &Source,
-    wanted: &DumpFilter,
+    filter: &DumpFilter,
     known: &KnownPrompts,
     progress: &dyn Progress,
     write: &mut dyn FnMut(TableBatches) -> Result<()>,
@@ -37,8 +37,8 @@ pub fn read(
         for (number, line) in block.lines() {
             rows.lines += 1;
             match source.kind {
-                Kind::Submissions => reddit::submission(number, line, wanted, &mut rows),
-                _ => reddit::comment(number, line, wanted, known, &mut rows),
+                Kind::Submissions => reddit::submission(number, line, filter, &mut rows),
+                _ => reddit::comment(number, line, filter, known, &mut rows),
             }
         }
         rows.finish()
@@ -71,7 +71,8 @@ pub fn read(
             progress.set_position(position.load(Ordering::Relaxed));
         }
         reader.join().map_err(|_| {
-            Error::input(&source.file.path, "its reader stopped", "please report it")
+            let path = source.file.path.display();
+            Error::Internal(format!("the thread that reads {path} panicked"))
         })?
     })
 }

@@ -1,13 +1,13 @@
-//! How do raw files become tables? Found, read line by line, refused with a reason, committed.
+//! Ingest: dumps and data sets to tables, file by file; rows that cannot be used are quarantined.
 
 pub mod dataset;
 pub mod dump;
 pub mod lenient;
 pub mod reason;
+pub mod reconcile;
 pub mod reddit;
-pub mod rows;
-pub mod settle;
 pub mod source;
+pub mod table_builders;
 pub mod tag;
 pub mod text;
 
@@ -19,43 +19,44 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use self::reddit::{DumpFilter, KnownPrompts};
-use self::rows::{Refusal, TableBatches, TableBuilders};
-use self::source::{Kind, Source};
+use self::source::{Detection, Kind, Source};
+use self::table_builders::{QuarantinedRow, TableBatches, TableBuilders};
 use crate::store::{Manifest, PartWriter, SourceEntry, Store};
 use crate::{Error, Result, schema, sql};
 use polyphony_io::hash::{sha256_file, short_id};
 use polyphony_io::progress::{Progress, Unit};
 use polyphony_io::records::ReadOptions;
 use polyphony_io::{format, records};
+use tracing::{Instrument as _, info_span};
 
-/// What is asked of an ingest.
+/// The options of an ingest.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The subreddit whose rows are taken from dumps.
     pub subreddit: String,
     /// The tags of submissions that are prompts.
     pub prompt_tags: Vec<String>,
-    /// Which column of flat tables holds what.
+    /// The roles of the columns of tables of responses.
     pub columns: Option<dataset::Columns>,
     /// The pipeline's SQL files.
     pub pipeline: sql::SqlPipeline,
 }
 
-/// What an ingest did.
+/// The summary of an ingest.
 #[derive(Debug, Default)]
 pub struct Summary {
-    /// How many files were read.
+    /// The number of files read.
     pub read: usize,
-    /// Files that were in the store already.
-    pub known: Vec<String>,
-    /// Files that end before their end, with what the reader said.
+    /// The files that were in the store already.
+    pub already_ingested: Vec<String>,
+    /// The truncated files, with the cause.
     pub truncated: Vec<(String, String)>,
 }
 
 /// Ingests files, folders and `hub:OWNER/NAME[@REVISION]` into the store in `folder`.
 ///
-/// Each file is committed when it is read, so that a killed run goes on with the next; at the end
-/// [`settle::settle`] brings duplicates and orphans to their places.
+/// Each file is committed when it is read, so that a killed run resumes with the next; at the end
+/// [`reconcile::reconcile`] moves duplicates and orphans.
 ///
 /// # Errors
 /// When a source cannot be used, the store is being written, or the disk is full.
@@ -76,52 +77,95 @@ pub async fn ingest(
     let sources = find(sources, options, progress)?;
     let mut store = Store::lock(folder)?;
     let mut summary = Summary::default();
+    let total = sources.iter().map(|source| source.file.bytes).sum();
+    let mut done = 0;
+    progress.start(
+        &format!("ingesting {} files", sources.len()),
+        Some(total),
+        Unit::Bytes,
+    );
     for source in &sources {
         if let Some(entry) = already_in(&store, source, options)? {
-            summary.known.push(source.name.clone());
+            summary.already_ingested.push(source.name.clone());
             if let Some(why) = &entry.truncated {
                 summary.truncated.push((source.name.clone(), why.clone()));
             }
+            done += source.file.bytes;
             continue;
         }
-        progress.start(&source.name, Some(source.file.bytes), Unit::Bytes);
-        let truncated = take(&mut store, source, options, progress)?;
-        progress.finish();
+        let span = info_span!("ingest_file", file = source.name);
+        let in_file = span.in_scope(|| {
+            let progress = FileProgress {
+                inner: progress,
+                offset: done,
+            };
+            ingest_file(&mut store, source, options, &progress)
+        });
+        done += source.file.bytes;
+        progress.set_position(done);
+        let truncated = in_file?;
         summary.read += 1;
         if let Some(why) = truncated {
             summary.truncated.push((source.name.clone(), why));
         }
     }
-    let moves = settle::fingerprint(&options.pipeline)?;
-    let known = store.manifest().steps.get(settle::STEP);
+    progress.finish();
+    let moves = reconcile::fingerprint(&options.pipeline)?;
+    let known = store.manifest().steps.get(reconcile::STEP);
     let changed = known.is_none_or(|step| step.fingerprint != moves.fingerprint);
     if summary.read > 0 || !store.manifest().complete || changed {
-        let mut settled = settle::settle(&store, &options.pipeline, progress).await?;
-        settled.steps.insert(settle::STEP.to_owned(), moves);
-        store.commit(settled)?;
+        let mut reconciled = reconcile::reconcile(&store, &options.pipeline, progress)
+            .instrument(info_span!("reconcile"))
+            .await?;
+        reconciled.steps.insert(reconcile::STEP.to_owned(), moves);
+        store.commit(reconciled)?;
     }
     Ok(summary)
 }
 
-/// The files that the user's words stand for.
+/// Progress within one of several files: one bar counts the bytes of all.
+struct FileProgress<'a> {
+    inner: &'a dyn Progress,
+    /// The bytes of the files before this one.
+    offset: u64,
+}
+
+impl Progress for FileProgress<'_> {
+    fn start(&self, _what: &str, _total: Option<u64>, _unit: Unit) {}
+    fn set_position(&self, position: u64) {
+        self.inner.set_position(self.offset + position);
+    }
+    fn set_rate(&self, rate: &str) {
+        self.inner.set_rate(rate);
+    }
+    fn finish(&self) {}
+    fn message(&self, line: &str) {
+        self.inner.message(line);
+    }
+}
+
+/// The files that the arguments name.
 fn find(given: &[String], options: &Options, progress: &dyn Progress) -> Result<Vec<Source>> {
-    let flat = options.columns.is_some();
+    let detection = match options.columns {
+        Some(_) => Detection::Tabular,
+        None => Detection::ByContent,
+    };
     let mut paths = Vec::new();
     let mut sources = Vec::new();
     for given in given {
         match given.strip_prefix("hub:") {
             Some(repository) => {
                 for file in polyphony_model::hub::dataset(repository, progress)? {
-                    sources.push(source::named(&file.path, file.name, flat)?);
+                    sources.push(source::named(&file.path, file.name, detection)?);
                 }
             }
             None => paths.push(PathBuf::from(given)),
         }
     }
-    sources.extend(source::find(&paths, flat)?);
+    sources.extend(source::find(&paths, detection)?);
     sources.sort();
     if let Some(columns) = &options.columns {
-        for source in sources.iter().filter(|source| source.kind == Kind::Flat) {
+        for source in sources.iter().filter(|source| source.kind == Kind::Tabular) {
             let has = records::columns_of(&source.file.path, source.file.format)?;
             if let Some(missing) = columns
                 .names()
@@ -143,7 +187,7 @@ fn find(given: &[String], options: &Options, progress: &dyn Progress) -> Result<
     Ok(sources)
 }
 
-/// What the manifest says of a file that was ingested before under the same options.
+/// The manifest's entry of a file that was ingested before with the same options.
 fn already_in<'a>(
     store: &'a Store,
     source: &Source,
@@ -161,8 +205,8 @@ fn already_in<'a>(
     Ok(alike.find(|entry| entry.sha256 == sha256))
 }
 
-/// Reads one file and commits what it held; why it is cut off, if it is.
-fn take(
+/// Reads one file and commits its rows; returns why it is truncated, if it is.
+fn ingest_file(
     store: &mut Store,
     source: &Source,
     options: &Options,
@@ -174,7 +218,7 @@ fn take(
         name,
         ..source.clone()
     };
-    let mut parts = Parts {
+    let mut parts = PartWriters {
         store,
         prefix: &prefix,
         writers: [None, None, None, None],
@@ -203,9 +247,9 @@ fn take(
                 rows.lines += 1;
                 match object {
                     Ok(object) => reader.row(line, &object, &mut rows),
-                    Err(text) => rows.refuse(
+                    Err(text) => rows.quarantine(
                         line,
-                        &Refusal {
+                        &QuarantinedRow {
                             reason: reason::Reason::MalformedLine,
                             id: None,
                             retrieved_at: None,
@@ -242,7 +286,7 @@ fn take(
 }
 
 /// The parts that one file's rows go to, made when the first row comes.
-struct Parts<'a> {
+struct PartWriters<'a> {
     store: &'a Store,
     prefix: &'a str,
     writers: [Option<PartWriter>; 4],
@@ -250,7 +294,7 @@ struct Parts<'a> {
     lines: u64,
 }
 
-impl Parts<'_> {
+impl PartWriters<'_> {
     fn write(&mut self, rows: &TableBatches) -> Result<()> {
         self.skipped += rows.skipped;
         self.lines += rows.lines;
@@ -326,7 +370,7 @@ fn options_of(source: &Source, options: &Options) -> String {
         (Kind::Submissions | Kind::Comments, _) => {
             format!("subreddit={} tags={tags}", options.subreddit)
         }
-        (Kind::Flat, Some(columns)) => format!("{columns:?} tags={tags}"),
+        (Kind::Tabular, Some(columns)) => format!("{columns:?} tags={tags}"),
         _ => format!("tags={tags}"),
     }
 }

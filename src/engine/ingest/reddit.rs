@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::lenient::{Flag, Integer, Text};
 use super::reason::Reason;
-use super::rows::{Prompt, Refusal, Response, TableBuilders};
+use super::table_builders::{Prompt, QuarantinedRow, Response, TableBuilders};
 use super::{tag, text};
 
 /// The notices that moderators' bots leave under every prompt (DiversityTuning,
@@ -178,13 +178,13 @@ pub fn submission(line: i64, json: &[u8], wanted: &DumpFilter, rows: &mut TableB
         _ => None,
     };
     if let Some(reason) = reason {
-        let refusal = Refusal {
+        let refusal = QuarantinedRow {
             reason,
             id: Some(id),
             retrieved_at,
             text: &title,
         };
-        return rows.refuse(line, &refusal);
+        return rows.quarantine(line, &refusal);
     }
     let prompt = Prompt {
         id,
@@ -236,24 +236,24 @@ pub fn comment(
     let score = match reason {
         Ok(score) => score,
         Err(reason) => {
-            let refusal = Refusal {
+            let refusal = QuarantinedRow {
                 reason,
                 id: Some(id),
                 retrieved_at,
                 text: body,
             };
-            return rows.refuse(line, &refusal);
+            return rows.quarantine(line, &refusal);
         }
     };
     let body = text::clean(body);
     if body.is_empty() {
-        let refusal = Refusal {
+        let refusal = QuarantinedRow {
             reason: Reason::EmptyText,
             id: Some(id),
             retrieved_at,
             text: "",
         };
-        return rows.refuse(line, &refusal);
+        return rows.quarantine(line, &refusal);
     }
     let response = Response {
         id,
@@ -322,11 +322,11 @@ fn latest(on: Integer, utc: Integer, meta: Option<&Meta<'_>>) -> Option<i64> {
 }
 
 fn malformed(line: i64, json: &[u8], rows: &mut TableBuilders) {
-    let refusal = Refusal {
+    let refusal = QuarantinedRow {
         reason: Reason::MalformedLine,
         id: None,
         retrieved_at: None,
         text: &String::from_utf8_lossy(json),
     };
-    rows.refuse(line, &refusal);
+    rows.quarantine(line, &refusal);
 }

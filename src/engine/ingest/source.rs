@@ -1,4 +1,4 @@
-//! Which files does a source stand for, and what is in each?
+//! Sources: the files that are ingested, and the kind of data in each.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use polyphony_io::records::columns_of;
 
 use crate::{Error, Result};
 
-/// What a file holds.
+/// The kind of data in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// Submissions of a Reddit dump.
@@ -19,7 +19,7 @@ pub enum Kind {
     /// A row a pair of stories with votes (SAA-Lab/LitBench-Train).
     LitBench,
     /// A row a response with the columns that `--columns` names.
-    Flat,
+    Tabular,
 }
 
 impl Kind {
@@ -30,7 +30,7 @@ impl Kind {
             Self::Comments => "comments",
             Self::Preferences => "preferences",
             Self::LitBench => "litbench",
-            Self::Flat => "flat",
+            Self::Tabular => "tabular",
         }
     }
 
@@ -38,6 +38,15 @@ impl Kind {
     pub const fn is_dump(self) -> bool {
         matches!(self, Self::Submissions | Self::Comments)
     }
+}
+
+/// How the kind of a file is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detection {
+    /// By its name and its columns.
+    ByContent,
+    /// It is a table of responses: its columns were given.
+    Tabular,
 }
 
 /// One file to ingest.
@@ -56,10 +65,10 @@ pub struct Source {
 ///
 /// # Errors
 /// When a path is missing, a file is none of the known kinds, or a folder holds none that is.
-pub fn find(paths: &[PathBuf], flat: bool) -> Result<Vec<Source>> {
+pub fn find(paths: &[PathBuf], detection: Detection) -> Result<Vec<Source>> {
     let files = find_files(paths)?.into_iter();
     let mut sources = files
-        .map(|file| source(file, flat))
+        .map(|file| source(file, detection))
         .collect::<Result<Vec<Source>>>()?;
     sources.sort();
     sources.dedup();
@@ -70,17 +79,16 @@ pub fn find(paths: &[PathBuf], flat: bool) -> Result<Vec<Source>> {
 ///
 /// # Errors
 /// As [`find`].
-pub fn named(path: &Path, name: String, flat: bool) -> Result<Source> {
-    let mut source = source(RowFile::open(path)?, flat)?;
+pub fn named(path: &Path, name: String, detection: Detection) -> Result<Source> {
+    let mut source = source(RowFile::open(path)?, detection)?;
     source.name = name;
     Ok(source)
 }
 
-fn source(file: RowFile, flat: bool) -> Result<Source> {
-    let kind = if flat {
-        Kind::Flat
-    } else {
-        kind_of(&file.path, file.format)?
+fn source(file: RowFile, detection: Detection) -> Result<Source> {
+    let kind = match detection {
+        Detection::Tabular => Kind::Tabular,
+        Detection::ByContent => kind_of(&file.path, file.format)?,
     };
     Ok(Source {
         kind,
@@ -122,10 +130,10 @@ fn kind_of(path: &Path, format: Format) -> Result<Kind> {
         Err(Error::input(
             path,
             format!(
-                "is none of the known kinds; its columns are {}",
+                "unknown kind of data; its columns are {}",
                 quoted_list(&columns)
             ),
-            "for a table of responses say `--columns prompt=...,response=...,score=...`",
+            "for a table of responses use `--columns prompt=...,response=...,score=...`",
         ))
     }
 }
@@ -147,7 +155,7 @@ mod tests {
         ] {
             fs::write(folder.path().join(name), line).unwrap();
         }
-        let found = find(&[folder.path().to_path_buf()], false).unwrap();
+        let found = find(&[folder.path().to_path_buf()], Detection::ByContent).unwrap();
         let kinds: Vec<Kind> = found.iter().map(|source| source.kind).collect();
         assert_eq!(
             kinds,
@@ -158,7 +166,11 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_named() {
         let folder = tempfile::tempdir().unwrap();
-        let message = |path: &Path| find(&[path.to_path_buf()], false).unwrap_err().to_string();
+        let message = |path: &Path| {
+            find(&[path.to_path_buf()], Detection::ByContent)
+                .unwrap_err()
+                .to_string()
+        };
         assert!(message(folder.path()).contains("holds no .zst"));
         assert!(message(&folder.path().join("gone.zst")).contains("check the path"));
         let odd = folder.path().join("odd.jsonl");

@@ -1,4 +1,4 @@
-//! How does a column of a file get its vectors? In shards beside the file to be, joined at the end.
+//! Embedding job over a file: a column of texts, in shards beside the output, joined at the end.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,20 +19,20 @@ use polyphony_io::hash::{Sha256, hex, sha256_file};
 use polyphony_io::progress::Progress;
 use polyphony_io::records;
 
-/// The column that is added.
+/// The name of the column of vectors.
 pub const EMBEDDING: &str = "embedding";
 
 /// The table of the shards while they are made.
 const SHARDS: &str = "embedded";
 
-/// Which texts of which file are embedded, and how.
+/// The column of a file that is embedded.
 #[derive(Debug, Clone, Copy)]
-pub struct Texts<'a> {
+pub struct FileColumn<'a> {
     /// A Parquet, JSON, CSV or TSV file.
     pub file: &'a Path,
     /// The column of texts.
     pub column: &'a str,
-    /// How many are committed at a time.
+    /// The number of texts that are committed at a time.
     pub shard_size: usize,
 }
 
@@ -42,7 +42,7 @@ pub struct Texts<'a> {
 /// # Errors
 /// When the file cannot be read, the column is none of its texts, or the model fails.
 pub async fn embed_file(
-    texts: &Texts<'_>,
+    texts: &FileColumn<'_>,
     embedder: &Embedder,
     out: &Path,
     progress: &dyn Progress,
@@ -53,8 +53,8 @@ pub async fn embed_file(
         end.is_some_and(|end| end == "parquet")
     });
     let Some(stem) = stem.and_then(|stem| stem.to_str()) else {
-        let hint = "name a file that ends in .parquet";
-        return Err(Error::input(out, "is no name for vectors", hint));
+        let hint = "the rows are written as Parquet, with the vectors as a column";
+        return Err(Error::input(out, "output must end in .parquet", hint));
     };
     let rows = read(file).await?;
     let total = rows
@@ -63,7 +63,7 @@ pub async fn embed_file(
         .await
         .map_err(|error| unreadable(file, error))? as u64;
     if total == 0 {
-        return Err(Error::input(file, "holds no row", "name another file"));
+        return Err(Error::input(file, "holds no rows", "name another file"));
     }
     let schema = with_embedding(file, &rows, text, embedder)?;
     let mut hasher = Sha256::new();
@@ -77,7 +77,7 @@ pub async fn embed_file(
     let mut store = Store::lock(&folder)?;
     if store.manifest().tables.keys().any(|table| table != SHARDS) {
         let hint = "choose another --out: the shards lie there while they are made";
-        return Err(Error::store(&folder, "is a store of its own", hint));
+        return Err(Error::store(&folder, "holds other tables", hint));
     }
     let mut manifest = store.manifest().clone();
     // Shards of another file, column or model are not ours.
@@ -87,9 +87,7 @@ pub async fn embed_file(
     store.commit(manifest)?;
     let done = store.manifest().rows(SHARDS);
     if done > 0 {
-        progress.message(&format!(
-            "{done} of {total} rows have their vectors already"
-        ));
+        progress.message(&format!("{done} of {total} rows are embedded already"));
     }
     let meter = Throughput::begin(embedder, total - done.min(total), progress);
     let mut shards = Rebatcher::new(rows.execute_stream().await?, texts.shard_size);
@@ -106,6 +104,7 @@ pub async fn embed_file(
         }
         let mut columns = shard.columns().to_vec();
         let column = shard.schema().index_of(text)?;
+        let _span = tracing::info_span!("embed_shard", rows = shard.num_rows()).entered();
         columns.push(embed_column(shard.column(column), embedder, &meter)?);
         let mut writer = store.part(SHARDS, &name, SchemaRef::clone(&schema))?;
         writer.write(&RecordBatch::try_new(SchemaRef::clone(&schema), columns)?)?;
@@ -127,7 +126,7 @@ pub async fn embed_file(
     Ok(written.rows)
 }
 
-/// Where the result goes when nobody says: beside the file.
+/// The default output: beside the file.
 pub fn default_out(file: &Path) -> PathBuf {
     file.with_extension("embedded.parquet")
 }
@@ -135,8 +134,7 @@ pub fn default_out(file: &Path) -> PathBuf {
 /// The rows of a file, in their order.
 async fn read(file: &Path) -> Result<DataFrame> {
     if !file.is_file() {
-        let message = "is neither a store nor a file";
-        return Err(Error::input(file, message, "check the path"));
+        return Err(Error::input(file, "no such file", "check the path"));
     }
     let context = session::bare(&session::MemoryLimit::pipeline())?;
     for setting in [

@@ -1,4 +1,4 @@
-//! How does a corpus get its vectors? Text by text that has none yet, in shards that are committed.
+//! Embedding job over a store: the distinct texts that have no vector yet, committed shard by shard.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -17,18 +17,26 @@ use crate::store::{Store, part};
 use crate::{Result, schema, session, sql};
 use polyphony_io::hash::{Sha256, hex};
 use polyphony_io::progress::{Progress, Unit};
+use tracing::info_span;
 
-/// The name under which a step's SQL finds the vectors of the model at hand.
+/// The name of the table of the current model's vectors in a step's SQL.
 pub const VECTORS: &str = "vectors";
-/// The name under which a step's SQL finds the responses whose texts get vectors.
-const WEIGHED: &str = "weighed";
 
-/// Which texts of a store a job embeds, and how.
+/// The texts of a store that a job embeds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// All responses.
+    Store,
+    /// Those of the table `scored_responses`.
+    ScoredResponses,
+}
+
+/// The options of an embedding job over a store.
 #[derive(Debug, Clone, Copy)]
-pub struct Texts {
-    /// Whether all of the store, or those of its table `weighed`: what stands in pairs.
-    pub of_all: bool,
-    /// How many are committed at a time.
+pub struct EmbedOptions {
+    /// The texts that are embedded.
+    pub scope: Scope,
+    /// The number of texts that are committed at a time.
     pub shard_size: usize,
 }
 
@@ -58,8 +66,7 @@ pub fn session(store: &Store, embedder: &Embedder) -> Result<datafusion::prelude
     Ok(context)
 }
 
-/// Embeds every text that `texts` selects and that has no vector of this model and revision yet;
-/// how many.
+/// Embeds the texts of the scope that have no vector of this model and revision yet; returns how many.
 ///
 /// # Errors
 /// When the SQL or the model fails, or the disk is full; finished shards stay.
@@ -67,24 +74,25 @@ pub async fn run(
     store: &mut Store,
     embedder: &Embedder,
     pipeline: &sql::SqlPipeline,
-    texts: &Texts,
+    options: &EmbedOptions,
     progress: &dyn Progress,
 ) -> Result<u64> {
     let context = session(store, embedder)?;
-    if texts.of_all {
-        let all = pipeline.script("30_weighed_of_store.sql")?;
+    if options.scope == Scope::Store {
+        let all = pipeline.script("30_scored_responses_of_store.sql")?;
         let all = all.frame(&context, &sql::Options::new()).await?;
-        context.deregister_table(WEIGHED)?;
-        context.register_table(WEIGHED, all.into_view())?;
+        context.deregister_table(schema::SCORED_RESPONSES)?;
+        context.register_table(schema::SCORED_RESPONSES, all.into_view())?;
     }
     let frame = pipeline
         .script("35_texts.sql")?
-        .frame(&context, &options(embedder))
+        .frame(&context, &sql_values(embedder))
         .await?;
     let total = frame.clone().count().await? as u64;
     let meter = Throughput::begin(embedder, total, progress);
-    let mut shards = Rebatcher::new(frame.execute_stream().await?, texts.shard_size);
+    let mut shards = Rebatcher::new(frame.execute_stream().await?, options.shard_size);
     while let Some(shard) = shards.next().await? {
+        let _span = info_span!("embed_shard", rows = shard.num_rows()).entered();
         commit(store, embedder, &shard, &meter)?;
     }
     meter.end();
@@ -92,7 +100,7 @@ pub async fn run(
 }
 
 /// The values for `$model` and `$revision`.
-pub fn options(embedder: &Embedder) -> sql::Options {
+pub fn sql_values(embedder: &Embedder) -> sql::Options {
     sql::Options::from([
         ("model".to_owned(), ScalarValue::from(embedder.name())),
         (
@@ -147,16 +155,16 @@ pub fn embed_column(
 ) -> Result<ArrayRef> {
     let texts = texts.as_string::<i32>();
     let present: Vec<&str> = texts.iter().flatten().collect();
-    let made = embedder.embed(&present, &|texts, tokens| meter.at(texts, tokens))?;
+    let made = embedder.embed(&present, &|texts, tokens| meter.on_batch(texts, tokens))?;
     meter.add(&made);
     Ok(column(&made.vectors, embedder.dimension(), texts)?)
 }
 
-/// A stream cut into batches of so many rows, whatever the sizes in which they come.
+/// A stream of batches as shards of a fixed number of rows.
 pub struct Rebatcher {
     stream: Fuse<SendableRecordBatchStream>,
     rows: usize,
-    held: Vec<RecordBatch>,
+    buffered: Vec<RecordBatch>,
 }
 
 impl Rebatcher {
@@ -165,7 +173,7 @@ impl Rebatcher {
         Self {
             stream: stream.fuse(),
             rows,
-            held: Vec::new(),
+            buffered: Vec::new(),
         }
     }
 
@@ -174,20 +182,20 @@ impl Rebatcher {
     /// # Errors
     /// When the stream fails.
     pub async fn next(&mut self) -> Result<Option<RecordBatch>> {
-        let mut held: usize = self.held.iter().map(RecordBatch::num_rows).sum();
-        while held < self.rows
+        let mut buffered: usize = self.buffered.iter().map(RecordBatch::num_rows).sum();
+        while buffered < self.rows
             && let Some(batch) = self.stream.try_next().await?
         {
-            held += batch.num_rows();
-            self.held.push(part::plain(&batch)?);
+            buffered += batch.num_rows();
+            self.buffered.push(part::plain(&batch)?);
         }
-        let Some(first) = self.held.first() else {
+        let Some(first) = self.buffered.first() else {
             return Ok(None);
         };
-        let all = concat_batches(first.schema_ref(), &self.held)?;
+        let all = concat_batches(first.schema_ref(), &self.buffered)?;
         let rows = self.rows.min(all.num_rows());
         let rest = all.slice(rows, all.num_rows() - rows);
-        self.held = Some(rest)
+        self.buffered = Some(rest)
             .filter(|rest| rest.num_rows() > 0)
             .into_iter()
             .collect();
@@ -195,7 +203,7 @@ impl Rebatcher {
     }
 }
 
-/// Counts what went through a model, and tells how fast.
+/// Throughput: counts the embedded texts and tokens, and reports the rate.
 pub struct Throughput<'a> {
     embedder: &'a Embedder,
     progress: &'a dyn Progress,
@@ -206,7 +214,7 @@ pub struct Throughput<'a> {
 }
 
 impl<'a> Throughput<'a> {
-    /// Begins to count towards `total` texts, and says what users of the model must know.
+    /// Starts to count towards `total` texts, and shows the notice of the model's license.
     pub fn begin(embedder: &'a Embedder, total: u64, progress: &'a dyn Progress) -> Self {
         if let Some(license_notice) = embedder.license_notice()
             && total > 0
@@ -225,8 +233,8 @@ impl<'a> Throughput<'a> {
         }
     }
 
-    /// A batch is through.
-    fn at(&self, texts: usize, tokens: usize) {
+    /// Counts a finished batch.
+    fn on_batch(&self, texts: usize, tokens: usize) {
         let texts = self.texts.fetch_add(texts as u64, Ordering::Relaxed) + texts as u64;
         let tokens = self.tokens.fetch_add(tokens, Ordering::Relaxed) + tokens;
         self.progress.set_position(texts);
@@ -245,7 +253,7 @@ impl<'a> Throughput<'a> {
         (tokens as f64 / self.start.elapsed().as_secs_f64()) as u64
     }
 
-    /// Says what was done; of a built-in embedder there is nothing to say.
+    /// Reports the totals; those of a built-in embedder, which counts no tokens, are not reported.
     pub fn end(&self) {
         self.progress.finish();
         let (texts, tokens) = (
@@ -256,19 +264,19 @@ impl<'a> Throughput<'a> {
             return;
         }
         self.progress.message(&format!(
-            "embedded {texts} texts with {}: {tokens} tokens, {} a second",
+            "embedded {texts} texts with {}: {tokens} tokens, {} tokens/s",
             self.embedder.name(),
             self.rate(tokens)
         ));
         let truncated = self.truncated.load(Ordering::Relaxed);
         if let Some(most) = self.embedder.max_tokens().filter(|_| truncated > 0) {
             self.progress.message(&format!(
-                "{truncated} of {texts} texts were longer than the model's {most} tokens, and were cut"
+                "{truncated} of {texts} texts were longer than the model's {most} tokens and were truncated"
             ));
         }
         if let Some(budget) = self.embedder.reduced_budget() {
             self.progress.message(&format!(
-                "memory ran out: batches were made smaller, to {budget} tokens in the end"
+                "out of memory: the batch size was reduced to {budget} tokens"
             ));
         }
     }

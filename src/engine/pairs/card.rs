@@ -1,4 +1,4 @@
-//! What does the data set card say? Counts, options, sources and versions, beside the pairs.
+//! Data set card: counts, weights, options, sources and versions of one `pairs.parquet`.
 
 use std::fmt::Write as _;
 
@@ -7,8 +7,8 @@ use arrow::datatypes::Float64Type;
 use serde::Serialize;
 
 use super::Options;
-use crate::Result;
 use crate::store::{Store, part};
+use crate::{Error, Result};
 
 /// The card of one `pairs.parquet`.
 #[derive(Debug, Serialize)]
@@ -17,94 +17,93 @@ pub struct Card {
     pub polyphony: String,
     /// The SHA-256 of the pairs.
     pub sha256: String,
+    /// The number of pairs.
+    pub pairs: u64,
+    /// The number of prompts that have a pair.
+    pub prompts: u64,
+    /// The pairs of prompts with two responses, whose weight is 1 by construction.
+    pub pairs_of_two_responses: u64,
+    /// The share of pairs whose weight is 0, in [0, 1].
+    pub share_of_zero_weights: f64,
+    /// The weights of the chosen responses: the lower bound of each bin, and its number of pairs.
+    pub weight_histogram: Vec<(f64, u64)>,
     /// The embedders, a line a space: `semantic: NAME, revision R`.
     pub embedders: Vec<String>,
     /// The options of the steps, as `step: name = value`.
     pub options: Vec<String>,
-    /// The ingested files: name, SHA-256, and whether they were cut off.
+    /// The ingested files: name, SHA-256, and whether they were truncated.
     pub sources: Vec<String>,
-    /// The counts, section by section.
+    /// All counts, by section.
     pub sections: Vec<Section>,
 }
 
-/// Some counts that belong together.
+/// A section of counts.
 #[derive(Debug, Serialize)]
 pub struct Section {
-    /// What is counted.
+    /// The title.
     pub title: String,
-    /// The counts, by key.
+    /// The counts with their labels.
     pub rows: Vec<(String, f64)>,
 }
 
+/// A row of `70_card.sql`.
+struct Row {
+    /// The name of the number, the same in every wording of the label.
+    name: String,
+    section: String,
+    label: String,
+    value: f64,
+}
+
 impl Card {
-    /// A card from the rows of `70_card.sql` (section, key, value).
+    /// The card from the rows of `70_card.sql` (name, section, label, value).
     ///
     /// # Errors
-    /// When the rows are not of that shape.
-    pub fn new(store: &Store, options: &Options, rows: &[RecordBatch]) -> Result<Self> {
-        let mut sections: Vec<Section> = Vec::new();
-        for batch in rows {
-            let batch = part::plain(batch)?;
-            let (titles, keys) = (
-                batch.column(0).as_string::<i32>(),
-                batch.column(1).as_string::<i32>(),
-            );
-            let values = batch.column(2).as_primitive::<Float64Type>();
-            for ((title, key), value) in titles.iter().zip(keys).zip(values) {
-                let (Some(title), Some(key), Some(value)) = (title, key, value) else {
-                    continue;
-                };
-                if sections.last().is_none_or(|section| section.title != title) {
-                    sections.push(Section {
-                        title: title.to_owned(),
-                        rows: Vec::new(),
-                    });
-                }
-                if let Some(section) = sections.last_mut() {
-                    section.rows.push((key.to_owned(), value));
-                }
-            }
-        }
+    /// When the rows have other columns, or lack a number of the card.
+    pub fn new(store: &Store, options: &Options, batches: &[RecordBatch]) -> Result<Self> {
+        let rows = rows(batches)?;
+        let value = |name: &str| {
+            let row = rows.iter().find(|row| row.name == name);
+            row.map(|row| row.value).ok_or_else(|| {
+                let hint = "keep the names of the built-in file's rows";
+                Error::input("70_card.sql", format!("gives no row `{name}`"), hint)
+            })
+        };
+        let bins = rows.iter().filter(|row| row.name == "weight_bin");
         let manifest = store.manifest();
         let embedders = options.spaces.iter().map(|(space, embedder)| {
-            format!(
-                "{space}: {}, revision {}",
-                embedder.name(),
-                embedder.revision()
-            )
+            let (name, revision) = (embedder.name(), embedder.revision());
+            format!("{space}: {name}, revision {revision}")
         });
         let steps = manifest.steps.values().flat_map(|step| {
-            step.options
-                .iter()
-                .map(|(name, value)| format!("{}: {name} = {value}", step.by))
+            let options = step.options.iter();
+            options.map(|(name, value)| format!("{}: {name} = {value}", step.by))
         });
         let sources = manifest.sources.iter().map(|source| {
-            let cut = if source.truncated.is_some() {
-                " (cut off)"
-            } else {
-                ""
-            };
-            format!("{}{cut}, SHA-256 {}", source.name, source.sha256)
+            let truncated = source.truncated.as_ref().map_or("", |_| " (truncated)");
+            format!("{}{truncated}, SHA-256 {}", source.name, source.sha256)
         });
+        let part = manifest.parts(crate::schema::PAIRS).first();
         Ok(Self {
             polyphony: env!("CARGO_PKG_VERSION").to_owned(),
-            sha256: manifest
-                .parts(crate::schema::PAIRS)
-                .first()
-                .map(|part| part.sha256.clone())
-                .unwrap_or_default(),
+            sha256: part.map(|part| part.sha256.clone()).unwrap_or_default(),
+            pairs: value("pairs")? as u64,
+            prompts: value("prompts")? as u64,
+            pairs_of_two_responses: value("pairs_of_two_responses")? as u64,
+            share_of_zero_weights: value("share_of_zero_weights")?,
+            weight_histogram: bins
+                .map(|row| (row.label.parse().unwrap_or(f64::NAN), row.value as u64))
+                .collect(),
             embedders: embedders.collect(),
             options: steps.collect(),
             sources: sources.collect(),
-            sections,
+            sections: sections(rows.iter()),
         })
     }
 
-    /// One count; 0 when it is not there.
-    pub fn value(&self, title: &str, key: &str) -> f64 {
-        let section = self.sections.iter().find(|section| section.title == title);
-        let row = section.and_then(|section| section.rows.iter().find(|(name, _)| name == key));
-        row.map_or(0.0, |(_, value)| *value)
+    /// The share of pairs of prompts with two responses, in [0, 1].
+    pub fn share_of_two_responses(&self) -> f64 {
+        self.pairs_of_two_responses as f64 / self.pairs.max(1) as f64
     }
 
     /// The card as a data set card of the hub: YAML header, then Markdown.
@@ -113,26 +112,21 @@ impl Card {
             "---\ntags:\n- preference\n- dpo\n- creative-writing\n---\n\n# Preference pairs, weighted \
              by deviation\n\n\
              Each row is a prompt with a chosen and a rejected story, as chats. `weight` multiplies \
-             the loss of the pair (DDPO, DORPO): how far the chosen story stands from the other \
-             stories to its prompt, scaled so that a prompt's weights have mean 1.\n\n",
+             the loss of the pair (DDPO, DORPO): it grows with the distance of the chosen story from \
+             the other stories to its prompt, and has mean 1 over a prompt's stories.\n\n",
         );
-        let pairs = self.value("pairs", "all");
-        let two = self.value(
-            "pairs",
-            "of prompts with two responses (weight 1 by construction)",
-        );
-        if pairs > 0.0 {
+        if self.pairs > 0 {
             let _ = writeln!(
                 text,
-                "{:.1} % of the pairs belong to prompts with just two responses: their weight is 1 \
-                 by construction.\n",
-                100.0 * two / pairs
+                "{:.1} % of the pairs belong to prompts with two responses: their weight is 1 by \
+                 construction.\n",
+                100.0 * self.share_of_two_responses()
             );
         }
         for section in &self.sections {
             let _ = writeln!(text, "## {}\n\n| | |\n|---|--:|", capital(&section.title));
-            for (key, value) in &section.rows {
-                let _ = writeln!(text, "| {key} | {} |", number(*value));
+            for (label, value) in &section.rows {
+                let _ = writeln!(text, "| {label} | {} |", number(*value));
             }
             text.push('\n');
         }
@@ -154,11 +148,45 @@ impl Card {
         );
         text
     }
+}
 
-    /// The card as JSON.
-    pub fn json(&self) -> String {
-        serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
+fn rows(batches: &[RecordBatch]) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for batch in batches {
+        let batch = part::plain(batch)?;
+        let text = |column: usize| batch.columns().get(column)?.as_string_opt::<i32>();
+        let value = batch.columns().get(3);
+        let value = value.and_then(|column| column.as_primitive_opt::<Float64Type>());
+        let (Some(name), Some(section), Some(label), Some(value)) =
+            (text(0), text(1), text(2), value)
+        else {
+            let hint = "its columns are name, section and label (text) and value (DOUBLE)";
+            return Err(Error::input("70_card.sql", "gives other columns", hint));
+        };
+        rows.extend((0..batch.num_rows()).map(|row| Row {
+            name: name.value(row).to_owned(),
+            section: section.value(row).to_owned(),
+            label: label.value(row).to_owned(),
+            value: value.value(row),
+        }));
     }
+    Ok(rows)
+}
+
+/// The rows by section; a section's rows follow each other.
+fn sections<'a>(rows: impl Iterator<Item = &'a Row>) -> Vec<Section> {
+    let mut sections: Vec<Section> = Vec::new();
+    for row in rows {
+        let entry = (row.label.clone(), row.value);
+        match sections.last_mut() {
+            Some(section) if section.title == row.section => section.rows.push(entry),
+            _ => sections.push(Section {
+                title: row.section.clone(),
+                rows: vec![entry],
+            }),
+        }
+    }
+    sections
 }
 
 fn capital(text: &str) -> String {
@@ -168,11 +196,24 @@ fn capital(text: &str) -> String {
     })
 }
 
-/// Counts without, shares and weights with decimals.
-pub fn number(value: f64) -> String {
+/// Counts without, shares and weights with four decimals.
+fn number(value: f64) -> String {
     if value.fract() == 0.0 && value.abs() < 1e15 {
-        format!("{value:.0}")
+        // A sum with zero has no sign of its own: -0 is shown as 0.
+        format!("{:.0}", value + 0.0)
     } else {
         format!("{value:.4}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_shown_without_needless_decimals_or_signs() {
+        assert_eq!(number(-0.0), "0");
+        assert_eq!(number(12.0), "12");
+        assert_eq!(number(0.25), "0.2500");
     }
 }

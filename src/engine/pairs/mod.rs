@@ -1,6 +1,7 @@
-//! How do responses become weighted preference pairs? The steps of the pipeline, in order.
+//! Pairs pipeline: responses to weighted preference pairs, one SQL step after another.
 
 pub mod card;
+mod options;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,85 +10,25 @@ use arrow::datatypes::SchemaRef;
 use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
 
+use tracing::{Instrument as _, info_span};
+
+pub use self::options::{Options, Strategy};
 use crate::embed::Embedder;
-use crate::jobs::embed_store;
+use crate::jobs::embed_store::{self, EmbedOptions, Scope};
 use crate::store::{StepEntry, Store};
 use crate::{Error, Result, schema, session, sql};
-use polyphony_io::atomic::{copy_atomic, write_atomic};
+use polyphony_io::atomic::{copy_atomic, write_atomic, write_json};
 use polyphony_io::hash::{Sha256, hex};
 use polyphony_io::progress::{Progress, Unit};
 
-/// How pairs are found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Strategy {
-    /// Random pairs with a vote gap, each response once: the paper's.
-    Gap,
-    /// A ratio of votes, the winner posted later: SHP's and LitBench's.
-    Ratio,
-    /// Every pair, capped.
-    All,
-    /// Among the best the most deviant win, among the worst the least deviant lose.
-    DivPo,
-}
-
-impl Strategy {
-    const NAMES: [(&'static str, Self); 4] = [
-        ("gap", Self::Gap),
-        ("ratio", Self::Ratio),
-        ("all", Self::All),
-        ("divpo", Self::DivPo),
-    ];
-
-    /// Finds a strategy by name.
-    ///
-    /// # Errors
-    /// When there is none of that name.
-    pub fn named(name: &str) -> Result<Self> {
-        let found = Self::NAMES.iter().find(|(known, _)| *known == name);
-        found
-            .map(|(_, strategy)| *strategy)
-            .ok_or_else(|| Error::Unknown {
-                what: "strategy",
-                given: name.to_owned(),
-                known: Self::NAMES.map(|(name, _)| name).join(", "),
-            })
-    }
-
-    fn script(self) -> &'static str {
-        match self {
-            Self::Gap => "20_pairs_gap.sql",
-            Self::Ratio => "20_pairs_ratio.sql",
-            Self::All => "20_pairs_all.sql",
-            Self::DivPo => "20_pairs_divpo.sql",
-        }
-    }
-}
-
-/// What is asked of `pairs`.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// How pairs are found.
-    pub strategy: Strategy,
-    /// The spaces in which deviation is measured, each with its embedder.
-    pub spaces: Vec<(&'static str, Embedder)>,
-    /// Where the tokenizer comes from; empty: lengths are counted in words.
-    pub tokenizer: String,
-    /// The values of the SQL files' placeholders, `tokenizer` aside.
-    pub values: sql::Options,
-    /// The pipeline's SQL files.
-    pub pipeline: sql::SqlPipeline,
-    /// Where the pairs go; by default `pairs.parquet` in the store's folder.
-    pub out: Option<PathBuf>,
-}
-
-/// What `pairs` made.
+/// The files that `pairs` wrote.
 #[derive(Debug)]
 pub struct PairsOutput {
-    /// The Parquet file.
+    /// The file of the pairs.
     pub file: PathBuf,
     /// The card beside it.
     pub card_file: PathBuf,
-    /// What the card says.
+    /// The card.
     pub card: card::Card,
 }
 
@@ -101,62 +42,46 @@ pub async fn pairs(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<PairsOutput> {
-    if let Some(out) = &options.out
-        && out.extension().is_none_or(|end| end != "parquet")
-    {
-        let hint = "name a file that ends in .parquet; its card goes beside it";
-        return Err(Error::input(out, "is no name for pairs", hint));
-    }
-    if options.strategy == Strategy::DivPo && options.spaces.is_empty() {
-        return Err(Error::Unknown {
-            what: "deviation for divpo",
-            given: "none".to_owned(),
-            known: "both, semantic, style: it chooses by deviation".to_owned(),
-        });
-    }
+    options.check()?;
     Store::open(folder)?;
     let mut store = Store::lock(folder)?;
     if store.manifest().rows(schema::RESPONSES) == 0 {
         return Err(Error::store(
             folder,
-            "holds no response",
-            "ingest submissions and comments, or look at `SELECT * FROM quarantine`",
+            "holds no responses",
+            "ingest submissions and comments; `SELECT * FROM quarantine` shows rejected rows",
         ));
     }
     if !store.manifest().complete {
         return Err(Error::store(
             folder,
-            "its last ingest was interrupted",
-            "run the same `polyphony ingest` again: it goes on where it stopped",
+            "its last ingest did not finish",
+            "run the same `polyphony ingest` again: it resumes where it stopped",
         ));
     }
-    let tokenizer_sha256 = match options.tokenizer.as_str() {
-        "" => String::new(),
-        name => polyphony_model::tokenizer::load(name)?.sha256,
+    let tokenizer_sha256 = match &options.tokenizer {
+        None => String::new(),
+        Some(name) => polyphony_model::tokenizer::load(name)?.sha256,
     };
-    let mut values = options.values.clone();
-    values.insert(
-        "tokenizer".to_owned(),
-        ScalarValue::from(options.tokenizer.as_str()),
-    );
     let mut run = PairsPipeline {
         store: &mut store,
         options,
-        values,
+        values: options.sql_values(),
         tokenizer_sha256,
         progress,
     };
     run.step("10_candidates.sql", None, None).await?;
     if options.strategy == Strategy::DivPo {
-        run.step("30_weighed_all.sql", None, None).await?;
-        run.weigh().await?;
+        run.step("30_scored_responses_all.sql", None, None).await?;
+        run.weights().await?;
         run.step(options.strategy.script(), None, None).await?;
         run.expect_pairs()?;
     } else {
         run.step(options.strategy.script(), None, None).await?;
         run.expect_pairs()?;
-        run.step("30_weighed_in_pairs.sql", None, None).await?;
-        run.weigh().await?;
+        run.step("30_scored_responses_in_pairs.sql", None, None)
+            .await?;
+        run.weights().await?;
     }
     run.step("60_pairs.sql", None, Some(schema::pairs()))
         .await?;
@@ -173,22 +98,22 @@ struct PairsPipeline<'a> {
 }
 
 impl PairsPipeline<'_> {
-    /// Refuses to go on without a single pair.
+    /// Fails when no pair was found.
     fn expect_pairs(&self) -> Result<()> {
-        if self.store.manifest().rows(schema::MATCHED) > 0 {
+        if self.store.manifest().rows(schema::PAIR_IDS) > 0 {
             return Ok(());
         }
         Err(Error::store(
             self.store.folder(),
-            "no two responses of a prompt can be paired under these options",
-            "lower --gap, --ratio or --min-votes, or say --any-order; `SELECT excluded, count(*) FROM candidates \
-             GROUP BY excluded` shows what was left out",
+            "no two responses of a prompt can be paired with these options",
+            "lower --gap, --ratio or --min-votes, or use --ignore-time-order; `SELECT excluded, count(*) FROM candidates \
+             GROUP BY excluded` shows why responses are excluded",
         ))
     }
 
-    /// Vectors, deviations and weights of what is in `weighed`.
-    async fn weigh(&mut self) -> Result<()> {
-        // What was measured in other spaces before must not weigh now.
+    /// Computes vectors, deviations and weights of the table `scored_responses`.
+    async fn weights(&mut self) -> Result<()> {
+        // Deviations in spaces of an earlier run must not enter the weights.
         let wanted: Vec<&str> = self
             .options
             .spaces
@@ -207,8 +132,8 @@ impl PairsPipeline<'_> {
             self.store.commit(manifest)?;
         }
         for (space, embedder) in &self.options.spaces {
-            let texts = embed_store::Texts {
-                of_all: false,
+            let texts = EmbedOptions {
+                scope: Scope::ScoredResponses,
                 shard_size: embedder.default_shard_size(),
             };
             let pipeline = &self.options.pipeline;
@@ -231,7 +156,7 @@ impl PairsPipeline<'_> {
         let mut values = self.values.clone();
         if let Some((space, embedder)) = space {
             values.insert("space".to_owned(), ScalarValue::from(space));
-            values.extend(embed_store::options(embedder));
+            values.extend(embed_store::sql_values(embedder));
         }
         values.retain(|name, _| script.text.contains(&format!("${name}")));
         let context = self.context(space.map(|(_, embedder)| embedder))?;
@@ -269,6 +194,7 @@ impl PairsPipeline<'_> {
                 schema,
                 self.progress,
             )
+            .instrument(info_span!("pairs_step", table = key))
             .await?;
         self.progress.finish();
         self.progress
@@ -280,7 +206,7 @@ impl PairsPipeline<'_> {
         manifest.add(&script.writes, part);
         let options: BTreeMap<String, String> = values
             .iter()
-            .map(|(name, value)| (name.clone(), value.to_string()))
+            .map(|(name, value)| (name.clone(), shown(value)))
             .collect();
         manifest.steps.insert(
             key,
@@ -323,6 +249,15 @@ impl PairsPipeline<'_> {
     }
 }
 
+/// A value as the manifest and the card show it.
+fn shown(value: &ScalarValue) -> String {
+    if value.is_null() {
+        "none".to_owned()
+    } else {
+        value.to_string()
+    }
+}
+
 /// Copies the pairs to where they are wanted, and writes the card beside them.
 async fn export(store: &Store, options: &Options, folder: &std::path::Path) -> Result<PairsOutput> {
     let file = options
@@ -332,7 +267,7 @@ async fn export(store: &Store, options: &Options, folder: &std::path::Path) -> R
     let [part] = store.files(schema::PAIRS).try_into().map_err(|_| {
         Error::store(
             folder,
-            "`pairs` has several parts",
+            "the table `pairs` has several parts",
             "remove the store and ingest again",
         )
     })?;
@@ -346,7 +281,7 @@ async fn export(store: &Store, options: &Options, folder: &std::path::Path) -> R
     let card = card::Card::new(store, options, &rows)?;
     let card_file = file.with_extension("md");
     write_atomic(&card_file, card.markdown().as_bytes())?;
-    write_atomic(&file.with_extension("json"), card.json().as_bytes())?;
+    write_json(&file.with_extension("json"), &card)?;
     Ok(PairsOutput {
         file,
         card_file,

@@ -1,4 +1,4 @@
-//! What does a store hold, and where does it come from?
+//! Manifest: the tables of a store with their parts, the ingested files and the steps.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result, schema};
+use polyphony_io::atomic::write_json;
 
 /// The layout of stores that this version writes and reads.
 const FORMAT: u32 = 1;
@@ -17,13 +18,13 @@ pub struct Manifest {
     pub format: u32,
     /// The version of polyphony that wrote it last.
     pub polyphony: String,
-    /// Whether the last ingest went to its end.
+    /// Whether the last ingest finished.
     pub complete: bool,
     /// The files that were ingested, in order.
     pub sources: Vec<SourceEntry>,
     /// The parts of every table.
     pub tables: BTreeMap<String, Vec<Part>>,
-    /// How every derived table was made, by table.
+    /// The step that wrote each derived table, by table.
     pub steps: BTreeMap<String, StepEntry>,
 }
 
@@ -34,53 +35,53 @@ pub struct SourceEntry {
     pub name: String,
     /// The SHA-256 of the file.
     pub sha256: String,
-    /// Its size.
+    /// The size in bytes.
     pub bytes: u64,
-    /// What it holds.
+    /// The kind: `submissions`, `comments`, `preferences`, `litbench`, `tabular`.
     pub kind: String,
     /// The options that its rows depend on.
     pub options: String,
-    /// How many lines or rows were read.
+    /// The number of lines or rows read.
     pub lines: u64,
-    /// How many rows were passed over because they belong to another subreddit.
+    /// The number of rows of other subreddits, which are not stored.
     pub other_subreddit: u64,
-    /// Why it ends before its end, if it does.
+    /// Why the file is truncated, if it is.
     pub truncated: Option<String>,
-    /// The beginning of the names of its parts.
+    /// The prefix of the file names of its parts.
     pub prefix: String,
 }
 
 /// A Parquet file of a table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Part {
-    /// Its name in the table's folder.
+    /// The file name in the table's folder.
     pub file: String,
-    /// Its rows.
+    /// The number of rows.
     pub rows: u64,
-    /// Its size.
+    /// The size in bytes.
     pub bytes: u64,
-    /// Its SHA-256.
+    /// The SHA-256, hex.
     pub sha256: String,
 }
 
-/// How a derived table was made.
+/// The step that wrote a derived table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepEntry {
     /// The SQL file, or the name of the job.
     pub by: String,
     /// A hash of the SQL, the options and the inputs; equal means up to date.
     pub fingerprint: String,
-    /// The options.
+    /// The options, by name.
     pub options: BTreeMap<String, String>,
 }
 
 impl Manifest {
-    /// The parts of a table, none for one that is not there.
+    /// The parts of a table; empty when there is no such table.
     pub fn parts(&self, table: &str) -> &[Part] {
         self.tables.get(table).map_or(&[], Vec::as_slice)
     }
 
-    /// How many rows a table has.
+    /// The number of rows of a table.
     pub fn rows(&self, table: &str) -> u64 {
         self.parts(table).iter().map(|part| part.rows).sum()
     }
@@ -100,20 +101,23 @@ impl Manifest {
             .collect()
     }
 
-    /// The bytes of `manifest.json`.
-    pub fn to_json(&self) -> String {
+    /// Writes `manifest.json`, with the layout and the version of this program.
+    ///
+    /// # Errors
+    /// When the file cannot be written; the one that is there stays.
+    pub fn write(&self, path: &Path) -> Result<()> {
         let stamped = Self {
             format: FORMAT,
             polyphony: env!("CARGO_PKG_VERSION").to_owned(),
             ..self.clone()
         };
-        serde_json::to_string_pretty(&stamped).unwrap_or_default() + "\n"
+        write_json(path, &stamped)
     }
 
     /// Reads `manifest.json` of the store in `folder`.
     ///
     /// # Errors
-    /// When it is no manifest, or one of a newer version.
+    /// When it is not a manifest, or one of a newer version.
     pub fn from_json(folder: &Path, bytes: &[u8]) -> Result<Self> {
         #[derive(Deserialize)]
         struct Version {
@@ -131,7 +135,7 @@ impl Manifest {
             return Err(Error::store(
                 folder,
                 format!(
-                    "was made by a newer polyphony (layout {}, this one knows {FORMAT})",
+                    "was made by a newer polyphony (layout {}, this one reads up to {FORMAT})",
                     version.format
                 ),
                 "update polyphony, or ingest into a new folder",

@@ -17,7 +17,7 @@ use arrow::datatypes::SchemaRef;
 pub use manifest::{Manifest, Part, SourceEntry, StepEntry};
 pub use part::PartWriter;
 
-use polyphony_io::atomic::{LOCK, lock_folder, write_atomic};
+use polyphony_io::atomic::{LOCK, lock_folder};
 
 use crate::{Error, Result};
 
@@ -144,19 +144,18 @@ impl Store {
     /// When the store is open for reading only, or the manifest cannot be written.
     pub fn commit(&mut self, manifest: Manifest) -> Result<()> {
         if self.lock.is_none() {
-            return Err(Error::store(
-                &self.folder,
-                "is open for reading",
-                "this is a fault of polyphony: please report it",
-            ));
+            let folder = self.folder.display();
+            return Err(Error::Internal(format!(
+                "store {folder} is open for reading"
+            )));
         }
-        write_atomic(&self.folder.join(MANIFEST), manifest.to_json().as_bytes())?;
+        manifest.write(&self.folder.join(MANIFEST))?;
         self.manifest = manifest;
         self.sweep()
     }
 
-    /// Removes the files of tables that the manifest does not name; while somebody reads, the next
-    /// writer does.
+    /// Removes the files that the manifest does not name; while another process reads the store, that is
+    /// left to the next writer.
     fn sweep(&self) -> Result<()> {
         let readers = self.folder.join(READERS);
         let readers = File::open(&readers).map_err(Error::io("read", &readers))?;

@@ -87,11 +87,8 @@ impl PartWriter {
     pub fn finish(mut self) -> Result<Part> {
         let named = |error| name_path(error, &self.path);
         let Some(encoder) = self.encoder.take() else {
-            return Err(Error::input(
-                &self.path,
-                "was finished twice",
-                "please report it",
-            ));
+            let path = self.path.display();
+            return Err(Error::Internal(format!("{path} was finished twice")));
         };
         let mut hashing = encoder.finish().map_err(named)?;
         let synced = hashing

@@ -1,6 +1,6 @@
 //! `pairs_by_gap(response_id, score, gap, seed)`: which responses to a prompt are paired?
 
-pub mod draw;
+pub mod sampling;
 
 use std::sync::{Arc, LazyLock};
 
@@ -155,7 +155,7 @@ impl Accumulator for PairsAccumulator {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        let pairs = draw::pairs(&self.rows, self.gap, self.seed);
+        let pairs = sampling::pairs(&self.rows, self.gap, self.seed);
         let name = |row: usize| Some(self.rows[row].0.as_str());
         let chosen: StringArray = pairs.iter().map(|(chosen, _)| name(*chosen)).collect();
         let rejected: StringArray = pairs.iter().map(|(_, rejected)| name(*rejected)).collect();

@@ -1,7 +1,7 @@
-//! What changes its place once all sources are in? Duplicates go, orphans find their prompts.
+//! Reconciliation: after all sources are read, duplicates are quarantined and orphans get their prompts.
 //!
-//! `sql/05_moves.sql` decides; this file carries the rows over. Parts without a moving row are not
-//! touched, and all changes come in with one commit.
+//! `sql/05_reconciliation.sql` decides which rows move; this file rewrites the parts. Parts without a
+//! moving row are not touched, and all changes are one commit.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -15,22 +15,22 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::reason::Reason;
-use super::rows::{Refusal, TableBuilders};
+use super::table_builders::{QuarantinedRow, TableBuilders};
 use crate::store::{Manifest, PartWriter, StepEntry, Store};
 use crate::{Error, Result, schema, session, sql};
 use polyphony_io::hash::{Sha256, hex};
 use polyphony_io::progress::Progress;
 
-/// Rows of stories that are held at once.
+/// Rows of stories in memory at a time.
 const BATCH: usize = 1024;
 
-/// A row by its line and its id, in the source that the map names.
+/// The destinations of rows, by source, line and id.
 type Moves = HashMap<String, HashMap<(i64, String), Destination>>;
 
-/// Where a row goes.
+/// The table that a row moves to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Destination {
-    Refused,
+    Quarantined,
     Pending,
     Responses,
 }
@@ -38,7 +38,7 @@ enum Destination {
 impl Destination {
     const fn table(self) -> &'static str {
         match self {
-            Self::Refused => schema::REFUSED,
+            Self::Quarantined => schema::QUARANTINED,
             Self::Pending => schema::PENDING,
             Self::Responses => schema::RESPONSES,
         }
@@ -46,21 +46,21 @@ impl Destination {
 
     fn schema(self) -> SchemaRef {
         match self {
-            Self::Refused => schema::refused(),
+            Self::Quarantined => schema::quarantined(),
             Self::Pending | Self::Responses => schema::responses(),
         }
     }
 }
 
 /// The name of this step in the manifest.
-pub const STEP: &str = "moves";
+pub const STEP: &str = "reconciliation";
 
-/// Which SQL settles the store: when it changes, the store is settled anew.
+/// The fingerprint of the SQL: when it changes, the store is reconciled again.
 ///
 /// # Errors
 /// When the file cannot be read.
 pub fn fingerprint(pipeline: &sql::SqlPipeline) -> Result<StepEntry> {
-    let script = pipeline.script("05_moves.sql")?;
+    let script = pipeline.script("05_reconciliation.sql")?;
     Ok(StepEntry {
         by: script.name,
         fingerprint: hex(&Sha256::digest(&script.text)),
@@ -68,19 +68,19 @@ pub fn fingerprint(pipeline: &sql::SqlPipeline) -> Result<StepEntry> {
     })
 }
 
-/// Settles the store: afterwards every id stands once, and every response has its prompt.
-/// The manifest that says so is returned, not committed.
+/// Reconciles the store: afterwards every id occurs once, and every response has its prompt. The new
+/// manifest is returned, not committed.
 ///
 /// # Errors
 /// When the SQL fails or the disk is full.
-pub async fn settle(
+pub async fn reconcile(
     store: &Store,
     pipeline: &sql::SqlPipeline,
     progress: &dyn Progress,
 ) -> Result<Manifest> {
     let mut manifest = store.manifest().clone();
     manifest.complete = true;
-    let script = pipeline.script("05_moves.sql")?;
+    let script = pipeline.script("05_reconciliation.sql")?;
     let moves = moves(store, &script).await?;
     let rows: usize = moves
         .values()
@@ -91,12 +91,12 @@ pub async fn settle(
         "sources" => manifest.sources.len() as u64,
         table => manifest.rows(table),
     });
-    progress.message(&format!("{reads}; {rows} rows move"));
+    progress.message(&format!("{reads}; {rows} rows moved"));
     if moves.values().all(HashMap::is_empty) {
         return Ok(manifest);
     }
     let generation = generation(&manifest);
-    let mut arrivals = IncomingParts::default();
+    let mut incoming = IncomingParts::default();
     for table in [schema::PROMPTS, schema::RESPONSES, schema::PENDING] {
         let Some(moving) = moves.get(table) else {
             continue;
@@ -104,7 +104,7 @@ pub async fn settle(
         let old = manifest.tables.remove(table).unwrap_or_default();
         for part in old {
             let path = store.folder().join(table).join(&part.file);
-            if !leaves(&path, moving)? {
+            if !has_moving_row(&path, moving)? {
                 manifest.add(table, part);
                 continue;
             }
@@ -117,27 +117,27 @@ pub async fn settle(
             let mut writer = store.part(table, &format!("{stem}-g{generation}"), schema)?;
             for batch in reader.build()? {
                 let batch = batch?;
-                let goes = destinations(&batch, moving);
-                let those = |place: Option<Destination>| -> BooleanArray {
-                    goes.iter().map(|goes| Some(*goes == place)).collect()
+                let destinations = destinations(&batch, moving);
+                let mask = |to: Option<Destination>| -> BooleanArray {
+                    destinations.iter().map(|of| Some(*of == to)).collect()
                 };
-                writer.write(&filter_record_batch(&batch, &those(None))?)?;
-                for place in [
-                    Destination::Refused,
+                writer.write(&filter_record_batch(&batch, &mask(None))?)?;
+                for to in [
+                    Destination::Quarantined,
                     Destination::Pending,
                     Destination::Responses,
                 ] {
-                    let those = those(Some(place));
-                    if those.true_count() > 0 {
-                        let batch = filter_record_batch(&batch, &those)?;
-                        arrivals.take(store, place, &arriving, &batch)?;
+                    let moving = mask(Some(to));
+                    if moving.true_count() > 0 {
+                        let batch = filter_record_batch(&batch, &moving)?;
+                        incoming.take(store, to, &arriving, &batch)?;
                     }
                 }
             }
             manifest.add(table, writer.finish()?);
         }
     }
-    arrivals.finish(&mut manifest)?;
+    incoming.finish(&mut manifest)?;
     Ok(manifest)
 }
 
@@ -146,8 +146,8 @@ fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
     Ok(ParquetRecordBatchReaderBuilder::try_new(file)?.with_batch_size(BATCH))
 }
 
-/// Whether any row of a part moves: only narrow columns are read to know.
-fn leaves(path: &Path, moving: &Moves) -> Result<bool> {
+/// Whether any row of a part moves. Only narrow columns are read.
+fn has_moving_row(path: &Path, moving: &Moves) -> Result<bool> {
     let reader = open(path)?;
     let id = reader.schema().field(0).name().clone();
     let columns = [id.as_str(), "source", "line"];
@@ -160,7 +160,7 @@ fn leaves(path: &Path, moving: &Moves) -> Result<bool> {
     Ok(false)
 }
 
-/// Rows that arrive at another table, one new part a table and source.
+/// The rows that move to another table: one new part a table and source.
 #[derive(Default)]
 struct IncomingParts {
     writers: BTreeMap<(Destination, String), PartWriter>,
@@ -170,17 +170,15 @@ impl IncomingParts {
     fn take(
         &mut self,
         store: &Store,
-        place: Destination,
+        to: Destination,
         name: &str,
         batch: &RecordBatch,
     ) -> Result<()> {
-        let writer = match self.writers.entry((place, name.to_owned())) {
+        let writer = match self.writers.entry((to, name.to_owned())) {
             Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => {
-                entry.insert(store.part(place.table(), name, place.schema())?)
-            }
+            Entry::Vacant(entry) => entry.insert(store.part(to.table(), name, to.schema())?),
         };
-        if place == Destination::Refused {
+        if to == Destination::Quarantined {
             for duplicates in duplicates(batch)? {
                 writer.write(&duplicates)?;
             }
@@ -191,8 +189,8 @@ impl IncomingParts {
     }
 
     fn finish(self, manifest: &mut Manifest) -> Result<()> {
-        for ((place, _), writer) in self.writers {
-            manifest.add(place.table(), writer.finish()?);
+        for ((to, _), writer) in self.writers {
+            manifest.add(to.table(), writer.finish()?);
         }
         Ok(())
     }
@@ -205,32 +203,32 @@ async fn moves(store: &Store, script: &sql::SqlStep) -> Result<HashMap<String, M
     for batch in batches {
         let batch = crate::store::part::plain(&batch)?;
         let text = |column: usize| batch.column(column).as_string::<i32>().clone();
-        let (place, source, id, goes_to) = (text(0), text(1), text(3), text(4));
+        let (table, source, id, destination) = (text(0), text(1), text(3), text(4));
         let line = batch.column(2).as_primitive::<Int64Type>();
         for row in 0..batch.num_rows() {
-            let goes = match goes_to.value(row) {
+            let to = match destination.value(row) {
                 "pending" => Destination::Pending,
                 "responses" => Destination::Responses,
-                _ => Destination::Refused,
+                _ => Destination::Quarantined,
             };
             let of_source = moves
-                .entry(place.value(row).to_owned())
+                .entry(table.value(row).to_owned())
                 .or_default()
                 .entry(source.value(row).to_owned())
                 .or_default();
             let slot = of_source
                 .entry((line.value(row), id.value(row).to_owned()))
-                .or_insert(goes);
-            // A duplicate that would move elsewhere is a duplicate all the same.
-            if goes == Destination::Refused {
-                *slot = Destination::Refused;
+                .or_insert(to);
+            // A row that is both a duplicate and an orphan is quarantined.
+            if to == Destination::Quarantined {
+                *slot = Destination::Quarantined;
             }
         }
     }
     Ok(moves)
 }
 
-/// Where each row of a batch goes; `None` for those that stay.
+/// The destination of each row of a batch; `None` for those that stay.
 fn destinations(batch: &RecordBatch, moving: &Moves) -> Vec<Option<Destination>> {
     let column = |name: &str| batch.column_by_name(name);
     let (Some(source), Some(line)) = (column("source"), column("line")) else {
@@ -267,7 +265,7 @@ fn duplicates(batch: &RecordBatch) -> Result<Vec<RecordBatch>> {
     (0..batch.num_rows())
         .filter_map(|row| {
             let mut rows = TableBuilders::new(&source.value(row).into());
-            let refusal = Refusal {
+            let refusal = QuarantinedRow {
                 reason: Reason::Duplicate,
                 id: Some(id.value(row)),
                 retrieved_at: retrieved
@@ -275,7 +273,7 @@ fn duplicates(batch: &RecordBatch) -> Result<Vec<RecordBatch>> {
                     .map(|column| column.value(row) / 1000),
                 text: text.value(row),
             };
-            rows.refuse(line.value(row), &refusal);
+            rows.quarantine(line.value(row), &refusal);
             rows.finish()
                 .map(|mut finished| finished.batches[2].take())
                 .transpose()

@@ -1,6 +1,6 @@
 -- reads: candidates
--- writes: weighed
--- The responses whose deviation counts: all that may stand in pairs (DivPO chooses by deviation).
+-- writes: scored_responses
+-- The responses whose deviation is measured: all candidates (DivPO selects by deviation).
 SELECT prompt_id, response_id, text_hash
 FROM candidates
 WHERE excluded IS NULL

@@ -21,7 +21,7 @@ const TRIES: usize = 32;
 ///
 /// ```
 /// let responses = [("a".to_owned(), 9), ("b".to_owned(), 2), ("c".to_owned(), 2)];
-/// let pairs = polyphony_engine::functions::pairs_by_gap::draw::pairs(&responses, 5, 42);
+/// let pairs = polyphony_engine::functions::pairs_by_gap::sampling::pairs(&responses, 5, 42);
 /// assert_eq!(pairs.len(), 1);
 /// assert_eq!(pairs[0].0, 0);
 /// ```

@@ -12,7 +12,7 @@ use crate::{Result, schema};
 use polyphony_io::hash::{Sha256, short_id};
 
 /// How many bytes of a refused text the quarantine keeps.
-const QUARANTINED_BYTES: usize = 200;
+const MAX_QUARANTINED_TEXT: usize = 200;
 
 /// Room for the texts of a block of lines, so that they are not copied as they come.
 const TEXTS: usize = 512;
@@ -58,7 +58,7 @@ pub struct Response<'a> {
 
 /// A refused row before it is a row of the quarantine.
 #[derive(Debug)]
-pub struct Refusal<'a> {
+pub struct QuarantinedRow<'a> {
     /// Why it is refused.
     pub reason: Reason,
     /// Its id, when it had one.
@@ -74,7 +74,7 @@ pub struct TableBuilders {
     source: Arc<str>,
     prompts: PromptColumns,
     responses: ResponseColumns,
-    refused: RefusedColumns,
+    quarantined: QuarantineColumns,
     pending: ResponseColumns,
     /// Rows that were passed over because they belong to another subreddit.
     pub skipped: u64,
@@ -102,7 +102,7 @@ impl TableBuilders {
                 text: StringBuilder::with_capacity(TEXTS, TEXT_BYTES),
                 ..ResponseColumns::default()
             },
-            refused: RefusedColumns::default(),
+            quarantined: QuarantineColumns::default(),
             pending: ResponseColumns::default(),
             skipped: 0,
             lines: 0,
@@ -136,15 +136,15 @@ impl TableBuilders {
     }
 
     /// Refuses what stood in line `line`.
-    pub fn refuse(&mut self, line: i64, row: &Refusal<'_>) {
-        let to = &mut self.refused;
+    pub fn quarantine(&mut self, line: i64, row: &QuarantinedRow<'_>) {
+        let to = &mut self.quarantined;
         to.source.append_value(&self.source);
         to.line.append_value(line);
         to.reason.append_value(row.reason.name());
         to.id.append_option(row.id);
         to.retrieved_at.append_option(millis(row.retrieved_at));
         to.text
-            .append_value(text::start(row.text, QUARANTINED_BYTES));
+            .append_value(text::start(row.text, MAX_QUARANTINED_TEXT));
     }
 
     /// The rows as record batches.
@@ -155,7 +155,7 @@ impl TableBuilders {
         let columns = [
             self.prompts.finish(),
             self.responses.finish(),
-            self.refused.finish(),
+            self.quarantined.finish(),
             self.pending.finish(),
         ];
         let mut batches = [None, None, None, None];
@@ -253,7 +253,7 @@ impl ResponseColumns {
 }
 
 #[derive(Default)]
-struct RefusedColumns {
+struct QuarantineColumns {
     source: StringBuilder,
     line: Int64Builder,
     reason: StringBuilder,
@@ -262,7 +262,7 @@ struct RefusedColumns {
     text: StringBuilder,
 }
 
-impl RefusedColumns {
+impl QuarantineColumns {
     fn finish(&mut self) -> Vec<ArrayRef> {
         vec![
             Arc::new(self.source.finish()),

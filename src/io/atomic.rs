@@ -1,4 +1,4 @@
-//! Atomic file writes and folder locks: a file is there whole or not at all, and a folder has one writer.
+//! Atomic file writes and folder locks: a file is complete or absent, and a folder has one writer.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
@@ -11,7 +11,7 @@ use crate::{Error, Result};
 /// The name of a folder's lock file.
 pub const LOCK: &str = "lock";
 
-/// Writes a file under another name, then renames it: it is there whole or not at all.
+/// Writes a file under a temporary name, then renames it.
 ///
 /// # Errors
 /// When the file cannot be written, for want of space or of permission.
@@ -19,16 +19,16 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     whole(path, |file| file.write_all(bytes))
 }
 
-/// Copies a file, whole or not at all.
+/// Copies a file atomically.
 ///
 /// # Errors
-/// When the one cannot be read or the other not be written.
+/// When the source cannot be read or the target cannot be written.
 pub fn copy_atomic(from: &Path, to: &Path) -> Result<()> {
     let mut source = File::open(from).map_err(Error::io("read", from))?;
     whole(to, |file| std::io::copy(&mut source, file).map(drop))
 }
 
-/// Writes a value as JSON with two spaces of indentation and a line end, whole or not at all.
+/// Writes a value as JSON with an indentation of two spaces and a line end, atomically.
 ///
 /// # Errors
 /// When the value cannot be written as JSON, or as [`write_atomic`]. The file that is there stays.
@@ -57,8 +57,8 @@ fn whole(path: &Path, write: impl FnOnce(&mut File) -> std::io::Result<()>) -> R
     written
 }
 
-/// Takes the lock of a folder that is there: held while the file is. `busy` makes the error of the
-/// number of the process that holds it.
+/// Locks an existing folder until the returned file is dropped. `busy` makes the error from the id of
+/// the process that holds the lock.
 ///
 /// # Errors
 /// When another process holds it, or the file cannot be written.

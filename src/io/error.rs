@@ -267,9 +267,14 @@ fn first_line(error: &DataFusionError) -> String {
         DataFusionError::External(ours) => ours.to_string(),
         _ => error.strip_backtrace(),
     };
+    // The catalog's names are the same for every table.
     let line = text.lines().next().unwrap_or_default().trim();
-    let hint = if line.contains("table '") && line.ends_with("not found") {
-        ": `SHOW TABLES` lists the tables"
+    let line = line.replace("datafusion.public.", "");
+    let missing = line
+        .split_once("table '")
+        .and_then(|(_, name)| name.strip_suffix("' not found"));
+    let hint = if let Some(table) = missing {
+        missing_table_hint(table)
     } else if line.contains("No field named") && !line.contains("Valid fields") {
         ": `DESCRIBE` and the table's name list its columns"
     } else if line.contains("Resources exhausted") {
@@ -280,9 +285,38 @@ fn first_line(error: &DataFusionError) -> String {
     format!("{line}{hint}")
 }
 
+/// What makes a table that is not there.
+#[cfg(feature = "datafusion")]
+fn missing_table_hint(table: &str) -> &'static str {
+    match table {
+        "candidates" | "pair_ids" | "scored_responses" | "deviations" | "weights" | "pairs" => {
+            ": `polyphony pairs` makes this table; with `--store DIR`, `SHOW TABLES` lists those of a store"
+        }
+        "prompts" | "responses" | "sources" | "quarantine" | "quarantined" | "pending" => {
+            ": this is a table of a store: give `--store DIR`"
+        }
+        table if table.starts_with("embeddings_") => {
+            ": `polyphony embed` and `polyphony pairs` make the tables of vectors; `SHOW TABLES` lists them"
+        }
+        _ => ": `SHOW TABLES` lists the tables",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(feature = "datafusion")]
+    #[test]
+    fn a_missing_table_names_the_command_that_makes_it() {
+        let message = |table: &str| {
+            let missing = format!("table 'datafusion.public.{table}' not found");
+            Error::from(DataFusionError::Plan(missing)).to_string()
+        };
+        assert!(message("pairs").contains("table 'pairs' not found: `polyphony pairs` makes"));
+        assert!(message("responses").contains("give `--store DIR`"));
+        assert!(message("own").ends_with("`SHOW TABLES` lists the tables"));
+    }
 
     #[test]
     fn the_kind_decides_the_exit_code() {

@@ -1,4 +1,4 @@
-//! By what are bytes known? By their SHA-256.
+//! Hashes: SHA-256 of bytes and files, FNV-1a, short ids.
 
 use std::fs::File;
 use std::io::Read;
@@ -8,11 +8,11 @@ use ring::digest::{Context, SHA256, digest};
 
 use crate::{Error, Result};
 
-/// Bytes that are read at once.
+/// The bytes of a read.
 const BLOCK: usize = 1 << 20;
 
-/// A hash under way. Files of many gigabytes go through it, so it is ring's: assembly that uses the
-/// processor's own rounds.
+/// An incremental SHA-256. It is ring's, which uses the processor's SHA instructions: files of many
+/// gigabytes are hashed.
 #[derive(Clone)]
 pub struct Sha256(Context);
 
@@ -23,7 +23,7 @@ impl Default for Sha256 {
 }
 
 impl Sha256 {
-    /// The hash of nothing yet.
+    /// The hash of no bytes.
     pub fn new() -> Self {
         Self(Context::new(&SHA256))
     }
@@ -33,12 +33,12 @@ impl Sha256 {
         whole(digest(&SHA256, bytes.as_ref()).as_ref())
     }
 
-    /// Goes on with more bytes.
+    /// Adds bytes.
     pub fn update(&mut self, bytes: impl AsRef<[u8]>) {
         self.0.update(bytes.as_ref());
     }
 
-    /// The hash of all that came.
+    /// The hash of all bytes.
     pub fn finalize(self) -> [u8; 32] {
         whole(self.0.finish().as_ref())
     }

@@ -1,20 +1,20 @@
-//! How does long work tell how far it is? It reports here; who shows it is not its business.
+//! Progress: long work reports its position, rate and messages; the program shows them.
 
-/// Follows long work. The engine never draws: the binary does.
+/// Receives the progress of long work. Libraries report; the program draws.
 pub trait Progress: Sync {
-    /// A stretch of work begins: `total` steps of `next_f64`, where known.
-    fn start(&self, what: &str, total: Option<u64>, next_f64: Unit);
-    /// `position` steps of the current stretch are done.
+    /// Work of `total` units begins; `None` when the total is not known.
+    fn start(&self, what: &str, total: Option<u64>, unit: Unit);
+    /// `position` units of the current work are done.
     fn set_position(&self, position: u64);
-    /// How fast it goes, in the work's own measure, as `1,234 tokens/s`.
-    fn set_rate(&self, set_rate: &str);
-    /// The current stretch is done.
+    /// The rate in a unit of the work's own, as `1,234 tokens/s`.
+    fn set_rate(&self, rate: &str);
+    /// The current work is done.
     fn finish(&self);
-    /// Something worth a line of its own.
+    /// Shows a line above the progress.
     fn message(&self, line: &str);
 }
 
-/// What the steps of a stretch of work are.
+/// The unit of progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
     /// Bytes of a file.
@@ -23,7 +23,7 @@ pub enum Unit {
     Rows,
 }
 
-/// Tells nobody.
+/// Discards all progress.
 #[derive(Debug, Clone, Copy)]
 pub struct NoProgress;
 

@@ -142,7 +142,7 @@ fn stores_that_cannot_be_used() {
     said.run(&["sql", "--store", "gone", "-c", "SELECT 1"]);
     said.run(&["pairs", "--store", "gone"]);
     std::fs::create_dir(at("newer")).unwrap();
-    std::fs::write(at("newer/manifest.json"), "{\"format\": 2}").unwrap();
+    std::fs::write(at("newer/manifest.json"), "{\"format\": 3}").unwrap();
     said.run(&["sql", "--store", "newer", "-c", "SELECT 1"]);
     said.run(&["ingest", "data", "--store", "newer"]);
     std::fs::write(at("file"), "x").unwrap();

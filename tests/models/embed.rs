@@ -68,7 +68,7 @@ fn a_column_of_a_file_gets_vectors_and_the_others_stay() {
 }
 
 #[test]
-fn pairs_are_weighed_by_trained_models() {
+fn pairs_are_weighted_by_trained_models() {
     let folder = tempfile::tempdir().unwrap();
     let store = folder.path().join("store");
     dump(&folder.path().join("dump"), 12);
@@ -99,17 +99,30 @@ fn pairs_are_weighed_by_trained_models() {
     );
     let tables: Vec<&str> = tables.lines().skip(1).collect();
     assert_eq!(tables.len(), 2, "{tables:?}");
-    for (space, table) in ["semantic", "style"].iter().zip(["jina", "style"]) {
-        let line = summary
-            .lines()
-            .find(|line| line.starts_with(&format!("{space}: model, revision ")));
-        assert!(line.is_some(), "{table}: {summary}");
-    }
+    // Both folders are named `model`: the revision, a hash of the weights, tells them apart.
+    let revision = |space: &str| {
+        let start = format!("{space}: model, revision ");
+        let line = summary.lines().find_map(|line| line.strip_prefix(&start));
+        line.unwrap_or_else(|| panic!("no {space} in {summary}"))
+            .to_owned()
+    };
+    let dimension = |revision: &str| {
+        let table = tables.iter().find(|table| table.ends_with(&revision[..8]));
+        let table = table.unwrap_or_else(|| panic!("no table of {revision} in {tables:?}"));
+        let sql = format!("SELECT max(array_length(vector)) AS n FROM {table}");
+        query(&store, &sql).lines().nth(1).unwrap().to_owned()
+    };
+    let (jina, roberta) = (revision("semantic"), revision("style"));
+    assert_ne!(jina, roberta);
+    assert_eq!(dimension(&jina), "64");
+    assert_eq!(dimension(&roberta), "48");
     let weights = query(
         &store,
-        "SELECT count(*) AS n, count(deviation_semantic) AS a, count(deviation_style) AS b, avg(weight) > 0.99 AS mean FROM weights",
+        "SELECT count(*) > 0 AS a, count(*) = count(deviation_semantic) AS b, \
+         count(*) = count(deviation_style) AS c, \
+         max(abs(deviation_semantic - deviation_style)) > 0 AS d FROM weights",
     );
-    assert!(weights.ends_with(",true\n"), "{weights}");
+    assert!(weights.ends_with("\ntrue,true,true,true\n"), "{weights}");
     // What has a vector is not embedded again.
     let output = run(&words);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -129,7 +142,7 @@ fn pairs_are_weighed_by_trained_models() {
         .unwrap();
     let said = done(&["embed", "--store", text(&store), "--model", text(&style)]);
     assert!(
-        said.starts_with(&format!("{} new vectors, {all} in all, ", all - before)),
+        said.starts_with(&format!("{} new vectors, {all} in total, ", all - before)),
         "{said} {before}"
     );
 }

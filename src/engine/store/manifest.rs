@@ -9,7 +9,7 @@ use crate::{Error, Result, schema};
 use polyphony_io::atomic::write_json;
 
 /// The layout of stores that this version writes and reads.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// The contents of `manifest.json`. It holds no time of day: the same input gives the same bytes.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -131,15 +131,16 @@ impl Manifest {
             )
         };
         let version: Version = serde_json::from_slice(bytes).map_err(damaged)?;
-        if version.format > FORMAT {
-            return Err(Error::store(
-                folder,
-                format!(
-                    "was made by a newer polyphony (layout {}, this one reads up to {FORMAT})",
-                    version.format
-                ),
-                "update polyphony, or ingest into a new folder",
-            ));
+        if version.format != FORMAT {
+            let (age, hint) = if version.format > FORMAT {
+                ("a newer", "update polyphony, or ingest into a new folder")
+            } else {
+                ("an older", "ingest into a new folder")
+            };
+            let layout = version.format;
+            let message =
+                format!("was made by {age} polyphony (layout {layout}, this one reads {FORMAT})");
+            return Err(Error::store(folder, message, hint));
         }
         serde_json::from_slice(bytes).map_err(damaged)
     }

@@ -39,7 +39,7 @@ fn a_column_of_a_file_gets_vectors_and_the_others_stay() {
         "{said}"
     );
     assert!(
-        said.contains("were longer than the model's 100 tokens, and were cut"),
+        said.contains("were longer than the model's 100 tokens and were truncated"),
         "{said}"
     );
     assert_near(&vectors(&given), &expected, 2e-5);
@@ -165,7 +165,7 @@ fn killed_at_any_moment_the_job_loses_a_shard_at_most() {
             text(store),
             "--model",
             text(&style),
-            "--shard",
+            "--shard-size",
             "150",
         ];
         words.map(str::to_owned).to_vec()
@@ -206,7 +206,7 @@ fn killed_at_any_moment_the_job_loses_a_shard_at_most() {
             "text",
             "--model",
             text(&style),
-            "--shard",
+            "--shard-size",
             "150",
             "--out",
             text(out),

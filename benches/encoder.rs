@@ -8,8 +8,8 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use polyphony_model::kernel::attention::attention;
 use polyphony_model::kernel::gelu::bias_gelu;
-use polyphony_model::kernel::matmul::{Matrix, Threads, matmul};
-use polyphony_model::kernel::norm::{LayerNorm, bias_residual_norm};
+use polyphony_model::kernel::matmul::{Accumulate, Matrix, Threads, matmul};
+use polyphony_model::kernel::norm::{LayerNormParams, bias_residual_norm};
 
 const TEXTS: usize = 32;
 const LENGTH: usize = 256;
@@ -42,7 +42,15 @@ fn bench(criterion: &mut Criterion) {
             bencher.iter(|| {
                 let x = Matrix::new(black_box(&x), tokens, depth, depth);
                 let weight = Matrix::new(&weight, width, depth, depth).transposed();
-                matmul(&mut out, width, false, 1.0, x, weight, Threads::All);
+                matmul(
+                    &mut out,
+                    width,
+                    Accumulate::No,
+                    1.0,
+                    x,
+                    weight,
+                    Threads::All,
+                );
             });
         });
     }
@@ -59,7 +67,7 @@ fn bench(criterion: &mut Criterion) {
     group.bench_function("bias and gelu", |bencher| {
         bencher.iter(|| bias_gelu(black_box(&mut raised), &flat));
     });
-    let norm = LayerNorm {
+    let norm = LayerNormParams {
         weight: &one,
         bias: &bias,
         eps: 1e-12,

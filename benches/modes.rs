@@ -16,7 +16,7 @@ use std::fmt::Write as _;
 
 use polyphony_engine::{deviation, weight};
 use polyphony_io::random::SplitMix64;
-use polyphony_model::chat::Tokens;
+use polyphony_model::chat::PromptCompletion;
 use polyphony_model::decoder::Head;
 use polyphony_model::device::DeviceSpec;
 use polyphony_model::files::ModelFiles;
@@ -64,12 +64,15 @@ impl GenerationRequest {
         }
     }
 
-    fn tokens(&self, prompt: usize, answer: usize) -> Tokens {
+    fn tokens(&self, prompt: usize, answer: usize) -> PromptCompletion {
         let mut ids = vec![256, 257, u32::from(b'A') + prompt as u32, 259, 258];
         let begin = ids.len();
         ids.extend(self.answers[prompt][answer].map(u32::from));
         ids.push(259);
-        Tokens { ids, prompt: begin }
+        PromptCompletion {
+            ids,
+            prompt_len: begin,
+        }
     }
 }
 
@@ -85,7 +88,7 @@ fn right(random: &mut SplitMix64) -> usize {
         .unwrap_or(RIGHT - 1)
 }
 
-fn example(chosen: Tokens, rejected: Option<Tokens>, weight: f64) -> Example {
+fn example(chosen: PromptCompletion, rejected: Option<PromptCompletion>, weight: f64) -> Example {
     Example {
         chosen,
         rejected,
@@ -253,14 +256,14 @@ fn main() {
         };
         tiny.write(&at).unwrap();
         let files = ModelFiles::find_model(at.to_str().unwrap()).unwrap();
-        let mut policy = Policy::bare(&files, Head::Words, DeviceSpec::Cpu).unwrap();
+        let mut policy = Policy::load(&files, Head::Lm, DeviceSpec::Cpu).unwrap();
         let spec = LoraConfig {
             r: 32,
-            alpha: 64.0,
+            lora_alpha: 64.0,
             target_modules: vec!["all-linear".to_owned()],
             ..LoraConfig::default()
         };
-        policy.adapt(&spec, seed).unwrap();
+        policy.init_lora(&spec, seed).unwrap();
         train(
             &mut policy,
             Method::Sft,

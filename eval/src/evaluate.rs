@@ -167,7 +167,7 @@ fn rewards(rows: &[&Output], reward: &Reward, progress: &dyn Progress) -> Result
         Reward::None => Ok(vec![None; rows.len()]),
         Reward::Column => Ok(rows.iter().map(|row| row.score).collect()),
         Reward::Model(name, place) => {
-            let model = RewardModel::named(name, *place)?;
+            let model = RewardModel::load_cached(name, *place)?;
             let mut rewards = Vec::with_capacity(rows.len());
             progress.start("rewarding", Some(rows.len() as u64), Unit::Rows);
             for part in rows.chunks(A_STRETCH) {

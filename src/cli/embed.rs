@@ -81,9 +81,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 
 /// The devices that a list of them names.
 pub(crate) fn devices(list: &str) -> anyhow::Result<Vec<DeviceSpec>> {
-    let places = list.split(',').map(|name| DeviceSpec::named(name.trim()));
+    let places = list.split(',').map(|name| DeviceSpec::parse(name.trim()));
     let places: Vec<DeviceSpec> = places.collect::<Result<_, _>>()?;
-    let alike = |place: &DeviceSpec| place.precision() == places[0].precision();
+    let alike = |place: &DeviceSpec| place.dtype() == places[0].dtype();
     anyhow::ensure!(
         places.len() == 1 || (!places.contains(&DeviceSpec::Cpu) && places.iter().all(alike)),
         "--device {list}: all devices must have one precision: name GPUs of one precision, or cpu \

@@ -146,7 +146,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let mut notices = read.notices.clone();
     notices.extend(chosen.notices.iter().cloned());
     let reward_revision = match &how.reward {
-        Reward::Model(name, place) => Some(RewardModel::named(name, *place)?.revision.clone()),
+        Reward::Model(name, place) => {
+            Some(RewardModel::load_cached(name, *place)?.revision.clone())
+        }
         _ => None,
     };
     let unasked = chosen

@@ -1,134 +1,129 @@
-//! `polyphony generate`: which model writes how many texts to which prompts, and how is each drawn?
+//! `polyphony generate`: samples a model's responses to a file of prompts.
 
 use std::path::PathBuf;
 
 use clap::Args;
 use polyphony_model::device::DeviceSpec;
-use polyphony_model::generate::job::{self, GenerationConfig};
+use polyphony_model::generate::job::{self, GenerationConfig, PromptFormat};
 use polyphony_model::generate::sampling::SamplingParams;
-use polyphony_model::generate::{Generator, prompts};
+use polyphony_model::generate::{AdapterMode, Generator, prompts};
 
+use super::number::{above, number};
 use super::terminal::{self, Bars};
 
-/// Without more flags a model writes as in the paper's evaluation.
+/// The defaults are those of the paper's evaluation.
 const PAPER: SamplingParams = SamplingParams::PAPER;
 
 #[derive(Debug, Args)]
 #[command(allow_negative_numbers = true)]
 pub(crate) struct Arguments {
-    /// The model: a folder or a hub id `OWNER/NAME[@REVISION]` (Llama, Mistral, Gemma-2)
+    /// Model: a folder or a hub id `OWNER/NAME[@REVISION]` (Llama, Mistral, Gemma-2)
     #[arg(long, value_name = "MODEL")]
     model: String,
-    /// An adapter's folder, as `train` or PEFT writes it
+    /// LoRA adapter: a folder of `polyphony train` or PEFT
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
-    /// Keep the adapter beside the weights instead of adding it to them
+    /// Compute the adapter beside the weights instead of merging it (slower, more precise in bf16)
     #[arg(long, requires = "adapter")]
-    live: bool,
-    /// The prompts: a JSON lines, CSV or Parquet file with `prompt` (a text or a chat) and perhaps
-    /// `prompt_id`; pairs.parquet as it is
+    no_merge: bool,
+    /// Prompts: a JSON lines, CSV or Parquet file with a `prompt` (text or chat messages) and optionally
+    /// a `prompt_id`, as pairs.parquet
     #[arg(long, value_name = "FILE")]
     prompts: PathBuf,
-    /// Only rows of this `split`
+    /// Use only rows of this `split`
     #[arg(long, value_name = "NAME")]
     split: Option<String>,
-    /// Leave out so many prompts at the beginning
+    /// Number of prompts to skip
     #[arg(long, value_name = "N", default_value_t = 0)]
     skip: usize,
-    /// Take so many prompts at most
+    /// Maximum number of prompts
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
-    /// Where the texts go, a JSON line each; a killed run goes on there
+    /// Output: a JSON lines file; the same command resumes a killed run
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// What the lines call the model [default: the adapter's folder, or the model]
+    /// Name of the model in the output [default: the adapter's folder, or the model]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// How many texts to a prompt
+    /// Number of samples per prompt
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     samples: u32,
-    /// How many tokens a text has at most
+    /// Maximum number of new tokens per text
     #[arg(long, value_name = "N", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..))]
     max_tokens: u32,
-    /// What is said before every prompt
-    #[arg(long, value_name = "TEXT", conflicts_with = "plain")]
+    /// System prompt
+    #[arg(long, value_name = "TEXT", conflicts_with = "no_chat_template")]
     system: Option<String>,
-    /// Give the model prompts as they are, without its chat template
+    /// Use the prompts as they are, without the model's chat template
     #[arg(long)]
-    plain: bool,
-    /// Logits are divided by it; 0 takes the likeliest token
-    #[arg(long, value_name = "X", default_value_t = PAPER.temperature, value_parser = at_least_0)]
+    no_chat_template: bool,
+    /// Sampling temperature (0 = greedy)
+    #[arg(long, value_name = "T", default_value_t = PAPER.temperature, value_parser = number::<f32>(0.0..))]
     temperature: f32,
-    /// Draw from so many likeliest tokens; 0: from all
-    #[arg(long, value_name = "N", default_value_t = PAPER.top_k)]
+    /// Sample from the K most probable tokens (0 = off)
+    #[arg(long, value_name = "K", default_value_t = PAPER.top_k)]
     top_k: usize,
-    /// Draw from the likeliest tokens that reach this share together
-    #[arg(long, value_name = "X", default_value_t = PAPER.top_p, value_parser = share)]
+    /// Nucleus sampling: sample from the most probable tokens whose probabilities add up to P (1 = off)
+    #[arg(long, value_name = "P", default_value_t = PAPER.top_p, value_parser = number::<f32>(0.0..=1.0))]
     top_p: f32,
-    /// Draw from tokens at least so likely next to the likeliest
-    #[arg(long, value_name = "X", default_value_t = PAPER.min_p, value_parser = share)]
+    /// Sample from tokens at least P times as probable as the most probable one (0 = off)
+    #[arg(long, value_name = "P", default_value_t = PAPER.min_p, value_parser = number::<f32>(0.0..=1.0))]
     min_p: f32,
-    /// Make tokens that stood there less likely; 1: do not
-    #[arg(long, value_name = "X", default_value_t = PAPER.repetition_penalty, value_parser = above_0)]
+    /// Repetition penalty of tokens of the prompt and the text so far (1 = off)
+    #[arg(long, value_name = "X", default_value_t = PAPER.repetition_penalty, value_parser = above::<f32>(0.0))]
     repetition_penalty: f32,
-    /// Where random numbers begin
+    /// Random seed
     #[arg(long, value_name = "N", default_value_t = 42)]
     seed: u64,
-    /// How many texts are written at a time; on the CPU the texts do not depend on it
+    /// Number of texts generated at a time; on the CPU the texts do not depend on it
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
-    batch: u32,
-    /// Where the model runs: cpu, cuda:0, or cuda:0:f16 on GPUs without bf16
+    batch_size: u32,
+    /// Device: cpu, cuda:0, or cuda:0:f16 on GPUs without bf16
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: String,
 }
 
-fn number(text: &str, holds: impl Fn(f32) -> bool, what: &str) -> Result<f32, String> {
-    let number = text
-        .parse()
-        .ok()
-        .filter(|number: &f32| number.is_finite() && holds(*number));
-    number.ok_or_else(|| format!("give a number {what}"))
-}
-
-fn at_least_0(text: &str) -> Result<f32, String> {
-    number(text, |number| number >= 0.0, "from 0 on")
-}
-
-fn above_0(text: &str) -> Result<f32, String> {
-    number(text, |number| number > 0.0, "above 0")
-}
-
-fn share(text: &str) -> Result<f32, String> {
-    number(text, |number| (0.0..=1.0).contains(&number), "from 0 to 1")
-}
-
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let place = DeviceSpec::named(&arguments.device)?;
+    let device = DeviceSpec::parse(&arguments.device)?;
     let progress = Bars::default();
-    let prompts = prompts::read(&arguments.prompts, arguments.split.as_deref(), &progress)?;
-    let taken = prompts.into_iter().skip(arguments.skip);
-    let prompts: Vec<_> = taken.take(arguments.limit.unwrap_or(usize::MAX)).collect();
+    let split = arguments.split.as_deref();
+    let prompts = prompts::read_prompts(&arguments.prompts, split, &progress)?;
+    let total = prompts.len();
+    let selected = prompts.into_iter().skip(arguments.skip);
+    let prompts: Vec<_> = selected
+        .take(arguments.limit.unwrap_or(usize::MAX))
+        .collect();
     anyhow::ensure!(
         !prompts.is_empty(),
-        "{}: no prompt is left after --skip and --limit: change them",
+        "{}: no prompt is left of {total} after --skip and --limit: lower --skip or raise --limit",
         arguments.prompts.display()
     );
-    let stop = terminal::stop_on_ctrl_c("stops after the tokens at hand");
+    let stop = terminal::stop_on_ctrl_c("stops after the current tokens");
     let out = arguments.out.clone();
     let summary = tokio::task::spawn_blocking(move || {
         let adapter = arguments.adapter.as_deref();
-        let writer = Generator::load(&arguments.model, adapter, arguments.live, place)?;
+        let adapter_mode = if arguments.no_merge {
+            AdapterMode::Unmerged
+        } else {
+            AdapterMode::Merged
+        };
+        let generator = Generator::load(&arguments.model, adapter, adapter_mode, device)?;
         let folder = adapter.and_then(|adapter| adapter.file_name());
         let name = folder.map(|name| name.to_string_lossy().into_owned());
-        let how = GenerationConfig {
+        let config = GenerationConfig {
             name: arguments
                 .name
                 .or(name)
-                .unwrap_or_else(|| writer.name.clone()),
-            system: arguments.system,
-            plain: arguments.plain,
-            samples: arguments.samples as usize,
-            max_tokens: arguments.max_tokens as usize,
+                .unwrap_or_else(|| generator.name.clone()),
+            prompt_format: if arguments.no_chat_template {
+                PromptFormat::Plain
+            } else {
+                PromptFormat::Chat {
+                    system: arguments.system,
+                }
+            },
+            samples_per_prompt: arguments.samples as usize,
+            max_new_tokens: arguments.max_tokens as usize,
             sampling: SamplingParams {
                 temperature: arguments.temperature,
                 top_k: arguments.top_k,
@@ -137,22 +132,29 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
                 repetition_penalty: arguments.repetition_penalty,
             },
             seed: arguments.seed,
-            batch_size: arguments.batch as usize,
+            batch_size: arguments.batch_size as usize,
         };
-        job::run(&writer, &prompts, &how, &arguments.out, &stop, &progress)
+        job::run(
+            &generator,
+            &prompts,
+            &config,
+            &arguments.out,
+            &stop,
+            &progress,
+        )
     });
     let summary = summary.await??;
-    let rate = summary.rate;
     terminal::result(&format!(
-        "{} texts in {} ({} cut by the limit), {rate:.0} tokens/s",
-        summary.texts + summary.before,
+        "{} texts in {} ({} truncated at --max-tokens), {:.0} tokens/s",
+        summary.written + summary.resumed,
         out.display(),
-        summary.cut,
+        summary.truncated,
+        summary.tokens_per_second,
     ));
-    if summary.left > 0 {
-        let left = summary.left;
+    if summary.remaining > 0 {
+        let remaining = summary.remaining;
         terminal::talk(&format!(
-            "{left} texts are left; the same command goes on from there"
+            "{remaining} texts remain: run the same command again to resume"
         ));
     }
     Ok(())

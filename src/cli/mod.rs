@@ -6,6 +6,7 @@ mod eval;
 mod generate;
 mod ingest;
 pub(crate) mod log;
+mod number;
 mod pairs;
 mod shell;
 mod sql;

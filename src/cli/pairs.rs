@@ -1,5 +1,6 @@
 //! `polyphony pairs`: preference pairs of a store, weighted by deviation.
 
+use std::ops::Bound;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -8,6 +9,7 @@ use polyphony_engine::pairs::{self, Options, PairsOutput, Strategy};
 
 use super::embed::devices;
 use super::ingest::pipeline;
+use super::number::number;
 use super::terminal::{self, Bars};
 
 #[derive(Debug, Args)]
@@ -24,7 +26,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 5)]
     gap: i64,
     /// ratio: the minimum ratio of votes
-    #[arg(long, default_value_t = 1.25, value_parser = at_least_one)]
+    #[arg(long, default_value_t = 1.25, value_parser = number::<f64>(1.0..))]
     ratio: f64,
     /// ratio: the chosen response may be older than the rejected one
     #[arg(long)]
@@ -33,7 +35,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     balance_length: bool,
     /// divpo: the share of best and of worst responses
-    #[arg(long, default_value_t = 0.25, value_parser = share)]
+    #[arg(long, default_value_t = 0.25, value_parser = number::<f64>((Bound::Excluded(0.0), Bound::Included(0.5))))]
     rho: f64,
     /// all, ratio, divpo: at most this many pairs of a prompt [default: 100, divpo: 2]
     #[arg(long, value_name = "N")]
@@ -78,7 +80,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: String,
     /// The minimum weight of a chosen response (the paper's: 0.2)
-    #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = not_negative)]
+    #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = number::<f64>(0.0..))]
     min_weight: f64,
     /// The random seed
     #[arg(long, value_name = "N", default_value_t = 42)]
@@ -168,35 +170,4 @@ pub(crate) fn summarize(output: &PairsOutput) {
         let length = (*count as f64 / highest as f64 * 50.0).round() as usize;
         terminal::result(&format!("  {from:>5.2} {} {count}", "#".repeat(length)));
     }
-}
-
-fn share(text: &str) -> Result<f64, String> {
-    number(text).and_then(|x| {
-        let fits = x > 0.0 && x <= 0.5;
-        fits.then_some(x)
-            .ok_or_else(|| format!("must be in (0, 0.5] (got {x})"))
-    })
-}
-
-fn at_least_one(text: &str) -> Result<f64, String> {
-    number(text).and_then(|x| {
-        (x >= 1.0)
-            .then_some(x)
-            .ok_or_else(|| format!("must be >= 1 (got {x})"))
-    })
-}
-
-fn not_negative(text: &str) -> Result<f64, String> {
-    number(text).and_then(|x| {
-        (x >= 0.0)
-            .then_some(x)
-            .ok_or_else(|| format!("must be >= 0 (got {x})"))
-    })
-}
-
-fn number(text: &str) -> Result<f64, String> {
-    text.parse::<f64>()
-        .ok()
-        .filter(|x| x.is_finite())
-        .ok_or_else(|| "not a number".to_owned())
 }

@@ -1,5 +1,4 @@
-//! Which text, and which tokens, does a chat become? The model's own template, rendered as
-//! transformers renders it.
+//! Chat templates: a model's own Jinja template, rendered and tokenized as transformers and TRL do.
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, Value};
@@ -7,15 +6,16 @@ use minijinja::{Environment, ErrorKind, context};
 use serde::{Deserialize, Serialize};
 use tokenizers::Tokenizer;
 
-use super::files::ModelFiles;
+use crate::files::ModelFiles;
+use crate::tokenizer::{self, SpecialTokens};
 use crate::{Error, Result};
 
-/// One turn of a chat.
+/// One message of a chat.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// `system`, `user` or `assistant`.
     pub role: String,
-    /// What is said.
+    /// The text.
     pub content: String,
 }
 
@@ -25,44 +25,41 @@ pub struct Chat {
     name: String,
     tokenizer: Tokenizer,
     environment: Environment<'static>,
-    /// The token before every text, where the model has one.
-    bos: Option<String>,
-    /// The token after every text.
-    eos: Option<String>,
+    /// The beginning-of-sequence token, where the model has one.
+    bos_token: Option<String>,
+    /// The end-of-sequence token.
+    eos_token: Option<String>,
     has_template: bool,
 }
 
-/// A prompt and an answer to it as tokens.
+/// A prompt and a completion as tokens, one behind the other.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tokens {
-    /// Prompt and answer.
+pub struct PromptCompletion {
+    /// The ids of prompt and completion.
     pub ids: Vec<u32>,
-    /// How many of them are the prompt.
-    pub prompt: usize,
+    /// How many of them are the prompt's.
+    pub prompt_len: usize,
 }
 
 impl Chat {
     /// Loads tokenizer.json, and the template of `chat_template.jinja` or `tokenizer_config.json`.
     ///
     /// # Errors
-    /// When the tokenizer is missing, or a file is not what it should be.
+    /// When the tokenizer is missing, or a file is invalid.
     pub fn load(files: &ModelFiles) -> Result<Self> {
-        let path = files.require("tokenizer.json")?;
-        let mut tokenizer = Tokenizer::from_file(&path).map_err(|error| {
-            let message = format!("is no tokenizer ({error})");
-            Error::input(&path, message, "fetch the model again")
-        })?;
-        tokenizer.with_padding(None);
-        drop(tokenizer.with_truncation(None));
-        let settings = files.json("tokenizer_config.json")?.unwrap_or_default();
+        let mut tokenizer = tokenizer::load(files)?;
+        tokenizer::disable_padding_and_truncation(&mut tokenizer);
+        let config = files
+            .read_json("tokenizer_config.json")?
+            .unwrap_or_default();
         let token = |name: &str| {
-            let given = &settings[name];
+            let given = &config[name];
             let text = given.as_str().or(given["content"].as_str());
             text.map(str::to_owned)
         };
         let template = match files.find("chat_template.jinja")? {
             Some(path) => Some(std::fs::read_to_string(&path).map_err(Error::io("read", &path))?),
-            None => in_settings(&settings["chat_template"]),
+            None => template_from_config(&config["chat_template"]),
         };
         let mut environment = Environment::new();
         let mut syntax = SyntaxConfig::builder();
@@ -71,39 +68,52 @@ impl Chat {
         }
         environment
             .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function("raise_exception", refuse);
+        environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", |_: String| {
-            // The same input gives the same tokens, whatever the day.
+            // A fixed date: the same input gives the same tokens on every day.
             "26 Jul 2024"
         });
         let has_template = template.is_some();
         if let Some(template) = template {
             let added = environment.add_template_owned("chat", template);
             added.map_err(|error| {
-                let message = format!("has a chat template that cannot be read ({error})");
-                Error::input(&files.name, message, "mend its chat_template.jinja")
+                let message = format!("has an invalid chat template ({error})");
+                Error::input(&files.name, message, "correct its chat_template.jinja")
             })?;
         }
         Ok(Self {
             name: files.name.clone(),
             tokenizer,
             environment,
-            bos: token("bos_token"),
-            eos: token("eos_token"),
+            bos_token: token("bos_token"),
+            eos_token: token("eos_token"),
             has_template,
         })
     }
 
-    /// The tokenizer.
+    /// The tokenizer; it neither truncates nor pads.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
     }
 
-    /// The chat as text; `answer_begins` puts what stands before an assistant's words at its end.
+    /// Renders a whole chat as text.
     ///
     /// # Errors
-    /// When the model has no template, or it refuses the messages.
-    pub fn render(&self, messages: &[Message], answer_begins: bool) -> Result<String> {
+    /// When the model has no template, or the template refuses the messages.
+    pub fn render(&self, messages: &[Message]) -> Result<String> {
+        self.render_template(messages, false)
+    }
+
+    /// Renders a chat as text up to the beginning of the assistant's reply (transformers:
+    /// `add_generation_prompt=True`).
+    ///
+    /// # Errors
+    /// As [`Self::render`].
+    pub fn render_prompt(&self, messages: &[Message]) -> Result<String> {
+        self.render_template(messages, true)
+    }
+
+    fn render_template(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
         if !self.has_template {
             return Err(Error::input(
                 &self.name,
@@ -114,9 +124,9 @@ impl Chat {
         let render = || {
             self.environment.get_template("chat")?.render(context! {
                 messages => Value::from(Serde(messages)),
-                add_generation_prompt => answer_begins,
-                bos_token => self.bos.as_deref().unwrap_or_default(),
-                eos_token => self.eos.as_deref().unwrap_or_default(),
+                add_generation_prompt,
+                bos_token => self.bos_token.as_deref().unwrap_or_default(),
+                eos_token => self.eos_token.as_deref().unwrap_or_default(),
             })
         };
         render().map_err(|error: minijinja::Error| {
@@ -125,83 +135,88 @@ impl Chat {
         })
     }
 
-    /// A chat and the answer to it, as TRL tokenises them: the prompt ends where the answer's words
-    /// begin, and its tokens must be the first of the whole.
+    /// Tokenizes a chat prompt and its completion as TRL does: both rendered together; the prompt ends where
+    /// the completion's content begins.
     ///
     /// # Errors
     /// As [`Self::render`], or when the prompt's tokens are not the first of the whole.
-    pub fn tokens(&self, prompt: &[Message], answer: &[Message]) -> Result<Tokens> {
-        let begin = self.encode(&self.render(prompt, true)?, false)?;
-        let whole = [prompt, answer].concat();
-        let ids = self.encode(&self.render(&whole, false)?, false)?;
-        if !ids.starts_with(&begin) || ids.len() == begin.len() {
+    pub fn tokenize_chat(
+        &self,
+        prompt: &[Message],
+        completion: &[Message],
+    ) -> Result<PromptCompletion> {
+        let prompt_ids = self.encode(&self.render_prompt(prompt)?, SpecialTokens::Omit)?;
+        let whole = [prompt, completion].concat();
+        let ids = self.encode(&self.render(&whole)?, SpecialTokens::Omit)?;
+        if !ids.starts_with(&prompt_ids) || ids.len() == prompt_ids.len() {
             return Err(Error::input(
                 &self.name,
-                "its chat template does not begin a chat with its prompt: the answer's tokens cannot be told",
-                "use a template whose generation prompt is what it writes before an answer",
+                "its chat template does not render a chat as its prompt and then the completion",
+                "use a template whose generation prompt is what it writes before a reply",
             ));
         }
-        Ok(Tokens {
+        Ok(PromptCompletion {
             ids,
-            prompt: begin.len(),
+            prompt_len: prompt_ids.len(),
         })
     }
 
-    /// A plain prompt and answer, as TRL tokenises texts that are no chats: the two joined, the end
-    /// token appended.
+    /// Tokenizes a plain prompt and completion as TRL does texts without roles: joined, with the EOS token
+    /// behind them.
     ///
     /// # Errors
-    /// When the tokenizer refuses a text.
-    pub fn plain_tokens(&self, prompt: &str, answer: &str) -> Result<Tokens> {
-        let eos = self.eos.as_deref().unwrap_or_default();
-        let begin = self.encode(prompt, true)?;
-        let ids = self.encode(&format!("{prompt}{answer}{eos}"), true)?;
-        // A prompt's last token may join the answer's first: the answer begins where they differ.
-        let same = begin.iter().zip(&ids).take_while(|(a, b)| a == b).count();
-        Ok(Tokens { ids, prompt: same })
+    /// When the tokenizer cannot encode a text.
+    pub fn tokenize_plain(&self, prompt: &str, completion: &str) -> Result<PromptCompletion> {
+        let eos = self.eos_token.as_deref().unwrap_or_default();
+        let prompt_ids = self.encode(prompt, SpecialTokens::Add)?;
+        let ids = self.encode(&format!("{prompt}{completion}{eos}"), SpecialTokens::Add)?;
+        // The prompt's last token may merge with the completion's first: the completion begins at the first
+        // difference.
+        let common = prompt_ids.iter().zip(&ids).take_while(|(a, b)| a == b);
+        let prompt_len = common.count();
+        Ok(PromptCompletion { ids, prompt_len })
     }
 
-    /// The token after every text.
-    pub fn end(&self) -> Option<u32> {
-        self.tokenizer.token_to_id(self.eos.as_deref()?)
+    /// The id of the EOS token.
+    pub fn eos_token_id(&self) -> Option<u32> {
+        self.tokenizer.token_to_id(self.eos_token.as_deref()?)
     }
 
-    /// The text of tokens, special ones left out.
+    /// The text of tokens, without special tokens.
     ///
     /// # Errors
-    /// When the tokenizer does not know one.
+    /// When an id is not in the tokenizer's vocabulary.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
         self.tokenizer.decode(ids, true).map_err(|error| {
-            let message = format!("the tokenizer knows no text for its tokens ({error})");
+            let message = format!("its tokenizer cannot decode the model's tokens ({error})");
             Error::input(&self.name, message, "check its tokenizer.json")
         })
     }
 
-    /// A text's tokens.
+    /// The ids of a text's tokens.
     ///
     /// # Errors
-    /// When the tokenizer refuses it.
-    pub fn encode(&self, text: &str, with_special: bool) -> Result<Vec<u32>> {
-        let encoding = self.tokenizer.encode_fast(text, with_special);
-        let encoding = encoding.map_err(|error| {
-            let message = format!("the tokenizer refuses a text ({error})");
-            Error::input(&self.name, message, "check its tokenizer.json")
-        })?;
+    /// When the tokenizer cannot encode it.
+    pub fn encode(&self, text: &str, special_tokens: SpecialTokens) -> Result<Vec<u32>> {
+        let encoding = self
+            .tokenizer
+            .encode_fast(text, special_tokens == SpecialTokens::Add)
+            .map_err(|error| tokenizer::encode_error(&self.name, &error))?;
         Ok(encoding.get_ids().to_vec())
     }
 }
 
-/// `tokenizer_config.json` holds one template, or several by name.
-fn in_settings(given: &serde_json::Value) -> Option<String> {
-    let named = |entry: &&serde_json::Value| entry["name"] == "default";
+/// The template of `tokenizer_config.json`: its one template, or the default of several named ones.
+fn template_from_config(given: &serde_json::Value) -> Option<String> {
+    let is_default = |entry: &&serde_json::Value| entry["name"] == "default";
     let text = given
         .as_str()
-        .or_else(|| given.as_array()?.iter().find(named)?["template"].as_str());
+        .or_else(|| given.as_array()?.iter().find(is_default)?["template"].as_str());
     text.map(str::to_owned)
 }
 
-/// Templates refuse chats that they cannot write.
-fn refuse(message: String) -> std::result::Result<Value, minijinja::Error> {
+/// What templates call to refuse a chat, as with roles out of order.
+fn raise_exception(message: String) -> std::result::Result<Value, minijinja::Error> {
     Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
 }
 
@@ -217,40 +232,44 @@ mod tests {
     /// `tests/fixtures/chats.json`, made by `tests/peers/small_models.py`: templates in
     /// `chat_template.jinja`, in `tokenizer_config.json`, and there among several.
     #[test]
-    fn chats_are_written_as_by_transformers() {
+    fn rendered_chats_equal_those_of_transformers() {
         let golden = fixtures::json("chats.json");
-        let settings = fixtures::json("models/llama/model/tokenizer_config.json");
+        let config = fixtures::json("models/llama/model/tokenizer_config.json");
         let tokenizer = fixtures::fixture("models/llama/model/tokenizer.json");
         let templates = golden["templates"].as_object().unwrap();
         let mut refused = 0;
         for (name, template) in templates {
-            for place in ["file", "settings", "list"] {
+            for source in ["file", "config", "list"] {
                 let folder = tempfile::tempdir().unwrap();
                 let at = |file: &str| folder.path().join(file);
                 fs::copy(&tokenizer, at("tokenizer.json")).unwrap();
-                let mut settings = settings.clone();
+                let mut config = config.clone();
                 let other = json!({"name": "tool_use", "template": "no"});
                 let this = json!({"name": "default", "template": template});
-                match place {
+                match source {
                     "file" => {
                         fs::write(at("chat_template.jinja"), template.as_str().unwrap()).unwrap();
                     }
-                    "settings" => settings["chat_template"] = template.clone(),
-                    _ => settings["chat_template"] = json!([other, this]),
+                    "config" => config["chat_template"] = template.clone(),
+                    _ => config["chat_template"] = json!([other, this]),
                 }
-                fs::write(at("tokenizer_config.json"), settings.to_string()).unwrap();
+                fs::write(at("tokenizer_config.json"), config.to_string()).unwrap();
                 let files = ModelFiles::find_model(folder.path().to_str().unwrap()).unwrap();
                 let chat = Chat::load(&files).unwrap();
                 let rows = golden["rows"].as_array().unwrap().iter();
                 for row in rows.filter(|row| row["template"] == *name) {
                     let messages: Vec<Message> =
                         serde_json::from_value(row["messages"].clone()).unwrap();
-                    let given = chat.render(&messages, row["begins"] == true);
-                    if let Some(known) = row["text"].as_str() {
-                        assert_eq!(given.unwrap(), known, "{name} in {place}");
+                    let rendered = if row["begins"] == true {
+                        chat.render_prompt(&messages)
                     } else {
-                        let said = given.unwrap_err().to_string();
-                        assert!(said.contains("turn"), "{name}: {said}");
+                        chat.render(&messages)
+                    };
+                    if let Some(known) = row["text"].as_str() {
+                        assert_eq!(rendered.unwrap(), known, "{name} in {source}");
+                    } else {
+                        let message = rendered.unwrap_err().to_string();
+                        assert!(message.contains("turn"), "{name}: {message}");
                         refused += 1;
                     }
                 }

@@ -19,8 +19,8 @@ impl DeviceSpec {
     ///
     /// # Errors
     /// When it is none of these.
-    pub fn named(name: &str) -> Result<Self> {
-        Self::read(name).ok_or_else(|| Error::Unknown {
+    pub fn parse(name: &str) -> Result<Self> {
+        Self::parse_parts(name).ok_or_else(|| Error::Unknown {
             what: "device",
             given: name.to_owned(),
             known: "cpu, cuda:0, cuda:1, ..., and cuda:0:f16 or cuda:0:f32 in place of bf16"
@@ -28,7 +28,7 @@ impl DeviceSpec {
         })
     }
 
-    fn read(name: &str) -> Option<Self> {
+    fn parse_parts(name: &str) -> Option<Self> {
         let parts: Vec<&str> = name.split(':').collect();
         let (number, precision) = match parts[..] {
             ["cpu"] => return Some(Self::Cpu),
@@ -63,7 +63,7 @@ impl DeviceSpec {
     }
 
     /// The type in which weights and activations are held.
-    pub const fn precision(self) -> DType {
+    pub const fn dtype(self) -> DType {
         match self {
             Self::Cpu => DType::F32,
             Self::Cuda(_, precision) => precision,
@@ -88,11 +88,11 @@ mod tests {
     #[test]
     fn names_are_read_back() {
         for name in ["cpu", "cuda:0", "cuda:11", "cuda:1:f16", "cuda:0:f32"] {
-            assert_eq!(DeviceSpec::named(name).unwrap().to_string(), name);
+            assert_eq!(DeviceSpec::parse(name).unwrap().to_string(), name);
         }
         let bf16 = DeviceSpec::Cuda(0, DType::BF16);
         for name in ["cuda", "cuda:0", "cuda:0:bf16"] {
-            assert_eq!(DeviceSpec::named(name).unwrap(), bf16);
+            assert_eq!(DeviceSpec::parse(name).unwrap(), bf16);
         }
         let wrong = [
             "",
@@ -107,7 +107,7 @@ mod tests {
             "cuda:0:f16:1",
         ];
         for name in wrong {
-            assert!(DeviceSpec::named(name).is_err(), "{name}");
+            assert!(DeviceSpec::parse(name).is_err(), "{name}");
         }
     }
 }

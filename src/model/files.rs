@@ -1,21 +1,21 @@
-//! Where do a model's files lie? In a folder, or in a repository of the hub.
+//! Model files: found in a folder or in a repository of the Hugging Face hub.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::hub::{self, ModelRepository};
-use super::weights;
+use crate::hub::{self, ModelRepository};
+use crate::weights;
 use crate::{Error, Result};
 use polyphony_io::hash::{Sha256, hex, sha256_file_digest};
 
-/// A model's files, and what the model is called.
+/// A model's files and its name.
 #[derive(Debug)]
 pub struct ModelFiles {
     /// The hub's `OWNER/NAME`, or the name of the folder.
     pub name: String,
-    place: ModelSource,
+    source: ModelSource,
 }
 
 #[derive(Debug)]
@@ -32,32 +32,33 @@ impl ModelFiles {
     pub fn find_model(given: &str) -> Result<Self> {
         let path = Path::new(given);
         if path.is_dir() {
-            let whole = path.canonicalize().map_err(Error::io("read", path))?;
+            let absolute = path.canonicalize().map_err(Error::io("read", path))?;
             return Ok(Self {
-                name: name_of(&whole),
-                place: ModelSource::Folder(path.to_path_buf()),
+                name: folder_name(&absolute),
+                source: ModelSource::Folder(path.to_path_buf()),
             });
         }
         if !is_hub_id(given) {
             return Err(Error::input(
                 path,
-                "is no folder of a model",
+                "is not the folder of a model",
                 "name a folder with config.json, or a hub id OWNER/NAME[@REVISION]",
             ));
         }
         let repository = hub::model(given)?;
         Ok(Self {
             name: repository.id.clone(),
-            place: ModelSource::Hub(repository),
+            source: ModelSource::Hub(repository),
         })
     }
 
-    /// A file of the model, fetched where need be; none where the model does not have it.
+    /// The path of a file of the model, which is fetched where it is not cached; none where the model does not
+    /// have it.
     ///
     /// # Errors
     /// When it cannot be fetched.
     pub fn find(&self, file: &str) -> Result<Option<PathBuf>> {
-        match &self.place {
+        match &self.source {
             ModelSource::Folder(folder) => {
                 Ok(Some(folder.join(file)).filter(|path| path.is_file()))
             }
@@ -65,19 +66,20 @@ impl ModelFiles {
         }
     }
 
-    /// A file that every such model has.
+    /// As [`Self::find`], for a file that every such model has.
     ///
     /// # Errors
     /// When it is missing; the message names it.
     pub fn require(&self, file: &str) -> Result<PathBuf> {
-        self.find(file)?.ok_or_else(|| self.lacks(file))
+        self.find(file)?
+            .ok_or_else(|| self.missing_file_error(file))
     }
 
-    /// The JSON object in a file.
+    /// The JSON value in a file; none where the model does not have it.
     ///
     /// # Errors
-    /// When it is no JSON.
-    pub fn json(&self, file: &str) -> Result<Option<Value>> {
+    /// When it is not valid JSON.
+    pub fn read_json(&self, file: &str) -> Result<Option<Value>> {
         let Some(path) = self.find(file)? else {
             return Ok(None);
         };
@@ -85,20 +87,20 @@ impl ModelFiles {
         let value = serde_json::from_slice(&text).map_err(|error| {
             Error::input(
                 &path,
-                format!("is no JSON ({error})"),
+                format!("is not valid JSON ({error})"),
                 "fetch the model again",
             )
         })?;
         Ok(Some(value))
     }
 
-    /// The error for a file that is not there.
-    pub fn lacks(&self, file: &str) -> Error {
-        match &self.place {
+    /// The error for a file that the model does not have.
+    pub fn missing_file_error(&self, file: &str) -> Error {
+        match &self.source {
             ModelSource::Folder(folder) => Error::input(
                 folder,
-                format!("lacks {file}"),
-                "name the folder of a whole model",
+                format!("has no {file}"),
+                "name the folder of a complete model",
             ),
             ModelSource::Hub(repository) => Error::Hub {
                 repository: repository.id.clone(),
@@ -108,38 +110,37 @@ impl ModelFiles {
         }
     }
 
-    /// How others name the model: the hub's `OWNER/NAME` and commit, or the folder's whole path.
+    /// How an adapter names its base model: the hub's `OWNER/NAME` and commit, or the folder's absolute path.
     ///
     /// # Errors
     /// When the folder is gone.
-    pub fn address(&self) -> Result<(String, Option<String>)> {
-        let folder = match &self.place {
+    pub fn base_model_ref(&self) -> Result<(String, Option<String>)> {
+        let folder = match &self.source {
             ModelSource::Hub(hub) => return Ok((hub.id.clone(), Some(hub.commit.clone()))),
             ModelSource::Folder(folder) => folder,
         };
-        let whole = folder.canonicalize().map_err(Error::io("read", folder))?;
-        Ok(match snapshot(&whole) {
+        let absolute = folder.canonicalize().map_err(Error::io("read", folder))?;
+        Ok(match cached_snapshot(&absolute) {
             Some((id, commit)) => (id, Some(commit)),
-            None => (whole.to_string_lossy().into_owned(), None),
+            None => (absolute.to_string_lossy().into_owned(), None),
         })
     }
 
-    /// What the files hold: the hub's commit, or a hash of those of a folder's files that are
-    /// loaded.
+    /// The revision: the hub's commit, or a hash of those of a folder's files that are loaded.
     ///
     /// # Errors
     /// When a file cannot be read.
     pub fn revision(&self) -> Result<String> {
-        let folder = match &self.place {
+        let folder = match &self.source {
             ModelSource::Hub(repository) => return Ok(repository.commit.clone()),
             ModelSource::Folder(folder) => folder,
         };
-        let whole = folder.canonicalize().map_err(Error::io("read", folder))?;
-        if let Some((_, commit)) = snapshot(&whole) {
+        let absolute = folder.canonicalize().map_err(Error::io("read", folder))?;
+        if let Some((_, commit)) = cached_snapshot(&absolute) {
             return Ok(commit);
         }
         let mut hasher = Sha256::new();
-        for file in self.loaded()? {
+        for file in self.loaded_files()? {
             let Some(path) = self.find(&file)? else {
                 continue;
             };
@@ -150,10 +151,10 @@ impl ModelFiles {
     }
 
     /// The files that decide what a model computes, by their paths within its folder.
-    fn loaded(&self) -> Result<BTreeSet<String>> {
-        let mut files: BTreeSet<String> = SETTINGS.map(str::to_owned).into();
-        files.extend(weights::names(self)?);
-        let modules = self.json("modules.json")?.unwrap_or_default();
+    fn loaded_files(&self) -> Result<BTreeSet<String>> {
+        let mut files: BTreeSet<String> = CONFIG_FILES.map(str::to_owned).into();
+        files.extend(weights::weight_files(self)?);
+        let modules = self.read_json("modules.json")?.unwrap_or_default();
         let paths = modules.as_array().into_iter().flatten();
         let paths = paths.filter_map(|module| module["path"].as_str());
         files.extend(paths.map(|path| format!("{path}/config.json")));
@@ -161,8 +162,8 @@ impl ModelFiles {
     }
 }
 
-/// What is read of a model besides its weights.
-const SETTINGS: [&str; 7] = [
+/// The files that are read of a model besides its weights.
+const CONFIG_FILES: [&str; 7] = [
     "chat_template.jinja",
     "config.json",
     "config_sentence_transformers.json",
@@ -172,7 +173,7 @@ const SETTINGS: [&str; 7] = [
     "tokenizer_config.json",
 ];
 
-/// Whether a name is one of the hub's, `OWNER/NAME[@REVISION]`, and no path that is there.
+/// Whether a name has the form of a hub id, `OWNER/NAME[@REVISION]`, and is not an existing path.
 pub fn is_hub_id(given: &str) -> bool {
     let (id, _) = given.split_once('@').unwrap_or((given, ""));
     let parts: Vec<&str> = id.split('/').collect();
@@ -183,8 +184,8 @@ pub fn is_hub_id(given: &str) -> bool {
         && !Path::new(given).exists()
 }
 
-/// The hub's name and commit of a folder of its cache: `models--OWNER--NAME/snapshots/COMMIT`.
-fn snapshot(folder: &Path) -> Option<(String, String)> {
+/// The hub id and commit of a folder of the hub's cache: `models--OWNER--NAME/snapshots/COMMIT`.
+fn cached_snapshot(folder: &Path) -> Option<(String, String)> {
     let commit = folder.file_name()?.to_str()?;
     let snapshots = folder.parent()?;
     let repository = snapshots.parent()?.file_name()?.to_str()?;
@@ -194,8 +195,8 @@ fn snapshot(folder: &Path) -> Option<(String, String)> {
         .then(|| (id.replacen("--", "/", 1), commit.to_owned()))
 }
 
-fn name_of(folder: &Path) -> String {
-    if let Some((id, _)) = snapshot(folder) {
+fn folder_name(folder: &Path) -> String {
+    if let Some((id, _)) = cached_snapshot(folder) {
         return id;
     }
     let name = folder.file_name().unwrap_or(folder.as_os_str());
@@ -207,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_revision_is_of_what_is_loaded() {
+    fn the_revision_depends_on_loaded_files_only() {
         let folder = tempfile::tempdir().unwrap();
         let write = |file: &str, text: &str| {
             let path = folder.path().join(file);

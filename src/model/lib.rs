@@ -1,5 +1,7 @@
-//! Models: loading from a folder or the hub, encoders and decoders, LoRA adapters, reward models, text generation.
+//! Models: loading from a folder or the hub, encoders and decoders, LoRA adapters, reward models, text
+//! generation; forward passes only.
 
+mod cache;
 /// Chat templates.
 pub mod chat;
 /// Decoder-only transformers: the forward pass and the KV cache.
@@ -20,6 +22,8 @@ pub mod kernel;
 pub mod lora;
 /// Out-of-memory errors.
 pub mod memory;
+/// Tensor operations that encoders and decoders share.
+pub mod ops;
 /// Reward models.
 pub mod reward;
 /// Tokenizers.

@@ -1,154 +1,141 @@
-//! How good does a reward model find a response? One number from a decoder's last token.
+//! Reward models: a score of a response to a prompt, from the last token's hidden state of a decoder
+//! (transformers: `AutoModelForSequenceClassification` with one label).
 
-use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::cache::LoadCache;
 use crate::chat::Chat;
-use crate::decoder::ops::PackedSequences;
+use crate::decoder::packed::PackedSequences;
 use crate::decoder::{Decoder, Head};
 use crate::device::DeviceSpec;
-use crate::files::{ModelFiles, is_hub_id};
-use crate::lora::{Adapter, CONFIG, LoraConfig};
+use crate::files::ModelFiles;
+use crate::lora::{ADAPTER_CONFIG_FILE, Adapter};
+use crate::ops::linear::matmul_t;
+use crate::tokenizer::SpecialTokens;
 use crate::{Error, Result};
 
-/// What is read of a text at most, in tokens, where the model does not say.
-const MAX_TOKENS: usize = 2048;
-/// The file beside an adapter that says how long the texts were that it was trained on.
-pub const LIMIT: &str = "reward.json";
-/// So many tokens go through the model at a time.
-const BUDGET: usize = 4096;
+/// The maximum length of a text, in tokens, where the model's folder has no [`REWARD_CONFIG_FILE`].
+const DEFAULT_MAX_LENGTH: usize = 2048;
+/// The file beside an adapter with the [`RewardConfig`] that it was trained with.
+pub const REWARD_CONFIG_FILE: &str = "reward_config.json";
+/// The maximum number of tokens of a batch.
+const TOKENS_PER_BATCH: usize = 4096;
 
-type Loaded = HashMap<(String, DeviceSpec), Arc<RewardModel>>;
-static LOADED: LazyLock<Mutex<Loaded>> = LazyLock::new(Mutex::default);
+static CACHE: LoadCache<(String, DeviceSpec), RewardModel> = LoadCache::new();
 
-/// A decoder whose head gives one number.
+/// A decoder with a reward head.
 #[derive(Debug)]
 pub struct RewardModel {
     decoder: Decoder<Tensor>,
     chat: Chat,
-    /// What is read of a text at most, in tokens.
-    max_tokens: usize,
-    /// What its files hold, and the adapter's.
+    /// Longer texts are truncated to this many tokens.
+    max_length: usize,
+    /// The revision of the model's files, and of the adapter's.
     pub revision: String,
-    /// On a GPU one batch is there at a time, however many partitions of a query ask.
-    turn: Mutex<()>,
+    /// Held during a batch on a GPU: partitions of a query must not fill its memory together.
+    gpu_lock: Mutex<()>,
 }
 
-/// What stands in [`LIMIT`].
+/// What [`REWARD_CONFIG_FILE`] holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RewardConfig {
-    /// The longest text, in tokens.
+    /// The maximum length of a text in training, in tokens.
     pub max_length: usize,
 }
 
-/// What a reward model reads, as the reference writes it.
-pub fn text(prompt: &str, response: &str) -> String {
+/// The input of a reward model, in the format of the paper's reference code.
+pub fn format_input(prompt: &str, response: &str) -> String {
     format!("<prompt>{prompt}</prompt><response>{response}</response>")
 }
 
 impl RewardModel {
-    /// Loads a reward model once a process: a folder of a PEFT adapter, as `polyphony train reward`
-    /// writes it, or a whole model with a `score` head, by folder or hub id.
+    /// Loads a reward model once a process: a folder of a PEFT adapter, as `polyphony train reward` writes it,
+    /// or a whole model with a `score` head, by folder or hub id.
     ///
     /// # Errors
     /// When it is missing, or has no such head.
-    pub fn named(name: &str, place: DeviceSpec) -> Result<Arc<Self>> {
-        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (name.to_owned(), place);
-        if let Some(known) = loaded.get(&key) {
-            return Ok(Arc::clone(known));
-        }
-        let model = Arc::new(Self::load(name, place)?);
-        loaded.insert(key, Arc::clone(&model));
-        Ok(model)
+    pub fn load_cached(name: &str, device: DeviceSpec) -> Result<Arc<Self>> {
+        CACHE.get_or_load((name.to_owned(), device), || Self::load(name, device))
     }
 
-    fn load(name: &str, place: DeviceSpec) -> Result<Self> {
+    #[tracing::instrument(name = "load_reward_model", skip(spec), fields(device = %spec))]
+    fn load(name: &str, spec: DeviceSpec) -> Result<Self> {
         let folder = Path::new(name);
-        let is_adapter = folder.join(CONFIG).is_file();
+        let is_adapter = folder.join(ADAPTER_CONFIG_FILE).is_file();
         let adapter = is_adapter.then(|| Adapter::read(folder)).transpose()?;
-        let refused = |message: &str| {
-            let hint = "train one with `polyphony train reward`";
+        let unusable = |message: &str| {
+            let hint = "train a reward model with `polyphony train reward`";
             Error::input(folder, message, hint)
         };
-        let base = match adapter.as_ref().map(|adapter| &adapter.lora_config) {
+        let base = match &adapter {
             None => name.to_owned(),
-            Some(LoraConfig {
-                base: Some(base),
-                revision: Some(revision),
-                ..
-            }) if is_hub_id(base) => format!("{base}@{revision}"),
-            Some(LoraConfig {
-                base: Some(base), ..
-            }) => base.clone(),
-            Some(_) => return Err(refused("does not say which model it belongs to")),
+            Some(adapter) => adapter.config.base_model_ref().ok_or_else(|| {
+                unusable("has no base_model_name_or_path in its adapter_config.json")
+            })?,
         };
         let files = ModelFiles::find_model(&base)?;
-        let device = place.open()?;
-        let project = |name: &str, weight: Tensor| match &adapter {
-            Some(adapter) => adapter.merged(name, weight),
+        let device = spec.open()?;
+        let project = |module_path: &str, weight: Tensor| match &adapter {
+            Some(adapter) => adapter.merge(module_path, weight),
             None => Ok(weight),
         };
-        let mut decoder = Decoder::load(&files, Head::Score, place.precision(), &device, project)?;
-        let shape = [1, decoder.config.width];
+        let mut decoder = Decoder::load(&files, Head::Score, spec.dtype(), &device, project)?;
         decoder.head = match &adapter {
-            Some(adapter) => adapter.tensor("base_model.model.score.weight", shape, &device)?,
-            None if decoder.head_is_zero() => return Err(refused("has no `score` head")),
+            Some(adapter) => adapter.score_head(decoder.config.hidden_size, &device)?,
+            None if decoder.head_is_zero() => return Err(unusable("has no `score` head")),
             None => decoder.head.to_dtype(DType::F32)?,
         };
         if let Some(adapter) = &adapter {
-            let products = adapter.lora_config.products_of(decoder.layers.len());
-            let parts = products.iter().flat_map(|product| {
-                ["lora_A", "lora_B"].map(|part| format!("base_model.model.{product}.{part}.weight"))
-            });
-            let head = "base_model.model.score.weight".to_owned();
-            adapter.all_used(&parts.chain([head]).collect::<Vec<_>>())?;
+            adapter.refuse_unused(decoder.layers.len(), Head::Score)?;
         }
         Ok(Self {
             decoder,
             chat: Chat::load(&files)?,
-            max_tokens: limit(folder)?.unwrap_or(MAX_TOKENS),
+            max_length: read_max_length(folder)?.unwrap_or(DEFAULT_MAX_LENGTH),
             revision: match &adapter {
                 Some(adapter) => format!("{}+{}", files.revision()?, adapter.revision()?),
                 None => files.revision()?,
             },
-            turn: Mutex::default(),
+            gpu_lock: Mutex::default(),
         })
     }
 
-    /// The rewards of responses to prompts.
+    /// The rewards of pairs of prompt and response, in their order.
     ///
     /// # Errors
-    /// When the tokenizer refuses a text, or the device fails.
+    /// When the tokenizer cannot encode a text, the device fails, or a reward is not finite.
+    #[tracing::instrument(level = "debug", skip_all, fields(texts = texts.len()))]
     pub fn rewards(&self, texts: &[(&str, &str)]) -> Result<Vec<f32>> {
         let mut tokens = Vec::with_capacity(texts.len());
         for (prompt, response) in texts {
-            let mut ids = self.chat.encode(&text(prompt, response), true)?;
-            ids.truncate(self.max_tokens);
+            let text = format_input(prompt, response);
+            let mut ids = self.chat.encode(&text, SpecialTokens::Add)?;
+            ids.truncate(self.max_length);
             tokens.push(ids);
         }
         let mut rewards = Vec::with_capacity(texts.len());
         let mut rest = tokens.as_slice();
         while !rest.is_empty() {
-            let mut held = 0;
+            let mut batch_tokens = 0;
             let fits = |ids: &&Vec<u32>| {
-                held += ids.len();
-                held <= BUDGET
+                batch_tokens += ids.len();
+                batch_tokens <= TOKENS_PER_BATCH
             };
             let count = rest.iter().take_while(fits).count().max(1);
             let (batch, after) = rest.split_at(count);
-            let alone = !self.decoder.device.is_cpu();
-            let turn = alone.then(|| self.turn.lock().unwrap_or_else(PoisonError::into_inner));
+            let on_gpu = !self.decoder.device.is_cpu();
+            let guard =
+                on_gpu.then(|| self.gpu_lock.lock().unwrap_or_else(PoisonError::into_inner));
             let scores = self.scores(batch)?;
-            drop(turn);
-            if scores.iter().any(|score| !score.is_finite()) {
+            drop(guard);
+            if let Some(score) = scores.iter().find(|score| !score.is_finite()) {
                 return Err(Error::input(
                     &self.revision,
-                    "gives a reward that is no number",
+                    format!("the reward model gives a reward of {score}"),
                     "check the model's weights, or compute in bf16 or f32",
                 ));
             }
@@ -160,29 +147,25 @@ impl RewardModel {
 
     fn scores(&self, texts: &[Vec<u32>]) -> candle_core::Result<Vec<f32>> {
         let lengths: Vec<usize> = texts.iter().map(Vec::len).collect();
-        let ends = lengths.iter().scan(0, |end, length| {
-            *end += length;
-            Some(*end as u32 - 1)
-        });
         let device = &self.decoder.device;
-        let ends = Tensor::from_iter(ends, device)?;
-        let segments = PackedSequences::new(&lengths, &self.decoder.config, device)?;
-        let x = self.decoder.forward(&texts.concat(), &segments)?;
-        let rows = x.index_select(&ends, 0)?.to_dtype(DType::F32)?;
-        rows.matmul(&self.decoder.head.t()?)?.squeeze(1)?.to_vec1()
+        let last_rows = Tensor::new(PackedSequences::last_rows(&lengths), device)?;
+        let packed = PackedSequences::new(&lengths, &self.decoder.config, device)?;
+        let hidden = self.decoder.forward(&texts.concat(), &packed)?;
+        let rows = hidden.index_select(&last_rows, 0)?.to_dtype(DType::F32)?;
+        matmul_t(&rows, &self.decoder.head)?.squeeze(1)?.to_vec1()
     }
 }
 
-/// What a folder's [`LIMIT`] says; none where it has none.
-fn limit(folder: &Path) -> Result<Option<usize>> {
-    let path = folder.join(LIMIT);
+/// The `max_length` of a folder's [`REWARD_CONFIG_FILE`]; none where it has no such file.
+fn read_max_length(folder: &Path) -> Result<Option<usize>> {
+    let path = folder.join(REWARD_CONFIG_FILE);
     if !path.is_file() {
         return Ok(None);
     }
     let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
-    let limit: RewardConfig = serde_json::from_slice(&text).map_err(|error| {
-        let message = format!("does not say a max_length ({error})");
-        Error::input(&path, message, "train the reward model anew")
+    let config: RewardConfig = serde_json::from_slice(&text).map_err(|error| {
+        let message = format!("has no valid max_length ({error})");
+        Error::input(&path, message, "train the reward model again")
     })?;
-    Ok(Some(limit.max_length))
+    Ok(Some(config.max_length))
 }

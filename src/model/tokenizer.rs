@@ -1,79 +1,102 @@
-//! How many tokens has a text? As the tokenizer of the model to be trained counts them.
+//! Tokenizers: loading `tokenizer.json` of a model, encoding, counting tokens.
 
-use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tokenizers::Tokenizer;
 
-use super::files::{ModelFiles, is_hub_id};
+use crate::cache::LoadCache;
+use crate::files::{ModelFiles, is_hub_id};
 use crate::{Error, Result};
 use polyphony_io::hash::{Sha256, hex};
 
-static LOADED: LazyLock<Mutex<HashMap<String, Loaded>>> = LazyLock::new(Mutex::default);
+static CACHE: LoadCache<String, CachedTokenizer> = LoadCache::new();
 
-/// A tokenizer, and the SHA-256 of the file that it came from.
-#[derive(Clone)]
-pub struct Loaded {
-    /// The tokenizer.
-    pub tokenizer: Arc<Tokenizer>,
-    /// The hash, hex.
+/// The name of the tokenizer's file.
+pub const TOKENIZER_FILE: &str = "tokenizer.json";
+
+/// Whether an encoding gets the special tokens of the tokenizer's post-processor, as BOS (transformers:
+/// `add_special_tokens`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpecialTokens {
+    /// Add them.
+    Add,
+    /// The text has them already, as a rendered chat has.
+    Omit,
+}
+
+/// A tokenizer, and the hash of its file.
+pub struct CachedTokenizer {
+    /// The tokenizer; it neither truncates nor pads.
+    pub tokenizer: Tokenizer,
+    /// SHA-256 of the file, hex.
     pub sha256: String,
 }
 
-/// Loads a tokenizer once a process: a `tokenizer.json`, a folder that holds one, or a hub id.
+/// Loads a tokenizer once a process: a `tokenizer.json`, a folder with one, or a hub id.
 ///
 /// # Errors
-/// When there is none, or the file is no tokenizer.
-pub fn load(name: &str) -> Result<Loaded> {
-    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(known) = loaded.get(name) {
-        return Ok(known.clone());
-    }
-    let path = Path::new(name);
-    let file = if path.is_dir() || is_hub_id(name) {
-        ModelFiles::find_model(name)?.require("tokenizer.json")?
-    } else {
-        path.to_path_buf()
-    };
-    let bytes = std::fs::read(&file).map_err(Error::io("read", &file))?;
-    let sha256 = hex(&Sha256::digest(&bytes));
-    let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| {
-        Error::input(
-            &file,
-            format!("is no tokenizer ({error})"),
-            "name a tokenizer.json, a folder that holds one, or a hub id",
-        )
-    })?;
-    // A file may ask for truncation or padding; a count wants neither.
-    drop(tokenizer.with_truncation(None));
-    tokenizer.with_padding(None);
-    let known = Loaded {
-        tokenizer: Arc::new(tokenizer),
-        sha256,
-    };
-    loaded.insert(name.to_owned(), known.clone());
-    Ok(known)
+/// When there is none, or the file is invalid.
+pub fn load_cached(name: &str) -> Result<Arc<CachedTokenizer>> {
+    CACHE.get_or_load(name.to_owned(), || {
+        let path = Path::new(name);
+        let file = if path.is_dir() || is_hub_id(name) {
+            ModelFiles::find_model(name)?.require(TOKENIZER_FILE)?
+        } else {
+            path.to_path_buf()
+        };
+        let bytes = std::fs::read(&file).map_err(Error::io("read", &file))?;
+        let sha256 = hex(&Sha256::digest(&bytes));
+        let hint = "name a tokenizer.json, a folder with one, or a hub id";
+        let mut tokenizer =
+            Tokenizer::from_bytes(bytes).map_err(|error| invalid(&file, &error, hint))?;
+        disable_padding_and_truncation(&mut tokenizer);
+        Ok(CachedTokenizer { tokenizer, sha256 })
+    })
 }
 
-/// How many tokens each text has, with the special tokens that the tokenizer adds.
+/// Loads a model's tokenizer as its file is: it may truncate and pad.
 ///
 /// # Errors
-/// When the tokenizer refuses a text.
-pub fn count(tokenizer: &Tokenizer, texts: &[&str]) -> Result<Vec<i64>> {
+/// When the model has none, or the file is invalid.
+pub(crate) fn load(files: &ModelFiles) -> Result<Tokenizer> {
+    let path = files.require(TOKENIZER_FILE)?;
+    Tokenizer::from_file(&path).map_err(|error| invalid(&path, &error, "fetch the model again"))
+}
+
+/// Turns off the truncation and padding that a tokenizer's file may ask for.
+pub(crate) fn disable_padding_and_truncation(tokenizer: &mut Tokenizer) {
+    // Only a truncation's stride can be refused, never its absence.
+    drop(tokenizer.with_truncation(None));
+    tokenizer.with_padding(None);
+}
+
+/// The error for a tokenizer's file that cannot be used.
+pub(crate) fn invalid(path: &Path, error: &tokenizers::Error, hint: &str) -> Error {
+    Error::input(path, format!("is not a valid tokenizer ({error})"), hint)
+}
+
+/// The error for a text that a model's tokenizer cannot encode.
+pub(crate) fn encode_error(model: &str, error: &tokenizers::Error) -> Error {
+    Error::input(
+        model,
+        format!("its tokenizer cannot encode a text ({error})"),
+        "check the text and tokenizer.json",
+    )
+}
+
+/// The number of tokens of each text, special tokens included.
+///
+/// # Errors
+/// When the tokenizer cannot encode a text.
+pub fn count_tokens(tokenizer: &Tokenizer, texts: &[&str]) -> Result<Vec<i64>> {
+    /// An encoding is many times larger than its text.
+    const TEXTS_PER_BATCH: usize = 64;
     let mut counts = Vec::with_capacity(texts.len());
-    // An encoding is many times larger than its text: few are held at once.
-    for texts in texts.chunks(64) {
+    for texts in texts.chunks(TEXTS_PER_BATCH) {
         let encodings = tokenizer
             .encode_batch_fast(texts.to_vec(), true)
-            .map_err(|error| {
-                let refused = format!("refuses a text ({error})");
-                Error::input(
-                    "tokenizer",
-                    refused,
-                    "check the text and the tokenizer.json",
-                )
-            })?;
+            .map_err(|error| encode_error("tokenizer", &error))?;
         counts.extend(encodings.iter().map(|encoding| encoding.len() as i64));
     }
     Ok(counts)

@@ -39,9 +39,9 @@ impl Weights {
     /// # Errors
     /// When there are none, or a file is not what its name says.
     pub fn open(files: &ModelFiles, device: &Device, precision: DType) -> Result<Self> {
-        let names = names(files)?;
+        let names = weight_files(files)?;
         let Some((first, shards)) = names.split_first() else {
-            return Err(files.lacks("model.safetensors or pytorch_model.bin"));
+            return Err(files.missing_file_error("model.safetensors or pytorch_model.bin"));
         };
         let file = files.require(first)?;
         let parts = match shards {
@@ -179,7 +179,7 @@ impl Weights {
 ///
 /// # Errors
 /// When an index is none.
-pub(super) fn names(files: &ModelFiles) -> Result<Vec<String>> {
+pub(super) fn weight_files(files: &ModelFiles) -> Result<Vec<String>> {
     for name in CANDIDATES {
         if let Some(path) = files.find(name)? {
             let mut names = vec![name.to_owned()];

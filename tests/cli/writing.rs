@@ -50,7 +50,13 @@ const UNWRITABLE: [&[&str]; 17] = [
         "--adapter",
         "of_mistral",
     ],
-    &["--model", "llama", "--prompts", "prompts.jsonl", "--live"],
+    &[
+        "--model",
+        "llama",
+        "--prompts",
+        "prompts.jsonl",
+        "--no-merge",
+    ],
     &[
         "--model",
         "llama",

@@ -57,17 +57,14 @@ fn killed_and_gone_on_with_it_writes_the_same() {
         folder.path().join("cut.jsonl.json"),
     )
     .unwrap();
-    done(&words(&command(&cut, &["--batch", "3"])));
+    done(&words(&command(&cut, &["--batch-size", "3"])));
     assert_eq!(fs::read(&cut).unwrap(), expected);
 
     // What was made otherwise is not gone on with.
     let other = run(&words(&command(&cut, &["--seed", "7"])));
     assert_eq!(other.status.code(), Some(1));
     let said = String::from_utf8(other.stderr).unwrap();
-    assert!(
-        said.contains("holds texts that were made otherwise"),
-        "{said}"
-    );
+    assert!(said.contains("was written with other options"), "{said}");
     assert_eq!(fs::read(&cut).unwrap(), expected);
 }
 
@@ -123,13 +120,13 @@ fn what_it_is_told_counts() {
         (fs::read_to_string(out).unwrap(), how)
     };
     let (merged, _) = written("merged.jsonl", &[]);
-    let (live, how) = written("live.jsonl", &["--live"]);
-    assert_eq!(live, merged);
-    assert_eq!(how["adapter_is_live"], true);
+    let (unmerged, how) = written("unmerged.jsonl", &["--no-merge"]);
+    assert_eq!(unmerged, merged);
+    assert_eq!(how["merged"], false);
     let (system, how) = written("system.jsonl", &["--system", "Write one sad line."]);
     assert_ne!(system, merged);
-    assert_eq!(how["system"], "Write one sad line.");
-    let (plain, how) = written("plain.jsonl", &["--plain"]);
+    assert_eq!(how["system_prompt"], "Write one sad line.");
+    let (plain, how) = written("plain.jsonl", &["--no-chat-template"]);
     assert_ne!(plain, merged);
-    assert_eq!(how["chat"], false);
+    assert_eq!(how["chat_template"], false);
 }

@@ -8,18 +8,19 @@ use candle_core::{DType, Tensor, Var};
 use polyphony_io::random::SplitMix64;
 use polyphony_model::chat::{Chat, Message};
 use polyphony_model::decoder::Head;
-use polyphony_model::decoder::ops::PackedSequences;
+use polyphony_model::decoder::packed::PackedSequences;
 use polyphony_model::device::DeviceSpec;
 use polyphony_model::files::ModelFiles;
+use polyphony_model::tokenizer::SpecialTokens;
 use serde_json::{Value, json};
 
 use crate::data::batch::Batch;
-use crate::lora::Gradients;
 use crate::loss::dpo::DpoLoss;
 use crate::loss::objective::{DorpoForm, Objective, PairConstants, StepTotals};
 use crate::loss::reward::RewardLoss;
 use crate::loss::token_metrics::TokenMetrics;
 use crate::method::Method;
+use crate::policy::Gradients;
 use crate::policy::Policy;
 use polyphony_model::lora::{Adapter, LoraConfig};
 
@@ -39,7 +40,7 @@ fn files(name: &str) -> ModelFiles {
 }
 
 fn policy(name: &str, head: Head) -> Policy {
-    let mut policy = Policy::bare(&files(name), head, DeviceSpec::Cpu).unwrap();
+    let mut policy = Policy::load(&files(name), head, DeviceSpec::Cpu).unwrap();
     let adapter = Adapter::read(&fixture(name).join("adapter")).unwrap();
     policy.load_adapter(&adapter).unwrap();
     policy
@@ -72,7 +73,7 @@ fn batch(name: &str, objective: &Objective) -> (Batch, Vec<PairConstants>, StepT
             if side == "rejected" && !objective.has_pairs() {
                 continue;
             }
-            let tokens = chat.tokens(&messages(&row["prompt"]), &messages(&row[side]));
+            let tokens = chat.tokenize_chat(&messages(&row["prompt"]), &messages(&row[side]));
             batch.add(&tokens.unwrap(), whole);
         }
         fixed.push(PairConstants {
@@ -118,10 +119,10 @@ fn token_ids_are_those_of_transformers() {
         let expected = json(&fixture(name).join("expected.json"));
         for (row, pair) in rows(name).iter().zip(expected["pairs"].as_array().unwrap()) {
             for side in ["chosen", "rejected"] {
-                let given = chat.tokens(&messages(&row["prompt"]), &messages(&row[side]));
+                let given = chat.tokenize_chat(&messages(&row["prompt"]), &messages(&row[side]));
                 let given = given.unwrap();
                 assert_eq!(json!(given.ids), pair[format!("{side}_ids")], "{name}");
-                assert_eq!(json!(given.prompt), pair["prompt_len"], "{name}");
+                assert_eq!(json!(given.prompt_len), pair["prompt_len"], "{name}");
             }
         }
     }
@@ -131,7 +132,7 @@ fn token_ids_are_those_of_transformers() {
 fn log_probabilities_are_those_of_transformers() {
     for name in MODELS {
         let expected = json(&fixture(name).join("expected.json"));
-        let mut policy = policy(name, Head::Words);
+        let mut policy = policy(name, Head::Lm);
         let (batch, _, _) = batch(name, &objective(Method::Dpo));
         let sums = |policy: &Policy| -> Vec<f64> {
             let logps = policy.logps(&batch).unwrap();
@@ -144,10 +145,10 @@ fn log_probabilities_are_those_of_transformers() {
             batch.texts.iter().map(sum).collect()
         };
         let adapted = sums(&policy);
-        let loras = policy.take_off();
+        let loras = policy.detach_lora();
         let bare = sums(&policy);
-        policy.put_back(loras);
-        policy.merge().unwrap();
+        policy.attach_lora(loras);
+        policy.merge_lora().unwrap();
         let merged = sums(&policy);
         for (number_of_pair, pair) in expected["pairs"].as_array().unwrap().iter().enumerate() {
             for (side, place) in [("chosen", 0), ("rejected", 1)] {
@@ -169,7 +170,7 @@ fn gradients(
     recompute: bool,
 ) -> (f64, Vec<Tensor>) {
     let (batch, fixed, totals) = batch(name, objective);
-    let mut gradients = Gradients::none(policy.names().len());
+    let mut gradients = Gradients::empty(policy.parameter_names().len());
     let mut loss = 0.0;
     policy
         .forward_backward(&batch, &mut gradients, recompute, |token_stats| {
@@ -242,7 +243,7 @@ fn logps_of(policy: &Policy, batch: &Batch) -> Tensor {
 
 /// Each gradient is there, and within 1e-4 of its norm what it should be.
 fn same_gradients(policy: &Policy, given: &[Tensor], known: &[Tensor]) {
-    let names = policy.names();
+    let names = policy.parameter_names();
     assert_eq!((given.len(), known.len()), (names.len(), names.len()));
     for ((given, known), name) in given.iter().zip(known).zip(names) {
         let (off, size) = (norm(&(given - known).unwrap()), norm(known));
@@ -262,7 +263,7 @@ fn norm(tensor: &Tensor) -> f64 {
 fn losses_and_gradients_are_those_of_pytorch() {
     for name in MODELS {
         let expected = json(&fixture(name).join("expected.json"));
-        let mut policy = policy(name, Head::Words);
+        let mut policy = policy(name, Head::Lm);
         for method in METHODS {
             let known = &expected["grad"][method.name()];
             let objective = objective(method);
@@ -274,7 +275,7 @@ fn losses_and_gradients_are_those_of_pytorch() {
                 let expected = number(&expected["loss"][method.name()]);
                 assert!(near(loss, expected, 1e-5), "{what}: {loss} {expected}");
             }
-            for (place, parameter) in policy.names().iter().enumerate() {
+            for (place, parameter) in policy.parameter_names().iter().enumerate() {
                 let expected = &known[parameter];
                 let size = number(&expected[0]);
                 assert!(size > 0.0);
@@ -299,7 +300,7 @@ fn losses_and_gradients_are_those_of_pytorch() {
 fn likelihoods_and_their_gradients_are_those_of_pytorch() {
     for name in MODELS {
         let expected = json(&fixture(name).join("expected.json"));
-        let mut policy = policy(name, Head::Words);
+        let mut policy = policy(name, Head::Lm);
         for (train_on_prompts, field) in [
             (false, "nll_chosen_completion"),
             (true, "nll_chosen_prompt_and_completion"),
@@ -331,14 +332,14 @@ fn likelihoods_and_their_gradients_are_those_of_pytorch() {
 #[test]
 fn whatever_the_family_gradients_are_those_of_autograd() {
     for name in ["windowed_mistral", "tied_llama", "gemma2_reward"] {
-        let mut policy = Policy::bare(&files(name), Head::Words, DeviceSpec::Cpu).unwrap();
+        let mut policy = Policy::load(&files(name), Head::Lm, DeviceSpec::Cpu).unwrap();
         let lora_config = LoraConfig {
             r: 3,
-            rslora: true,
+            use_rslora: true,
             target_modules: vec!["all-linear".to_owned()],
             ..LoraConfig::default()
         };
-        policy.adapt(&lora_config, 9).unwrap();
+        policy.init_lora(&lora_config, 9).unwrap();
         // Fresh adapters add nothing, and half of them would have no gradient.
         let mut random = SplitMix64::seed_from_u64(4);
         let values = policy.parameters().into_iter().map(|value| {
@@ -347,14 +348,14 @@ fn whatever_the_family_gradients_are_those_of_autograd() {
         });
         policy.set_parameters(values.collect());
         let mut batch = Batch::default();
-        for (length, prompt) in [(21, 3), (5, 1), (34, 30)] {
+        for (length, prompt_len) in [(21, 3), (5, 1), (34, 30)] {
             let ids = (0..length).map(|at| (at * 37 + length) % 90).collect();
-            let text = polyphony_model::chat::Tokens { ids, prompt };
+            let text = polyphony_model::chat::PromptCompletion { ids, prompt_len };
             batch.add(&text, length == 5);
         }
         let count = batch.targets.len();
         let by: Vec<f32> = (0..count).map(|at| (at % 5) as f32 - 1.5).collect();
-        let mut gradients = Gradients::none(policy.names().len());
+        let mut gradients = Gradients::empty(policy.parameter_names().len());
         let slopes = by.clone();
         policy
             .forward_backward(&batch, &mut gradients, false, |_| slopes)
@@ -373,7 +374,7 @@ fn whatever_the_family_gradients_are_those_of_autograd() {
 #[test]
 fn a_model_is_as_sure_as_pytorch_finds_it() {
     let known = json(&fixture("..").join("foretold.json"));
-    let policy = policy("llama", Head::Words);
+    let policy = policy("llama", Head::Lm);
     // Dorpo asks for the prompts of chosen texts, too, which do not count here.
     for method in [Method::Dpo, Method::Dorpo] {
         let (batch, _, _) = batch("llama", &objective(method));
@@ -399,10 +400,15 @@ fn rewards_and_their_gradients_are_those_of_pytorch() {
     let mut batch = Batch::default();
     let mut targets = Vec::new();
     for row in expected["rows"].as_array().unwrap() {
-        let ids = chat.encode(row["text"].as_str().unwrap(), true).unwrap();
+        let ids = chat
+            .encode(row["text"].as_str().unwrap(), SpecialTokens::Add)
+            .unwrap();
         assert_eq!(json!(ids), row["ids"]);
-        let prompt = 1;
-        batch.add(&polyphony_model::chat::Tokens { ids, prompt }, false);
+        let prompt_len = 1;
+        batch.add(
+            &polyphony_model::chat::PromptCompletion { ids, prompt_len },
+            false,
+        );
         targets.push(number(&row["target"]));
     }
     let totals = StepTotals {
@@ -410,7 +416,7 @@ fn rewards_and_their_gradients_are_those_of_pytorch() {
         ..StepTotals::default()
     };
     let objective = objective(Method::Reward);
-    let mut gradients = Gradients::none(policy.names().len());
+    let mut gradients = Gradients::empty(policy.parameter_names().len());
     let mut loss = 0.0;
     let scores = policy
         .forward_backward_scores(&batch, &mut gradients, false, |scores| {

@@ -12,17 +12,8 @@ pub mod data;
 /// A small Llama with random weights, for the demo and tests.
 pub mod tiny_llama;
 
-/// LoRA: a low-rank term beside a frozen weight.
-pub mod lora;
-
-/// Backward pass of the decoder's layers and head.
-pub mod backward;
-
 /// The policy: a frozen decoder with trainable adapters.
 pub mod policy;
-
-/// Adapter folders in PEFT's format.
-pub mod peft;
 
 /// Losses and their derivatives: SFT, DPO, ORPO, reward.
 pub mod loss;

@@ -8,7 +8,7 @@ use polyphony_io::atomic::{write_atomic, write_json};
 use polyphony_io::random::SplitMix64;
 use serde_json::{Map, Value, json};
 
-use crate::peft::write_tensors;
+use polyphony_model::lora::write_tensors;
 
 /// The shape of a small Llama.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -216,6 +216,6 @@ mod tests {
             .chain(bytes)
             .chain([259, 258, 33, 259]);
         assert_eq!(tokens.ids, known.collect::<Vec<_>>());
-        assert_eq!(tokens.prompt, tokens.ids.len() - 2);
+        assert_eq!(tokens.prompt_len, tokens.ids.len() - 2);
     }
 }

@@ -2,7 +2,7 @@
 
 use polyphony_io::hash::short_id;
 use polyphony_model::chat::Message;
-use polyphony_model::generate::prompts::id_of;
+use polyphony_model::generate::prompts::prompt_id;
 use serde_json::Value;
 
 /// A text, a number as one, or what the last message of a chat says.
@@ -73,7 +73,7 @@ pub(super) fn hash(prompt: &Value) -> Option<String> {
     match prompt.as_array() {
         Some(chat) => {
             let turns: Option<Vec<Message>> = chat.iter().map(turn).collect();
-            Some(id_of(&turns?))
+            Some(prompt_id(&turns?))
         }
         None => Some(short_id(&[&said(prompt)?])),
     }

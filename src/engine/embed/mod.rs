@@ -126,7 +126,7 @@ impl Embedder {
     pub fn max_tokens(&self) -> Option<usize> {
         match self {
             Self::HashedNgrams | Self::Stylometric => None,
-            Self::Transformer(trained, _) => Some(trained.model().max_tokens),
+            Self::Transformer(trained, _) => Some(trained.model().max_seq_length),
         }
     }
 

@@ -111,7 +111,7 @@ fn embedder(literals: &[Option<&ScalarValue>]) -> Result<Embedder> {
         return plan_err!("embed needs to know its model: give its name as a literal");
     };
     let place = match (text(1), literals.len()) {
-        (Some(device), _) => DeviceSpec::named(device)?,
+        (Some(device), _) => DeviceSpec::parse(device)?,
         (None, 0 | 1) => DeviceSpec::Cpu,
         _ => return plan_err!("embed needs to know its device: give its name as a literal"),
     };

@@ -86,8 +86,8 @@ impl ScalarUDFImpl for Reward {
                 return plan_err!("reward needs to know its device: give its name as a literal");
             }
         };
-        let place = DeviceSpec::named(device)?;
-        let model = RewardModel::named(model, place)?;
+        let place = DeviceSpec::parse(device)?;
+        let model = RewardModel::load_cached(model, place)?;
         let text = |given: &ColumnarValue| {
             let array = given.to_array(arguments.number_rows)?;
             cast(&array, &DataType::Utf8)

@@ -62,11 +62,11 @@ impl ScalarUDFImpl for TokenCount {
         else {
             return exec_err!("token_count needs to know its tokenizer: give it as a literal");
         };
-        let tokenizer = tokenizer::load(name)?.tokenizer;
+        let cached = tokenizer::load_cached(name)?;
         let texts = cast(&texts.to_array(arguments.number_rows)?, &DataType::Utf8)?;
         let texts = texts.as_string::<i32>();
         let present: Vec<&str> = texts.iter().map(Option::unwrap_or_default).collect();
-        let counts = tokenizer::count(&tokenizer, &present)?;
+        let counts = tokenizer::count_tokens(&cached.tokenizer, &present)?;
         let counts = Int64Array::new(counts.into(), texts.nulls().cloned());
         Ok(ColumnarValue::Array(Arc::new(counts)))
     }

@@ -61,7 +61,9 @@ pub async fn pairs(
     }
     let tokenizer_sha256 = match &options.tokenizer {
         None => String::new(),
-        Some(name) => polyphony_model::tokenizer::load(name)?.sha256,
+        Some(name) => polyphony_model::tokenizer::load_cached(name)?
+            .sha256
+            .clone(),
     };
     let mut run = PairsPipeline {
         store: &mut store,

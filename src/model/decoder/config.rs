@@ -1,102 +1,117 @@
-//! What does config.json say of a decoder? The fields of Llama, Mistral and Gemma-2, old and new.
+//! Decoder configuration: config.json of Llama, Mistral and Gemma-2, as transformers 4 and 5 write it.
 
 use std::path::Path;
 
 use serde_json::Value;
 
 use crate::files::ModelFiles;
+use crate::kernel::rotary;
+use crate::ops::activation::Activation;
 use crate::{Error, Result};
 
-/// The shape of a decoder.
+/// The shape of a decoder. Fields are named as in config.json where it has them.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Config {
-    /// Which family's steps it is made of.
+pub struct DecoderConfig {
+    /// The model family.
     pub family: Family,
-    /// How many different tokens it knows.
-    pub vocabulary: usize,
-    /// How many values a token's vector has.
-    pub width: usize,
-    /// How many values the middle of the feed-forward step has.
-    pub inner: usize,
-    /// How many query heads there are.
-    pub heads: usize,
-    /// How many key and value heads there are; each serves as many query heads.
-    pub kv_heads: usize,
-    /// How many values a head has.
-    pub head: usize,
-    /// The longest text it takes, in tokens.
-    pub max_tokens: usize,
-    /// Added to the mean square of a norm.
-    pub eps: f32,
-    /// Whether the words' table is the head, too.
-    pub tied: bool,
-    /// How positions turn queries and keys.
-    pub rope: Rope,
-    /// How many tokens back a layer sees, itself counted; none sees all. One a layer.
-    pub windows: Vec<Option<usize>>,
-    /// What scores are multiplied by.
-    pub scale: f64,
-    /// Where scores are capped: `cap * tanh(score / cap)`.
-    pub score_cap: Option<f64>,
-    /// Where logits are capped.
-    pub logit_cap: Option<f64>,
+    /// Number of tokens of the vocabulary (V).
+    pub vocab_size: usize,
+    /// Size of a token's hidden state (H).
+    pub hidden_size: usize,
+    /// Size of the MLP's hidden layer (I).
+    pub intermediate_size: usize,
+    /// Number of query heads.
+    pub num_attention_heads: usize,
+    /// Number of key and value heads; it divides the number of query heads (grouped-query attention).
+    pub num_key_value_heads: usize,
+    /// Size of one head (D), even.
+    pub head_dim: usize,
+    /// The context length, in tokens.
+    pub max_position_embeddings: usize,
+    /// Added to the mean square of an RMS norm.
+    pub rms_norm_eps: f32,
+    /// Whether the LM head shares the weights of the token embeddings.
+    pub tie_word_embeddings: bool,
+    /// Rotary position embeddings.
+    pub rope: RopeConfig,
+    /// The sliding window of each layer, in tokens, the token itself included; none is full attention.
+    pub sliding_windows: Vec<Option<usize>>,
+    /// The factor of attention scores before the softmax: `head_dim^(-1/2)`, or Gemma-2's
+    /// `query_pre_attn_scalar^(-1/2)`.
+    pub attention_scale: f64,
+    /// Soft cap of attention scores: `cap * tanh(score / cap)`; Gemma-2 only.
+    pub attn_logit_softcap: Option<f64>,
+    /// Soft cap of the LM head's logits; Gemma-2 only.
+    pub final_logit_softcap: Option<f64>,
 }
 
-/// Which steps a decoder is made of.
+/// A model family: the layout of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
-    /// Llama (Dubey et al. 2024) and Mistral (Jiang et al. 2023).
+    /// Llama (Dubey et al. 2024) and Mistral (Jiang et al. 2023): two norms a layer, SiLU.
     Llama,
-    /// Gemma-2 (Gemma Team 2024): norms of `1 + w`, four a layer, and a tanh GELU.
+    /// Gemma-2 (Gemma Team 2024): four norms of `1 + w` a layer, tanh GELU.
     Gemma2,
 }
 
-/// Rotary positions: frequencies `base^(-2i/head)`, and how they are stretched.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Rope {
-    /// The base of the frequencies.
-    pub base: f64,
-    /// How they are stretched to longer texts.
-    pub scaling: Scaling,
+impl Family {
+    /// The activation function of its MLP.
+    pub const fn activation(self) -> Activation {
+        match self {
+            Self::Llama => Activation::Silu,
+            Self::Gemma2 => Activation::GeluTanh,
+        }
+    }
 }
 
-/// How rotary frequencies are stretched.
+/// Rotary position embeddings (Su et al. 2021): the base of the frequencies and their scaling.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Scaling {
-    /// Not at all.
+pub struct RopeConfig {
+    /// The base of the frequencies, `rope_theta`, above 1.
+    pub theta: f64,
+    /// How frequencies are scaled to longer contexts.
+    pub scaling: RopeScaling,
+}
+
+/// RoPE scaling (transformers: `modeling_rope_utils.py`).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum RopeScaling {
+    /// No scaling: `default`.
     None,
-    /// All divided by a factor.
+    /// All frequencies are divided by a factor: `linear`.
     Linear(f64),
-    /// As Llama 3.1: low ones divided, high ones kept, those between blended.
+    /// Llama 3.1: low frequencies are divided, high ones unchanged, those between interpolated.
     Llama3 {
-        /// What low frequencies are divided by.
+        /// The divisor of low frequencies.
         factor: f64,
-        /// Wavelengths above `original / low` are low frequencies.
-        low: f64,
-        /// Wavelengths below `original / high` are high ones.
-        high: f64,
-        /// The length that the model was first trained with.
-        original: f64,
+        /// Wavelengths above `original_max_position_embeddings / low_freq_factor` are low frequencies.
+        low_freq_factor: f64,
+        /// Wavelengths below `original_max_position_embeddings / high_freq_factor` are high ones.
+        high_freq_factor: f64,
+        /// The context length of pre-training, in tokens.
+        original_max_position_embeddings: f64,
     },
 }
 
-impl Rope {
-    /// The frequency of each pair of values of a head (transformers' `modeling_rope_utils`).
-    pub fn frequencies(&self, head: usize) -> Vec<f64> {
-        let plain = (0..head / 2).map(|i| self.base.powf(-2.0 * i as f64 / head as f64));
-        plain.map(|frequency| self.stretched(frequency)).collect()
+impl RopeConfig {
+    /// The scaled inverse frequencies of a head of `head_dim` values, `head_dim / 2` of them
+    /// (transformers: `inv_freq`).
+    pub fn inv_freq(&self, head_dim: usize) -> Vec<f64> {
+        let unscaled = rotary::inv_freq(self.theta, head_dim).into_iter();
+        unscaled.map(|frequency| self.scaled(frequency)).collect()
     }
 
-    fn stretched(&self, frequency: f64) -> f64 {
+    fn scaled(&self, frequency: f64) -> f64 {
         match self.scaling {
-            Scaling::None => frequency,
-            Scaling::Linear(factor) => frequency / factor,
-            Scaling::Llama3 {
+            RopeScaling::None => frequency,
+            RopeScaling::Linear(factor) => frequency / factor,
+            RopeScaling::Llama3 {
                 factor,
-                low,
-                high,
-                original,
+                low_freq_factor: low,
+                high_freq_factor: high,
+                original_max_position_embeddings: original,
             } => {
+                // The number of full turns over the original context.
                 let turns = original * frequency / std::f64::consts::TAU;
                 if turns < low {
                     frequency / factor
@@ -111,81 +126,69 @@ impl Rope {
     }
 }
 
-impl Config {
+impl DecoderConfig {
     /// Reads config.json of a model.
     ///
     /// # Errors
-    /// When it is missing, of an unknown architecture, or says what no such model can be.
+    /// When the file is missing, the architecture is not supported, or a field is out of range.
     pub fn read(files: &ModelFiles) -> Result<Self> {
         let path = files.require("config.json")?;
-        let raw = files.json("config.json")?.unwrap_or_default();
+        let raw = files.read_json("config.json")?.unwrap_or_default();
         Self::parse(&raw, &path)
     }
 
     fn parse(raw: &Value, path: &Path) -> Result<Self> {
         let fields = Fields { raw, path };
-        let kind = raw["model_type"].as_str().unwrap_or_default();
-        let family = match kind {
+        let model_type = raw["model_type"].as_str().unwrap_or_default();
+        let family = match model_type {
             "llama" | "mistral" => Family::Llama,
             "gemma2" => Family::Gemma2,
             _ => {
                 return Err(Error::Unknown {
                     what: "architecture",
-                    given: format!("{kind} of {}", path.display()),
+                    given: format!("{model_type} of {}", path.display()),
                     known: "llama, mistral, gemma2".to_owned(),
                 });
             }
         };
-        for biased in ["attention_bias", "mlp_bias"] {
-            if raw[biased].as_bool() == Some(true) {
-                return Err(fields.wrong(format!("says {biased}, which is not known here")));
-            }
-        }
-        if !raw["quantization_config"].is_null() {
-            let message = "says quantization_config: quantised weights are not known here";
-            return Err(fields.wrong(message.to_owned()));
-        }
-        // transformers reads this field of Gemma-2, whatever its hidden_act says.
-        let (field, known) = match family {
-            Family::Llama => ("hidden_act", "silu"),
-            Family::Gemma2 => ("hidden_activation", "gelu_pytorch_tanh"),
-        };
-        if !raw[field].is_null() && raw[field] != known {
-            let message = format!("says {field} {}; known is {known}", raw[field]);
-            return Err(fields.wrong(message));
-        }
-        let heads = fields.count("num_attention_heads")?;
-        let width = fields.count("hidden_size")?;
-        let head = fields.count_or("head_dim", width / heads)?;
+        fields.check_supported(family)?;
+        let num_attention_heads = fields.count("num_attention_heads")?;
+        let hidden_size = fields.count("hidden_size")?;
+        let head_dim = fields.count_or("head_dim", hidden_size / num_attention_heads)?;
         let layers = fields.count("num_hidden_layers")?;
         let config = Self {
             family,
-            vocabulary: fields.count("vocab_size")?,
-            width,
-            inner: fields.count("intermediate_size")?,
-            heads,
-            kv_heads: fields.count_or("num_key_value_heads", heads)?,
-            head,
-            max_tokens: fields.count("max_position_embeddings")?,
-            eps: fields.positive("rms_norm_eps", Some(1e-6))? as f32,
-            tied: raw["tie_word_embeddings"]
+            vocab_size: fields.count("vocab_size")?,
+            hidden_size,
+            intermediate_size: fields.count("intermediate_size")?,
+            num_attention_heads,
+            num_key_value_heads: fields.count_or("num_key_value_heads", num_attention_heads)?,
+            head_dim,
+            max_position_embeddings: fields.count("max_position_embeddings")?,
+            rms_norm_eps: fields.positive("rms_norm_eps", Some(1e-6))? as f32,
+            tie_word_embeddings: raw["tie_word_embeddings"]
                 .as_bool()
                 .unwrap_or(family == Family::Gemma2),
             rope: fields.rope()?,
-            windows: (0..layers)
-                .map(|layer| fields.window(family, layer))
+            sliding_windows: (0..layers)
+                .map(|layer| fields.sliding_window(family, layer))
                 .collect(),
-            scale: match family {
-                Family::Llama => head as f64,
+            attention_scale: match family {
+                Family::Llama => head_dim as f64,
                 Family::Gemma2 => fields.positive("query_pre_attn_scalar", Some(256.0))?,
             }
             .powf(-0.5),
-            score_cap: fields.cap("attn_logit_softcapping")?,
-            logit_cap: fields.cap("final_logit_softcapping")?,
+            attn_logit_softcap: fields.softcap("attn_logit_softcapping")?,
+            final_logit_softcap: fields.softcap("final_logit_softcapping")?,
         };
-        if !config.heads.is_multiple_of(config.kv_heads) || !config.head.is_multiple_of(2) {
-            let message = "has heads that do not divide among the key heads, or of an odd size";
-            return Err(fields.wrong(message.to_owned()));
+        let (heads, groups) = (config.num_attention_heads, config.num_key_value_heads);
+        if !heads.is_multiple_of(groups) {
+            return Err(fields.wrong(format!(
+                "num_attention_heads must be a multiple of num_key_value_heads (got {heads} and {groups})"
+            )));
+        }
+        if !head_dim.is_multiple_of(2) {
+            return Err(fields.wrong(format!("head_dim must be even (got {head_dim})")));
         }
         Ok(config)
     }
@@ -199,78 +202,114 @@ struct Fields<'a> {
 
 impl Fields<'_> {
     fn wrong(&self, message: String) -> Error {
-        Error::input(self.path, message, "choose a model that has it right")
+        Error::input(self.path, message, "choose another model")
+    }
+
+    /// Refuses fields that would change the computation and are not implemented.
+    fn check_supported(&self, family: Family) -> Result<()> {
+        for bias in ["attention_bias", "mlp_bias"] {
+            if self.raw[bias].as_bool() == Some(true) {
+                return Err(self.wrong(format!("{bias} is true, which is not supported")));
+            }
+        }
+        if !self.raw["quantization_config"].is_null() {
+            let message = "has a quantization_config: quantised weights are not supported";
+            return Err(self.wrong(message.to_owned()));
+        }
+        // transformers reads this field of Gemma-2, whatever its hidden_act is.
+        let (field, supported) = match family {
+            Family::Llama => ("hidden_act", "silu"),
+            Family::Gemma2 => ("hidden_activation", "gelu_pytorch_tanh"),
+        };
+        let given = &self.raw[field];
+        if !given.is_null() && given != supported {
+            let message = format!("{field} must be \"{supported}\" (got {given})");
+            return Err(self.wrong(message));
+        }
+        Ok(())
     }
 
     fn count(&self, name: &str) -> Result<usize> {
-        let number = self.raw[name]
+        let given = &self.raw[name];
+        let number = given
             .as_u64()
             .filter(|number| (1..1 << 32).contains(number));
-        let number = number.ok_or_else(|| self.wrong(format!("has no whole number `{name}`")))?;
+        let number = number.ok_or_else(|| {
+            self.wrong(format!(
+                "{name} must be an integer from 1 to 2^32 - 1 (got {given})"
+            ))
+        })?;
         Ok(number as usize)
     }
 
-    fn count_or(&self, name: &str, otherwise: usize) -> Result<usize> {
-        if self.raw[name].is_null() && otherwise > 0 {
-            return Ok(otherwise);
+    fn count_or(&self, name: &str, default: usize) -> Result<usize> {
+        if self.raw[name].is_null() && default > 0 {
+            return Ok(default);
         }
         self.count(name)
     }
 
-    fn positive(&self, name: &str, otherwise: Option<f64>) -> Result<f64> {
-        let given = if self.raw[name].is_null() {
-            otherwise
+    fn positive(&self, name: &str, default: Option<f64>) -> Result<f64> {
+        let given = &self.raw[name];
+        let number = if given.is_null() {
+            default
         } else {
-            self.raw[name].as_f64()
+            given.as_f64()
         };
-        let positive = given.filter(|number| *number > 0.0 && number.is_finite());
-        positive.ok_or_else(|| self.wrong(format!("has no positive number `{name}`")))
+        let positive = number.filter(|number| *number > 0.0 && number.is_finite());
+        positive.ok_or_else(|| self.wrong(format!("{name} must be > 0 (got {given})")))
     }
 
-    fn cap(&self, name: &str) -> Result<Option<f64>> {
+    fn softcap(&self, name: &str) -> Result<Option<f64>> {
         if self.raw[name].is_null() {
             return Ok(None);
         }
         self.positive(name, None).map(Some)
     }
 
-    /// `rope_parameters` of transformers 5, or `rope_theta` and `rope_scaling` before.
-    fn rope(&self) -> Result<Rope> {
+    /// `rope_parameters` of transformers 5, or `rope_theta` and `rope_scaling` of transformers 4.
+    fn rope(&self) -> Result<RopeConfig> {
         let new = &self.raw["rope_parameters"];
-        let (base, scaling) = if new.is_object() {
-            let base = Some(&new["rope_theta"]).filter(|base| !base.is_null());
-            (base.unwrap_or(&self.raw["rope_theta"]), new)
+        let (theta, scaling) = if new.is_object() {
+            let theta = Some(&new["rope_theta"]).filter(|theta| !theta.is_null());
+            (theta.unwrap_or(&self.raw["rope_theta"]), new)
         } else {
             (&self.raw["rope_theta"], &self.raw["rope_scaling"])
         };
-        let base = base.as_f64().unwrap_or(10_000.0);
-        if base.is_nan() || base <= 1.0 {
-            return Err(self.wrong("has no rope_theta above 1".to_owned()));
+        let theta = theta.as_f64().unwrap_or(10_000.0);
+        if theta.is_nan() || theta <= 1.0 {
+            return Err(self.wrong(format!("rope_theta must be > 1 (got {theta})")));
         }
         let kind = scaling["rope_type"].as_str().or(scaling["type"].as_str());
         let number = |name: &str| {
             let number = scaling[name].as_f64().filter(|number| *number > 0.0);
-            number.ok_or_else(|| self.wrong(format!("has no `{name}` of its rope scaling")))
+            number.ok_or_else(|| {
+                self.wrong(format!(
+                    "{name} of its RoPE scaling must be > 0 (got {})",
+                    scaling[name]
+                ))
+            })
         };
         let scaling = match kind.unwrap_or("default") {
-            "default" => Scaling::None,
-            "linear" => Scaling::Linear(number("factor")?),
-            "llama3" => Scaling::Llama3 {
+            "default" => RopeScaling::None,
+            "linear" => RopeScaling::Linear(number("factor")?),
+            "llama3" => RopeScaling::Llama3 {
                 factor: number("factor")?,
-                low: number("low_freq_factor")?,
-                high: number("high_freq_factor")?,
-                original: number("original_max_position_embeddings")?,
+                low_freq_factor: number("low_freq_factor")?,
+                high_freq_factor: number("high_freq_factor")?,
+                original_max_position_embeddings: number("original_max_position_embeddings")?,
             },
             other => {
-                let message = format!("says rope scaling `{other}`; known are linear, llama3");
+                let message =
+                    format!("RoPE scaling must be default, linear or llama3 (got `{other}`)");
                 return Err(self.wrong(message));
             }
         };
-        Ok(Rope { base, scaling })
+        Ok(RopeConfig { theta, scaling })
     }
 
-    /// Gemma-2's layers slide and see all by turns; Mistral's all slide, or none.
-    fn window(&self, family: Family, layer: usize) -> Option<usize> {
+    /// Gemma-2 alternates sliding and full attention; in Mistral all layers slide, or none.
+    fn sliding_window(&self, family: Family, layer: usize) -> Option<usize> {
         let window = self.raw["sliding_window"].as_u64()? as usize;
         let slides = match self.raw["layer_types"][layer].as_str() {
             Some(kind) => kind == "sliding_attention",
@@ -292,13 +331,13 @@ mod tests {
             "num_attention_heads": 2, "num_hidden_layers": 1, "max_position_embeddings": 8,
         });
         raw[field] = value;
-        let parsed = Config::parse(&raw, Path::new("config.json"));
+        let parsed = DecoderConfig::parse(&raw, Path::new("config.json"));
         parsed.err().map(|error| error.to_string())
     }
 
-    /// Files of transformers 4, as most of the hub are, and of transformers 5 say the same.
+    /// transformers 4 wrote most models of the hub; transformers 5 names the fields otherwise.
     #[test]
-    fn old_and_new_fields_of_positions_are_read() {
+    fn rope_fields_of_transformers_4_and_5_parse_alike() {
         let rope = |fields: Value| {
             let mut raw = json!({
                 "model_type": "llama", "vocab_size": 8, "hidden_size": 8, "intermediate_size": 8,
@@ -306,19 +345,21 @@ mod tests {
             });
             let all = raw.as_object_mut().unwrap();
             all.extend(fields.as_object().unwrap().clone());
-            Config::parse(&raw, Path::new("config.json")).unwrap().rope
+            DecoderConfig::parse(&raw, Path::new("config.json"))
+                .unwrap()
+                .rope
         };
         let llama3 = json!({
             "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
             "original_max_position_embeddings": 8192, "rope_type": "llama3",
         });
-        let known = Rope {
-            base: 500_000.0,
-            scaling: Scaling::Llama3 {
+        let known = RopeConfig {
+            theta: 500_000.0,
+            scaling: RopeScaling::Llama3 {
                 factor: 8.0,
-                low: 1.0,
-                high: 4.0,
-                original: 8192.0,
+                low_freq_factor: 1.0,
+                high_freq_factor: 4.0,
+                original_max_position_embeddings: 8192.0,
             },
         };
         let old = json!({"rope_theta": 500_000.0, "rope_scaling": llama3});
@@ -326,17 +367,17 @@ mod tests {
         let mut new = llama3;
         new["rope_theta"] = json!(500_000.0);
         assert_eq!(rope(json!({"rope_parameters": new})), known);
-        let known = Rope {
-            base: 10_000.0,
-            scaling: Scaling::Linear(4.0),
+        let known = RopeConfig {
+            theta: 10_000.0,
+            scaling: RopeScaling::Linear(4.0),
         };
         let linear = json!({"rope_scaling": {"type": "linear", "factor": 4.0}});
         assert_eq!(rope(linear), known);
         let linear = json!({"rope_parameters": {"rope_type": "linear", "factor": 4.0}});
         assert_eq!(rope(linear), known);
-        let plain = Rope {
-            base: 1e6,
-            scaling: Scaling::None,
+        let plain = RopeConfig {
+            theta: 1e6,
+            scaling: RopeScaling::None,
         };
         assert_eq!(
             rope(json!({"rope_theta": 1e6, "rope_scaling": null})),
@@ -347,15 +388,15 @@ mod tests {
     }
 
     #[test]
-    fn what_would_be_computed_otherwise_is_refused() {
+    fn unsupported_activation_and_quantization_are_refused() {
         assert_eq!(refusal("hidden_act", json!("silu")), None);
         assert_eq!(refusal("hidden_act", Value::Null), None);
-        let said = refusal("hidden_act", json!("gelu")).unwrap();
+        let message = refusal("hidden_act", json!("gelu")).unwrap();
         assert!(
-            said.contains("says hidden_act \"gelu\"; known is silu"),
-            "{said}"
+            message.contains("hidden_act must be \"silu\" (got \"gelu\")"),
+            "{message}"
         );
-        let said = refusal("quantization_config", json!({"quant_method": "fp8"})).unwrap();
-        assert!(said.contains("quantised weights"), "{said}");
+        let message = refusal("quantization_config", json!({"quant_method": "fp8"})).unwrap();
+        assert!(message.contains("quantised weights"), "{message}");
     }
 }

@@ -1,24 +1,20 @@
-//! Does a decoder read and write what transformers does? Where heads are tied, weights lie in several
-//! files, and a token sees a window: models of `tests/peers/small_models.py`.
+//! Golden tests of decoders against transformers: tied embeddings, sharded weights and sliding windows, with
+//! models of `tests/peers/small_models.py`.
 
 use candle_core::{D, DType, Device, Tensor};
 use candle_nn::ops::log_softmax;
 
 use super::kv_cache::KvCache;
-use super::ops::PackedSequences;
+use super::packed::PackedSequences;
 use super::{Decoder, Head};
 use crate::files::ModelFiles;
 use crate::fixtures::{self, ids};
 
 fn decoder(name: &str) -> Decoder<Tensor> {
     let files = ModelFiles::find_model(&fixtures::model(name)).unwrap();
-    Decoder::load(
-        &files,
-        Head::Words,
-        DType::F32,
-        &Device::Cpu,
-        |_, weight| Ok(weight),
-    )
+    Decoder::load(&files, Head::Lm, DType::F32, &Device::Cpu, |_, weight| {
+        Ok(weight)
+    })
     .unwrap()
 }
 
@@ -28,33 +24,33 @@ fn argmax(logits: &[f32]) -> u32 {
 }
 
 #[test]
-fn tied_sharded_and_windowed_models_are_those_of_transformers() {
+fn tied_sharded_and_windowed_models_equal_those_of_transformers() {
     for name in ["tied_llama", "windowed_mistral"] {
         let decoder = decoder(name);
-        assert_eq!(decoder.config.tied, name == "tied_llama");
+        assert_eq!(decoder.config.tie_word_embeddings, name == "tied_llama");
         let window = (name == "windowed_mistral").then_some(8);
-        assert_eq!(decoder.config.windows, [window; 2]);
+        assert_eq!(decoder.config.sliding_windows, [window; 2]);
         let expected = fixtures::json(&format!("models/{name}/expected.json"));
         for row in expected["rows"].as_array().unwrap() {
             let text = ids(&row["ids"]);
-            let segments =
+            let packed =
                 PackedSequences::new(&[text.len()], &decoder.config, &Device::Cpu).unwrap();
-            let x = decoder.forward(&text, &segments).unwrap();
+            let x = decoder.forward(&text, &packed).unwrap();
             let logps = log_softmax(&decoder.logits(&x).unwrap(), D::Minus1).unwrap();
             let logps: Vec<Vec<f32>> = logps.to_vec2().unwrap();
             let known = row["logps"].as_array().unwrap();
             assert_eq!(known.len(), text.len() - 1);
-            for (place, known) in known.iter().enumerate() {
-                let given = f64::from(logps[place][text[place + 1] as usize]);
+            for (position, known) in known.iter().enumerate() {
+                let given = f64::from(logps[position][text[position + 1] as usize]);
                 let off = (given - known.as_f64().unwrap()).abs();
-                assert!(off < 1e-4, "{name} at {place}: off by {off}");
+                assert!(off < 1e-4, "{name} at {position}: off by {off}");
             }
             let mut cache = KvCache::new(decoder.layers.len());
-            let mut logits = decoder.read(&[&text], &mut [&mut cache]).unwrap();
+            let mut logits = decoder.prefill(&[&text], &mut [&mut cache]).unwrap();
             for known in ids(&row["greedy"]) {
                 let next = argmax(&logits[0]);
                 assert_eq!(next, known, "{name} after {} tokens", cache.tokens);
-                logits = decoder.step(&[next], &mut [&mut cache]).unwrap();
+                logits = decoder.decode_step(&[next], &mut [&mut cache]).unwrap();
             }
         }
     }

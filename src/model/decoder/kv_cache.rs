@@ -1,24 +1,29 @@
-//! What does a decoder remember of a text that it has read? Every layer's keys and values.
+//! KV cache: the keys and values of a sequence's tokens in every layer, for decoding token by token.
 
 use candle_core::{DType, Result, Tensor};
 
-use super::ops::{self, MAX_SKINNY_ROWS, PackedSequences, RotaryEmbedding};
-use super::{Decoder, Layer, Projection};
+use super::attention::{attention, attention_probs, group_heads, ungroup_heads};
+use super::packed::PackedSequences;
+use super::{Decoder, DecoderLayer, NoTape, Projection};
+use crate::ops::linear::MAX_SKINNY_ROWS;
+use crate::ops::norm::rms_norm;
+use crate::ops::rotary::RotaryEmbedding;
 
-/// Keys and values are kept in steps of so many tokens.
-const GROWTH: usize = 128;
+/// The cache's capacity is a multiple of this many tokens.
+const BLOCK: usize = 128;
 
-/// One text's keys and values. Each text has its own: on the CPU what it says next does not depend on which
-/// others are read beside it.
+/// The keys and values of one sequence. Each sequence has its own: on the CPU its next token does not
+/// depend on the batch that it is in.
 #[derive(Debug)]
 pub struct KvCache {
+    /// Keys and values of each layer, shape (`kv_heads`, capacity, D).
     layers: Vec<Option<(Tensor, Tensor)>>,
-    /// How many tokens were read.
+    /// The number of tokens that are cached.
     pub tokens: usize,
 }
 
 impl KvCache {
-    /// Of nothing.
+    /// An empty cache of so many layers.
     pub fn new(layers: usize) -> Self {
         Self {
             layers: vec![None; layers],
@@ -26,18 +31,19 @@ impl KvCache {
         }
     }
 
-    /// Keeps keys and values, shape (`kv_heads`, tokens, head), behind those of `from` tokens; gives
-    /// all that are kept.
-    fn keep(&mut self, layer: usize, from: usize, k: &Tensor, v: &Tensor) -> Result<[Tensor; 2]> {
-        let (groups, tokens, head) = k.dims3()?;
+    /// Appends keys and values, shape (`kv_heads`, new tokens, D), behind those of `from` tokens; returns
+    /// all keys and all values.
+    fn append(&mut self, layer: usize, from: usize, k: &Tensor, v: &Tensor) -> Result<[Tensor; 2]> {
+        let (groups, tokens, head_dim) = k.dims3()?;
         let needed = from + tokens;
-        let kept = match &self.layers[layer] {
+        let cached = match &self.layers[layer] {
             Some((keys, values)) if keys.dim(1)? >= needed => (keys.clone(), values.clone()),
             old => {
-                // Twice as much as before, so that growing costs little in all.
-                let room = needed.max(2 * from).next_multiple_of(GROWTH);
+                // Twice as much as before, so that the copies are amortised.
+                let capacity = needed.max(2 * from).next_multiple_of(BLOCK);
                 let grown = |old: Option<&Tensor>, like: &Tensor| {
-                    let new = Tensor::zeros((groups, room, head), like.dtype(), like.device())?;
+                    let shape = (groups, capacity, head_dim);
+                    let new = Tensor::zeros(shape, like.dtype(), like.device())?;
                     if let Some(old) = old {
                         new.slice_set(&old.narrow(1, 0, from)?.contiguous()?, 1, 0)?;
                     }
@@ -49,96 +55,104 @@ impl KvCache {
                 (grown(keys, k)?, grown(values, v)?)
             }
         };
-        kept.0.slice_set(&k.contiguous()?, 1, from)?;
-        kept.1.slice_set(&v.contiguous()?, 1, from)?;
-        let all = [kept.0.narrow(1, 0, needed)?, kept.1.narrow(1, 0, needed)?];
-        self.layers[layer] = Some(kept);
+        cached.0.slice_set(&k.contiguous()?, 1, from)?;
+        cached.1.slice_set(&v.contiguous()?, 1, from)?;
+        let all = [
+            cached.0.narrow(1, 0, needed)?,
+            cached.1.narrow(1, 0, needed)?,
+        ];
+        self.layers[layer] = Some(cached);
         Ok(all)
     }
 }
 
 impl<P: Projection> Decoder<P> {
-    /// Reads the beginnings of texts, one after another without padding; logits of their next
-    /// tokens, a row a text, a number a word of the vocabulary.
+    /// Prefill: reads prompts, packed without padding, into empty caches; returns the logits of the next
+    /// token of each, V values a prompt.
     ///
     /// # Errors
-    /// When a text has no token, or the device fails.
-    pub fn read(&self, texts: &[&[u32]], caches: &mut [&mut KvCache]) -> Result<Vec<Vec<f32>>> {
-        let mut lengths: Vec<usize> = texts.iter().map(|text| text.len()).collect();
-        let mut ids = texts.concat();
-        // A short text alone is read as it is beside others: by the product of many rows.
+    /// When a prompt has no token, or the device fails.
+    pub fn prefill(
+        &self,
+        prompts: &[&[u32]],
+        caches: &mut [&mut KvCache],
+    ) -> Result<Vec<Vec<f32>>> {
+        let mut lengths: Vec<usize> = prompts.iter().map(|prompt| prompt.len()).collect();
+        let mut ids = prompts.concat();
+        // A short prompt alone gets the bits that it gets in a batch: those of the product of many rows.
         if ids.len() <= MAX_SKINNY_ROWS {
             lengths.push(MAX_SKINNY_ROWS + 1 - ids.len());
             ids.resize(MAX_SKINNY_ROWS + 1, 0);
         }
-        let segments = PackedSequences::new(&lengths, &self.config, &self.device)?;
+        let packed = PackedSequences::new(&lengths, &self.config, &self.device)?;
         let mut x = self.embed(&ids)?;
         for (number, layer) in self.layers.iter().enumerate() {
-            x = layer.forward_with(&x, &self.config, &segments.angles, |q, k, v| {
+            let attend = |q: &Tensor, k: &Tensor, v: &Tensor| {
                 let mut start = 0;
                 for (cache, &length) in caches.iter_mut().zip(&lengths) {
                     let by_head = |x: &Tensor| x.narrow(0, start, length)?.transpose(0, 1);
-                    cache.keep(number, 0, &by_head(k)?, &by_head(v)?)?;
+                    cache.append(number, 0, &by_head(k)?, &by_head(v)?)?;
                     start += length;
                 }
-                ops::attention(q, k, v, &segments, &layer.attention)
-            })?;
+                attention(q, k, v, &packed, &layer.attention)
+            };
+            x = layer.forward_with(&x, &self.config, &packed.rotary, attend, &mut NoTape)?;
         }
-        let mut ends = Vec::with_capacity(texts.len());
-        let mut end = 0;
         for (cache, &length) in caches.iter_mut().zip(&lengths) {
             cache.tokens = length;
-            end += length;
-            ends.push(end as u32 - 1);
         }
-        let last = x.index_select(&Tensor::new(ends, &self.device)?, 0)?;
-        self.next(&last)
+        let last_rows = PackedSequences::last_rows(&lengths[..prompts.len()]);
+        let last = x.index_select(&Tensor::new(last_rows, &self.device)?, 0)?;
+        self.next_logits(&last)
     }
 
-    /// Reads one more token of each text; logits of their next, a row a text, a number a word of the vocabulary.
+    /// Decode step: reads one more token of each sequence; returns the logits of the next token of each, V
+    /// values a sequence.
     ///
     /// # Errors
     /// When the device fails.
-    pub fn step(&self, ids: &[u32], caches: &mut [&mut KvCache]) -> Result<Vec<Vec<f32>>> {
-        let at_once = self.at_once();
-        let parts = ids.chunks(at_once).zip(caches.chunks_mut(at_once));
-        let logits = parts.map(|(ids, caches)| self.step_of(ids, caches));
+    pub fn decode_step(&self, ids: &[u32], caches: &mut [&mut KvCache]) -> Result<Vec<Vec<f32>>> {
+        let size = self.rows_per_product();
+        let parts = ids.chunks(size).zip(caches.chunks_mut(size));
+        let logits = parts.map(|(ids, caches)| self.decode_chunk(ids, caches));
         Ok(logits.collect::<Result<Vec<_>>>()?.concat())
     }
 
-    fn step_of(&self, ids: &[u32], caches: &mut [&mut KvCache]) -> Result<Vec<Vec<f32>>> {
+    fn decode_chunk(&self, ids: &[u32], caches: &mut [&mut KvCache]) -> Result<Vec<Vec<f32>>> {
         let positions = caches.iter().map(|cache| cache.tokens);
-        let angles = RotaryEmbedding::new(positions, &self.config, &self.device)?;
+        let inv_freq = self.config.rope.inv_freq(self.config.head_dim);
+        let rotary = RotaryEmbedding::new(positions, &inv_freq, &self.device)?;
         let mut x = self.embed(ids)?;
         for (number, layer) in self.layers.iter().enumerate() {
-            x = layer.forward_with(&x, &self.config, &angles, |q, k, v| {
-                let mixed = caches.iter_mut().enumerate().map(|(text, cache)| {
-                    let of = |x: &Tensor| x.narrow(0, text, 1);
-                    attend(layer, number, cache, &of(q)?, &of(k)?, &of(v)?)
+            let attend = |q: &Tensor, k: &Tensor, v: &Tensor| {
+                let outputs = caches.iter_mut().enumerate().map(|(row, cache)| {
+                    let row_of = |x: &Tensor| x.narrow(0, row, 1);
+                    attend_to_cache(layer, number, cache, &row_of(q)?, &row_of(k)?, &row_of(v)?)
                 });
-                Tensor::cat(&mixed.collect::<Result<Vec<_>>>()?, 0)
-            })?;
+                Tensor::cat(&outputs.collect::<Result<Vec<_>>>()?, 0)
+            };
+            x = layer.forward_with(&x, &self.config, &rotary, attend, &mut NoTape)?;
         }
         for cache in caches {
             cache.tokens += 1;
         }
-        self.next(&x)
+        self.next_logits(&x)
     }
 
-    /// Logits of the tokens behind rows of the last layer.
-    fn next(&self, rows: &Tensor) -> Result<Vec<Vec<f32>>> {
-        let rows = ops::rms_norm(rows, &self.norm, self.config.eps)?;
-        let (count, at_once) = (rows.dim(0)?, self.at_once());
-        let parts = (0..count).step_by(at_once).map(|start| {
-            let part = rows.narrow(0, start, at_once.min(count - start))?;
+    /// Logits of the next token from the last layer's output: shape (sequences, H) to V values a sequence.
+    fn next_logits(&self, x: &Tensor) -> Result<Vec<Vec<f32>>> {
+        let hidden = rms_norm(x, &self.norm, self.config.rms_norm_eps)?;
+        let (count, size) = (hidden.dim(0)?, self.rows_per_product());
+        let parts = (0..count).step_by(size).map(|start| {
+            let part = hidden.narrow(0, start, size.min(count - start))?;
             self.logits(&part)?.to_vec2()
         });
         Ok(parts.collect::<Result<Vec<Vec<_>>>>()?.concat())
     }
 
-    /// How many rows go through a product at a time: on the CPU by that of few rows, however many there
-    /// are.
-    fn at_once(&self) -> usize {
+    /// How many rows are multiplied at a time: on the CPU always by the kernel of few rows, so that the bits
+    /// of a sequence do not depend on the batch size.
+    fn rows_per_product(&self) -> usize {
         if self.device.is_cpu() {
             MAX_SKINNY_ROWS
         } else {
@@ -147,10 +161,10 @@ impl<P: Projection> Decoder<P> {
     }
 }
 
-/// Attention of one new token, `q` of shape (1, heads, head), to all that its text holds; gives (1,
-/// heads * head).
-fn attend<P>(
-    layer: &Layer<P>,
+/// Attention of one new token over its sequence: `q` of shape (1, heads, D), `k` and `v` of (1, `kv_heads`,
+/// D), which are appended to the cache; returns (1, heads * D).
+fn attend_to_cache<P>(
+    layer: &DecoderLayer<P>,
     number: usize,
     cache: &mut KvCache,
     q: &Tensor,
@@ -159,17 +173,17 @@ fn attend<P>(
 ) -> Result<Tensor> {
     let groups = k.dim(1)?;
     let by_head = |x: &Tensor| x.transpose(0, 1);
-    let [keys, values] = cache.keep(number, cache.tokens, &by_head(k)?, &by_head(v)?)?;
-    let seen = cache.tokens + 1;
-    let from = layer
+    let [keys, values] = cache.append(number, cache.tokens, &by_head(k)?, &by_head(v)?)?;
+    let length = cache.tokens + 1;
+    let start = layer
         .attention
-        .window
-        .map_or(0, |window| seen.saturating_sub(window));
-    let within = |x: &Tensor| x.narrow(1, from, seen - from);
-    let (keys, values) = (within(&keys)?, within(&values)?);
-    let rows = ops::by_group(q, groups)?;
-    let all = Tensor::zeros((1, seen - from), DType::F32, q.device())?;
-    let (shares, _) = ops::probabilities(&rows, &keys, &all, &layer.attention)?;
-    let mixed = shares.to_dtype(values.dtype())?.matmul(&values)?;
-    ops::from_groups(&mixed, 1)?.flatten(1, 2)
+        .sliding_window
+        .map_or(0, |window| length.saturating_sub(window));
+    let in_window = |x: &Tensor| x.narrow(1, start, length - start);
+    let (keys, values) = (in_window(&keys)?, in_window(&values)?);
+    let rows = group_heads(q, groups)?;
+    let mask = Tensor::zeros((1, length - start), DType::F32, q.device())?;
+    let (probs, _) = attention_probs(&rows, &keys, &mask, &layer.attention)?;
+    let output = probs.to_dtype(values.dtype())?.matmul(&values)?;
+    ungroup_heads(&output, 1)?.flatten(1, 2)
 }

@@ -1,64 +1,72 @@
-//! How does an encoder run on the CPU? In fused f32 loops, over buffers that are used again.
+//! Fused CPU path of encoders: f32 kernels over buffers that are reused.
 
 use candle_core::{CpuStorage, Result, Storage, Tensor};
 
 use super::{Encoder, Positions};
-use crate::encoder::ops::{LayerNormWeights, Linear};
 use crate::kernel::attention::attention;
 use crate::kernel::gelu::bias_gelu;
-use crate::kernel::matmul::{Matrix, Threads, matmul};
-use crate::kernel::norm::{LayerNorm, bias_residual_norm, layer_norm};
+use crate::kernel::matmul::{Accumulate, Matrix, Threads, matmul};
+use crate::kernel::norm::{LayerNormParams, bias_residual_norm, layer_norm};
+use crate::ops::linear::Linear;
+use crate::ops::norm::LayerNorm;
 
-/// The buffers between the steps; they grow to the largest batch and stay.
+/// The buffers between the kernels; they grow to the largest batch.
 #[derive(Debug, Default)]
 pub struct Buffers {
+    /// The residual stream, (T, H).
     x: Vec<f32>,
+    /// (T, 3H).
     qkv: Vec<f32>,
-    mixed: Vec<f32>,
-    raised: Vec<f32>,
+    /// (T, H).
+    attn_out: Vec<f32>,
+    /// (T, I).
+    mlp_hidden: Vec<f32>,
+    /// The residual stream between attention and MLP, (T, H).
     sum: Vec<f32>,
 }
 
-/// [`Encoder::forward`] for a model whose weights are f32 on the CPU: a row a token.
+/// [`Encoder::forward`] for weights in f32 on the CPU: T rows of H values.
 ///
 /// # Errors
-/// When the weights are not, or a token is none of the vocabulary.
+/// When the weights are not, or an id is not below the size of the vocabulary.
 pub(super) fn forward<'a>(
     encoder: &Encoder,
     ids: &[u32],
     lengths: &[usize],
     buffers: &'a mut Buffers,
 ) -> Result<&'a [f32]> {
-    let (tokens, width) = (ids.len(), encoder.width);
-    let inner = encoder
+    let (tokens, width) = (ids.len(), encoder.hidden_size);
+    let intermediate = encoder
         .layers
         .first()
         .map_or(Ok(0), |layer| layer.up.weight.dim(0))?;
     let x = sized(&mut buffers.x, tokens * width);
     let qkv = sized(&mut buffers.qkv, 3 * tokens * width);
-    let mixed = sized(&mut buffers.mixed, tokens * width);
-    let raised = sized(&mut buffers.raised, tokens * inner);
+    let attn_out = sized(&mut buffers.attn_out, tokens * width);
+    let mlp_hidden = sized(&mut buffers.mlp_hidden, tokens * intermediate);
     let sum = sized(&mut buffers.sum, tokens * width);
-    let positions = encoder.positions_of(ids, lengths);
-    with(&encoder.words, |words| {
-        gather(x, words, ids, |row, word| row.copy_from_slice(word))
+    let positions = encoder.position_ids(ids, lengths);
+    with_values(&encoder.token_embeddings, |table| {
+        gather(x, table, ids, |row, embedding| {
+            row.copy_from_slice(embedding)
+        })
     })??;
     let rotary = match &encoder.positions {
-        Positions::FromZero(table) | Positions::AfterPad(table, _) => {
-            let add = |row: &mut [f32], place: &[f32]| {
+        Positions::Absolute(table) | Positions::AbsoluteWithOffset(table, _) => {
+            let add = |row: &mut [f32], position: &[f32]| {
                 row.iter_mut()
-                    .zip(place)
-                    .for_each(|(value, place)| *value += place);
+                    .zip(position)
+                    .for_each(|(value, position)| *value += position);
             };
-            with(table, |table| gather(x, table, &positions, add))??;
+            with_values(table, |table| gather(x, table, &positions, add))??;
             None
         }
-        Positions::Turned(rotary) => Some(&rotary.angles),
+        Positions::Rotary(_, table) => Some(table),
     };
-    with_norm(&encoder.norm, |norm| layer_norm(x, norm))?;
+    with_norm(&encoder.embedding_norm, |norm| layer_norm(x, norm))?;
     for layer in &encoder.layers {
-        product(qkv, x, &layer.qkv)?;
-        with(&layer.qkv.bias, |bias| {
+        linear_without_bias(qkv, x, &layer.qkv)?;
+        with_values(&layer.qkv.bias, |bias| {
             use rayon::prelude::*;
             let rows = qkv.par_chunks_exact_mut(3 * width);
             rows.for_each(|row| {
@@ -70,18 +78,18 @@ pub(super) fn forward<'a>(
         if let Some(rotary) = rotary {
             rotary.apply_rotary(qkv, &positions, encoder.heads);
         }
-        attention(qkv, lengths, encoder.heads, mixed);
-        product(sum, mixed, &layer.out)?;
-        finish(sum, &layer.out, x, &layer.attention_norm)?;
-        product(raised, sum, &layer.up)?;
-        with(&layer.up.bias, |bias| bias_gelu(raised, bias))?;
-        product(x, raised, &layer.down)?;
-        finish(x, &layer.down, sum, &layer.norm)?;
+        attention(qkv, lengths, encoder.heads, attn_out);
+        linear_without_bias(sum, attn_out, &layer.out_proj)?;
+        add_bias_and_residual(sum, &layer.out_proj, x, &layer.attention_norm)?;
+        linear_without_bias(mlp_hidden, sum, &layer.up)?;
+        with_values(&layer.up.bias, |bias| bias_gelu(mlp_hidden, bias))?;
+        linear_without_bias(x, mlp_hidden, &layer.down)?;
+        add_bias_and_residual(x, &layer.down, sum, &layer.mlp_norm)?;
     }
     Ok(x)
 }
 
-/// The first `length` values of a buffer, which grows where it is too short.
+/// The first `length` values of a buffer, which grows if it is too short.
 fn sized(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
     if buffer.len() < length {
         buffer.resize(length, 0.0);
@@ -89,7 +97,7 @@ fn sized(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
     &mut buffer[..length]
 }
 
-/// Hands each row the row of the table that its index names.
+/// Calls `take` with each row and the row of the table of its index.
 fn gather(
     rows: &mut [f32],
     table: &[f32],
@@ -99,44 +107,49 @@ fn gather(
     let width = rows.len().checked_div(which.len()).unwrap_or(0);
     for (row, &index) in rows.chunks_exact_mut(width.max(1)).zip(which) {
         let from = index as usize * width;
-        let Some(found) = table.get(from..from + width) else {
-            candle_core::bail!("the model has no row {index}: its tokenizer belongs to another");
+        let Some(values) = table.get(from..from + width) else {
+            candle_core::bail!(
+                "embedding table has no row {index}: the tokenizer is of another model"
+            );
         };
-        take(row, found);
+        take(row, values);
     }
     Ok(())
 }
 
-/// `out = x W^T`, the bias still to be added.
-fn product(out: &mut [f32], x: &[f32], layer: &Linear) -> Result<()> {
+/// `out = x W^T`, without the bias: later kernels add it.
+fn linear_without_bias(out: &mut [f32], x: &[f32], layer: &Linear) -> Result<()> {
     let (width, depth) = layer.weight.dims2()?;
-    with(&layer.weight, |weight| {
+    with_values(&layer.weight, |weight| {
         let x = Matrix::new(x, x.len() / depth, depth, depth);
         let weight = Matrix::new(weight, width, depth, depth).transposed();
-        matmul(out, width, false, 1.0, x, weight, Threads::All);
+        matmul(out, width, Accumulate::No, 1.0, x, weight, Threads::All);
     })
 }
 
-fn finish(
+/// `rows = norm(rows + bias + residual)`.
+fn add_bias_and_residual(
     rows: &mut [f32],
     layer: &Linear,
     residual: &[f32],
-    norm: &LayerNormWeights,
+    norm: &LayerNorm,
 ) -> Result<()> {
-    with(&layer.bias, |bias| {
+    with_values(&layer.bias, |bias| {
         with_norm(norm, |norm| bias_residual_norm(rows, bias, residual, norm))
     })?
 }
 
-fn with_norm<R>(norm: &LayerNormWeights, act: impl FnOnce(LayerNorm<'_>) -> R) -> Result<R> {
+fn with_norm<R>(norm: &LayerNorm, act: impl FnOnce(LayerNormParams<'_>) -> R) -> Result<R> {
     let eps = norm.eps;
-    with(&norm.weight, |weight| {
-        with(&norm.bias, |bias| act(LayerNorm { weight, bias, eps }))
+    with_values(&norm.weight, |weight| {
+        with_values(&norm.bias, |bias| {
+            act(LayerNormParams { weight, bias, eps })
+        })
     })?
 }
 
-/// Looks at the values of a contiguous f32 tensor on the CPU.
-fn with<R>(tensor: &Tensor, look: impl FnOnce(&[f32]) -> R) -> Result<R> {
+/// Calls `look` with the values of a contiguous f32 tensor on the CPU.
+fn with_values<R>(tensor: &Tensor, look: impl FnOnce(&[f32]) -> R) -> Result<R> {
     let (storage, layout) = tensor.storage_and_layout();
     match (&*storage, layout.contiguous_offsets()) {
         (Storage::Cpu(CpuStorage::F32(values)), Some((from, to))) => Ok(look(&values[from..to])),

@@ -20,7 +20,7 @@ fn load(name: &str, precision: DType) -> SentenceEncoder {
     if !task.is_empty() {
         path = format!("{path}#{task}");
     }
-    SentenceEncoder::load_in(&path, DeviceSpec::Cpu, precision).unwrap()
+    SentenceEncoder::load_with_dtype(&path, DeviceSpec::Cpu, precision).unwrap()
 }
 
 fn expected(name: &str) -> Value {
@@ -210,15 +210,15 @@ fn what_is_no_model_is_refused_by_name() {
     };
     assert_eq!(
         refusal(&lacking("config.json")),
-        "MODEL: lacks config.json: name the folder of a whole model"
+        "MODEL: has no config.json: name the folder of a complete model"
     );
     assert_eq!(
         refusal(&lacking("model.safetensors")),
-        "MODEL: lacks model.safetensors or pytorch_model.bin: name the folder of a whole model"
+        "MODEL: has no model.safetensors or pytorch_model.bin: name the folder of a complete model"
     );
     assert_eq!(
         refusal(&lacking("tokenizer.json")),
-        "MODEL: lacks tokenizer.json: name the folder of a whole model"
+        "MODEL: has no tokenizer.json: name the folder of a complete model"
     );
     let wider = changed("minilm_bert", |folder| {
         edit(&folder.join("config.json"), |config| {

@@ -1,24 +1,29 @@
-//! jina-embeddings-v3 (Sturua et al. 2024): XLM-RoBERTa with rotary positions and an adapter a task.
+//! jina-embeddings-v3 (Sturua et al. 2024): XLM-RoBERTa with RoPE and a LoRA adapter a task.
 
 use candle_core::Tensor;
 use serde_json::Value;
 
-use super::{Encoder, Layer, Positions, Source, fold_token_type_embedding};
-use crate::encoder::ops::{Linear, Rotary};
+use super::{Checkpoint, Encoder, EncoderLayer, Positions, fold_token_type_embedding};
+use crate::kernel::rotary::{RotaryTable, inv_freq};
+use crate::ops::linear::Linear;
+use crate::ops::rotary::RotaryEmbedding;
 use crate::{Error, Result};
 
-/// Loads jina-v3. A task's low-rank adapters are added to the weights here, once; without a task
-/// the weights stay as they are, as the reference's bare `encode` leaves them.
-pub(super) fn load(source: &Source) -> Result<Encoder> {
-    let config = &source.config;
-    let (width, inner) = (config.hidden_size, config.intermediate_size);
-    let adapter = source
+/// Loads jina-v3. A task's adapter is merged into the weights here, once; without a task the weights are
+/// those of the base model, as in the reference's `encode` without a task.
+pub(super) fn load(checkpoint: &Checkpoint) -> Result<Encoder> {
+    let config = &checkpoint.config;
+    let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);
+    let adapter = checkpoint
         .task
         .as_deref()
-        .map(|task| adapter(source, task))
+        .map(|task| adapter(checkpoint, task))
         .transpose()?;
-    let merged = Merged { source, adapter };
-    let words = merged.embedding("roberta.embeddings.word_embeddings", config.vocab_size)?;
+    let merged = MergedWeights {
+        checkpoint,
+        adapter,
+    };
+    let tokens = merged.embedding("roberta.embeddings.word_embeddings", config.vocab_size)?;
     let types = merged.embedding(
         "roberta.embeddings.token_type_embeddings",
         config.type_vocab_size,
@@ -26,49 +31,47 @@ pub(super) fn load(source: &Source) -> Result<Encoder> {
     let layers = (0..config.num_hidden_layers)
         .map(|layer| {
             let name = format!("roberta.encoder.layers.{layer}");
-            Ok(Layer {
-                qkv: merged.linear(&format!("{name}.mixer.Wqkv"), 3 * width, width)?,
-                out: merged.linear(&format!("{name}.mixer.out_proj"), width, width)?,
-                attention_norm: source.norm(&format!("{name}.norm1"))?,
-                up: merged.linear(&format!("{name}.mlp.fc1"), inner, width)?,
-                down: merged.linear(&format!("{name}.mlp.fc2"), width, inner)?,
-                norm: source.norm(&format!("{name}.norm2"))?,
+            Ok(EncoderLayer {
+                qkv: merged.linear(&format!("{name}.mixer.Wqkv"), 3 * hidden, hidden)?,
+                out_proj: merged.linear(&format!("{name}.mixer.out_proj"), hidden, hidden)?,
+                attention_norm: checkpoint.layer_norm(&format!("{name}.norm1"))?,
+                up: merged.linear(&format!("{name}.mlp.fc1"), intermediate, hidden)?,
+                down: merged.linear(&format!("{name}.mlp.fc2"), hidden, intermediate)?,
+                mlp_norm: checkpoint.layer_norm(&format!("{name}.norm2"))?,
             })
         })
         .collect::<Result<_>>()?;
-    // Two positions are kept for padding, as XLM-RoBERTa counts.
-    let max_tokens = config.max_position_embeddings.saturating_sub(2);
-    let head = width / config.num_attention_heads;
-    let base = config.rest.get("rotary_emb_base").and_then(Value::as_f64);
-    let rotary = Rotary::new(
-        base.unwrap_or(10_000.0),
-        head,
-        max_tokens,
-        source.precision,
-        &source.device,
-    )?;
+    // Two positions are reserved for padding, as in XLM-RoBERTa.
+    let max_seq_length = config.max_position_embeddings.saturating_sub(2);
+    let head_dim = hidden / config.num_attention_heads;
+    let theta = config.rest.get("rotary_emb_base").and_then(Value::as_f64);
+    let inv_freq = inv_freq(theta.unwrap_or(10_000.0), head_dim);
+    let rotary = RotaryEmbedding::new(0..max_seq_length, &inv_freq, &checkpoint.device)?
+        .to_dtype(checkpoint.dtype)?;
     Ok(Encoder {
-        width,
-        max_tokens,
-        words: fold_token_type_embedding(&words, &types)?,
-        positions: Positions::Turned(rotary),
-        norm: source.norm("roberta.emb_ln")?,
+        hidden_size: hidden,
+        max_seq_length,
+        token_embeddings: fold_token_type_embedding(&tokens, &types)?,
+        positions: Positions::Rotary(rotary, RotaryTable::new(&inv_freq, max_seq_length)),
+        embedding_norm: checkpoint.layer_norm("roberta.emb_ln")?,
         layers,
         heads: config.num_attention_heads,
-        device: source.device.clone(),
+        device: checkpoint.device.clone(),
     })
 }
 
-/// Which adapter a task has, and by how much it counts.
-struct Adapter {
+/// A task's LoRA adapter: its index among all, which are stored in one tensor.
+struct TaskAdapter {
     index: usize,
     count: usize,
-    rank: usize,
+    /// The rank.
+    r: usize,
+    /// `lora_alpha / r`.
     scale: f64,
 }
 
-fn adapter(source: &Source, task: &str) -> Result<Adapter> {
-    let rest = &source.config.rest;
+fn adapter(checkpoint: &Checkpoint, task: &str) -> Result<TaskAdapter> {
+    let rest = &checkpoint.config.rest;
     let tasks: Vec<&str> = rest
         .get("lora_adaptations")
         .and_then(Value::as_array)
@@ -77,41 +80,44 @@ fn adapter(source: &Source, task: &str) -> Result<Adapter> {
     let index = tasks.iter().position(|known| *known == task);
     let number = |name: &str| rest.get(name).and_then(Value::as_f64).unwrap_or(1.0);
     let rank = number("lora_rank");
-    Ok(Adapter {
+    Ok(TaskAdapter {
         index: index.ok_or_else(|| Error::Unknown {
             what: "task",
             given: task.to_owned(),
             known: tasks.join(", "),
         })?,
         count: tasks.len(),
-        rank: rank as usize,
+        r: rank as usize,
         scale: number("lora_alpha") / rank,
     })
 }
 
-/// The weights, with a task's adapters added where there is a task.
-struct Merged<'a> {
-    source: &'a Source,
-    adapter: Option<Adapter>,
+/// The weights, with a task's adapter merged where there is a task.
+struct MergedWeights<'a> {
+    checkpoint: &'a Checkpoint,
+    adapter: Option<TaskAdapter>,
 }
 
-impl Merged<'_> {
+impl MergedWeights<'_> {
     fn embedding(&self, name: &str, rows: usize) -> Result<Tensor> {
-        let shape = [rows, self.source.config.hidden_size];
+        let shape = [rows, self.checkpoint.config.hidden_size];
         self.weight(name, shape, ["lora_A", "lora_B"])
     }
 
     fn linear(&self, name: &str, out: usize, into: usize) -> Result<Linear> {
         Ok(Linear {
             weight: self.weight(name, [out, into], ["lora_B", "lora_A"])?,
-            bias: self.source.weights.get(&format!("{name}.bias"), &[out])?,
+            bias: self
+                .checkpoint
+                .weights
+                .get(&format!("{name}.bias"), &[out])?,
         })
     }
 
-    /// `W + scale * left right`: the adapter's (rows, rank) times its (rank, columns).
+    /// `W + scale * left right`: the factors have shapes (rows, r) and (r, columns).
     fn weight(&self, name: &str, shape: [usize; 2], factors: [&str; 2]) -> Result<Tensor> {
         let name = format!("{name}.parametrizations.weight");
-        let weights = &self.source.weights;
+        let weights = &self.checkpoint.weights;
         let original = weights.get(&format!("{name}.original"), &shape)?;
         let Some(adapter) = &self.adapter else {
             return Ok(original);
@@ -121,8 +127,8 @@ impl Merged<'_> {
             let tensor = weights.get(&format!("{name}.0.{}", factors[which]), &all)?;
             Ok(tensor.get(adapter.index)?)
         };
-        let left = factor(0, [shape[0], adapter.rank])?;
-        let right = factor(1, [adapter.rank, shape[1]])?;
+        let left = factor(0, [shape[0], adapter.r])?;
+        let right = factor(1, [adapter.r, shape[1]])?;
         Ok((original + (left.matmul(&right)? * adapter.scale)?)?)
     }
 }

@@ -1,63 +1,75 @@
-//! How do tokens become vectors? The encoders that this project knows, and what they share.
+//! Encoder transformers: BERT, RoBERTa, XLM-RoBERTa and jina-embeddings-v3, and sentence embeddings from
+//! them.
+//!
+//! Shapes: T tokens of all texts of a batch, packed without padding; H hidden size.
 
-pub mod bert;
+mod attention;
+mod bert;
 pub mod fused;
 #[cfg(test)]
 mod golden;
-pub mod jina_v3;
-pub mod ops;
-pub mod roberta;
+mod jina_v3;
+mod roberta;
 pub mod sentence;
 
 use candle_core::{DType, Device, Tensor};
 use serde::Deserialize;
 use serde_json::Value;
 
+use self::attention::{BatchLayout, attention};
 use self::fused::Buffers;
-use self::ops::{BatchLayout, LayerNormWeights, Linear, Rotary};
 use crate::files::ModelFiles;
+use crate::kernel::rotary::RotaryTable;
+use crate::ops::linear::Linear;
+use crate::ops::norm::LayerNorm;
+use crate::ops::rotary::RotaryEmbedding;
 use crate::weights::Weights;
 use crate::{Error, Result};
 
-/// A post-norm transformer encoder: what BERT, RoBERTa, XLM-RoBERTa and jina-v3 have in common.
+/// A post-norm transformer encoder: the layers that BERT, RoBERTa, XLM-RoBERTa and jina-v3 share.
 #[derive(Debug)]
 pub struct Encoder {
-    /// How many values a token's vector has.
-    pub width: usize,
-    /// The longest text it takes, in tokens.
-    pub max_tokens: usize,
-    words: Tensor,
+    /// Size of a token's hidden state (H).
+    pub hidden_size: usize,
+    /// The maximum length of a text, in tokens, special tokens included.
+    pub max_seq_length: usize,
+    /// The embedding table of tokens, shape (V, H), with the token type embedding added.
+    token_embeddings: Tensor,
     positions: Positions,
-    norm: LayerNormWeights,
-    layers: Vec<Layer>,
+    embedding_norm: LayerNorm,
+    layers: Vec<EncoderLayer>,
     heads: usize,
     device: Device,
 }
 
-/// How a token's place in its text is told.
+/// Position embeddings.
 #[derive(Debug)]
 enum Positions {
-    /// By a learned vector a position, from 0 on.
-    FromZero(Tensor),
-    /// By a learned vector a position, from `pad + 1` on; `pad` itself stands at `pad`.
-    AfterPad(Tensor, u32),
-    /// By turning queries and keys.
-    Turned(Rotary),
+    /// A learned table, shape (positions, H), from position 0 (BERT).
+    Absolute(Tensor),
+    /// A learned table, shape (positions, H), and the id of the padding token: the first position is that id plus
+    /// one, and padding tokens have the id itself as their position (RoBERTa).
+    AbsoluteWithOffset(Tensor, u32),
+    /// Rotary position embeddings: the tables of the tensor path and of the fused CPU path.
+    Rotary(RotaryEmbedding, RotaryTable),
 }
 
 #[derive(Debug)]
-struct Layer {
+struct EncoderLayer {
+    /// Query, key and value projections as one, shape (3H, H).
     qkv: Linear,
-    out: Linear,
-    attention_norm: LayerNormWeights,
+    out_proj: Linear,
+    attention_norm: LayerNorm,
+    /// The MLP's first layer, shape (I, H).
     up: Linear,
+    /// The MLP's second layer, shape (H, I).
     down: Linear,
-    norm: LayerNormWeights,
+    mlp_norm: LayerNorm,
 }
 
-/// What config.json says of an encoder.
+/// config.json of an encoder.
 #[derive(Debug, Deserialize)]
-struct Config {
+struct EncoderConfig {
     vocab_size: usize,
     hidden_size: usize,
     num_hidden_layers: usize,
@@ -77,23 +89,23 @@ const fn one() -> usize {
     1
 }
 
-/// The architectures that are known, as messages list them.
-const KNOWN: &str =
+/// The supported architectures, as messages list them.
+const SUPPORTED: &str =
     "bert, roberta, xlm-roberta, xlm-roberta with rotary positions (jina-embeddings-v3)";
 
 impl Encoder {
-    /// Loads the encoder that config.json describes; `task` chooses one of jina-v3's adapters.
+    /// Loads the encoder that config.json describes; `task` chooses one of jina-v3's LoRA adapters.
     ///
     /// # Errors
-    /// When the architecture is unknown, or a tensor is missing or of another shape.
+    /// When the architecture is not supported, or a tensor is missing or of another shape.
     pub fn load(
         files: &ModelFiles,
         task: Option<&str>,
-        precision: DType,
+        dtype: DType,
         device: &Device,
     ) -> Result<Self> {
         let path = files.require("config.json")?;
-        let raw = files.json("config.json")?.unwrap_or_default();
+        let raw = files.read_json("config.json")?.unwrap_or_default();
         let family = raw["model_type"].as_str().unwrap_or_default();
         let positions = raw["position_embedding_type"]
             .as_str()
@@ -106,30 +118,40 @@ impl Encoder {
                 return Err(Error::Unknown {
                     what: "architecture",
                     given: format!("{family} ({positions} positions) of {}", path.display()),
-                    known: KNOWN.to_owned(),
+                    known: SUPPORTED.to_owned(),
                 });
             }
         };
-        let turned = positions == "rotary";
-        let config: Config = serde_json::from_value(raw).map_err(|error| {
+        let is_rotary = positions == "rotary";
+        let config: EncoderConfig = serde_json::from_value(raw).map_err(|error| {
             Error::input(
                 &path,
-                format!("is no configuration of an encoder ({error})"),
+                format!("is not the config of an encoder ({error})"),
                 "fetch the model again",
             )
         })?;
-        let wrong = |message: String| Error::input(&path, message, "choose a model that has it");
+        let wrong = |message: String| Error::input(&path, message, "choose another model");
         if config.hidden_act != "gelu" {
             let given = &config.hidden_act;
-            return Err(wrong(format!("says activation `{given}`, known is gelu")));
+            return Err(wrong(format!("hidden_act must be gelu (got {given})")));
         }
-        // No known encoder has more positions; tables are made of this number.
-        let longest = 1 << 20;
-        if config.intermediate_size == 0
-            || config.num_hidden_layers == 0
-            || config.max_position_embeddings > longest
-        {
-            return Err(wrong("has no layers, or impossible ones".to_owned()));
+        // No encoder has more positions, and tables of this size are allocated.
+        let max_positions = 1 << 20;
+        let sizes = [
+            ("intermediate_size", config.intermediate_size, usize::MAX),
+            ("num_hidden_layers", config.num_hidden_layers, usize::MAX),
+            (
+                "max_position_embeddings",
+                config.max_position_embeddings,
+                max_positions,
+            ),
+        ];
+        for (name, size, most) in sizes {
+            if size == 0 || size > most {
+                return Err(wrong(format!(
+                    "{name} must be from 1 to {most} (got {size})"
+                )));
+            }
         }
         if config.hidden_size == 0
             || config.num_attention_heads == 0
@@ -137,87 +159,86 @@ impl Encoder {
                 .hidden_size
                 .is_multiple_of(config.num_attention_heads)
         {
-            return Err(wrong("has no whole number of values a head".to_owned()));
+            return Err(wrong(format!(
+                "hidden_size must be a multiple of num_attention_heads (got {} and {})",
+                config.hidden_size, config.num_attention_heads
+            )));
         }
-        if turned && !(config.hidden_size / config.num_attention_heads).is_multiple_of(2) {
-            let message = "has heads of an odd size, which do not turn in pairs";
-            return Err(wrong(message.to_owned()));
+        let head_dim = config.hidden_size / config.num_attention_heads;
+        if is_rotary && !head_dim.is_multiple_of(2) {
+            let message = format!("RoPE needs an even head size (got {head_dim})");
+            return Err(wrong(message));
         }
         let base = config.rest.get("rotary_emb_base");
         if base.is_some_and(|base| base.as_f64().is_none_or(|base| base <= 1.0)) {
-            return Err(wrong("has no rotary_emb_base above 1".to_owned()));
+            return Err(wrong("rotary_emb_base must be > 1".to_owned()));
         }
         if let Some(task) = task
-            && !turned
+            && !is_rotary
         {
-            return Err(wrong(format!("has no adapters: there is no task `{task}`")));
+            return Err(wrong(format!("has no LoRA adapters, so no task `{task}`")));
         }
-        let weights = Weights::open(files, device, precision)?;
-        load(&Source {
+        let weights = Weights::open(files, device, dtype)?;
+        load(&Checkpoint {
             config,
             weights,
             task: task.map(str::to_owned),
-            precision,
+            dtype,
             device: device.clone(),
         })
     }
 
-    /// How many different tokens it knows: ids are below this.
-    pub fn vocabulary(&self) -> u32 {
-        self.words.dims()[0] as u32
+    /// Number of tokens of the vocabulary (V): ids are below this.
+    pub fn vocab_size(&self) -> u32 {
+        self.token_embeddings.dims()[0] as u32
     }
 
-    /// How many weights work on every token: those of the layers.
+    /// Number of parameters of the layers' projections: those that every token is multiplied with.
     pub fn parameters(&self) -> usize {
-        let linears = |layer: &Layer| {
-            let layers = [&layer.qkv, &layer.out, &layer.up, &layer.down];
-            layers
+        let of_layer = |layer: &EncoderLayer| {
+            let linears = [&layer.qkv, &layer.out_proj, &layer.up, &layer.down];
+            linears
                 .map(|linear| linear.weight.elem_count())
                 .iter()
                 .sum::<usize>()
         };
-        self.layers.iter().map(linears).sum()
+        self.layers.iter().map(of_layer).sum()
     }
 
-    /// The vectors of the tokens of several texts, which stand one after another: shape
-    /// (tokens, width).
+    /// The last hidden states of packed texts: T ids to shape (T, H). `lengths` are the texts' numbers of tokens.
     ///
     /// # Errors
-    /// When the device refuses, as without memory.
+    /// When the device fails, as without memory.
     pub fn forward(&self, ids: &[u32], lengths: &[usize]) -> candle_core::Result<Tensor> {
-        let positions = self.positions_of(ids, lengths);
-        let texts = BatchLayout {
-            lengths,
-            positions: &positions,
-        };
-        let row = |table: &Tensor, which: &[u32]| {
-            table.index_select(&Tensor::new(which, &self.device)?, 0)
-        };
-        let mut x = row(&self.words, ids)?;
+        let positions = self.position_ids(ids, lengths);
+        let layout = BatchLayout::new(lengths, &self.device)?;
+        let positions = Tensor::new(positions, &self.device)?;
+        let ids = Tensor::new(ids, &self.device)?;
+        let mut x = self.token_embeddings.index_select(&ids, 0)?;
         let rotary = match &self.positions {
-            Positions::FromZero(table) | Positions::AfterPad(table, _) => {
-                x = (x + row(table, &positions)?)?;
+            Positions::Absolute(table) | Positions::AbsoluteWithOffset(table, _) => {
+                x = (x + table.index_select(&positions, 0)?)?;
                 None
             }
-            Positions::Turned(rotary) => Some(rotary),
+            Positions::Rotary(table, _) => Some(table.index_select(&positions)?),
         };
-        x = ops::norm(&x, &self.norm)?;
+        x = self.embedding_norm.forward(&x)?;
         for layer in &self.layers {
-            let qkv = ops::linear(&x, &layer.qkv)?;
-            let mixed = ops::attention(&qkv, &texts, self.heads, rotary)?;
-            let sum = (x + ops::linear(&mixed, &layer.out)?)?;
-            x = ops::norm(&sum, &layer.attention_norm)?;
-            let raised = ops::linear(&x, &layer.up)?.gelu_erf()?;
-            let sum = (x + ops::linear(&raised, &layer.down)?)?;
-            x = ops::norm(&sum, &layer.norm)?;
+            let qkv = layer.qkv.forward(&x)?;
+            let attn_out = attention(&qkv, &layout, self.heads, rotary.as_ref())?;
+            let sum = (x + layer.out_proj.forward(&attn_out)?)?;
+            x = layer.attention_norm.forward(&sum)?;
+            let mlp_hidden = layer.up.forward(&x)?.gelu_erf()?;
+            let sum = (x + layer.down.forward(&mlp_hidden)?)?;
+            x = layer.mlp_norm.forward(&sum)?;
         }
         Ok(x)
     }
 
-    /// [`Self::forward`] in fused loops, for weights that are f32 on the CPU.
+    /// [`Self::forward`] by fused CPU kernels, row by row of H values, for weights in f32 on the CPU.
     ///
     /// # Errors
-    /// When the weights are not, or a token is none of the vocabulary.
+    /// When the weights are not, or an id is not below the size of the vocabulary.
     pub fn forward_fused<'a>(
         &self,
         ids: &[u32],
@@ -227,19 +248,19 @@ impl Encoder {
         fused::forward(self, ids, lengths, buffers)
     }
 
-    /// Whether [`Self::forward_fused`] can run.
-    pub fn is_fused(&self) -> bool {
-        self.device.is_cpu() && self.words.dtype() == DType::F32
+    /// Whether [`Self::forward_fused`] can run: the weights are f32 on the CPU.
+    pub fn has_fused_path(&self) -> bool {
+        self.device.is_cpu() && self.token_embeddings.dtype() == DType::F32
     }
 
-    /// Each token's position, in whole numbers: a half-precision one is exact up to 256 only.
-    fn positions_of(&self, ids: &[u32], lengths: &[usize]) -> Vec<u32> {
+    /// The position of each token. They are integers: bf16 has exact ones up to 256 only.
+    fn position_ids(&self, ids: &[u32], lengths: &[usize]) -> Vec<u32> {
         let mut positions = Vec::with_capacity(ids.len());
         let mut rest = ids;
         for &length in lengths {
             let (text, after) = rest.split_at(length);
             rest = after;
-            if let Positions::AfterPad(_, pad) = self.positions {
+            if let Positions::AbsoluteWithOffset(_, pad) = self.positions {
                 let mut next = pad;
                 positions.extend(text.iter().map(|&id| {
                     if id == pad {
@@ -257,21 +278,22 @@ impl Encoder {
     }
 }
 
-/// What an architecture's file loads from.
-struct Source {
-    config: Config,
+/// What an architecture is loaded from.
+struct Checkpoint {
+    config: EncoderConfig,
     weights: Weights,
+    /// The task whose LoRA adapter is merged; jina-v3 only.
     task: Option<String>,
-    precision: DType,
+    dtype: DType,
     device: Device,
 }
 
-impl Source {
-    fn norm(&self, name: &str) -> Result<LayerNormWeights> {
-        let width = [self.config.hidden_size];
-        Ok(LayerNormWeights {
-            weight: self.weights.get(&format!("{name}.weight"), &width)?,
-            bias: self.weights.get(&format!("{name}.bias"), &width)?,
+impl Checkpoint {
+    fn layer_norm(&self, name: &str) -> Result<LayerNorm> {
+        let shape = [self.config.hidden_size];
+        Ok(LayerNorm {
+            weight: self.weights.get(&format!("{name}.weight"), &shape)?,
+            bias: self.weights.get(&format!("{name}.bias"), &shape)?,
             eps: self.config.layer_norm_eps as f32,
         })
     }
@@ -284,7 +306,7 @@ impl Source {
     }
 }
 
-/// Every token is of type 0: its vector is added to the words' once, at load.
-fn fold_token_type_embedding(words: &Tensor, types: &Tensor) -> Result<Tensor> {
-    Ok(words.broadcast_add(&types.narrow(0, 0, 1)?)?)
+/// Adds the embedding of token type 0, which every token has, to the token embeddings, once at load.
+fn fold_token_type_embedding(tokens: &Tensor, types: &Tensor) -> Result<Tensor> {
+    Ok(tokens.broadcast_add(&types.narrow(0, 0, 1)?)?)
 }

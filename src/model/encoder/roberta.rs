@@ -1,13 +1,14 @@
-//! RoBERTa and XLM-RoBERTa (Liu et al. 2019), as Style-Embedding, StyleDistance, bge-m3 and e5 are.
+//! RoBERTa (Liu et al. 2019) and XLM-RoBERTa: the architecture of Style-Embedding, StyleDistance, bge-m3 and
+//! e5.
 
-use super::{Encoder, Positions, Source, bert};
+use super::{Checkpoint, Encoder, Positions, bert};
 use crate::Result;
 
 /// Loads RoBERTa: BERT, but positions count from the padding token's id plus one.
-pub(super) fn load(source: &Source) -> Result<Encoder> {
-    let pad = source.config.pad_token_id.unwrap_or(1);
+pub(super) fn load(checkpoint: &Checkpoint) -> Result<Encoder> {
+    let pad = checkpoint.config.pad_token_id.unwrap_or(1);
     let reserved = pad as usize + 1;
-    bert::load_named(source, "roberta.", reserved, |table| {
-        Positions::AfterPad(table, pad)
+    bert::load_named(checkpoint, "roberta.", reserved, |table| {
+        Positions::AbsoluteWithOffset(table, pad)
     })
 }

@@ -1,7 +1,5 @@
-//! Which vector has a text? Tokenizer, encoder and pooling, put together as sentence-transformers
-//! does.
+//! Sentence embeddings: tokenizer, encoder and pooling, as sentence-transformers composes them.
 
-use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::{DType, Tensor};
@@ -13,24 +11,25 @@ use super::fused::Buffers;
 use crate::device::DeviceSpec;
 use crate::files::ModelFiles;
 use crate::kernel::vector;
+use crate::tokenizer;
 use crate::{Error, Result};
 
-/// A sentence-transformers model, loaded.
+/// A sentence-transformers model.
 #[derive(Debug)]
 pub struct SentenceEncoder {
-    /// The hub's `OWNER/NAME` or the folder's name, and the task: `NAME#TASK`.
+    /// The hub's `OWNER/NAME` or the folder's name; with a task `NAME#TASK`.
     pub name: String,
     /// The hub's commit, or a hash of the folder's files.
     pub revision: String,
-    /// How many values its vectors have.
+    /// The size of an embedding.
     pub dimension: usize,
-    /// Longer texts are cut, in tokens.
-    pub max_tokens: usize,
-    /// What its users must know: its licence, and what to use instead.
+    /// Longer texts are truncated to this many tokens, special tokens included.
+    pub max_seq_length: usize,
+    /// The licence to tell users of, where it forbids commercial use, and models to use instead.
     pub license_notice: Option<String>,
     tokenizer: Tokenizer,
     lower_case: bool,
-    /// What goes before every text.
+    /// The default prompt, put before every text.
     prefix: String,
     encoder: Encoder,
     buffers: Mutex<Buffers>,
@@ -38,59 +37,67 @@ pub struct SentenceEncoder {
     pub(super) normalize: bool,
 }
 
-/// How the tokens' vectors become the text's.
+/// How the hidden states of a text's tokens become its embedding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pooling {
+    /// The mean.
     Mean,
-    First,
+    /// The state of the first token (CLS).
+    Cls,
+    /// The maximum of each component.
     Max,
+    /// The sum over the square root of the number of tokens.
     MeanSqrtLength,
 }
 
-/// Texts as tokens, ready for the encoder.
+/// Tokenized texts.
 #[derive(Debug)]
 pub struct Tokenized {
     /// The ids of each text's tokens.
     pub ids: Vec<Vec<u32>>,
-    /// How many tokens they have, all together.
+    /// The number of tokens of all texts.
     pub tokens: usize,
-    /// How many of the texts were cut.
+    /// The number of texts that were truncated.
     pub truncated: usize,
 }
 
 impl SentenceEncoder {
-    /// Loads a model from a folder or the hub: `PATH` or `OWNER/NAME[@REVISION]`, either with
-    /// `#TASK` behind it for a model with an adapter a task.
+    /// Loads a model from a folder or the hub: `PATH` or `OWNER/NAME[@REVISION]`, either with `#TASK` behind it
+    /// for a model with a LoRA adapter a task.
     ///
     /// # Errors
-    /// When a file is missing or is not what it should be; nothing has run then.
-    pub fn load(given: &str, place: DeviceSpec) -> Result<Self> {
-        Self::load_in(given, place, place.precision())
+    /// When a file is missing or invalid.
+    pub fn load(given: &str, device: DeviceSpec) -> Result<Self> {
+        Self::load_with_dtype(given, device, device.dtype())
     }
 
-    /// [`Self::load`] in another precision than the device's own.
+    /// [`Self::load`] in another dtype than the device's own.
     ///
     /// # Errors
     /// As [`Self::load`].
-    pub fn load_in(given: &str, place: DeviceSpec, precision: DType) -> Result<Self> {
+    #[tracing::instrument(name = "load_sentence_encoder", skip(spec, dtype), fields(device = %spec))]
+    pub fn load_with_dtype(given: &str, spec: DeviceSpec, dtype: DType) -> Result<Self> {
         let (model, task) = match given.rsplit_once('#') {
             Some((model, task)) => (model, Some(task)),
             None => (given, None),
         };
         let files = ModelFiles::find_model(model)?;
         let modules = Modules::read(&files)?;
-        let device = place.open()?;
-        let encoder = Encoder::load(&files, task, precision, &device)?;
-        let limit = modules.max_tokens.unwrap_or(encoder.max_tokens);
-        let max_tokens = limit.min(encoder.max_tokens);
-        let tokenizer = tokenizer(&files)?;
+        let device = spec.open()?;
+        let encoder = Encoder::load(&files, task, dtype, &device)?;
+        let limit = modules.max_seq_length.unwrap_or(encoder.max_seq_length);
+        let max_seq_length = limit.min(encoder.max_seq_length);
+        let mut tokenizer = tokenizer::load(&files)?;
+        tokenizer.with_padding(None);
         let special = tokenizer.get_post_processor();
         let special = special.map_or(0, |special| special.added_tokens(false));
-        if max_tokens <= special {
+        if max_seq_length <= special {
             return Err(Error::input(
                 &files.name,
-                format!("takes texts of {max_tokens} tokens, special ones counted"),
-                "check max_seq_length in its sentence_bert_config.json",
+                format!(
+                    "max_seq_length must be > {special}, the number of special tokens (got {max_seq_length})"
+                ),
+                "correct it in its sentence_bert_config.json",
             ));
         }
         let mut name = files.name.clone();
@@ -98,17 +105,17 @@ impl SentenceEncoder {
             name = format!("{name}#{task}");
         }
         Ok(Self {
-            revision: match precision {
+            revision: match dtype {
                 DType::F32 => files.revision()?,
-                // Vectors of another precision do not mix with these.
+                // Embeddings of different dtypes must not be mixed in a store.
                 other => format!("{}-{}", files.revision()?, other.as_str()),
             },
-            dimension: encoder.width,
-            max_tokens,
+            dimension: encoder.hidden_size,
+            max_seq_length,
             license_notice: license_notice(&files.name, &files)?,
-            tokenizer: cutting(tokenizer, max_tokens, &files)?,
+            tokenizer: with_truncation(tokenizer, max_seq_length, &files)?,
             lower_case: modules.lower_case,
-            prefix: prefix(&files, task)?,
+            prefix: default_prompt(&files, task)?,
             encoder,
             buffers: Mutex::default(),
             pooling: modules.pooling,
@@ -117,42 +124,41 @@ impl SentenceEncoder {
         })
     }
 
-    /// How many weights work on every token.
+    /// Number of parameters that every token is multiplied with.
     pub fn parameters(&self) -> usize {
         self.encoder.parameters()
     }
 
-    /// The texts' tokens, cut at [`Self::max_tokens`] as the model's own tokenizer cuts.
+    /// Tokenizes texts, truncated to [`Self::max_seq_length`] on the side that the model's tokenizer truncates.
     ///
     /// # Errors
-    /// When the tokenizer refuses a text.
+    /// When the tokenizer cannot encode a text.
     pub fn tokenize(&self, texts: &[&str]) -> Result<Tokenized> {
         use rayon::prelude::*;
-        let vocabulary = self.encoder.vocabulary();
-        let one = |text: &&str| -> Result<(Vec<u32>, bool)> {
+        let vocab_size = self.encoder.vocab_size();
+        let encode = |text: &&str| -> Result<(Vec<u32>, bool)> {
             let mut text = format!("{}{text}", self.prefix);
             if self.lower_case {
                 text = text.to_lowercase();
             }
-            let encoding = self.tokenizer.encode_fast(text, true).map_err(|error| {
-                Error::input(
-                    &self.name,
-                    format!("the tokenizer refuses a text ({error})"),
-                    "check its tokenizer.json",
-                )
-            })?;
-            if let Some(id) = encoding.get_ids().iter().find(|&&id| id >= vocabulary) {
+            let encoding = self
+                .tokenizer
+                .encode_fast(text, true)
+                .map_err(|error| tokenizer::encode_error(&self.name, &error))?;
+            if let Some(id) = encoding.get_ids().iter().find(|&&id| id >= vocab_size) {
                 return Err(Error::input(
                     &self.name,
-                    format!("the tokenizer gives token {id}, the model knows {vocabulary}"),
+                    format!(
+                        "its tokenizer gives token id {id}, the model's vocab_size is {vocab_size}"
+                    ),
                     "its tokenizer.json belongs to another model: fetch the model again",
                 ));
             }
-            let cut = !encoding.get_overflowing().is_empty();
-            Ok((encoding.get_ids().to_vec(), cut))
+            let is_truncated = !encoding.get_overflowing().is_empty();
+            Ok((encoding.get_ids().to_vec(), is_truncated))
         };
-        let encoded: Vec<(Vec<u32>, bool)> = texts.par_iter().map(one).collect::<Result<_>>()?;
-        let truncated = encoded.iter().filter(|(_, cut)| *cut).count();
+        let encoded: Vec<(Vec<u32>, bool)> = texts.par_iter().map(encode).collect::<Result<_>>()?;
+        let truncated = encoded.iter().filter(|(_, truncated)| *truncated).count();
         let ids: Vec<Vec<u32>> = encoded.into_iter().map(|(ids, _)| ids).collect();
         Ok(Tokenized {
             tokens: ids.iter().map(Vec::len).sum(),
@@ -161,20 +167,20 @@ impl SentenceEncoder {
         })
     }
 
-    /// The vectors of a batch of texts, given as tokens, one after another.
+    /// The embeddings of a batch of tokenized texts: shape (texts, dimension), row by row.
     ///
     /// # Errors
     /// When the device fails, as without memory.
     pub fn embed(&self, texts: &[&[u32]]) -> candle_core::Result<Vec<f32>> {
         let lengths: Vec<usize> = texts.iter().map(|ids| ids.len()).collect();
         let ids: Vec<u32> = texts.concat();
-        let mut rows = if self.encoder.is_fused() {
+        let mut rows = if self.encoder.has_fused_path() {
             let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
-            let tokens = self.encoder.forward_fused(&ids, &lengths, &mut buffers)?;
-            self.pool(tokens, &lengths)
+            let hidden = self.encoder.forward_fused(&ids, &lengths, &mut buffers)?;
+            self.pool(hidden, &lengths)
         } else {
-            let tokens = self.encoder.forward(&ids, &lengths)?.to_dtype(DType::F32)?;
-            let pooled = self.pool_there(&tokens, &lengths)?;
+            let hidden = self.encoder.forward(&ids, &lengths)?.to_dtype(DType::F32)?;
+            let pooled = self.pool_on_device(&hidden, &lengths)?;
             pooled.flatten_all()?.to_vec1::<f32>()?
         };
         if self.normalize {
@@ -184,11 +190,11 @@ impl SentenceEncoder {
         Ok(rows)
     }
 
-    /// Pools rows that lie in memory.
-    fn pool(&self, tokens: &[f32], lengths: &[usize]) -> Vec<f32> {
+    /// Pools hidden states in memory: shape (T, H) to (texts, H).
+    fn pool(&self, hidden: &[f32], lengths: &[usize]) -> Vec<f32> {
         let width = self.dimension;
         let mut pooled = vec![0.0; lengths.len() * width];
-        let mut rest = tokens;
+        let mut rest = hidden;
         for (vector, &length) in pooled.chunks_exact_mut(width).zip(lengths) {
             let (rows, after) = rest.split_at(length * width);
             rest = after;
@@ -196,7 +202,7 @@ impl SentenceEncoder {
             let first = rows.next().unwrap_or_default();
             vector[..first.len()].copy_from_slice(first);
             match self.pooling {
-                Pooling::First => (),
+                Pooling::Cls => (),
                 Pooling::Max => rows.for_each(|row| {
                     vector
                         .iter_mut()
@@ -220,18 +226,18 @@ impl SentenceEncoder {
         pooled
     }
 
-    /// Pools rows where the device holds them: a text's share of each token is one sparse row.
-    fn pool_there(&self, tokens: &Tensor, lengths: &[usize]) -> candle_core::Result<Tensor> {
+    /// Pools hidden states on their device: shape (T, H) to (texts, H).
+    fn pool_on_device(&self, hidden: &Tensor, lengths: &[usize]) -> candle_core::Result<Tensor> {
         let mut start = 0;
         let pooled = lengths.iter().map(|&length| {
             if length == 0 {
-                // A tokenizer without special tokens makes none of the empty text.
-                return Tensor::zeros((1, self.dimension), tokens.dtype(), tokens.device());
+                // The empty text has no token where the tokenizer adds no special ones.
+                return Tensor::zeros((1, self.dimension), hidden.dtype(), hidden.device());
             }
-            let rows = tokens.narrow(0, start, length)?;
+            let rows = hidden.narrow(0, start, length)?;
             start += length;
             match self.pooling {
-                Pooling::First => rows.narrow(0, 0, 1),
+                Pooling::Cls => rows.narrow(0, 0, 1),
                 Pooling::Max => rows.max_keepdim(0),
                 Pooling::Mean | Pooling::MeanSqrtLength => {
                     rows.sum_keepdim(0)? / f64::from(self.divisor(length))
@@ -242,7 +248,7 @@ impl SentenceEncoder {
     }
 
     fn divisor(&self, length: usize) -> f32 {
-        // A tokenizer without special tokens makes none of the empty text: its mean is zero.
+        // The empty text has no token where the tokenizer adds no special ones: its mean is zero.
         let length = length.max(1) as f32;
         match self.pooling {
             Pooling::MeanSqrtLength => length.sqrt(),
@@ -251,9 +257,9 @@ impl SentenceEncoder {
     }
 }
 
-/// What modules.json and the files that it names say.
+/// The settings of modules.json and of the files that it names.
 struct Modules {
-    max_tokens: Option<usize>,
+    max_seq_length: Option<usize>,
     lower_case: bool,
     pooling: Pooling,
     normalize: bool,
@@ -262,22 +268,22 @@ struct Modules {
 impl Modules {
     fn read(files: &ModelFiles) -> Result<Self> {
         let mut read = Self {
-            max_tokens: None,
+            max_seq_length: None,
             lower_case: false,
             pooling: Pooling::Mean,
             normalize: false,
         };
-        let Some(modules) = files.json("modules.json")? else {
-            // A bare transformer is what sentence-transformers pools by the mean, too.
-            read.transformer(files)?;
+        let Some(modules) = files.read_json("modules.json")? else {
+            // sentence-transformers pools a model without modules by the mean, too.
+            read.read_transformer(files)?;
             return Ok(read);
         };
         for module in modules.as_array().into_iter().flatten() {
             let kind = module["type"].as_str().unwrap_or_default();
             let path = module["path"].as_str().unwrap_or_default();
             match kind.rsplit('.').next().unwrap_or_default() {
-                "Transformer" if path.is_empty() => read.transformer(files)?,
-                "Pooling" => read.pooling = pooling(files, &format!("{path}/config.json"))?,
+                "Transformer" if path.is_empty() => read.read_transformer(files)?,
+                "Pooling" => read.pooling = read_pooling(files, &format!("{path}/config.json"))?,
                 "Normalize" => read.normalize = true,
                 _ => {
                     return Err(Error::Unknown {
@@ -291,23 +297,25 @@ impl Modules {
         Ok(read)
     }
 
-    fn transformer(&mut self, files: &ModelFiles) -> Result<()> {
-        let settings = files.json("sentence_bert_config.json")?.unwrap_or_default();
-        self.lower_case = settings["do_lower_case"].as_bool().unwrap_or(false);
-        let of_tokenizer = files.json("tokenizer_config.json")?.unwrap_or_default();
+    fn read_transformer(&mut self, files: &ModelFiles) -> Result<()> {
+        let config = files.read_json("sentence_bert_config.json")?;
+        let config = config.unwrap_or_default();
+        self.lower_case = config["do_lower_case"].as_bool().unwrap_or(false);
+        let tokenizer_config = files.read_json("tokenizer_config.json")?;
+        let tokenizer_config = tokenizer_config.unwrap_or_default();
         let number = |value: &Value| value.as_u64().map(|number| number as usize);
-        self.max_tokens = number(&settings["max_seq_length"])
-            .or_else(|| number(&of_tokenizer["model_max_length"]));
+        self.max_seq_length = number(&config["max_seq_length"])
+            .or_else(|| number(&tokenizer_config["model_max_length"]));
         Ok(())
     }
 }
 
-fn pooling(files: &ModelFiles, file: &str) -> Result<Pooling> {
+fn read_pooling(files: &ModelFiles, file: &str) -> Result<Pooling> {
     let path = files.require(file)?;
-    let config = files.json(file)?.unwrap_or_default();
+    let config = files.read_json(file)?.unwrap_or_default();
     let modes = [
         ("mean", "mean_tokens", Pooling::Mean),
-        ("cls", "cls_token", Pooling::First),
+        ("cls", "cls_token", Pooling::Cls),
         ("max", "max_tokens", Pooling::Max),
         (
             "mean_sqrt_len_tokens",
@@ -327,24 +335,23 @@ fn pooling(files: &ModelFiles, file: &str) -> Result<Pooling> {
         [pooling] => Ok(*pooling),
         _ => Err(Error::input(
             &path,
-            "does not choose one pooling of mean, cls, max, mean_sqrt_len_tokens",
-            "choose a model that does",
+            format!(
+                "must have one pooling mode of mean, cls, max, mean_sqrt_len_tokens (got {})",
+                chosen.len()
+            ),
+            "choose another model",
         )),
     }
 }
 
-/// The model's tokenizer, which pads no text.
-fn tokenizer(files: &ModelFiles) -> Result<Tokenizer> {
-    let path = files.require("tokenizer.json")?;
-    let mut tokenizer = Tokenizer::from_file(&path).map_err(|error| no_tokenizer(&path, &error))?;
-    tokenizer.with_padding(None);
-    Ok(tokenizer)
-}
-
-/// The tokenizer, which cuts texts at so many tokens, on the side on which it always did.
-fn cutting(mut tokenizer: Tokenizer, max_tokens: usize, files: &ModelFiles) -> Result<Tokenizer> {
+/// The tokenizer with truncation to so many tokens, on the side that its file says.
+fn with_truncation(
+    mut tokenizer: Tokenizer,
+    max_length: usize,
+    files: &ModelFiles,
+) -> Result<Tokenizer> {
     let truncation = TruncationParams {
-        max_length: max_tokens,
+        max_length,
         direction: tokenizer
             .get_truncation()
             .map_or(TruncationDirection::Right, |given| given.direction),
@@ -352,40 +359,34 @@ fn cutting(mut tokenizer: Tokenizer, max_tokens: usize, files: &ModelFiles) -> R
     };
     tokenizer
         .with_truncation(Some(truncation))
-        .map_err(|error| no_tokenizer(files.name.as_ref(), &error))?;
+        .map_err(|error| {
+            tokenizer::invalid(files.name.as_ref(), &error, "fetch the model again")
+        })?;
     Ok(tokenizer)
 }
 
-fn no_tokenizer(path: &Path, error: &tokenizers::Error) -> Error {
-    Error::input(
-        path,
-        format!("is no tokenizer ({error})"),
-        "fetch the model again",
-    )
-}
-
-/// What the model puts before every text: its default prompt, or its task's instruction.
-fn prefix(files: &ModelFiles, task: Option<&str>) -> Result<String> {
+/// The prompt before every text: the model's default prompt, or its task's instruction.
+fn default_prompt(files: &ModelFiles, task: Option<&str>) -> Result<String> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     if let Some(task) = task {
-        let config = files.json("config.json")?.unwrap_or_default();
+        let config = files.read_json("config.json")?.unwrap_or_default();
         return Ok(text(&config["task_instructions"][task]));
     }
-    let settings = files
-        .json("config_sentence_transformers.json")?
+    let config = files
+        .read_json("config_sentence_transformers.json")?
         .unwrap_or_default();
-    let name = settings["default_prompt_name"].as_str();
-    Ok(name.map_or_else(String::new, |name| text(&settings["prompts"][name])))
+    let name = config["default_prompt_name"].as_str();
+    Ok(name.map_or_else(String::new, |name| text(&config["prompts"][name])))
 }
 
-/// What users of a model must be told once.
+/// The licence notice of a model that forbids commercial use.
 fn license_notice(name: &str, files: &ModelFiles) -> Result<Option<String>> {
-    let config = files.json("config.json")?.unwrap_or_default();
+    let config = files.read_json("config.json")?.unwrap_or_default();
     let rotary = config["position_embedding_type"] == "rotary";
     Ok(rotary.then(|| {
         format!(
-            "{name}: weights of jina-embeddings-v3 are licensed CC-BY-NC-4.0, for no commercial \
-             use; BAAI/bge-m3 (MIT) and intfloat/multilingual-e5-large (MIT) are free of that"
+            "{name}: the weights of jina-embeddings-v3 are licensed CC-BY-NC-4.0 (no commercial use); \
+             BAAI/bge-m3 and intfloat/multilingual-e5-large are licensed MIT"
         )
     }))
 }

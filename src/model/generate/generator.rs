@@ -1,4 +1,5 @@
-//! What does a model write? Texts of a decoder, many at a time, each drawn by a seed of its own.
+//! Generator: continuous batching of many sequences over one decoder, each with its own KV cache and random
+//! seed.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,79 +14,102 @@ use crate::lora::{Adapter, LinearWeight};
 use crate::{Error, Result};
 use polyphony_io::random::SplitMix64;
 
-/// A decoder that writes.
+/// A model that generates text.
 #[derive(Debug)]
 pub struct Generator {
-    /// The decoder, its adapter merged or beside.
+    /// The decoder with its adapter.
     pub decoder: Decoder<LinearWeight>,
     /// Its tokenizer and chat template.
     pub chat: Chat,
-    /// The tokens at which a text ends.
+    /// The tokens that end a text, sorted.
     pub eos_token_ids: Vec<u32>,
     /// The model's name.
     pub name: String,
-    /// What its files hold, and the adapter's.
+    /// The revision of the model's files, and of the adapter's.
     pub revision: String,
-    /// Whether its adapter stays beside the weights.
-    pub live: bool,
+    /// How the adapter is applied.
+    pub adapter_mode: AdapterMode,
 }
 
-/// A text to be written.
+/// How an adapter is applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AdapterMode {
+    /// It is merged into the weights.
+    Merged,
+    /// It is computed beside the weights, in f32 where they are bf16, at the cost of two small products each.
+    Unmerged,
+}
+
+/// A text to be generated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GenerationRequest {
-    /// The tokens before it.
+    /// The tokens of the prompt.
     pub prompt: Vec<u32>,
-    /// Where its random numbers begin.
+    /// The random seed of its sampling.
     pub seed: u64,
-    /// How many tokens it has at most.
-    pub most: usize,
+    /// The maximum number of tokens.
+    pub max_new_tokens: usize,
 }
 
-/// A text that was written.
+/// A generated text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Completion {
-    /// Its tokens, the one at which it ends left out.
+    /// Its tokens, without the EOS token.
     pub tokens: Vec<u32>,
-    /// Whether it ended by itself.
-    pub ended: bool,
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+}
+
+/// Why a text ended, as vLLM and the OpenAI API name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FinishReason {
+    /// The model generated an EOS token.
+    Stop,
+    /// The maximum number of tokens was reached.
+    Length,
+}
+
+impl FinishReason {
+    /// `stop` or `length`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+        }
+    }
 }
 
 impl Generator {
-    /// Loads a model by folder or hub id, with an adapter's folder: merged into the weights, or live
-    /// beside them, which keeps its f32 where weights are bf16 and costs two small products each.
+    /// Loads a model by folder or hub id, with the adapter of a folder.
     ///
     /// # Errors
-    /// When a file is missing, or the adapter belongs to another model.
+    /// When a file is missing, or the adapter belongs to another base model.
+    #[tracing::instrument(name = "load_generator", skip(spec), fields(device = %spec))]
     pub fn load(
         model: &str,
         adapter: Option<&Path>,
-        live: bool,
-        place: DeviceSpec,
+        adapter_mode: AdapterMode,
+        spec: DeviceSpec,
     ) -> Result<Self> {
         let files = ModelFiles::find_model(model)?;
         let adapter = adapter.map(Adapter::read).transpose()?;
-        let device = place.open()?;
-        let mut names = Vec::new();
+        let device = spec.open()?;
         let decoder = Decoder::load(
             &files,
-            Head::Words,
-            place.precision(),
+            Head::Lm,
+            spec.dtype(),
             &device,
-            |name, weight| match &adapter {
-                None => Ok(LinearWeight::Base(weight)),
-                Some(adapter) => {
-                    names.extend(adapter.names(name));
-                    if live {
-                        adapter.live(name, weight)
-                    } else {
-                        adapter.merged(name, weight).map(LinearWeight::Base)
-                    }
+            |path, weight| match (&adapter, adapter_mode) {
+                (None, _) => Ok(LinearWeight::Base(weight)),
+                (Some(adapter), AdapterMode::Merged) => {
+                    adapter.merge(path, weight).map(LinearWeight::Base)
                 }
+                (Some(adapter), AdapterMode::Unmerged) => adapter.unmerged(path, weight),
             },
         )?;
         let mut revision = files.revision()?;
         if let Some(adapter) = &adapter {
-            adapter.all_used(&names)?;
+            adapter.refuse_unused(decoder.layers.len(), Head::Lm)?;
             revision = format!("{revision}+{}", adapter.revision()?);
         }
         let chat = Chat::load(&files)?;
@@ -95,129 +119,139 @@ impl Generator {
             decoder,
             chat,
             revision,
-            live,
+            adapter_mode,
         })
     }
 
-    /// Writes all tasks, up to `batch_size` at a time, until `stop` is set; `done` gets each with its
-    /// number, in the order of the tasks. On the CPU a text depends on its task alone, not on those beside it.
+    /// Generates all requests, up to `batch_size` at a time, until `stop` is set; `on_completion` gets each with
+    /// its number, in the order of the requests. On the CPU a text does not depend on the batch size.
     ///
     /// # Errors
-    /// When the device fails, or `done` does.
-    pub fn write(
+    /// When the device fails, a logit is not a number, or `on_completion` fails.
+    #[tracing::instrument(skip_all, fields(requests = requests.len(), batch_size))]
+    pub fn generate(
         &self,
-        tasks: &[GenerationRequest],
+        requests: &[GenerationRequest],
         sampling: &SamplingParams,
         batch_size: usize,
         stop: &AtomicBool,
-        done: &mut dyn FnMut(usize, Completion) -> Result<()>,
+        on_completion: &mut dyn FnMut(usize, Completion) -> Result<()>,
     ) -> Result<()> {
-        let mut waiting = tasks.iter().enumerate().peekable();
+        let mut waiting = requests.iter().enumerate().peekable();
         let mut running: Vec<Sequence<'_>> = Vec::new();
-        let mut finished: Vec<Option<Completion>> = vec![None; tasks.len()];
+        let mut finished: Vec<Option<Completion>> = vec![None; requests.len()];
         let mut next = 0;
         while waiting.peek().is_some() || !running.is_empty() {
             if stop.load(Ordering::Relaxed) {
                 break;
             }
             let room = batch_size.max(1) - running.len();
-            let mut fresh: Vec<Sequence<'_>> = waiting
+            let mut admitted: Vec<Sequence<'_>> = waiting
                 .by_ref()
                 .take(room)
-                .map(|(number, task)| Sequence::new(number, task, self.decoder.layers.len()))
+                .map(|(number, request)| Sequence::new(number, request, self.decoder.layers.len()))
                 .collect();
             let mut logits = Vec::new();
             if !running.is_empty() {
-                let ids: Vec<u32> = running
-                    .iter()
-                    .filter_map(|text| text.ids.last().copied())
-                    .collect();
-                let mut caches: Vec<&mut KvCache> =
-                    running.iter_mut().map(|text| &mut text.cache).collect();
-                logits.extend(self.decoder.step(&ids, &mut caches)?);
+                logits.extend(self.decode_step(&mut running)?);
             }
-            if !fresh.is_empty() {
-                let texts: Vec<&[u32]> = fresh
-                    .iter()
-                    .map(|text| text.task.prompt.as_slice())
-                    .collect();
-                let mut caches: Vec<&mut KvCache> =
-                    fresh.iter_mut().map(|text| &mut text.cache).collect();
-                logits.extend(self.decoder.read(&texts, &mut caches)?);
-                running.extend(fresh);
+            if !admitted.is_empty() {
+                logits.extend(self.prefill(&mut admitted)?);
+                running.extend(admitted);
             }
-            let is_none = |logit: &f32| logit.is_nan() || *logit == f32::INFINITY;
-            if logits.iter().flatten().any(is_none) {
+            let is_invalid = |logit: &f32| logit.is_nan() || *logit == f32::INFINITY;
+            if let Some(logit) = logits.iter().flatten().find(|logit| is_invalid(logit)) {
                 return Err(Error::input(
                     &self.name,
-                    "gives logits that are no numbers",
+                    format!("the model gives a logit of {logit}"),
                     "check the model's weights, or compute in bf16 or f32",
                 ));
             }
-            for (text, logits) in running.iter_mut().zip(&mut logits) {
-                text.take(logits, sampling, &self.eos_token_ids);
+            for (sequence, logits) in running.iter_mut().zip(&mut logits) {
+                sequence.sample_next(logits, sampling, &self.eos_token_ids);
             }
-            for text in running.extract_if(.., |text| text.over) {
-                let number = text.number;
-                finished[number] = Some(text.completions());
+            for sequence in running.extract_if(.., |sequence| sequence.finish_reason.is_some()) {
+                let number = sequence.number;
+                finished[number] = sequence.into_completion();
             }
-            while let Some(text) = finished.get_mut(next).and_then(Option::take) {
-                done(next, text)?;
+            while let Some(completion) = finished.get_mut(next).and_then(Option::take) {
+                on_completion(next, completion)?;
                 next += 1;
             }
         }
         Ok(())
     }
+
+    /// Reads the last token of each sequence: V logits of the next token each.
+    #[tracing::instrument(level = "trace", skip_all, fields(sequences = sequences.len()))]
+    fn decode_step(&self, sequences: &mut [Sequence<'_>]) -> Result<Vec<Vec<f32>>> {
+        let last = sequences.iter().filter_map(|s| s.ids.last().copied());
+        let last: Vec<u32> = last.collect();
+        let mut caches: Vec<&mut KvCache> = sequences.iter_mut().map(|s| &mut s.cache).collect();
+        Ok(self.decoder.decode_step(&last, &mut caches)?)
+    }
+
+    /// Reads the prompt of each sequence: V logits of the first token each.
+    #[tracing::instrument(level = "debug", skip_all, fields(sequences = sequences.len()))]
+    fn prefill(&self, sequences: &mut [Sequence<'_>]) -> Result<Vec<Vec<f32>>> {
+        let prompts = sequences.iter().map(|s| s.request.prompt.as_slice());
+        let prompts: Vec<&[u32]> = prompts.collect();
+        let mut caches: Vec<&mut KvCache> = sequences.iter_mut().map(|s| &mut s.cache).collect();
+        Ok(self.decoder.prefill(&prompts, &mut caches)?)
+    }
 }
 
-/// A text that is being written.
+/// A sequence in the batch.
 struct Sequence<'a> {
     number: usize,
-    task: &'a GenerationRequest,
+    request: &'a GenerationRequest,
+    /// The prompt and the tokens so far.
     ids: Vec<u32>,
     cache: KvCache,
     random: SplitMix64,
-    ended: bool,
-    over: bool,
+    finish_reason: Option<FinishReason>,
 }
 
 impl<'a> Sequence<'a> {
-    fn new(number: usize, task: &'a GenerationRequest, layers: usize) -> Self {
+    fn new(number: usize, request: &'a GenerationRequest, layers: usize) -> Self {
         Self {
             number,
-            ids: task.prompt.clone(),
+            ids: request.prompt.clone(),
             cache: KvCache::new(layers),
-            random: SplitMix64(task.seed),
-            ended: false,
-            over: false,
-            task,
+            random: SplitMix64(request.seed),
+            finish_reason: None,
+            request,
         }
     }
 
-    /// Takes the next token.
-    fn take(&mut self, logits: &mut [f32], sampling: &SamplingParams, eos_token_ids: &[u32]) {
-        let token = sampling.next(logits, &self.ids, &mut self.random);
-        self.ended = eos_token_ids.contains(&token);
-        if !self.ended {
-            self.ids.push(token);
+    /// Samples the next token from V logits.
+    fn sample_next(&mut self, logits: &mut [f32], sampling: &SamplingParams, eos: &[u32]) {
+        let token = sampling.next_token(logits, &self.ids, &mut self.random);
+        if eos.contains(&token) {
+            self.finish_reason = Some(FinishReason::Stop);
+            return;
         }
-        self.over = self.ended || self.ids.len() - self.task.prompt.len() >= self.task.most;
+        self.ids.push(token);
+        if self.ids.len() - self.request.prompt.len() >= self.request.max_new_tokens {
+            self.finish_reason = Some(FinishReason::Length);
+        }
     }
 
-    fn completions(mut self) -> Completion {
-        Completion {
-            tokens: self.ids.split_off(self.task.prompt.len()),
-            ended: self.ended,
-        }
+    /// The completion of a finished sequence.
+    fn into_completion(mut self) -> Option<Completion> {
+        Some(Completion {
+            tokens: self.ids.split_off(self.request.prompt.len()),
+            finish_reason: self.finish_reason?,
+        })
     }
 }
 
-/// The end tokens of `generation_config.json`, or of `config.json`, and the tokenizer's own.
+/// The EOS tokens of `generation_config.json`, or else of `config.json`, and that of the tokenizer.
 fn eos_token_ids(files: &ModelFiles, chat: &Chat) -> Result<Vec<u32>> {
-    let mut eos_token_ids: Vec<u32> = chat.end().into_iter().collect();
+    let mut eos_token_ids: Vec<u32> = chat.eos_token_id().into_iter().collect();
     for file in ["generation_config.json", "config.json"] {
-        let given = files.json(file)?.unwrap_or_default();
-        let given = &given["eos_token_id"];
+        let config = files.read_json(file)?.unwrap_or_default();
+        let given = &config["eos_token_id"];
         let several = given.as_array().into_iter().flatten();
         let ids: Vec<u32> = several
             .chain([given])
@@ -233,7 +267,7 @@ fn eos_token_ids(files: &ModelFiles, chat: &Chat) -> Result<Vec<u32>> {
     if eos_token_ids.is_empty() {
         return Err(Error::input(
             &files.name,
-            "does not say at which token a text ends",
+            "has no EOS token",
             "add eos_token_id to its generation_config.json",
         ));
     }

@@ -1,11 +1,11 @@
-//! Does a decoder write what transformers writes? `tests/fixtures/generation.json`, made by
+//! Golden tests of generation against transformers: `tests/fixtures/generation.json`, made by
 //! `tests/peers/generation.py`.
 
 use std::sync::atomic::AtomicBool;
 
 use serde_json::Value;
 
-use super::{Completion, GenerationRequest, Generator};
+use super::{AdapterMode, Completion, FinishReason, GenerationRequest, Generator};
 use crate::device::DeviceSpec;
 use crate::fixtures::{self, ids};
 use crate::generate::sampling::SamplingParams;
@@ -14,36 +14,37 @@ fn golden() -> Value {
     fixtures::json("generation.json")
 }
 
-fn generator(name: &str, adapter: bool, live: bool) -> Generator {
-    let adapter = adapter.then(|| fixtures::fixture(&format!("models/{name}/adapter")));
+fn generator(name: &str, adapter: Option<AdapterMode>) -> Generator {
+    let folder = adapter.map(|_| fixtures::fixture(&format!("models/{name}/adapter")));
+    let mode = adapter.unwrap_or(AdapterMode::Merged);
     let model = fixtures::model(name);
-    Generator::load(&model, adapter.as_deref(), live, DeviceSpec::Cpu).unwrap()
+    Generator::load(&model, folder.as_deref(), mode, DeviceSpec::Cpu).unwrap()
 }
 
 fn completions(
     generator: &Generator,
-    tasks: &[GenerationRequest],
+    requests: &[GenerationRequest],
     sampling: &SamplingParams,
     batch_size: usize,
 ) -> Vec<Completion> {
     let mut texts = Vec::new();
-    let go_on = AtomicBool::new(false);
-    let mut done = |number: usize, text: Completion| {
+    let stop = AtomicBool::new(false);
+    let mut on_completion = |number: usize, text: Completion| {
         assert_eq!(number, texts.len());
         texts.push(text);
         Ok(())
     };
     generator
-        .write(tasks, sampling, batch_size, &go_on, &mut done)
+        .generate(requests, sampling, batch_size, &stop, &mut on_completion)
         .unwrap();
     texts
 }
 
 #[test]
-fn greedy_texts_are_those_of_transformers() {
+fn greedy_texts_equal_those_of_transformers() {
     let golden = golden();
     for name in ["llama", "mistral"] {
-        let generator = generator(name, false, false);
+        let generator = generator(name, None);
         let cases = golden["greedy"][name].as_array().unwrap();
         assert_eq!(cases.len(), 16);
         for penalty in [1.0, 1.1] {
@@ -51,38 +52,40 @@ fn greedy_texts_are_those_of_transformers() {
                 .iter()
                 .filter(|case| case["penalty"] == penalty)
                 .collect();
-            let tasks: Vec<GenerationRequest> = cases
+            let requests: Vec<GenerationRequest> = cases
                 .iter()
                 .map(|case| GenerationRequest {
                     prompt: ids(&case["prompt"]),
                     seed: 0,
-                    most: 64,
+                    max_new_tokens: 64,
                 })
                 .collect();
             let sampling = SamplingParams {
                 repetition_penalty: penalty as f32,
                 ..SamplingParams::GREEDY
             };
-            for (text, case) in completions(&generator, &tasks, &sampling, 3)
+            for (text, case) in completions(&generator, &requests, &sampling, 3)
                 .iter()
                 .zip(cases)
             {
                 let mut expected = ids(&case["tokens"]);
-                let ended = expected
+                let mut finish_reason = FinishReason::Length;
+                if expected
                     .last()
-                    .is_some_and(|last| generator.eos_token_ids.contains(last));
-                if ended {
+                    .is_some_and(|last| generator.eos_token_ids.contains(last))
+                {
                     expected.pop();
+                    finish_reason = FinishReason::Stop;
                 }
                 assert_eq!(text.tokens, expected, "{name}");
-                assert_eq!(text.ended, ended);
+                assert_eq!(text.finish_reason, finish_reason);
             }
         }
     }
 }
 
 #[test]
-fn logits_are_bent_as_by_transformers() {
+fn processed_logits_equal_those_of_transformers() {
     let golden = golden();
     let logits: Vec<f32> = golden["logits"]
         .as_array()
@@ -102,10 +105,10 @@ fn logits_are_bent_as_by_transformers() {
             min_p: number("min_p") as f32,
             repetition_penalty: number("repetition_penalty") as f32,
         };
-        let mut bent = logits.clone();
-        sampling.process_logits(&mut bent, &text);
+        let mut processed = logits.clone();
+        sampling.process_logits(&mut processed, &text);
         let kept: Vec<(u64, f32)> = (0..)
-            .zip(bent)
+            .zip(processed)
             .filter(|(_, logit)| logit.is_finite())
             .collect();
         let expected = case["kept"].as_array().unwrap();
@@ -118,23 +121,23 @@ fn logits_are_bent_as_by_transformers() {
 }
 
 #[test]
-fn a_text_does_not_depend_on_those_beside_it() {
+fn a_text_does_not_depend_on_the_batch_size() {
     let golden = golden();
     for name in ["llama", "mistral"] {
-        let generator = generator(name, true, false);
+        let generator = generator(name, Some(AdapterMode::Merged));
         let cases = golden["greedy"][name].as_array().unwrap();
-        let tasks: Vec<GenerationRequest> = (0..12)
+        let requests: Vec<GenerationRequest> = (0..12)
             .map(|number| GenerationRequest {
                 prompt: ids(&cases[number % 8]["prompt"]),
                 seed: number as u64,
-                most: 20 + number,
+                max_new_tokens: 20 + number,
             })
             .collect();
-        let alone = completions(&generator, &tasks, &SamplingParams::PAPER, 1);
+        let alone = completions(&generator, &requests, &SamplingParams::PAPER, 1);
         assert_ne!(alone[0], alone[8], "another seed gives another text");
         for batch_size in [2, 5, 12] {
             assert_eq!(
-                completions(&generator, &tasks, &SamplingParams::PAPER, batch_size),
+                completions(&generator, &requests, &SamplingParams::PAPER, batch_size),
                 alone
             );
         }
@@ -142,22 +145,22 @@ fn a_text_does_not_depend_on_those_beside_it() {
 }
 
 #[test]
-fn a_live_adapter_writes_what_a_merged_one_does() {
+fn an_unmerged_adapter_generates_what_a_merged_one_does() {
     let golden = golden();
     let cases = golden["greedy"]["llama"].as_array().unwrap();
-    let tasks: Vec<GenerationRequest> = cases
+    let requests: Vec<GenerationRequest> = cases
         .iter()
         .map(|case| GenerationRequest {
             prompt: ids(&case["prompt"]),
             seed: 0,
-            most: 32,
+            max_new_tokens: 32,
         })
         .collect();
-    let texts = |adapter, live| {
-        let generator = generator("llama", adapter, live);
-        completions(&generator, &tasks, &SamplingParams::GREEDY, 4)
+    let texts = |adapter| {
+        let generator = generator("llama", adapter);
+        completions(&generator, &requests, &SamplingParams::GREEDY, 4)
     };
-    let merged = texts(true, false);
-    assert_eq!(texts(true, true), merged);
-    assert_ne!(texts(false, false), merged, "the adapter changes nothing");
+    let merged = texts(Some(AdapterMode::Merged));
+    assert_eq!(texts(Some(AdapterMode::Unmerged)), merged);
+    assert_ne!(texts(None), merged, "the adapter changes nothing");
 }

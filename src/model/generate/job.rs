@@ -1,4 +1,4 @@
-//! How are samples to many prompts written to a file, and gone on with after a kill?
+//! Generation job: writes the samples of many prompts to a JSON lines file; a killed run is resumed.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
@@ -10,229 +10,214 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::prompts::Prompt;
-use super::{GenerationRequest, Generator};
+use super::{AdapterMode, FinishReason, GenerationRequest, Generator};
 use crate::chat::Message;
 use crate::generate::sampling::SamplingParams;
+use crate::tokenizer::SpecialTokens;
 use crate::{Error, Result};
 use polyphony_io::atomic::write_atomic;
 use polyphony_io::hash::{fnv1a, mix64};
 use polyphony_io::progress::{Progress, Unit};
 
-/// What is asked of a model.
+/// The options of a generation job.
 #[derive(Debug, Clone)]
 pub struct GenerationConfig {
-    /// What the lines call the model.
+    /// The model's name in the output lines.
     pub name: String,
-    /// Said before every prompt.
-    pub system: Option<String>,
-    /// Whether prompts go in as they are, without the chat template.
-    pub plain: bool,
-    /// How many texts to a prompt.
-    pub samples: usize,
-    /// How many tokens a text has at most.
-    pub max_tokens: usize,
-    /// How the next token is chosen.
+    /// How a prompt becomes the model's input.
+    pub prompt_format: PromptFormat,
+    /// The number of samples of each prompt.
+    pub samples_per_prompt: usize,
+    /// The maximum number of tokens of a text.
+    pub max_new_tokens: usize,
+    /// The sampling parameters.
     pub sampling: SamplingParams,
-    /// Where random numbers begin.
+    /// The random seed of all sampling.
     pub seed: u64,
-    /// How many texts are written at a time.
+    /// The number of texts generated at a time.
     pub batch_size: usize,
 }
 
-/// What came of it.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Summary {
-    /// Texts written now.
-    pub texts: usize,
-    /// Texts that stood there already.
-    pub before: usize,
-    /// Texts that are still to be written.
-    pub left: usize,
-    /// Texts that the limit cut, of those written now.
-    pub cut: usize,
-    /// Tokens a second, prompts not counted.
-    pub rate: f64,
+/// How a prompt becomes the model's input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PromptFormat {
+    /// By the model's chat template, after a system prompt where there is one.
+    Chat {
+        /// The system prompt.
+        system: Option<String>,
+    },
+    /// The prompt's text without a template.
+    Plain,
 }
 
-/// A line of the file.
+/// The result of a generation job.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Summary {
+    /// Texts written by this run.
+    pub written: usize,
+    /// Texts that the file had before.
+    pub resumed: usize,
+    /// Texts still to be written, after Ctrl-C.
+    pub remaining: usize,
+    /// Texts written by this run that reached the maximum number of tokens.
+    pub truncated: usize,
+    /// Generated tokens per second.
+    pub tokens_per_second: f64,
+}
+
+/// A line of the output file.
 #[derive(Debug, Serialize)]
-struct Line<'a> {
+struct OutputLine<'a> {
     model: &'a str,
     prompt_id: &'a str,
     sample: usize,
     prompt: &'a str,
     response: &'a str,
     tokens: usize,
-    finish: &'a str,
+    finish_reason: &'a str,
 }
 
-/// Writes the samples of all prompts to `out`, a JSON line each, by prompt and sample; `out.json`
-/// beside it says how they were made. The same command goes on where a killed run stopped.
+/// Writes the samples of all prompts to `out`, a JSON line each, by prompt and sample; the manifest `out.json`
+/// beside it holds the options. The same command resumes a killed run.
 ///
 /// # Errors
-/// When `out` was made otherwise, a prompt leaves the model no room, or the device fails.
+/// When `out` was written with other options, a prompt leaves no room in the context, or the device fails.
+#[tracing::instrument(name = "generation_job", skip_all, fields(prompts = prompts.len()))]
 pub fn run(
     generator: &Generator,
     prompts: &[Prompt],
-    how: &GenerationConfig,
+    config: &GenerationConfig,
     out: &Path,
     stop: &AtomicBool,
     progress: &dyn Progress,
 ) -> Result<Summary> {
-    let asked = prompts.iter().map(|prompt| asked(generator, prompt, how));
-    let asked: Vec<Vec<u32>> = asked.collect::<Result<_>>()?;
-    let mut file = claim(generator, prompts, how, out)?;
-    let before = whole_lines(&mut file, out)?;
-    let all = prompts.len() * how.samples;
-    if before > all {
-        let message = format!("holds {before} lines, {all} were asked for");
+    let encoded: Vec<Vec<u32>> = prompts
+        .iter()
+        .map(|prompt| encode_prompt(generator, prompt, &config.prompt_format))
+        .collect::<Result<_>>()?;
+    let mut file = open_output(generator, prompts, config, out)?;
+    let resumed = count_complete_lines(&mut file, out)?;
+    let samples = config.samples_per_prompt;
+    let total = prompts.len() * samples;
+    if resumed > total {
+        let message = format!("has {resumed} lines, more than the {total} texts to generate");
         return Err(Error::input(out, message, "choose another --out"));
     }
-    if before > 0 {
+    if resumed > 0 {
         progress.message(&format!(
-            "{before} of {all} texts stand in {} already",
+            "resuming: {} has {resumed} of {total} texts",
             out.display()
         ));
     }
-    let tasks: Vec<GenerationRequest> = (before..all)
+    let requests: Vec<GenerationRequest> = (resumed..total)
         .map(|number| {
-            let (prompt, sample) = (number / how.samples, number % how.samples);
-            let ids = asked[prompt].clone();
-            let room = generator.decoder.config.max_tokens - ids.len();
-            // It depends on nothing but the run's seed, the prompt and the sample's number.
-            let seed = mix64(how.seed) ^ fnv1a(prompts[prompt].id.as_bytes());
+            let (prompt, sample) = (number / samples, number % samples);
+            let ids = encoded[prompt].clone();
+            let room = generator.decoder.config.max_position_embeddings - ids.len();
+            // The seed of a text depends on the run's seed, the prompt and the sample only.
+            let seed = mix64(config.seed) ^ fnv1a(prompts[prompt].id.as_bytes());
             GenerationRequest {
                 prompt: ids,
                 seed: mix64(seed.wrapping_add(sample as u64)),
-                most: how.max_tokens.min(room),
+                max_new_tokens: config.max_new_tokens.min(room),
             }
         })
         .collect();
-    progress.start("writing", Some(tasks.len() as u64), Unit::Rows);
-    let (begun, mut tokens, mut cut) = (Instant::now(), 0, 0);
-    let mut texts = 0;
-    generator.write(
-        &tasks,
-        &how.sampling,
-        how.batch_size,
+    progress.start("generating", Some(requests.len() as u64), Unit::Rows);
+    let (start, mut tokens, mut truncated, mut written) = (Instant::now(), 0, 0, 0);
+    let rate = |tokens: usize| tokens as f64 / start.elapsed().as_secs_f64().max(1e-9);
+    generator.generate(
+        &requests,
+        &config.sampling,
+        config.batch_size,
         stop,
-        &mut |number, completions| {
-            let prompt = &prompts[(before + number) / how.samples];
-            let text = generator.chat.decode(&completions.tokens)?;
-            let line = Line {
-                model: &how.name,
+        &mut |number, completion| {
+            let prompt = &prompts[(resumed + number) / samples];
+            let response = generator.chat.decode(&completion.tokens)?;
+            let mut line = serde_json::to_vec(&OutputLine {
+                model: &config.name,
                 prompt_id: &prompt.id,
-                sample: (before + number) % how.samples,
+                sample: (resumed + number) % samples,
                 prompt: &prompt.text,
-                response: &text,
-                tokens: completions.tokens.len(),
-                finish: if completions.ended { "stop" } else { "length" },
-            };
-            let mut line = serde_json::to_string(&line).unwrap_or_default();
-            line.push('\n');
-            file.write_all(line.as_bytes())
-                .map_err(Error::io("write", out))?;
-            tokens += completions.tokens.len();
-            cut += usize::from(!completions.ended);
-            texts += 1;
-            progress.set_position(texts as u64);
-            let rate = tokens as f64 / begun.elapsed().as_secs_f64().max(1e-9);
-            progress.set_rate(&format!("{rate:.0} tokens/s"));
+                response: &response,
+                tokens: completion.tokens.len(),
+                finish_reason: completion.finish_reason.name(),
+            })?;
+            line.push(b'\n');
+            file.write_all(&line).map_err(Error::io("write", out))?;
+            tokens += completion.tokens.len();
+            truncated += usize::from(completion.finish_reason == FinishReason::Length);
+            written += 1;
+            progress.set_position(written as u64);
+            progress.set_rate(&format!("{:.0} tokens/s", rate(tokens)));
             Ok(())
         },
     )?;
     progress.finish();
     file.sync_all().map_err(Error::io("write", out))?;
     Ok(Summary {
-        texts,
-        before,
-        left: all - before - texts,
-        cut,
-        rate: tokens as f64 / begun.elapsed().as_secs_f64().max(1e-9),
+        written,
+        resumed,
+        remaining: total - resumed - written,
+        truncated,
+        tokens_per_second: rate(tokens),
     })
 }
 
-/// What the model reads before it answers a prompt.
-fn asked(generator: &Generator, prompt: &Prompt, how: &GenerationConfig) -> Result<Vec<u32>> {
-    let ids = if how.plain {
-        generator.chat.encode(&prompt.text, true)?
-    } else {
-        let system = how.system.iter().map(|system| Message {
-            role: "system".to_owned(),
-            content: system.clone(),
-        });
-        let messages: Vec<Message> = system.chain(prompt.messages.iter().cloned()).collect();
-        generator
-            .chat
-            .encode(&generator.chat.render(&messages, true)?, false)?
+/// The model's input of a prompt.
+fn encode_prompt(
+    generator: &Generator,
+    prompt: &Prompt,
+    format: &PromptFormat,
+) -> Result<Vec<u32>> {
+    let chat = &generator.chat;
+    let ids = match format {
+        PromptFormat::Plain => chat.encode(&prompt.text, SpecialTokens::Add)?,
+        PromptFormat::Chat { system } => {
+            let system = system.iter().map(|system| Message {
+                role: "system".to_owned(),
+                content: system.clone(),
+            });
+            let messages: Vec<Message> = system.chain(prompt.messages.iter().cloned()).collect();
+            chat.encode(&chat.render_prompt(&messages)?, SpecialTokens::Omit)?
+        }
     };
-    let most = generator.decoder.config.max_tokens - 1;
+    let most = generator.decoder.config.max_position_embeddings - 1;
     if ids.is_empty() || ids.len() > most {
-        let message = format!("prompt {} has {} tokens", prompt.id, ids.len());
-        let hint = format!("the model takes 1 to {most}: leave it out");
-        return Err(Error::input(&generator.name, message, hint));
+        let message = format!(
+            "prompt {} must have 1 to {most} tokens (got {})",
+            prompt.id,
+            ids.len()
+        );
+        return Err(Error::input(&generator.name, message, "remove the prompt"));
     }
     Ok(ids)
 }
 
-/// Opens the file for more lines; beside it stands how they are made, which must not differ.
-fn claim(
+/// Opens the output file for appending. The manifest beside it is written, or compared where the file exists.
+fn open_output(
     generator: &Generator,
     prompts: &[Prompt],
-    how: &GenerationConfig,
+    config: &GenerationConfig,
     out: &Path,
 ) -> Result<File> {
-    let mut words = Vec::new();
-    for prompt in prompts {
-        words.extend(prompt.id.bytes().chain([0]));
-        for message in &prompt.messages {
-            words.extend(
-                message
-                    .role
-                    .bytes()
-                    .chain([0])
-                    .chain(message.content.bytes())
-                    .chain([0]),
-            );
-        }
-    }
-    let sampling = &how.sampling;
-    let about = json!({
-        "made_with": { "polyphony": env!("CARGO_PKG_VERSION") },
-        "model": how.name,
-        "weights": { "name": generator.name, "revision": generator.revision },
-        "prompts": { "count": prompts.len(), "hash": format!("{:016x}", fnv1a(&words)) },
-        "precision": format!("{:?}", generator.decoder.words.dtype()),
-        "adapter_is_live": generator.live,
-        "system": how.system,
-        "chat": !how.plain,
-        "samples": how.samples,
-        "max_tokens": how.max_tokens,
-        "temperature": decimal(sampling.temperature),
-        "top_k": sampling.top_k,
-        "top_p": decimal(sampling.top_p),
-        "min_p": decimal(sampling.min_p),
-        "repetition_penalty": decimal(sampling.repetition_penalty),
-        "seed": how.seed,
-        "stop_tokens": generator.eos_token_ids,
-    });
-    let mut text = serde_json::to_string_pretty(&about).unwrap_or_default();
-    text.push('\n');
-    let mut beside = out.as_os_str().to_owned();
-    beside.push(".json");
-    let beside = Path::new(&beside);
-    match std::fs::read_to_string(beside) {
-        Ok(there) if there == text => {}
+    let mut manifest = serde_json::to_string_pretty(&manifest(generator, prompts, config))?;
+    manifest.push('\n');
+    let mut path = out.as_os_str().to_owned();
+    path.push(".json");
+    let path = Path::new(&path);
+    match std::fs::read_to_string(path) {
+        Ok(existing) if existing == manifest => {}
         Ok(_) => {
-            let message = "holds texts that were made otherwise";
-            let hint = "choose another --out, or remove it and the .json beside it";
+            let message = format!("was written with other options, see {}", path.display());
+            let hint = "choose another --out, or remove both files";
             return Err(Error::input(out, message, hint));
         }
         Err(_) if out.exists() => {
-            let message = "is there already, and nothing says how it was made";
+            let message = format!("exists without its manifest {}", path.display());
             return Err(Error::input(out, message, "choose another --out"));
         }
-        Err(_) => write_atomic(beside, text.as_bytes())?,
+        Err(_) => write_atomic(path, manifest.as_bytes())?,
     }
     let file = OpenOptions::new()
         .read(true)
@@ -251,13 +236,53 @@ fn claim(
     Ok(file)
 }
 
-/// A number as it was typed, not as f64 sees its f32.
+/// Everything that the texts depend on.
+fn manifest(
+    generator: &Generator,
+    prompts: &[Prompt],
+    config: &GenerationConfig,
+) -> serde_json::Value {
+    let mut bytes = Vec::new();
+    for prompt in prompts {
+        bytes.extend(prompt.id.bytes().chain([0]));
+        for message in &prompt.messages {
+            bytes.extend(message.role.bytes().chain([0]));
+            bytes.extend(message.content.bytes().chain([0]));
+        }
+    }
+    let (chat_template, system_prompt) = match &config.prompt_format {
+        PromptFormat::Chat { system } => (true, system.as_deref()),
+        PromptFormat::Plain => (false, None),
+    };
+    let sampling = &config.sampling;
+    json!({
+        "made_with": { "polyphony": env!("CARGO_PKG_VERSION") },
+        "model": config.name,
+        "weights": { "name": generator.name, "revision": generator.revision },
+        "prompts": { "count": prompts.len(), "hash": format!("{:016x}", fnv1a(&bytes)) },
+        "dtype": format!("{:?}", generator.decoder.token_embeddings.dtype()),
+        "merged": generator.adapter_mode == AdapterMode::Merged,
+        "system_prompt": system_prompt,
+        "chat_template": chat_template,
+        "samples": config.samples_per_prompt,
+        "max_tokens": config.max_new_tokens,
+        "temperature": decimal(sampling.temperature),
+        "top_k": sampling.top_k,
+        "top_p": decimal(sampling.top_p),
+        "min_p": decimal(sampling.min_p),
+        "repetition_penalty": decimal(sampling.repetition_penalty),
+        "seed": config.seed,
+        "eos_token_ids": generator.eos_token_ids,
+    })
+}
+
+/// The shortest decimal of an f32, as f64: 0.95, not 0.949999988079071.
 fn decimal(number: f32) -> f64 {
     number.to_string().parse().unwrap_or(f64::from(number))
 }
 
-/// How many whole lines stand there; what a kill left of another is cut off.
-fn whole_lines(file: &mut File, out: &Path) -> Result<usize> {
+/// The number of complete lines of the file; an incomplete last line, which a killed run leaves, is cut off.
+fn count_complete_lines(file: &mut File, out: &Path) -> Result<usize> {
     let failed = || Error::io("read", out);
     let mut reader = BufReader::new(&*file);
     let (mut lines, mut end) = (0, 0);

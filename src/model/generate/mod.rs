@@ -1,4 +1,5 @@
-//! Text generation: a decoder with a KV cache, logits processors and samplers, and the job that writes a file of completions.
+//! Text generation: a decoder with a KV cache, logits processors and sampling, and the job that writes a file
+//! of completions.
 
 mod generator;
 #[cfg(test)]
@@ -7,4 +8,4 @@ pub mod job;
 pub mod prompts;
 pub mod sampling;
 
-pub use generator::{Completion, GenerationRequest, Generator};
+pub use generator::{AdapterMode, Completion, FinishReason, GenerationRequest, Generator};

@@ -1,4 +1,4 @@
-//! Which prompts is a model asked? The distinct ones of a file, in their order.
+//! Prompts of generation: the distinct prompts of a file, in their order.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -15,20 +15,24 @@ use polyphony_io::records::{self, ReadOptions};
 /// A prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prompt {
-    /// Its id, given or made from what is said.
+    /// The id of the file's `prompt_id`, or else of [`prompt_id`].
     pub id: String,
-    /// What is said before the answer, by turns.
+    /// The messages of the chat.
     pub messages: Vec<Message>,
-    /// The last turn: what reports call the prompt.
+    /// The content of the last message: the prompt as reports show it.
     pub text: String,
 }
 
-/// Reads the prompts of a JSON, CSV, TSV or Parquet file: a row's `prompt`, a text or a chat, and its
-/// `prompt_id` where there is one; `pairs.parquet` as it is. Rows of another `split` are left out.
+/// Reads the prompts of a JSON, CSV, TSV or Parquet file: a row's `prompt`, a text or a chat, and its `prompt_id`
+/// where there is one. `pairs.parquet` is such a file. Rows of another `split` are skipped.
 ///
 /// # Errors
-/// When the file cannot be read, no row has a prompt, or one id stands for two prompts.
-pub fn read(file: &Path, split: Option<&str>, progress: &dyn Progress) -> Result<Vec<Prompt>> {
+/// When the file cannot be read, a row has no prompt, or two prompts have the same id.
+pub fn read_prompts(
+    file: &Path,
+    split: Option<&str>,
+    progress: &dyn Progress,
+) -> Result<Vec<Prompt>> {
     let mut prompts: Vec<Prompt> = Vec::new();
     let mut seen: HashMap<String, usize> = HashMap::new();
     let options = ReadOptions {
@@ -40,15 +44,15 @@ pub fn read(file: &Path, split: Option<&str>, progress: &dyn Progress) -> Result
         let outcome = records::read(&source, &options, progress, &mut |(line, object)| {
             let wrong = |message: &str| {
                 let path = source.path.as_path();
-                let hint = "a row holds `prompt`: a text, or messages of role and content";
+                let hint = "each row needs `prompt`: a text, or messages with role and content";
                 Err(Error::input(path, format!("row {line} {message}"), hint))
             };
             let object = object.map_err(|text| records::malformed_row(&source, line, text))?;
-            let theirs = object.get("split").and_then(Value::as_str);
-            if split.is_some_and(|split| theirs != Some(split)) {
+            let row_split = object.get("split").and_then(Value::as_str);
+            if split.is_some_and(|split| row_split != Some(split)) {
                 return Ok(());
             }
-            let Some(prompt) = prompt(&object) else {
+            let Some(prompt) = parse_prompt(&object) else {
                 return wrong("has no prompt");
             };
             match seen.get(&prompt.id) {
@@ -56,13 +60,13 @@ pub fn read(file: &Path, split: Option<&str>, progress: &dyn Progress) -> Result
                     seen.insert(prompt.id.clone(), prompts.len());
                     prompts.push(prompt);
                 }
-                Some(known) if prompts[*known].messages == prompt.messages => {}
+                Some(first) if prompts[*first].messages == prompt.messages => {}
                 Some(_) => {
                     let message = format!(
                         "row {line} has the prompt_id `{}` of another prompt",
                         prompt.id
                     );
-                    let hint = "give each prompt an id of its own, or none";
+                    let hint = "give each prompt its own id, or drop the column";
                     return Err(Error::input(&source.path, message, hint));
                 }
             }
@@ -73,14 +77,13 @@ pub fn read(file: &Path, split: Option<&str>, progress: &dyn Progress) -> Result
     }
     if prompts.is_empty() {
         let hint = "name another file, or another --split";
-        return Err(Error::input(file, "holds no prompt", hint));
+        return Err(Error::input(file, "has no prompt", hint));
     }
     Ok(prompts)
 }
 
-fn prompt(object: &Map<String, Value>) -> Option<Prompt> {
-    let given = object.get("prompt")?;
-    let messages = match given {
+fn parse_prompt(object: &Map<String, Value>) -> Option<Prompt> {
+    let messages = match object.get("prompt")? {
         Value::String(text) => vec![Message {
             role: "user".to_owned(),
             content: text.clone(),
@@ -91,18 +94,19 @@ fn prompt(object: &Map<String, Value>) -> Option<Prompt> {
     let id = match object.get("prompt_id") {
         Some(Value::String(id)) if !id.is_empty() => id.clone(),
         Some(Value::Number(id)) => id.to_string(),
-        _ => id_of(&messages),
+        _ => prompt_id(&messages),
     };
     Some(Prompt { id, messages, text })
 }
 
-/// The id of a prompt that has none: the hash of its text, and of who says what where there are several
-/// turns.
-pub fn id_of(messages: &[Message]) -> String {
+/// The id of a prompt without one: the hash of its text, or of roles and contents where there are several
+/// messages.
+pub fn prompt_id(messages: &[Message]) -> String {
     match messages {
         [only] => short_id(&[&only.content]),
-        turns => {
-            let parts = turns.iter().flat_map(|turn| [&turn.role, &turn.content]);
+        several => {
+            let parts = several.iter();
+            let parts = parts.flat_map(|message| [&message.role, &message.content]);
             let parts: Vec<&str> = parts.map(String::as_str).collect();
             short_id(&parts)
         }
@@ -114,37 +118,37 @@ mod tests {
     use super::*;
     use polyphony_io::progress::NoProgress;
 
-    fn of(rows: &str) -> Result<Vec<Prompt>> {
+    fn read_rows(rows: &str) -> Result<Vec<Prompt>> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("prompts.jsonl");
         std::fs::write(&path, rows).unwrap();
-        read(&path, None, &NoProgress)
+        read_prompts(&path, None, &NoProgress)
     }
 
     #[test]
-    fn chats_that_end_alike_are_told_apart() {
+    fn chats_with_the_same_last_message_are_distinct_prompts() {
         let chat = |first: &str| {
             format!(
                 r#"{{"prompt":[{{"role":"system","content":"{first}"}},{{"role":"user","content":"go"}}]}}"#
             )
         };
         let rows = [chat("one"), chat("two"), chat("one")].join("\n");
-        let prompts = of(&rows).unwrap();
+        let prompts = read_rows(&rows).unwrap();
         assert_eq!(prompts.len(), 2);
         assert_eq!(
             (prompts[0].text.as_str(), prompts[1].text.as_str()),
             ("go", "go")
         );
-        let one = of(r#"{"prompt":[{"role":"user","content":"go"}]}"#).unwrap();
-        assert_eq!(one[0].id, of(r#"{"prompt":"go"}"#).unwrap()[0].id);
+        let one = read_rows(r#"{"prompt":[{"role":"user","content":"go"}]}"#).unwrap();
+        assert_eq!(one[0].id, read_rows(r#"{"prompt":"go"}"#).unwrap()[0].id);
     }
 
     #[test]
-    fn an_id_of_two_prompts_is_refused() {
+    fn two_prompts_with_one_id_are_refused() {
         let same = "{\"prompt_id\":1,\"prompt\":\"a\"}\n";
-        assert_eq!(of(&same.repeat(3)).unwrap().len(), 1);
+        assert_eq!(read_rows(&same.repeat(3)).unwrap().len(), 1);
         let other = format!("{same}{{\"prompt_id\":1,\"prompt\":\"b\"}}\n");
-        let refused = of(&other).unwrap_err().to_string();
-        assert!(refused.contains("row 2 has the prompt_id `1`"), "{refused}");
+        let message = read_rows(&other).unwrap_err().to_string();
+        assert!(message.contains("row 2 has the prompt_id `1`"), "{message}");
     }
 }

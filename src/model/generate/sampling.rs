@@ -1,24 +1,25 @@
-//! Which token comes next? Logits are bent as transformers bends them, then one is drawn.
+//! Sampling: logits processors (temperature, top-k, top-p, min-p, repetition penalty) as in transformers, and
+//! the choice of the next token.
 
 use polyphony_io::random::SplitMix64;
 
-/// How the next token is chosen. Each step is left out at its neutral value.
+/// Sampling parameters, named as in transformers and vLLM. Each has a value that switches it off.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SamplingParams {
-    /// Logits are divided by it; 0 takes the likeliest token.
+    /// The divisor of logits, >= 0; 0 is greedy decoding.
     pub temperature: f32,
-    /// Only this many likeliest tokens stay; 0 keeps all.
+    /// Sample from the `k` most probable tokens; 0 is off.
     pub top_k: usize,
-    /// Only the likeliest tokens that reach this share together stay; 1 keeps all.
+    /// Sample from the most probable tokens whose probabilities add up to this, in [0, 1]; 1 is off.
     pub top_p: f32,
-    /// Only tokens at least this likely next to the likeliest stay; 0 keeps all.
+    /// Sample from tokens at least this probable relative to the most probable one, in [0, 1]; 0 is off.
     pub min_p: f32,
-    /// What makes tokens that stand in the text already less likely; 1 does nothing.
+    /// Makes tokens of the prompt and the text so far less probable, > 0; 1 is off.
     pub repetition_penalty: f32,
 }
 
 impl SamplingParams {
-    /// The likeliest token, always.
+    /// Greedy decoding: always the most probable token.
     pub const GREEDY: Self = Self {
         temperature: 0.0,
         top_k: 0,
@@ -27,7 +28,7 @@ impl SamplingParams {
         repetition_penalty: 1.0,
     };
 
-    /// As the paper's evaluation samples (Chung et al. 2025, appendix).
+    /// The paper's evaluation (Chung et al. 2025, appendix).
     pub const PAPER: Self = Self {
         temperature: 1.0,
         top_k: 50,
@@ -36,24 +37,24 @@ impl SamplingParams {
         repetition_penalty: 1.1,
     };
 
-    /// Bends logits in the order of transformers' processors: repetition, temperature, top-k, top-p,
-    /// min-p. Tokens that are out get minus infinity. `text` is prompt and answer so far.
-    pub fn process_logits(&self, logits: &mut [f32], text: &[u32]) {
-        penalize(logits, text, self.repetition_penalty);
+    /// Applies the processors in transformers' order: repetition penalty, temperature, top-k, top-p, min-p.
+    /// `logits` has V values; excluded tokens get minus infinity. `ids` are the prompt and the text so far.
+    pub fn process_logits(&self, logits: &mut [f32], ids: &[u32]) {
+        apply_repetition_penalty(logits, ids, self.repetition_penalty);
         if self.temperature == 0.0 {
             return;
         }
         for logit in logits.iter_mut() {
             *logit /= self.temperature;
         }
-        keep_top_k(logits, self.top_k);
-        keep_top_p(logits, self.top_p);
-        keep_min_p(logits, self.min_p);
+        apply_top_k(logits, self.top_k);
+        apply_top_p(logits, self.top_p);
+        apply_min_p(logits, self.min_p);
     }
 
-    /// The next token of a text.
-    pub fn next(&self, logits: &mut [f32], text: &[u32], random: &mut SplitMix64) -> u32 {
-        self.process_logits(logits, text);
+    /// The next token: processes the logits, then samples, or takes the most probable token at temperature 0.
+    pub fn next_token(&self, logits: &mut [f32], ids: &[u32], random: &mut SplitMix64) -> u32 {
+        self.process_logits(logits, ids);
         if self.temperature == 0.0 {
             return argmax(logits);
         }
@@ -61,13 +62,13 @@ impl SamplingParams {
     }
 }
 
-/// Divides the logits of tokens that stand in the text by `penalty`, or multiplies those below zero
-/// (Keskar et al. 2019; transformers: `RepetitionPenaltyLogitsProcessor`). Each token once.
-pub fn penalize(logits: &mut [f32], text: &[u32], penalty: f32) {
+/// Repetition penalty: divides the logits of tokens that occur in `ids` by `penalty`, or multiplies those below
+/// zero, each token once (Keskar et al. 2019; transformers: `RepetitionPenaltyLogitsProcessor`).
+pub fn apply_repetition_penalty(logits: &mut [f32], ids: &[u32], penalty: f32) {
     if penalty == 1.0 {
         return;
     }
-    let mut tokens = text.to_vec();
+    let mut tokens = ids.to_vec();
     tokens.sort_unstable();
     tokens.dedup();
     for token in tokens {
@@ -81,26 +82,25 @@ pub fn penalize(logits: &mut [f32], text: &[u32], penalty: f32) {
     }
 }
 
-/// Keeps the `k` largest logits, and those equal to the smallest of them (transformers:
+/// Top-k: keeps the `k` largest logits, and those equal to the smallest of them (transformers:
 /// `TopKLogitsWarper`).
-pub fn keep_top_k(logits: &mut [f32], k: usize) {
+pub fn apply_top_k(logits: &mut [f32], k: usize) {
     if k == 0 || k >= logits.len() {
         return;
     }
     let mut sorted = logits.to_vec();
-    let (_, least, _) = sorted.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
-    let least = *least;
+    let (_, smallest, _) = sorted.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
+    let smallest = *smallest;
     for logit in logits {
-        if *logit < least {
+        if *logit < smallest {
             *logit = f32::NEG_INFINITY;
         }
     }
 }
 
-/// Keeps the likeliest tokens whose share together reaches `p` (Holtzman et al. 2020; transformers:
-/// `TopPLogitsWarper`): from the least likely up, tokens go while their shares add up to at most
-/// 1 - p. One always stays.
-pub fn keep_top_p(logits: &mut [f32], p: f32) {
+/// Top-p, nucleus sampling (Holtzman et al. 2020; transformers: `TopPLogitsWarper`): from the least probable
+/// up, tokens are excluded while their probabilities add up to at most 1 - p. At least one token is kept.
+pub fn apply_top_p(logits: &mut [f32], p: f32) {
     if p >= 1.0 {
         return;
     }
@@ -108,11 +108,11 @@ pub fn keep_top_p(logits: &mut [f32], p: f32) {
         .filter(|&token| logits[token] > f32::NEG_INFINITY)
         .collect();
     order.sort_by(|&a, &b| logits[a].total_cmp(&logits[b]).then(b.cmp(&a)));
-    let shares = shares(logits);
+    let probs = softmax(logits);
     let mut sum = 0.0;
     order.pop();
     for token in order {
-        sum += shares[token];
+        sum += probs[token];
         if sum > 1.0 - p {
             break;
         }
@@ -120,32 +120,33 @@ pub fn keep_top_p(logits: &mut [f32], p: f32) {
     }
 }
 
-/// Keeps tokens at least `p` times as likely as the likeliest (transformers: `MinPLogitsWarper`).
-pub fn keep_min_p(logits: &mut [f32], p: f32) {
+/// Min-p: keeps tokens at least `p` times as probable as the most probable one (transformers:
+/// `MinPLogitsWarper`).
+pub fn apply_min_p(logits: &mut [f32], p: f32) {
     if p <= 0.0 {
         return;
     }
-    let shares = shares(logits);
-    let least = p * shares.iter().copied().fold(0.0, f32::max);
-    for (logit, share) in logits.iter_mut().zip(shares) {
-        if share < least {
+    let probs = softmax(logits);
+    let threshold = p * probs.iter().copied().fold(0.0, f32::max);
+    for (logit, prob) in logits.iter_mut().zip(probs) {
+        if prob < threshold {
             *logit = f32::NEG_INFINITY;
         }
     }
 }
 
 /// The softmax of logits.
-fn shares(logits: &[f32]) -> Vec<f32> {
-    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut shares: Vec<f32> = logits.iter().map(|logit| (logit - most).exp()).collect();
-    let sum: f32 = shares.iter().sum();
-    for share in &mut shares {
-        *share /= sum;
+fn softmax(logits: &[f32]) -> Vec<f32> {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut probs: Vec<f32> = logits.iter().map(|logit| (logit - max).exp()).collect();
+    let sum: f32 = probs.iter().sum();
+    for prob in &mut probs {
+        *prob /= sum;
     }
-    shares
+    probs
 }
 
-/// The token of the largest logit, the first of equals.
+/// The token of the largest logit, the first of equal ones.
 fn argmax(logits: &[f32]) -> u32 {
     let mut best = 0;
     for (token, logit) in logits.iter().enumerate() {
@@ -156,15 +157,15 @@ fn argmax(logits: &[f32]) -> u32 {
     best as u32
 }
 
-/// The token in whose stretch of the shares, one after another, `unit` falls.
+/// Samples a token by inverting the cumulative distribution at `unit`, in [0, 1).
 fn sample(logits: &[f32], unit: f64) -> u32 {
-    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let weight = |logit: &f32| f64::from((logit - most).exp());
-    let bar = unit * logits.iter().map(weight).sum::<f64>();
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let weight = |logit: &f32| f64::from((logit - max).exp());
+    let threshold = unit * logits.iter().map(weight).sum::<f64>();
     let mut sum = 0.0;
     for (token, logit) in logits.iter().enumerate() {
         sum += weight(logit);
-        if sum > bar {
+        if sum > threshold {
             return token as u32;
         }
     }

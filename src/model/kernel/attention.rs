@@ -1,20 +1,20 @@
-//! What does each token take from the others of its text?
+//! Attention kernel: bidirectional softmax attention of packed texts.
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::matmul::{Matrix, Threads, matmul};
+use super::matmul::{Accumulate, Matrix, Threads, matmul};
 use super::softmax::softmax;
 
-/// So many queries at a time look at all keys: their scores stay in the cache.
-const QUERIES: usize = 128;
+/// Queries a task: the scores of so many queries stay in the CPU cache.
+const QUERIES_PER_TASK: usize = 128;
 
 /// Softmax attention of every token to all tokens of its own text, without padding
 /// (`torch.nn.functional.scaled_dot_product_attention` text by text).
 ///
-/// `qkv` has a row `[q | k | v]` a token, each of `heads` heads one after another; `lengths` are
-/// the texts' numbers of tokens. `out` gets a row of `heads` heads a token.
+/// `qkv` has shape (T, 3H), a row `[q | k | v]` a token, each of `heads` heads; `lengths` are the texts'
+/// numbers of tokens, T in all; `out` has shape (T, H).
 pub fn attention(qkv: &[f32], lengths: &[usize], heads: usize, out: &mut [f32]) {
     let tokens: usize = lengths.iter().sum();
     let width = out.len().checked_div(tokens).unwrap_or(0);
@@ -23,8 +23,8 @@ pub fn attention(qkv: &[f32], lengths: &[usize], heads: usize, out: &mut [f32]) 
     let mut start = 0;
     for &length in lengths {
         let text = start..start + length;
-        for from in text.clone().step_by(QUERIES) {
-            let queries = from..(from + QUERIES).min(text.end);
+        for from in text.clone().step_by(QUERIES_PER_TASK) {
+            let queries = from..(from + QUERIES_PER_TASK).min(text.end);
             let (rows, after) = rest.split_at_mut(queries.len() * width);
             tasks.push((text.clone(), queries, rows));
             rest = after;
@@ -62,7 +62,7 @@ fn one_head(
     matmul(
         scores,
         text.len(),
-        false,
+        Accumulate::No,
         scale,
         q,
         k.transposed(),
@@ -73,7 +73,7 @@ fn one_head(
     matmul(
         &mut rows[head * size..],
         width,
-        false,
+        Accumulate::No,
         1.0,
         scores,
         v,
@@ -86,7 +86,7 @@ mod tests {
     use super::attention;
 
     /// The definition, in f64, one token at a time.
-    fn plain(qkv: &[f32], lengths: &[usize], heads: usize, width: usize) -> Vec<f64> {
+    fn reference(qkv: &[f32], lengths: &[usize], heads: usize, width: usize) -> Vec<f64> {
         let size = width / heads;
         let at = |token: usize, which: usize, head: usize, i: usize| {
             f64::from(qkv[token * 3 * width + which * width + head * size + i])
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn each_text_sees_itself_only() {
+    fn a_token_attends_to_its_own_text_only() {
         let (heads, width) = (2, 12);
         let lengths = [3, 1, 130, 64];
         let tokens: usize = lengths.iter().sum();
@@ -128,7 +128,7 @@ mod tests {
             .collect();
         let mut given = vec![0.0; tokens * width];
         attention(&qkv, &lengths, heads, &mut given);
-        for (given, expected) in given.iter().zip(plain(&qkv, &lengths, heads, width)) {
+        for (given, expected) in given.iter().zip(reference(&qkv, &lengths, heads, width)) {
             assert!((f64::from(*given) - expected).abs() < 1e-6);
         }
     }

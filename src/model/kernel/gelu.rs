@@ -1,18 +1,18 @@
-//! What does the exact Gaussian error linear unit give?
+//! GELU kernel: the exact Gaussian error linear unit, with the bias before it.
 
 use rayon::prelude::*;
 
 use super::exp::exp;
 
-/// Rows of this many values together make a task.
-const VALUES_A_TASK: usize = 1 << 14;
+/// Values a task.
+const VALUES_PER_TASK: usize = 1 << 14;
 
-/// `x / 2 * (1 + erf(x / sqrt 2))` of every value plus its column's bias, in place
-/// (`torch.nn.functional.gelu`, exact). The error function is formula 7.1.26 of Abramowitz and
-/// Stegun, off by at most 1.5e-7.
+/// `x / 2 * (1 + erf(x / sqrt 2))` of every value plus its column's bias, in place: `rows` of shape (T, I),
+/// `bias` of (I) (PyTorch: `nn.GELU()`). The error function is formula 7.1.26 of Abramowitz and Stegun, with
+/// an error of at most 1.5e-7.
 pub fn bias_gelu(rows: &mut [f32], bias: &[f32]) {
-    let rows_a_task = VALUES_A_TASK.div_ceil(bias.len());
-    rows.par_chunks_mut(rows_a_task * bias.len())
+    let rows_per_task = VALUES_PER_TASK.div_ceil(bias.len());
+    rows.par_chunks_mut(rows_per_task * bias.len())
         .for_each(|rows| pulp::Arch::new().dispatch(BiasGelu { rows, bias }));
 }
 
@@ -28,14 +28,14 @@ impl pulp::WithSimd for BiasGelu<'_> {
     fn with_simd<S: pulp::Simd>(self, _: S) {
         for row in self.rows.chunks_exact_mut(self.bias.len()) {
             for (value, bias) in row.iter_mut().zip(self.bias) {
-                *value = one(*value + bias);
+                *value = gelu(*value + bias);
             }
         }
     }
 }
 
 #[inline(always)]
-fn one(x: f32) -> f32 {
+fn gelu(x: f32) -> f32 {
     let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
     let t = 1.0 / (1.0 + 0.327_591_1 * z);
     let mut sum = 1.061_405_4;
@@ -50,7 +50,7 @@ fn one(x: f32) -> f32 {
 mod tests {
     /// Values of `torch.nn.functional.gelu` in f64.
     #[test]
-    fn agrees_with_torch() {
+    fn agrees_with_pytorch() {
         let cases = [
             (-6.0, -5.919_526e-9),
             (-3.0, -0.004_049_694),

@@ -1,8 +1,8 @@
-//! What is the product of two matrices? The `gemm` crate's, behind bounds that are checked.
+//! Matrix product of f32 slices with strides: the `gemm` crate behind checked bounds.
 
 use gemm::Parallelism;
 
-/// A matrix that lies in a slice, not necessarily without gaps.
+/// A view of a matrix in a slice.
 #[derive(Debug, Clone, Copy)]
 pub struct Matrix<'a> {
     values: &'a [f32],
@@ -13,10 +13,10 @@ pub struct Matrix<'a> {
 }
 
 impl<'a> Matrix<'a> {
-    /// `rows` rows of `columns` neighbours each, that begin `row_stride` values apart.
+    /// A row-major matrix of shape (rows, columns) whose rows begin `row_stride` values apart.
     ///
     /// # Panics
-    /// When the slice is too short for it.
+    /// When the slice is too short.
     pub fn new(values: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
         assert!(spans(rows, columns, row_stride) <= values.len());
         Self {
@@ -28,7 +28,7 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// Its rows as columns; nothing moves.
+    /// The transposed view; nothing is copied.
     #[must_use]
     pub const fn transposed(self) -> Self {
         Self {
@@ -41,24 +41,33 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// How many threads share a product.
+/// The number of threads of a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Threads {
-    /// The caller's only.
+    /// The calling thread only.
     One,
-    /// All of rayon's.
+    /// All of rayon's pool.
     All,
 }
 
-/// `out = scale * a b`, or `out += scale * a b` when `onto` what is there; the rows of `out` begin
-/// `out_stride` values apart.
+/// Whether a product replaces what `out` holds or is added to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accumulate {
+    /// `out = ..`
+    No,
+    /// `out += ..`
+    Yes,
+}
+
+/// `out = scale * a b`, or `out += scale * a b`: `a` of shape (M, K), `b` of (K, N), `out` of (M, N), whose rows
+/// begin `out_stride` values apart.
 ///
 /// # Panics
 /// When the shapes do not fit.
 pub fn matmul(
     out: &mut [f32],
     out_stride: usize,
-    onto: bool,
+    accumulate: Accumulate,
     scale: f32,
     a: Matrix<'_>,
     b: Matrix<'_>,
@@ -81,7 +90,7 @@ pub fn matmul(
             out.as_mut_ptr(),
             1,
             out_stride as isize,
-            onto,
+            accumulate == Accumulate::Yes,
             a.values.as_ptr(),
             a.column_stride as isize,
             a.row_stride as isize,
@@ -98,7 +107,7 @@ pub fn matmul(
     }
 }
 
-/// How many values lie between the first of the first row and the last of the last.
+/// The number of values from the first of the first row to the last of the last.
 const fn spans(rows: usize, columns: usize, row_stride: usize) -> usize {
     if rows == 0 || columns == 0 {
         return 0;
@@ -111,15 +120,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn products_and_sums_onto() {
+    fn products_replace_or_accumulate() {
         let a = [1.0, 2.0, 9.0, 3.0, 4.0, 9.0];
         let b = [5.0, 6.0, 7.0, 8.0];
         let a = Matrix::new(&a, 2, 2, 3);
         let b = Matrix::new(&b, 2, 2, 2);
         let mut out = [0.0; 4];
-        matmul(&mut out, 2, false, 1.0, a, b, Threads::One);
+        matmul(&mut out, 2, Accumulate::No, 1.0, a, b, Threads::One);
         assert_eq!(out, [19.0, 22.0, 43.0, 50.0]);
-        matmul(&mut out, 2, true, 2.0, a, b.transposed(), Threads::All);
+        matmul(
+            &mut out,
+            2,
+            Accumulate::Yes,
+            2.0,
+            a,
+            b.transposed(),
+            Threads::All,
+        );
         assert_eq!(out, [53.0, 68.0, 121.0, 156.0]);
     }
 }

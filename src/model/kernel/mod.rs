@@ -1,7 +1,7 @@
-//! Which inner loops run on the CPU? Pure maths on slices of f32, a file each.
+//! CPU kernels on slices of f32, one a file.
 //!
-//! Each loop is compiled for AVX-512, AVX2 and the plain machine; the one that fits is chosen when
-//! it runs ([`pulp`]).
+//! Each loop is compiled for AVX-512, AVX2 and the baseline instruction set, and dispatched at run time
+//! ([`pulp`]).
 
 #![expect(
     clippy::inline_always,

@@ -1,34 +1,39 @@
-//! What does a layer norm give?
+//! Layer norm kernel, alone or with the bias and residual before it.
 
 use rayon::prelude::*;
 
 const LANES: usize = 16;
-const ROWS_A_TASK: usize = 64;
+const ROWS_PER_TASK: usize = 64;
 
-/// What a layer norm scales and shifts by: `weight` and `bias` have a row's number of values.
+/// The parameters of a layer norm: `weight` and `bias` of shape (H).
 #[derive(Debug, Clone, Copy)]
-pub struct LayerNorm<'a> {
-    /// Multiplies.
+pub struct LayerNormParams<'a> {
+    /// The scale, shape (H).
     pub weight: &'a [f32],
-    /// Is added.
+    /// The shift, shape (H).
     pub bias: &'a [f32],
-    /// Is added to the variance.
+    /// Added to the variance.
     pub eps: f32,
 }
 
-/// Normalises each row to mean 0 and variance 1, then scales and shifts it, in place
-/// (`torch.nn.LayerNorm`).
-pub fn layer_norm(rows: &mut [f32], norm: LayerNorm<'_>) {
+/// Normalises each row to mean 0 and variance 1, then scales and shifts it, in place: `rows` of shape (T, H)
+/// (PyTorch: `nn.LayerNorm`).
+pub fn layer_norm(rows: &mut [f32], norm: LayerNormParams<'_>) {
     let width = norm.weight.len();
-    rows.par_chunks_mut(ROWS_A_TASK * width)
+    rows.par_chunks_mut(ROWS_PER_TASK * width)
         .for_each(|rows| pulp::Arch::new().dispatch(Rows { rows, norm }));
 }
 
-/// [`layer_norm`] of rows to which a bias and the rows of `residual` are added before.
-pub fn bias_residual_norm(rows: &mut [f32], bias: &[f32], residual: &[f32], norm: LayerNorm<'_>) {
+/// [`layer_norm`] of `rows + bias + residual`: `rows` and `residual` of shape (T, H), `bias` of (H).
+pub fn bias_residual_norm(
+    rows: &mut [f32],
+    bias: &[f32],
+    residual: &[f32],
+    norm: LayerNormParams<'_>,
+) {
     let width = norm.weight.len();
-    rows.par_chunks_mut(ROWS_A_TASK * width)
-        .zip(residual.par_chunks(ROWS_A_TASK * width))
+    rows.par_chunks_mut(ROWS_PER_TASK * width)
+        .zip(residual.par_chunks(ROWS_PER_TASK * width))
         .for_each(|(rows, residual)| {
             pulp::Arch::new().dispatch(SummedRows {
                 rows: Rows { rows, norm },
@@ -40,7 +45,7 @@ pub fn bias_residual_norm(rows: &mut [f32], bias: &[f32], residual: &[f32], norm
 
 struct Rows<'a> {
     rows: &'a mut [f32],
-    norm: LayerNorm<'a>,
+    norm: LayerNormParams<'a>,
 }
 
 impl pulp::WithSimd for Rows<'_> {
@@ -49,7 +54,7 @@ impl pulp::WithSimd for Rows<'_> {
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _: S) {
         for row in self.rows.chunks_exact_mut(self.norm.weight.len()) {
-            one(row, self.norm);
+            normalize_row(row, self.norm);
         }
     }
 }
@@ -71,13 +76,13 @@ impl pulp::WithSimd for SummedRows<'_> {
             for ((value, bias), residual) in row.iter_mut().zip(self.bias).zip(residual) {
                 *value += bias + residual;
             }
-            one(row, self.rows.norm);
+            normalize_row(row, self.rows.norm);
         }
     }
 }
 
 #[inline(always)]
-fn one(row: &mut [f32], norm: LayerNorm<'_>) {
+fn normalize_row(row: &mut [f32], norm: LayerNormParams<'_>) {
     let mean = sum_of(row, |x| x) / row.len() as f32;
     let variance = sum_of(row, |x| (x - mean) * (x - mean)) / row.len() as f32;
     let inverse = 1.0 / (variance + norm.eps).sqrt();
@@ -104,8 +109,8 @@ fn sum_of(row: &[f32], of: impl Fn(f32) -> f32) -> f32 {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn mean_and_variance_are_as_told() {
-        let norm = super::LayerNorm {
+    fn rows_are_normalised_scaled_and_shifted() {
+        let norm = super::LayerNormParams {
             weight: &[1.0, 2.0, 1.0],
             bias: &[0.0, 0.5, 0.0],
             eps: 0.0,

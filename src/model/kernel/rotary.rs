@@ -1,46 +1,50 @@
-//! How does a position turn queries and keys?
+//! RoPE: rotary position embeddings (Su et al. 2021) on packed rows of queries, keys and values.
 
 use rayon::prelude::*;
 
-/// Cosines and sines of every position and pair of a head's values (Su et al. 2021).
-#[derive(Debug, Clone)]
-pub struct Rotary {
-    half: usize,
-    /// For each position `half` cosines.
-    pub cos: Vec<f32>,
-    /// For each position `half` sines.
-    pub sin: Vec<f32>,
+/// The inverse frequencies `theta^(-2i / head_dim)`, `head_dim / 2` of them (transformers: `inv_freq`).
+pub fn inv_freq(theta: f64, head_dim: usize) -> Vec<f64> {
+    let exponents = (0..head_dim / 2).map(|i| -2.0 * i as f64 / head_dim as f64);
+    exponents.map(|exponent| theta.powf(exponent)).collect()
 }
 
-impl Rotary {
-    /// The angles of `positions` positions for heads of `head` values: `p / base^(2 i / head)`.
-    pub fn new(base: f64, head: usize, positions: usize) -> Self {
-        let half = head / 2;
-        let angle = |at: usize| {
-            let (position, pair) = (at / half, at % half);
-            // The reference computes the frequencies, and their product, in f32.
-            let frequency = (1.0 / base.powf(2.0 * pair as f64 / head as f64)) as f32;
-            position as f32 * frequency
-        };
+/// Cosines and sines of every position up to a longest one.
+#[derive(Debug, Clone)]
+pub struct RotaryTable {
+    half: usize,
+    /// `half` cosines a position.
+    cos: Vec<f32>,
+    /// `half` sines a position.
+    sin: Vec<f32>,
+}
+
+impl RotaryTable {
+    /// The angles `position * inv_freq[i]` of positions from 0, in f32 as transformers computes them.
+    pub fn new(inv_freq: &[f64], positions: usize) -> Self {
+        let angles = (0..positions).flat_map(|position| {
+            let angle = move |frequency: &f64| position as f32 * *frequency as f32;
+            inv_freq.iter().map(angle)
+        });
+        let angles: Vec<f32> = angles.collect();
         Self {
-            half,
-            cos: (0..positions * half).map(|at| angle(at).cos()).collect(),
-            sin: (0..positions * half).map(|at| angle(at).sin()).collect(),
+            half: inv_freq.len(),
+            cos: angles.iter().map(|angle| angle.cos()).collect(),
+            sin: angles.iter().map(|angle| angle.sin()).collect(),
         }
     }
 
-    /// Turns the queries and keys of rows of `[q | k | v]`, `heads` heads each, in place: value i of
-    /// a head with value i + half of it. `positions` says where each row stands in its text.
+    /// Rotates the queries and keys of rows `[q | k | v]`, `heads` heads each, in place: value `i` of a
+    /// head with value `i + D/2`. `positions` has each row's position in its sequence.
     pub fn apply_rotary(&self, rows: &mut [f32], positions: &[u32], heads: usize) {
-        let head = 2 * self.half;
-        let width = 3 * heads * head;
-        rows.par_chunks_mut(width)
+        let head_dim = 2 * self.half;
+        let stride = 3 * heads * head_dim;
+        rows.par_chunks_mut(stride)
             .zip(positions)
             .for_each(|(row, &position)| {
                 let from = position as usize * self.half;
                 let cos = &self.cos[from..from + self.half];
                 let sin = &self.sin[from..from + self.half];
-                for head in row[..2 * heads * head].chunks_exact_mut(head) {
+                for head in row[..2 * heads * head_dim].chunks_exact_mut(head_dim) {
                     let (first, second) = head.split_at_mut(self.half);
                     for pair in 0..self.half {
                         let (x, y) = (first[pair], second[pair]);
@@ -54,11 +58,11 @@ impl Rotary {
 
 #[cfg(test)]
 mod tests {
-    use super::Rotary;
+    use super::{RotaryTable, inv_freq};
 
     #[test]
-    fn turns_by_the_position() {
-        let rotary = Rotary::new(10.0, 2, 4);
+    fn queries_and_keys_are_rotated_and_values_are_not() {
+        let rotary = RotaryTable::new(&inv_freq(10.0, 2), 4);
         let mut row = vec![1.0, 0.0, 0.0, 1.0, 5.0, 6.0];
         rotary.apply_rotary(&mut row, &[3], 1);
         let (sin, cos) = 3.0_f32.sin_cos();

@@ -1,44 +1,48 @@
-//! What are the products of a few rows with a weight? Each weight's row is read once for all of them.
+//! Skinny GEMM kernel: the product of few rows with a weight, each row of which is read once for all of them.
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape};
 use rayon::prelude::*;
 
 const LANES: usize = 16;
-/// So many rows of lanes are added up side by side, so that no sum waits for the one before.
-const DEEP: usize = 4;
-/// So many rows of `x` share what was read of a weight.
-const SHARED: usize = 4;
-/// So many of a weight's rows go to a thread at a time.
-const OUT: usize = 32;
+/// Independent accumulators of lanes, so that no addition waits for the one before.
+const ACCUMULATORS: usize = 4;
+/// Rows of `x` that share one read of the weight.
+const ROWS_PER_READ: usize = 4;
+/// Rows of the weight a task.
+const WEIGHT_ROWS_PER_TASK: usize = 32;
 
-/// `x W^T`, `x` of shape (rows, in), `W` of (out, in), both in f32 without gaps, on the CPU. Every
-/// row's values are added up in one order, whichever rows are beside it and whatever the machine.
+/// `x W^T`: `x` of shape (T, in), `W` of (out, in), both contiguous f32 on the CPU. The values of a row are
+/// added up in one order, whichever rows are beside it and whatever the machine: its bits do not depend on
+/// the batch.
 #[derive(Debug, Clone, Copy)]
 pub struct SkinnyGemm;
 
 impl CustomOp2 for SkinnyGemm {
     fn name(&self) -> &'static str {
-        "few-rows"
+        "skinny-gemm"
     }
 
     fn cpu_fwd(
         &self,
         x: &CpuStorage,
-        of_x: &Layout,
+        x_layout: &Layout,
         weight: &CpuStorage,
-        of_weight: &Layout,
+        weight_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (CpuStorage::F32(x), CpuStorage::F32(weight)) = (x, weight) else {
-            candle_core::bail!("few rows are of f32");
+            candle_core::bail!("skinny gemm needs f32");
         };
-        let (rows, into) = of_x.shape().dims2()?;
-        let (out, width) = of_weight.shape().dims2()?;
-        let places = (of_x.contiguous_offsets(), of_weight.contiguous_offsets());
-        let (Some((x0, x1)), Some((w0, w1))) = places else {
-            candle_core::bail!("few rows want values one after another");
+        let (rows, into) = x_layout.shape().dims2()?;
+        let (out, width) = weight_layout.shape().dims2()?;
+        let ranges = (
+            x_layout.contiguous_offsets(),
+            weight_layout.contiguous_offsets(),
+        );
+        let (Some((x0, x1)), Some((w0, w1))) = ranges else {
+            candle_core::bail!("skinny gemm needs contiguous tensors");
         };
         if into != width {
-            candle_core::bail!("rows of {into} values meet a weight of {width}");
+            candle_core::bail!("rows of {into} values times a weight of {width} columns");
         }
         let mut y = vec![0.0; rows * out];
         skinny_gemm(&x[x0..x1], &weight[w0..w1], into, &mut y);
@@ -46,17 +50,17 @@ impl CustomOp2 for SkinnyGemm {
     }
 }
 
-/// The products of rows of `into` values with the weight's rows: `y` has a row for each of `x`.
+/// `y = x W^T`: `x` of shape (T, into), `weight` of (out, into), `y` of (T, out).
 pub fn skinny_gemm(x: &[f32], weight: &[f32], into: usize, y: &mut [f32]) {
     if x.is_empty() || weight.is_empty() {
         return;
     }
     let (rows, out) = (x.len() / into, weight.len() / into);
-    // By columns first, a stretch of them a thread; then as rows.
+    // Column by column, a block of columns a task; then transposed to rows.
     let mut columns = vec![0.0; y.len()];
     columns
-        .par_chunks_mut(OUT * rows)
-        .zip(weight.par_chunks(OUT * into))
+        .par_chunks_mut(WEIGHT_ROWS_PER_TASK * rows)
+        .zip(weight.par_chunks(WEIGHT_ROWS_PER_TASK * into))
         .for_each(|(columns, weight)| {
             pulp::Arch::new().dispatch(ColumnBlock {
                 x,
@@ -87,8 +91,8 @@ impl pulp::WithSimd for ColumnBlock<'_> {
         let rows = self.x.len() / self.into;
         let weights = self.weight.chunks_exact(self.into);
         for (weight, column) in weights.zip(self.columns.chunks_exact_mut(rows)) {
-            let shared = self.x.chunks(SHARED * self.into);
-            for (x, column) in shared.zip(column.chunks_mut(SHARED)) {
+            let blocks = self.x.chunks(ROWS_PER_READ * self.into);
+            for (x, column) in blocks.zip(column.chunks_mut(ROWS_PER_READ)) {
                 match column.len() {
                     4 => dots::<4>(x, weight, column),
                     3 => dots::<3>(x, weight, column),
@@ -100,28 +104,28 @@ impl pulp::WithSimd for ColumnBlock<'_> {
     }
 }
 
-/// The dot products of `ROWS` rows with one of a weight.
+/// The dot products of `ROWS` rows of `x` with one row of the weight.
 #[inline(always)]
 fn dots<const ROWS: usize>(x: &[f32], weight: &[f32], dots: &mut [f32]) {
     let into = weight.len();
-    let mut sums = [[[0.0_f32; LANES]; DEEP]; ROWS];
-    let steps = into / (LANES * DEEP);
+    let mut sums = [[[0.0_f32; LANES]; ACCUMULATORS]; ROWS];
+    let steps = into / (LANES * ACCUMULATORS);
     for step in 0..steps {
-        for deep in 0..DEEP {
-            let at = (step * DEEP + deep) * LANES;
+        for accumulator in 0..ACCUMULATORS {
+            let at = (step * ACCUMULATORS + accumulator) * LANES;
             let w = &weight[at..at + LANES];
             for (row, sums) in sums.iter_mut().enumerate() {
                 let x = &x[row * into + at..][..LANES];
                 for lane in 0..LANES {
-                    sums[deep][lane] += x[lane] * w[lane];
+                    sums[accumulator][lane] += x[lane] * w[lane];
                 }
             }
         }
     }
     for (row, (sums, dot)) in sums.iter_mut().zip(dots).enumerate() {
-        for at in steps * LANES * DEEP..into {
-            let place = at % (LANES * DEEP);
-            sums[place / LANES][place % LANES] += x[row * into + at] * weight[at];
+        for at in steps * LANES * ACCUMULATORS..into {
+            let slot = at % (LANES * ACCUMULATORS);
+            sums[slot / LANES][slot % LANES] += x[row * into + at] * weight[at];
         }
         let mut lanes = [0.0_f32; LANES];
         for sums in sums {
@@ -139,7 +143,7 @@ mod tests {
     use polyphony_io::random::SplitMix64;
 
     #[test]
-    fn rows_are_products_and_know_nothing_of_each_other() {
+    fn rows_equal_f64_products_and_do_not_depend_on_each_other() {
         let mut random = SplitMix64::seed_from_u64(11);
         for (into, out) in [(1, 1), (63, 70), (64, 33), (200, 31), (1030, 65)] {
             let mut values = |count: usize| -> Vec<f32> {

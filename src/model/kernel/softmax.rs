@@ -1,10 +1,10 @@
-//! What share has each value of a row, by its exponential?
+//! Softmax kernel.
 
 use super::exp::exp;
 
 const LANES: usize = 16;
 
-/// Replaces each row of `columns` values by its softmax (`torch.softmax(dim=-1)`).
+/// Replaces each row of `columns` values by its softmax (PyTorch: `torch.softmax(dim=-1)`).
 pub fn softmax(rows: &mut [f32], columns: usize) {
     pulp::Arch::new().dispatch(Softmax(rows, columns));
 }
@@ -17,13 +17,13 @@ impl pulp::WithSimd for Softmax<'_> {
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _: S) {
         for row in self.0.chunks_exact_mut(self.1) {
-            one(row);
+            softmax_row(row);
         }
     }
 }
 
 #[inline(always)]
-fn one(row: &mut [f32]) {
+fn softmax_row(row: &mut [f32]) {
     let mut largest = [f32::NEG_INFINITY; LANES];
     let (chunks, rest) = row.as_chunks::<LANES>();
     for chunk in chunks {
@@ -61,7 +61,7 @@ fn one(row: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn rows_add_up_to_one() {
+    fn rows_equal_softmax_in_f64() {
         let mut rows: Vec<f32> = (0..2 * 37).map(|i| (i * 7 % 11) as f32 - 5.0).collect();
         let before = rows.clone();
         super::softmax(&mut rows, 37);

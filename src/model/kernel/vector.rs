@@ -1,15 +1,15 @@
-//! Dot product, norm and normalisation of f32 vectors: pure maths on slices.
+//! Vector kernels: dot product, Euclidean norm and L2 normalisation of f32 slices.
 
 #![expect(
     clippy::inline_always,
     reason = "the kernels are compiled anew for every instruction set"
 )]
 
-/// Sums are kept in this many lanes, whatever the machine: the same input gives the same bits
-/// with SSE2, AVX2 or AVX-512 alike. With more, the compiler no longer keeps them in registers.
+/// The number of partial sums, whatever the machine: the same input gives the same bits with SSE2, AVX2 and
+/// AVX-512. With more, the compiler no longer holds them in registers.
 const LANES: usize = 16;
 
-/// The dot product of two vectors of one length, in f32 lanes that are added up in f64.
+/// The dot product of two vectors of the same length, in f32 partial sums that are added up in f64.
 ///
 /// ```
 /// assert_eq!(polyphony_model::kernel::vector::dot(&[1.0, 2.0], &[3.0, 4.0]), 11.0);
@@ -31,12 +31,12 @@ pub fn dot(a: &[f32], b: &[f32]) -> f64 {
     lanes.iter().map(|&lane| f64::from(lane)).sum()
 }
 
-/// The Euclidean length of a vector.
+/// The Euclidean norm of a vector.
 pub fn norm(a: &[f32]) -> f64 {
     dot(a, a).sqrt()
 }
 
-/// Scales a vector to length 1; a zero vector stays as it is.
+/// Scales a vector to Euclidean norm 1; a zero vector is unchanged.
 pub fn normalize(a: &mut [f32]) {
     let length = norm(a);
     if length > 0.0 {

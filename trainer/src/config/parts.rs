@@ -13,8 +13,8 @@ impl Config {
     pub fn lora_config(&self) -> LoraConfig {
         LoraConfig {
             r: self.lora_r,
-            alpha: self.lora_alpha,
-            rslora: self.use_rslora,
+            lora_alpha: self.lora_alpha,
+            use_rslora: self.use_rslora,
             target_modules: self.target_modules.clone(),
             ..LoraConfig::default()
         }

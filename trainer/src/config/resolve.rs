@@ -64,8 +64,8 @@ impl Settings {
         if let Some((_, lora_config)) = &adapter {
             settings = settings.over(Self {
                 lora_r: Some(lora_config.r),
-                lora_alpha: Some(lora_config.alpha),
-                use_rslora: Some(lora_config.rslora),
+                lora_alpha: Some(lora_config.lora_alpha),
+                use_rslora: Some(lora_config.use_rslora),
                 target_modules: Some(lora_config.target_modules.clone()),
                 ..Self::default()
             });
@@ -123,7 +123,7 @@ impl Settings {
 
 /// A device that can be trained on.
 fn training_device(name: &str) -> Result<DeviceSpec> {
-    let device = DeviceSpec::named(name)?;
+    let device = DeviceSpec::parse(name)?;
     if device.precision() == DType::F16 {
         return Err(Error::Device {
             name: name.to_owned(),
@@ -140,18 +140,18 @@ fn check_adapter(folder: &Path, adapter: &LoraConfig, set: &LoraConfig) -> Resul
         ("--lora-r", adapter.r.to_string(), set.r.to_string()),
         (
             "--lora-alpha",
-            adapter.alpha.to_string(),
-            set.alpha.to_string(),
+            adapter.lora_alpha.to_string(),
+            set.lora_alpha.to_string(),
         ),
         (
             "--use-rslora",
-            adapter.rslora.to_string(),
-            set.rslora.to_string(),
+            adapter.use_rslora.to_string(),
+            set.use_rslora.to_string(),
         ),
         (
             "--target-modules",
-            adapter.products().join(","),
-            set.products().join(","),
+            adapter.target_module_names().join(","),
+            set.target_module_names().join(","),
         ),
     ]
     .into_iter()

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use polyphony_model::chat::Tokens;
+use polyphony_model::chat::PromptCompletion;
 
 /// Texts that go through the model together, and their target tokens.
 #[derive(Debug, Default, Clone)]
@@ -30,16 +30,20 @@ pub struct TargetSpan {
 
 impl Batch {
     /// Adds a text. With `with_prompt` the prompt's tokens are targets, too, except the first.
-    pub fn add(&mut self, text: &Tokens, with_prompt: bool) {
+    pub fn add(&mut self, text: &PromptCompletion, with_prompt: bool) {
         let start = self.ids.len();
-        let first = if with_prompt { 1 } else { text.prompt.max(1) };
+        let first = if with_prompt {
+            1
+        } else {
+            text.prompt_len.max(1)
+        };
         let begin = self.targets.len();
         for token in first..text.ids.len() {
             self.rows.push((start + token - 1) as u32);
             self.targets.push(text.ids[token]);
         }
         let end = self.targets.len();
-        let completion = begin + (text.prompt.max(1) - first).min(end - begin);
+        let completion = begin + (text.prompt_len.max(1) - first).min(end - begin);
         self.texts.push(TargetSpan {
             all: begin..end,
             completion: completion..end,
@@ -79,9 +83,9 @@ mod tests {
 
     #[test]
     fn targets_are_predicted_from_the_position_before() {
-        let text = |ids: &[u32], prompt| Tokens {
+        let text = |ids: &[u32], prompt_len| PromptCompletion {
             ids: ids.to_vec(),
-            prompt,
+            prompt_len,
         };
         let mut batch = Batch::default();
         batch.add(&text(&[1, 2, 3, 4], 2), false);

@@ -64,16 +64,16 @@ pub fn batch_schedule(
 
 #[cfg(test)]
 mod tests {
-    use polyphony_model::chat::Tokens;
+    use polyphony_model::chat::PromptCompletion;
 
     use super::*;
 
     /// Examples of one text each, of so many tokens.
     fn examples(sizes: &[usize]) -> Vec<Example> {
         let example = |(row, &size): (usize, &usize)| Example {
-            chosen: Tokens {
+            chosen: PromptCompletion {
                 ids: vec![0; size],
-                prompt: 1,
+                prompt_len: 1,
             },
             rejected: None,
             weight: 1.0,

@@ -1,15 +1,15 @@
 //! Examples: the tokens of one row, with its weight or score.
 
 use polyphony_io::hash::Sha256;
-use polyphony_model::chat::Tokens;
+use polyphony_model::chat::PromptCompletion;
 
 /// What is learned from one row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Example {
     /// The chosen text, or the only one.
-    pub chosen: Tokens,
+    pub chosen: PromptCompletion,
     /// The rejected text of a pair.
-    pub rejected: Option<Tokens>,
+    pub rejected: Option<PromptCompletion>,
     /// The factor of the pair's loss, 0 or more; 1 without weights.
     pub weight: f64,
     /// The target of a reward model; 0 for other methods.
@@ -60,9 +60,9 @@ impl Examples {
 }
 
 /// Adds a text's tokens to a hash.
-pub(crate) fn hash_tokens(hasher: &mut Sha256, text: &Tokens) {
+pub(crate) fn hash_tokens(hasher: &mut Sha256, text: &PromptCompletion) {
     hasher.update((text.ids.len() as u64).to_le_bytes());
-    hasher.update((text.prompt as u64).to_le_bytes());
+    hasher.update((text.prompt_len as u64).to_le_bytes());
     for id in &text.ids {
         hasher.update(id.to_le_bytes());
     }

@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::ValueEnum;
 use polyphony_io::hash::{Sha256, fnv1a};
 use polyphony_io::{Error, Result};
-use polyphony_model::chat::{Chat, Tokens};
+use polyphony_model::chat::{Chat, PromptCompletion};
 use polyphony_model::reward;
+use polyphony_model::tokenizer::SpecialTokens;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use tracing::instrument;
@@ -147,7 +148,7 @@ impl DatasetReader<'_> {
         texts.extend(example.rejected.as_mut());
         if texts.iter().any(|text| text.ids.len() > self.max_length) {
             // A prompt that reaches the limit alone would leave no target token.
-            let no_targets = texts.iter().any(|text| text.prompt >= self.max_length);
+            let no_targets = texts.iter().any(|text| text.prompt_len >= self.max_length);
             if no_targets || self.overlength == Overlength::Drop {
                 examples.dropped += 1;
                 return;
@@ -180,7 +181,7 @@ impl DatasetReader<'_> {
             let message = format!("weight must be >= 0 (got {weight})");
             return Err(invalid(&message, "compute the weights again"));
         }
-        let tokens = |prompt: &Text, response: &Text| -> Result<Tokens> {
+        let tokens = |prompt: &Text, response: &Text| -> Result<PromptCompletion> {
             let tokens = match self.method {
                 Method::Reward => reward_tokens(chat, prompt, response),
                 _ => completion_tokens(chat, prompt, response),
@@ -193,7 +194,7 @@ impl DatasetReader<'_> {
                 } => invalid(&format!("{subject}: {message}"), &hint),
                 error => error,
             })?;
-            if tokens.ids.len() <= tokens.prompt.max(1) {
+            if tokens.ids.len() <= tokens.prompt_len.max(1) {
                 return Err(invalid("a response has no tokens", "remove the row"));
             }
             Ok(tokens)
@@ -255,17 +256,20 @@ impl DatasetReader<'_> {
 }
 
 /// The input of a reward model: prompt and response as one text.
-fn reward_tokens(chat: &Chat, prompt: &Text, response: &Text) -> Result<Tokens> {
-    let ids = chat.encode(&reward::text(&content(prompt), &content(response)), true)?;
-    let prompt = 1.min(ids.len());
-    Ok(Tokens { ids, prompt })
+fn reward_tokens(chat: &Chat, prompt: &Text, response: &Text) -> Result<PromptCompletion> {
+    let ids = chat.encode(
+        &reward::format_input(&content(prompt), &content(response)),
+        SpecialTokens::Add,
+    )?;
+    let prompt_len = 1.min(ids.len());
+    Ok(PromptCompletion { ids, prompt_len })
 }
 
 /// A prompt and its completion: as plain text where both are strings, otherwise as a conversation.
-fn completion_tokens(chat: &Chat, prompt: &Text, response: &Text) -> Result<Tokens> {
+fn completion_tokens(chat: &Chat, prompt: &Text, response: &Text) -> Result<PromptCompletion> {
     match (prompt, response) {
-        (Text::Plain(prompt), Text::Plain(response)) => chat.plain_tokens(prompt, response),
-        _ => chat.tokens(&prompt.messages("user"), &response.messages("assistant")),
+        (Text::Plain(prompt), Text::Plain(response)) => chat.tokenize_plain(prompt, response),
+        _ => chat.tokenize_chat(&prompt.messages("user"), &response.messages("assistant")),
     }
 }
 

@@ -306,7 +306,7 @@ fn add_to_range(dloss_dlogp: &mut [f32], range: &Range<usize>, value: f64) {
 
 #[cfg(test)]
 mod tests {
-    use polyphony_model::chat::Tokens;
+    use polyphony_model::chat::PromptCompletion;
 
     use super::*;
 
@@ -328,7 +328,7 @@ mod tests {
         // Chosen texts of 2 prompt tokens with 2 and 1 completion tokens, rejected ones with 1 and 2.
         for (completion, with_prompt) in [(2, true), (1, false), (1, true), (2, false)] {
             let ids = (0..2 + completion).collect();
-            batch.add(&Tokens { ids, prompt: 2 }, with_prompt);
+            batch.add(&PromptCompletion { ids, prompt_len: 2 }, with_prompt);
         }
         let logps = [-0.5, -1.0, -2.0, -1.2, -0.7, -0.3, -2.5, -1.5_f32];
         let constants = |weight: f64| PairConstants {

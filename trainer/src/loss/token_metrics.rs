@@ -3,9 +3,9 @@
 //! Defined as in TRL's DPO trainer, for every method: over responses, while TRL's SFT trainer includes prompts
 //! in the entropy, and its ORPO trainer prompts and padding in the logits.
 
-use crate::backward::head::TokenStats;
 use crate::data::batch::Batch;
 use crate::method::Method;
+use crate::policy::backward::head::TokenStats;
 
 /// Sums over the tokens of responses; means when divided by their number.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]

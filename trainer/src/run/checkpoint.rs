@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tracing::instrument;
 
 use crate::optim::adamw::Moments;
-use crate::peft;
+use polyphony_model::lora::{write_adapter, write_tensors};
 
 /// Counters between two steps. The order of the data follows from the random seed and the step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -81,7 +81,7 @@ pub fn save(
     if partial.is_dir() {
         fs::remove_dir_all(&partial).map_err(Error::io("remove", &partial))?;
     }
-    peft::write(&partial, lora_config, state.names, state.values)?;
+    write_adapter(&partial, lora_config, state.names, state.values)?;
     let named = |moments: &[Tensor], prefix: &str| -> Vec<(String, Tensor)> {
         let named = state.names.iter().zip(moments);
         named
@@ -91,7 +91,7 @@ pub fn save(
     let mut all_moments = named(&state.moments.first, "first");
     all_moments.extend(named(&state.moments.second, "second"));
     let (names, tensors): (Vec<String>, Vec<Tensor>) = all_moments.into_iter().unzip();
-    peft::write_tensors(&partial.join(OPTIMIZER_FILE), &names, &tensors)?;
+    write_tensors(&partial.join(OPTIMIZER_FILE), &names, &tensors)?;
     write_json(&partial.join(STATE_FILE), counters)?;
     fs::rename(&partial, &target).map_err(Error::io("rename", &partial))?;
     let mut all = list(out);

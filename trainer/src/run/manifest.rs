@@ -5,9 +5,9 @@ use std::path::Path;
 
 use polyphony_io::hash::{Sha256, hex, sha256_file, sha256_parts};
 use polyphony_io::{Error, Result};
-use polyphony_model::chat::Tokens;
+use polyphony_model::chat::PromptCompletion;
 use polyphony_model::files::ModelFiles;
-use polyphony_model::lora::{Adapter, WEIGHTS};
+use polyphony_model::lora::{ADAPTER_WEIGHTS_FILE, Adapter};
 use serde::{Deserialize, Serialize};
 
 use super::reference::ReferenceModel;
@@ -143,7 +143,7 @@ impl RunManifest {
 fn tokens_sha256(examples: &Examples) -> String {
     let mut hasher = Sha256::new();
     let all = examples.train.iter().chain(&examples.eval);
-    let none = Tokens::default();
+    let none = PromptCompletion::default();
     for example in all {
         hash_tokens(&mut hasher, &example.chosen);
         hash_tokens(&mut hasher, example.rejected.as_ref().unwrap_or(&none));
@@ -156,9 +156,9 @@ fn adapter_sha256(folder: &Path) -> Result<String> {
     Ok(hash(&[
         &format!(
             "{} {}",
-            adapter.lora_config.alpha, adapter.lora_config.rslora
+            adapter.config.lora_alpha, adapter.config.use_rslora
         ),
-        &sha256_file(&folder.join(WEIGHTS))?,
+        &sha256_file(&folder.join(ADAPTER_WEIGHTS_FILE))?,
     ]))
 }
 

@@ -9,15 +9,15 @@ use polyphony_io::{Error, Result};
 use polyphony_model::memory::is_oom;
 use rayon::prelude::*;
 
-use crate::backward::head::TokenStats;
 use crate::data::batch::{Batch, split_by_tokens};
 use crate::data::example::Example;
-use crate::lora::Gradients;
 use crate::loss::metric_sums::MetricSums;
 use crate::loss::objective::{Objective, PairConstants, StepTotals};
 use crate::loss::token_metrics::TokenMetrics;
 use crate::method::Method;
+use crate::policy::Gradients;
 use crate::policy::Policy;
+use crate::policy::backward::head::TokenStats;
 
 /// An example with its constants.
 pub type TrainItem<'a> = (&'a Example, &'a PairConstants);
@@ -58,15 +58,15 @@ impl MicroBatcher {
         policy: &Policy,
         examples: &[TrainItem<'_>],
     ) -> Result<(MetricSums, Vec<Tensor>)> {
-        let count = policy.names().len();
+        let count = policy.parameter_names().len();
         let totals = self.totals(examples);
-        let mut gradients = Gradients::none(count);
+        let mut gradients = Gradients::empty(count);
         let mut sums = MetricSums::default();
         let (objective, recompute) = (self.objective, self.gradient_checkpointing);
         let pass = |part: &[TrainItem<'_>]| {
             let batch = batch(&objective, part);
             let mut sums = MetricSums::default();
-            let mut gradients = Gradients::none(count);
+            let mut gradients = Gradients::empty(count);
             if objective.method == Method::Reward {
                 policy.forward_backward_scores(&batch, &mut gradients, recompute, |scores| {
                     let (of_part, dloss_dreward) =
@@ -86,7 +86,7 @@ impl MicroBatcher {
         };
         self.for_each(policy, examples, &NEVER, pass, |(of_part, of_gradients)| {
             sums.add(&of_part);
-            Ok(gradients.join(of_gradients)?)
+            Ok(gradients.accumulate(of_gradients)?)
         })?;
         let parameters = policy.parameters();
         Ok((sums, gradients.into_tensors(parameters.iter())?))
@@ -144,7 +144,7 @@ impl MicroBatcher {
             let first = if with_prompt {
                 1
             } else {
-                example.chosen.prompt.max(1)
+                example.chosen.prompt_len.max(1)
             };
             example.chosen.ids.len().saturating_sub(first)
         };

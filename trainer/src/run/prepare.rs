@@ -104,29 +104,29 @@ impl<'a> Trainer<'a> {
 fn load_policy(config: &Config, files: &ModelFiles, progress: &dyn Progress) -> Result<Policy> {
     let head = match config.method {
         Method::Reward => Head::Score,
-        _ => Head::Words,
+        _ => Head::Lm,
     };
-    let mut policy = Policy::bare(files, head, DeviceSpec::named(&config.device)?)?;
-    if config.max_length > policy.decoder.config.max_tokens {
+    let mut policy = Policy::load(files, head, DeviceSpec::parse(&config.device)?)?;
+    if config.max_length > policy.decoder.config.max_position_embeddings {
         progress.message(&format!(
             "--max-length {} exceeds the model's maximum of {}",
-            config.max_length, policy.decoder.config.max_tokens
+            config.max_length, policy.decoder.config.max_position_embeddings
         ));
     }
-    let (base, revision) = files.address()?;
+    let (base, revision) = files.base_model_ref()?;
     match &config.adapter {
         Some(folder) => {
             let adapter = Adapter::read(folder)?;
-            let adapter_base = adapter.lora_config.base.as_deref();
+            let adapter_base = adapter.config.base_model.as_deref();
             if let Some(other) = adapter_base.filter(|other| last_part(other) != last_part(&base)) {
                 let folder = folder.display();
                 progress.message(&format!("{folder} was trained on {other}, not on {base}"));
             }
             policy.load_adapter(&adapter)?;
         }
-        None => policy.adapt(&config.lora_config(), config.seed)?,
+        None => policy.init_lora(&config.lora_config(), config.seed)?,
     }
-    (policy.lora_config.base, policy.lora_config.revision) = (Some(base), revision);
+    (policy.lora_config.base_model, policy.lora_config.revision) = (Some(base), revision);
     Ok(policy)
 }
 

@@ -99,10 +99,10 @@ pub fn reference_logps(
     }
     let detached = match model {
         ReferenceModel::Init => None,
-        ReferenceModel::Base => Some((policy.take_off(), policy.lora_config.clone())),
+        ReferenceModel::Base => Some((policy.detach_lora(), policy.lora_config.clone())),
         ReferenceModel::Adapter(folder) => {
             let adapter = Adapter::read(folder)?;
-            let before = (policy.take_off(), policy.lora_config.clone());
+            let before = (policy.detach_lora(), policy.lora_config.clone());
             policy.load_adapter(&adapter)?;
             Some(before)
         }
@@ -131,7 +131,7 @@ pub fn reference_logps(
     );
     progress.finish();
     if let Some((loras, lora_config)) = detached {
-        policy.put_back(loras);
+        policy.attach_lora(loras);
         policy.lora_config = lora_config;
     }
     write(cache.file, &header, &rows)?;
@@ -222,7 +222,7 @@ pub(super) fn non_finite_error(data: &Path, row: usize) -> Error {
 #[cfg(test)]
 mod tests {
     use polyphony_io::progress::NoProgress;
-    use polyphony_model::chat::Tokens;
+    use polyphony_model::chat::PromptCompletion;
     use polyphony_model::decoder::Head;
     use polyphony_model::device::DeviceSpec;
     use polyphony_model::files::ModelFiles;
@@ -236,11 +236,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         TinyLlama::SMALLEST.write(folder.path()).unwrap();
         let files = ModelFiles::find_model(folder.path().to_str().unwrap()).unwrap();
-        let mut policy = Policy::bare(&files, Head::Words, DeviceSpec::Cpu).unwrap();
-        policy.adapt(&LoraConfig::default(), 1).unwrap();
-        let text = |last: u32| Tokens {
+        let mut policy = Policy::load(&files, Head::Lm, DeviceSpec::Cpu).unwrap();
+        policy.init_lora(&LoraConfig::default(), 1).unwrap();
+        let text = |last: u32| PromptCompletion {
             ids: vec![1, 2, last],
-            prompt: 1,
+            prompt_len: 1,
         };
         let pair = |row: usize| Example {
             chosen: text(row as u32),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use polyphony_io::Result;
 use polyphony_io::atomic::{write_atomic, write_json};
 use polyphony_io::progress::{Progress, Unit};
-use polyphony_model::reward::{LIMIT, RewardConfig};
+use polyphony_model::reward::{REWARD_CONFIG_FILE, RewardConfig};
 use serde_json::Value;
 
 use super::checkpoint::{self, Counters, TrainState};
@@ -21,8 +21,8 @@ use crate::data::example::Example;
 use crate::loss::objective::PairConstants;
 use crate::method::Method;
 use crate::optim::adamw::Moments;
-use crate::peft;
 use crate::policy::Policy;
+use polyphony_model::lora::write_adapter;
 
 /// The result of a run.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,7 +76,7 @@ impl Trainer<'_> {
     fn resume(&mut self, progress: &dyn Progress) -> Result<()> {
         let out = &self.config.out;
         checkpoint::remove_partial(out)?;
-        let (names, values) = (self.policy.names(), self.policy.parameters());
+        let (names, values) = (self.policy.parameter_names(), self.policy.parameters());
         let latest = checkpoint::load_latest(out, &self.counters.fingerprint, &names, &values)?;
         if let Some((counters, values, moments)) = latest {
             progress.message(&format!("resuming after step {}", counters.step));
@@ -171,7 +171,7 @@ impl Trainer<'_> {
 
     /// Writes a checkpoint.
     fn save(&self) -> Result<()> {
-        let (names, values) = (self.policy.names(), self.policy.parameters());
+        let (names, values) = (self.policy.parameter_names(), self.policy.parameters());
         let state = TrainState {
             names: &names,
             values: &values,
@@ -199,13 +199,13 @@ impl Trainer<'_> {
 
     /// Writes the adapter in PEFT's format, and what a reward model needs beside it.
     pub(super) fn write_adapter(&self, folder: &Path) -> Result<()> {
-        let (names, values) = (self.policy.names(), self.policy.parameters());
-        peft::write(folder, &self.policy.lora_config, &names, &values)?;
+        let (names, values) = (self.policy.parameter_names(), self.policy.parameters());
+        write_adapter(folder, &self.policy.lora_config, &names, &values)?;
         if self.config.method == Method::Reward {
             let reward_config = RewardConfig {
                 max_length: self.config.max_length,
             };
-            write_json(&folder.join(LIMIT), &reward_config)?;
+            write_json(&folder.join(REWARD_CONFIG_FILE), &reward_config)?;
         }
         Ok(())
     }

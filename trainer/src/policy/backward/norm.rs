@@ -1,14 +1,15 @@
-//! The gradient through an RMS norm, by its input.
+//! Backward pass of the RMS norm.
 
 use candle_core::{D, DType, Result, Tensor};
 
-/// For `y = w x r`, `r = (mean(x^2) + eps)^(-1/2)`: `dx = r w dy - x r^3 mean(x w dy)`, in f32
-/// inside. `x` and `dy` of shape (tokens, width), `w` of (width).
+/// The gradient of the input `x`, shape (T, H), for the gradient `dy` of the output, shape (T, H), and the weight
+/// `w`, shape (H): with `y = w x r`, `r = (mean(x^2) + eps)^(-1/2)` it is `dx = r w dy - x r^3 mean(x w dy)`,
+/// computed in f32.
 ///
 /// # Errors
 /// When shapes do not fit.
 pub fn backward(x: &Tensor, weight: &Tensor, eps: f32, dy: &Tensor) -> Result<Tensor> {
-    let kind = x.dtype();
+    let dtype = x.dtype();
     let x = x.to_dtype(DType::F32)?;
     let scaled = dy
         .to_dtype(DType::F32)?
@@ -16,8 +17,8 @@ pub fn backward(x: &Tensor, weight: &Tensor, eps: f32, dy: &Tensor) -> Result<Te
     let inverse = (x.sqr()?.mean_keepdim(D::Minus1)? + f64::from(eps))?
         .sqrt()?
         .recip()?;
-    let share = ((&x * &scaled)?.mean_keepdim(D::Minus1)? * inverse.sqr()?)?;
-    (scaled - x.broadcast_mul(&share)?)?
+    let projection = ((&x * &scaled)?.mean_keepdim(D::Minus1)? * inverse.sqr()?)?;
+    (scaled - x.broadcast_mul(&projection)?)?
         .broadcast_mul(&inverse)?
-        .to_dtype(kind)
+        .to_dtype(dtype)
 }

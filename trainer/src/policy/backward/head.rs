@@ -1,62 +1,69 @@
-//! Which log-probability has each token, how sure is the model of it, and what is its gradient? In
-//! chunks of rows: the logits of all tokens are never there at once.
+//! LM head: log-probabilities, entropies and their gradients, in chunks of rows: the logits of all tokens are
+//! never in memory at once.
+//!
+//! Shapes: N targets, V vocabulary, H hidden size.
 
 use candle_core::{D, DType, Result, Tensor};
 
-/// So many logits are held at a time, in f32. More is faster on a GPU, by how much is not measured yet.
-const CPU_LOGITS: usize = 1 << 25;
-const GPU_LOGITS: usize = 1 << 26;
-/// A GPU multiplies matrices in tiles of so many rows.
-const TILE: usize = 256;
+/// The number of logits of a chunk, in f32, on the CPU.
+const CPU_CHUNK_LOGITS: usize = 1 << 25;
+/// The same on a GPU.
+const GPU_CHUNK_LOGITS: usize = 1 << 26;
+/// A GPU multiplies matrices in tiles: a chunk's rows are a multiple of this.
+const GPU_TILE_ROWS: usize = 256;
 
-/// The head of a decoder.
+/// The LM head of a decoder.
 #[derive(Debug, Clone, Copy)]
-pub struct Head<'a> {
-    /// Shape (vocabulary, width).
+pub struct LmHead<'a> {
+    /// Shape (V, H), frozen.
     weight: &'a Tensor,
-    /// Where logits are capped.
-    cap: Option<f64>,
-    /// How many rows have logits at a time.
-    rows: usize,
+    /// The soft cap of logits.
+    softcap: Option<f64>,
+    /// The number of rows of a chunk.
+    chunk_rows: usize,
 }
 
-/// What a head says where each target stands.
+/// Statistics of the predicted distribution at each target token; N values each.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TokenStats {
     /// The target's log-probability.
     pub logps: Vec<f32>,
-    /// The entropy of all tokens' probabilities, in nats.
+    /// The entropy of the distribution, in nats.
     pub entropy: Vec<f32>,
-    /// The mean of all tokens' logits.
+    /// The mean of the logits over the vocabulary.
     pub logits: Vec<f32>,
-    /// 1 where the target is the likeliest token, else 0.
+    /// 1 if the target is the most probable token, else 0.
     pub top: Vec<f32>,
 }
 
-impl<'a> Head<'a> {
-    /// A head of this weight, whose logits are capped there.
+impl<'a> LmHead<'a> {
+    /// A head of this weight, shape (V, H), with a soft cap of its logits.
     ///
     /// # Errors
-    /// When the weight is no matrix.
-    pub fn new(weight: &'a Tensor, cap: Option<f64>) -> Result<Self> {
-        let vocabulary = weight.dim(0)?;
-        let rows = if weight.device().is_cpu() {
-            (CPU_LOGITS / vocabulary).max(1)
+    /// When the weight is not a matrix.
+    pub fn new(weight: &'a Tensor, softcap: Option<f64>) -> Result<Self> {
+        let vocab_size = weight.dim(0)?;
+        let chunk_rows = if weight.device().is_cpu() {
+            (CPU_CHUNK_LOGITS / vocab_size).max(1)
         } else {
-            (GPU_LOGITS / vocabulary / TILE).max(1) * TILE
+            (GPU_CHUNK_LOGITS / vocab_size / GPU_TILE_ROWS).max(1) * GPU_TILE_ROWS
         };
-        Ok(Self { weight, cap, rows })
+        Ok(Self {
+            weight,
+            softcap,
+            chunk_rows,
+        })
     }
 
-    /// Logits in f32, and the slope of the cap where there is one.
+    /// Logits in f32, shape (rows, V), and the derivative of the soft cap if there is one.
     fn logits(&self, rows: &Tensor) -> Result<(Tensor, Option<Tensor>)> {
         let logits = rows.matmul(&self.weight.t()?)?.to_dtype(DType::F32)?;
-        match self.cap {
+        match self.softcap {
             None => Ok((logits, None)),
             Some(cap) => {
-                let bent = (logits / cap)?.tanh()?;
-                let slope = (1.0 - bent.sqr()?)?;
-                Ok(((bent * cap)?, Some(slope)))
+                let tanh = (logits / cap)?.tanh()?;
+                let derivative = (1.0 - tanh.sqr()?)?;
+                Ok(((tanh * cap)?, Some(derivative)))
             }
         }
     }
@@ -68,67 +75,67 @@ impl<'a> Head<'a> {
     /// When the device fails.
     pub fn logps(&self, rows: &Tensor, targets: &[u32]) -> Result<Vec<f32>> {
         let mut logps = Vec::with_capacity(targets.len());
-        for (start, targets) in chunks(targets, self.rows) {
+        for (start, targets) in chunks(targets, self.chunk_rows) {
             let (logits, _) = self.logits(&rows.narrow(0, start, targets.len())?)?;
             let of_target = Tensor::new(targets, rows.device())?.unsqueeze(1)?;
-            let (_, sum) = shares(&logits)?;
-            let found = (logits.gather(&of_target, 1)? - sum)?;
-            logps.extend(found.squeeze(1)?.to_vec1::<f32>()?);
+            let (_, log_sum) = softmax_with_log_sum(&logits)?;
+            let chunk = (logits.gather(&of_target, 1)? - log_sum)?;
+            logps.extend(chunk.squeeze(1)?.to_vec1::<f32>()?);
         }
         Ok(logps)
     }
 
-    /// What is said of each target, given the rows behind the last norm, shape (rows, width).
+    /// The statistics of each target, given the hidden states behind the last norm, shape (N, H).
     ///
     /// # Errors
     /// When the device fails.
     pub fn token_stats(&self, rows: &Tensor, targets: &[u32]) -> Result<TokenStats> {
         let mut all = TokenStats::default();
-        for (start, targets) in chunks(targets, self.rows) {
+        for (start, targets) in chunks(targets, self.chunk_rows) {
             let (logits, _) = self.logits(&rows.narrow(0, start, targets.len())?)?;
             let of_target = Tensor::new(targets, rows.device())?.unsqueeze(1)?;
-            let (shares, sum) = shares(&logits)?;
-            let entropy = (&sum - (shares * &logits)?.sum_keepdim(D::Minus1)?)?;
+            let (probs, log_sum) = softmax_with_log_sum(&logits)?;
+            let entropy = (&log_sum - (probs * &logits)?.sum_keepdim(D::Minus1)?)?;
             let argmax = logits.argmax_keepdim(D::Minus1)?;
-            let found = [
-                (logits.gather(&of_target, 1)? - sum)?,
+            let columns = [
+                (logits.gather(&of_target, 1)? - log_sum)?,
                 entropy,
                 logits.mean_keepdim(D::Minus1)?,
                 argmax.eq(&of_target)?.to_dtype(DType::F32)?,
             ];
-            // Fetched at once: each fetch waits for the device.
-            let found = Tensor::cat(&found, 1)?.t()?.to_vec2::<f32>()?;
-            let places = [
+            // One copy to the host: each one waits for the device.
+            let columns = Tensor::cat(&columns, 1)?.t()?.to_vec2::<f32>()?;
+            let fields = [
                 &mut all.logps,
                 &mut all.entropy,
                 &mut all.logits,
                 &mut all.top,
             ];
-            places
+            fields
                 .into_iter()
-                .zip(found)
-                .for_each(|(all, found)| all.extend(found));
+                .zip(columns)
+                .for_each(|(all, chunk)| all.extend(chunk));
         }
         Ok(all)
     }
 
-    /// The gradient of the rows for that of each target's log-probability: `(onehot - softmax) W`
-    /// times it. The head's weight is frozen and gets none.
+    /// The gradient of the hidden states, shape (N, H), for the gradients `dlogps` of the targets' log-probabilities:
+    /// `(onehot - softmax) W` times them. The weight is frozen and gets none.
     ///
     /// # Errors
     /// When the device fails.
     pub fn backward(&self, rows: &Tensor, targets: &[u32], dlogps: &[f32]) -> Result<Tensor> {
         let mut parts = Vec::new();
-        for (start, targets) in chunks(targets, self.rows) {
+        for (start, targets) in chunks(targets, self.chunk_rows) {
             let count = targets.len();
-            let (logits, slope) = self.logits(&rows.narrow(0, start, count)?)?;
-            let by = Tensor::new(&dlogps[start..start + count], rows.device())?.unsqueeze(1)?;
-            let shares = candle_nn::ops::softmax_last_dim(&logits)?;
-            let mut d = shares.broadcast_mul(&by.neg()?)?;
+            let (logits, softcap_derivative) = self.logits(&rows.narrow(0, start, count)?)?;
+            let dlogps = Tensor::new(&dlogps[start..start + count], rows.device())?.unsqueeze(1)?;
+            let probs = candle_nn::ops::softmax_last_dim(&logits)?;
+            let mut d = probs.broadcast_mul(&dlogps.neg()?)?;
             let of_target = Tensor::new(targets, rows.device())?.unsqueeze(1)?;
-            d = d.scatter_add(&of_target, &by, 1)?;
-            if let Some(slope) = slope {
-                d = (d * slope)?;
+            d = d.scatter_add(&of_target, &dlogps, 1)?;
+            if let Some(derivative) = softcap_derivative {
+                d = (d * derivative)?;
             }
             parts.push(d.to_dtype(rows.dtype())?.matmul(self.weight)?);
         }
@@ -136,19 +143,19 @@ impl<'a> Head<'a> {
     }
 }
 
-/// The softmax of each row, and the logarithm of its sum of exponentials, shape (rows, 1).
-fn shares(logits: &Tensor) -> Result<(Tensor, Tensor)> {
-    let shares = candle_nn::ops::softmax_last_dim(logits)?;
-    // The largest share is 1 over the sum of exponentials, less the largest logit each.
-    let off = shares.max_keepdim(D::Minus1)?.log()?;
-    let sum = (logits.max_keepdim(D::Minus1)? - off)?;
-    Ok((shares, sum))
+/// The softmax of each row, and its log-sum-exp, shape (rows, 1).
+fn softmax_with_log_sum(logits: &Tensor) -> Result<(Tensor, Tensor)> {
+    let probs = candle_nn::ops::softmax_last_dim(logits)?;
+    // max(p) = exp(max(logits) - log_sum).
+    let max_logp = probs.max_keepdim(D::Minus1)?.log()?;
+    let log_sum = (logits.max_keepdim(D::Minus1)? - max_logp)?;
+    Ok((probs, log_sum))
 }
 
-/// Pieces of at most `size`, with where they begin.
+/// Chunks of at most `size` targets, with their first index.
 fn chunks(targets: &[u32], size: usize) -> impl Iterator<Item = (usize, &[u32])> {
-    let pieces = targets.chunks(size).enumerate();
-    pieces.map(move |(number, piece)| (number * size, piece))
+    let chunks = targets.chunks(size).enumerate();
+    chunks.map(move |(number, chunk)| (number * size, chunk))
 }
 
 #[cfg(test)]
@@ -158,9 +165,9 @@ mod tests {
 
     use super::*;
 
-    /// A head over 7 words, with a cap, of which 3 rows have logits at a time.
+    /// A head of 7 tokens, with and without a soft cap, in chunks of 3 rows.
     #[test]
-    fn in_pieces_and_under_a_cap_it_is_the_same() {
+    fn chunks_equal_the_whole_the_definition_and_finite_differences() {
         let mut random = SplitMix64::seed_from_u64(3);
         let mut values = |rows: usize, width: usize| {
             let drawn = (0..rows * width).map(|_| 4.0 * (random.next_f64() - 0.5) as f32);
@@ -170,8 +177,11 @@ mod tests {
         let targets = [0, 6, 3, 3, 1, 5, 2, 4];
         let slopes: Vec<f32> = (0..8).map(|at| 0.3 * at as f32 - 1.0).collect();
         for cap in [None, Some(2.5)] {
-            let whole = Head::new(&weight, cap).unwrap();
-            let parts = Head { rows: 3, ..whole };
+            let whole = LmHead::new(&weight, cap).unwrap();
+            let parts = LmHead {
+                chunk_rows: 3,
+                ..whole
+            };
             let known = whole.token_stats(&rows, &targets).unwrap();
             assert_eq!(parts.token_stats(&rows, &targets).unwrap(), known);
             assert_eq!(parts.logps(&rows, &targets).unwrap(), known.logps);

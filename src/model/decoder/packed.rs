@@ -1,0 +1,79 @@
+//! Packed sequences: several texts one after another without padding, with their RoPE angles and
+//! attention masks.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use candle_core::{Device, Result, Tensor};
+
+use super::config::DecoderConfig;
+use crate::ops::rotary::RotaryEmbedding;
+
+/// The lengths of packed sequences, and the tables that depend on these alone.
+#[derive(Debug)]
+pub struct PackedSequences {
+    /// The number of tokens of each sequence; they add up to T.
+    pub lengths: Vec<usize>,
+    /// The rotation of each token by its position in its sequence, T rows.
+    pub rotary: RotaryEmbedding,
+    /// Masks of shape (longest, longest), by sliding window: 0 where a token attends to another, else -inf.
+    masks: HashMap<Option<usize>, Tensor>,
+}
+
+impl PackedSequences {
+    /// The tables for sequences of these lengths.
+    ///
+    /// # Errors
+    /// When the device has no memory left.
+    pub fn new(lengths: &[usize], config: &DecoderConfig, device: &Device) -> Result<Self> {
+        let positions = lengths.iter().flat_map(|&length| 0..length);
+        let inv_freq = config.rope.inv_freq(config.head_dim);
+        let rotary = RotaryEmbedding::new(positions, &inv_freq, device)?;
+        let longest = lengths.iter().copied().max().unwrap_or_default();
+        let mut masks = HashMap::new();
+        for &window in &config.sliding_windows {
+            if let Entry::Vacant(entry) = masks.entry(window) {
+                entry.insert(causal_mask(longest, window, device)?);
+            }
+        }
+        Ok(Self {
+            lengths: lengths.to_vec(),
+            rotary,
+            masks,
+        })
+    }
+
+    /// The causal mask of a sequence of this length, shape (length, length).
+    ///
+    /// # Errors
+    /// When no sequence is as long, or no layer has that sliding window.
+    pub fn mask(&self, length: usize, window: Option<usize>) -> Result<Tensor> {
+        match self.masks.get(&window) {
+            Some(mask) => mask.narrow(0, 0, length)?.narrow(1, 0, length),
+            None => candle_core::bail!("no layer has a sliding window of {window:?}"),
+        }
+    }
+
+    /// The row of each sequence's last token, for sequences of these lengths, none of them empty.
+    pub fn last_rows(lengths: &[usize]) -> Vec<u32> {
+        let ends = lengths.iter().scan(0, |end, length| {
+            *end += length;
+            Some(*end as u32 - 1)
+        });
+        ends.collect()
+    }
+}
+
+fn causal_mask(length: usize, window: Option<usize>, device: &Device) -> Result<Tensor> {
+    let attends =
+        |query: usize, key: usize| key <= query && window.is_none_or(|size| query - key < size);
+    let value = |cell: usize| {
+        if attends(cell / length, cell % length) {
+            0.0
+        } else {
+            f32::NEG_INFINITY
+        }
+    };
+    let values: Vec<f32> = (0..length * length).map(value).collect();
+    Tensor::from_vec(values, (length, length), device)
+}

@@ -1,0 +1,158 @@
+//! Reading an adapter: a PEFT folder with its tensors, checked against the model it is put on.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+
+use super::apply::{LinearWeight, LoraFactors};
+use super::config::LoraConfig;
+use super::names::{
+    ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE, SCORE_HEAD, factor_names, projection_of,
+};
+use crate::decoder::Head;
+use crate::{Error, Result};
+use polyphony_io::hash::{fnv1a, sha256_file};
+
+/// What to do where an adapter's tensors are not those of the model.
+const OTHER_BASE: &str = "the adapter belongs to another base model: name that with --model";
+
+/// An adapter in memory.
+#[derive(Debug)]
+pub struct Adapter {
+    /// Its configuration.
+    pub config: LoraConfig,
+    file: PathBuf,
+    tensors: HashMap<String, Tensor>,
+}
+
+impl Adapter {
+    /// Reads a PEFT folder.
+    ///
+    /// # Errors
+    /// When a file is missing or invalid, or the adapter has a setting that is not supported.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let config = LoraConfig::read(folder)?;
+        let file = folder.join(ADAPTER_WEIGHTS_FILE);
+        if !file.is_file() {
+            return Err(Error::input(
+                folder,
+                format!("has no {ADAPTER_WEIGHTS_FILE}"),
+                "name the folder of a complete adapter",
+            ));
+        }
+        let tensors = candle_core::safetensors::load(&file, &Device::Cpu).map_err(|error| {
+            let message = format!("cannot be read as safetensors ({error})");
+            Error::input(&file, message, "fetch the adapter again")
+        })?;
+        Ok(Self {
+            config,
+            file,
+            tensors,
+        })
+    }
+
+    /// A tensor of the adapter, in f32, on a device.
+    fn tensor(&self, name: &str, shape: [usize; 2], device: &Device) -> Result<Tensor> {
+        let Some(tensor) = self.tensors.get(name) else {
+            return Err(Error::input(
+                &self.file,
+                format!("has no tensor `{name}`"),
+                OTHER_BASE,
+            ));
+        };
+        if tensor.dims() != shape {
+            let given = tensor.dims();
+            let message = format!("tensor `{name}` has shape {given:?}, the model needs {shape:?}");
+            return Err(Error::input(&self.file, message, OTHER_BASE));
+        }
+        Ok(tensor.to_dtype(DType::F32)?.to_device(device)?)
+    }
+
+    /// The factors of a module whose weight has shape (out, in), in f32; none where the module has no adapter.
+    ///
+    /// # Errors
+    /// When they are missing or of another shape.
+    pub fn factors(
+        &self,
+        module_path: &str,
+        (out, into): (usize, usize),
+        device: &Device,
+    ) -> Result<Option<LoraFactors>> {
+        if !self.config.targets(projection_of(module_path)) {
+            return Ok(None);
+        }
+        let [a, b] = factor_names(module_path);
+        Ok(Some(LoraFactors {
+            a: self.tensor(&a, [self.config.r, into], device)?,
+            b: self.tensor(&b, [out, self.config.r], device)?,
+            scale: self.config.scale(),
+        }))
+    }
+
+    /// The reward head of an adapter of a reward model, shape (1, H), in f32.
+    ///
+    /// # Errors
+    /// When the adapter has none, or one of another shape.
+    pub fn score_head(&self, hidden_size: usize, device: &Device) -> Result<Tensor> {
+        self.tensor(SCORE_HEAD, [1, hidden_size], device)
+    }
+
+    /// A module's weight, shape (out, in), with its adapter merged; unchanged where it has none.
+    ///
+    /// # Errors
+    /// When the adapter's shapes are not the weight's.
+    pub fn merge(&self, module_path: &str, weight: Tensor) -> Result<Tensor> {
+        match self.factors(module_path, weight.dims2()?, weight.device())? {
+            None => Ok(weight),
+            Some(factors) => Ok(factors.merge(&weight)?),
+        }
+    }
+
+    /// A module's weight, shape (out, in), with its adapter unmerged.
+    ///
+    /// # Errors
+    /// When the adapter's shapes are not the weight's.
+    pub fn unmerged(&self, module_path: &str, weight: Tensor) -> Result<LinearWeight> {
+        Ok(
+            match self.factors(module_path, weight.dims2()?, weight.device())? {
+                None => LinearWeight::Base(weight),
+                Some(factors) => LinearWeight::WithLora(weight, factors),
+            },
+        )
+    }
+
+    /// A hash of the adapter's files.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn revision(&self) -> Result<String> {
+        let weights = sha256_file(&self.file)?;
+        let config = sha256_file(&self.file.with_file_name(ADAPTER_CONFIG_FILE))?;
+        Ok(format!(
+            "{:016x}",
+            fnv1a(format!("{weights}{config}").as_bytes())
+        ))
+    }
+
+    /// Refuses tensors that a decoder of so many layers with that head does not use.
+    ///
+    /// # Errors
+    /// When there is one: it would be ignored in silence.
+    pub fn refuse_unused(&self, layers: usize, head: Head) -> Result<()> {
+        let paths = self.config.module_paths(layers);
+        let mut used: HashSet<String> = paths.iter().flat_map(|path| factor_names(path)).collect();
+        if head == Head::Score {
+            used.insert(SCORE_HEAD.to_owned());
+        }
+        let unused = self.tensors.keys().filter(|name| !used.contains(*name));
+        match unused.min() {
+            None => Ok(()),
+            Some(name) => Err(Error::input(
+                &self.file,
+                format!("has a tensor `{name}`, which the model does not use"),
+                OTHER_BASE,
+            )),
+        }
+    }
+}

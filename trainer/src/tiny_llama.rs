@@ -208,7 +208,7 @@ mod tests {
             content: content.to_owned(),
         };
         let tokens = chat
-            .tokens(&[says("user", "Ä b\n")], &[says("assistant", "!")])
+            .tokenize_chat(&[says("user", "Ä b\n")], &[says("assistant", "!")])
             .unwrap();
         let bytes = "Ä b\n".bytes().map(u32::from);
         let known = [256, 257]

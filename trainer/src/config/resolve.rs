@@ -124,7 +124,7 @@ impl Settings {
 /// A device that can be trained on.
 fn training_device(name: &str) -> Result<DeviceSpec> {
     let device = DeviceSpec::parse(name)?;
-    if device.precision() == DType::F16 {
+    if device.dtype() == DType::F16 {
         return Err(Error::Device {
             name: name.to_owned(),
             message: "gradients below 6e-8 underflow in f16".to_owned(),

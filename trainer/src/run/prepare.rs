@@ -8,7 +8,7 @@ use polyphony_io::progress::Progress;
 use polyphony_io::{Error, Result};
 use polyphony_model::chat::Chat;
 use polyphony_model::decoder::Head;
-use polyphony_model::decoder::config::Config as ModelConfig;
+use polyphony_model::decoder::config::DecoderConfig as ModelConfig;
 use polyphony_model::device::DeviceSpec;
 use polyphony_model::files::ModelFiles;
 use polyphony_model::lora::Adapter;

@@ -40,10 +40,6 @@ pub(crate) fn init(filter: Filter) {
 }
 
 #[cfg(test)]
-#[expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot be set up has failed"
-)]
 mod tests {
     use tracing::Level;
 

@@ -91,7 +91,7 @@ pub(super) fn complete(names: &Names, text: &str) -> (usize, Vec<String>) {
             .is_some_and(|begin| begin.eq_ignore_ascii_case(word))
     };
     let pick = |known: &mut dyn Iterator<Item = &str>| -> Vec<String> {
-        let unique: BTreeSet<&str> = known.filter(|name| matching(&name)).collect();
+        let unique: BTreeSet<&str> = known.filter(|name| matching(name)).collect();
         unique.into_iter().map(str::to_owned).collect()
     };
     let mut tables = names.tables.keys().map(String::as_str);
@@ -211,10 +211,6 @@ fn last_word(text: &str) -> &str {
 }
 
 #[cfg(test)]
-#[expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot be set up has failed"
-)]
 mod tests {
     use super::{Names, complete};
 

@@ -84,10 +84,6 @@ pub(super) fn is_complete(text: &str) -> bool {
 }
 
 #[cfg(test)]
-#[expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot be set up has failed"
-)]
 mod tests {
     use super::{Input, Inputs, is_complete};
 

@@ -132,10 +132,6 @@ fn shorten(text: &str, limit: usize) -> Option<String> {
 }
 
 #[cfg(test)]
-#[expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot be set up has failed"
-)]
 mod tests {
     use std::sync::Arc;
 

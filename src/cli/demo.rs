@@ -1,4 +1,4 @@
-//! `polyphony demo`: what does the whole path look like, on a small sample, offline?
+//! `polyphony demo`: the whole pipeline on a small built-in sample, offline.
 
 use std::path::{Path, PathBuf};
 
@@ -10,12 +10,12 @@ use super::terminal;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Where the demo writes: a store, pairs and their card, a small model, its adapters, a report
+    /// Output folder: a store, pairs and their card, a small model, its adapters, a report
     #[arg(long, value_name = "DIR", default_value = "demo")]
     out: PathBuf,
 }
 
-/// The sample: prompts and stories of our own writing, as a small Reddit dump.
+/// The sample: a small Reddit dump of prompts and stories that were written for this demo.
 const SAMPLE: [(&str, &str); 2] = [
     (
         "WritingPrompts_submissions.jsonl",
@@ -27,7 +27,7 @@ const SAMPLE: [(&str, &str); 2] = [
     ),
 ];
 
-/// The model that learns.
+/// The model that is fine-tuned: random weights, 2 layers.
 const TINY: TinyLlama = TinyLlama {
     hidden_size: 64,
     num_layers: 2,
@@ -35,8 +35,8 @@ const TINY: TinyLlama = TinyLlama {
     seed: 42,
 };
 
-/// Short texts and few steps: this is to be seen, not to be used.
-const BRIEF: [&str; 14] = [
+/// Options of every training run: short texts and few steps, so that the demo takes seconds.
+const TRAIN_OPTIONS: [&str; 14] = [
     "--max-length",
     "256",
     "--overlength",
@@ -53,8 +53,8 @@ const BRIEF: [&str; 14] = [
     "constant",
 ];
 
-/// What the demo asks of the store: the story that strays furthest from the others to its prompt.
-const QUESTION: &str = "SELECT prompts.title, responses.score, round(weight, 2) AS weight, \
+/// The stories with the largest weights, which deviate most from the others to their prompt.
+const TOP_WEIGHTS: &str = "SELECT prompts.title, responses.score, round(weight, 2) AS weight, \
     substr(responses.text, 1, 40) AS story \
     FROM weights \
     JOIN responses ON responses.response_id = weights.response_id \
@@ -69,52 +69,57 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     let (sample, store) = (sample.display().to_string(), store.display().to_string());
     step(
-        "A small dump in the shape of r/WritingPrompts goes into a store; what is no story is \
-         refused, with its reason.",
+        "A small dump in the shape of r/WritingPrompts is read into a store; rows that are no \
+         stories are dropped, with a reason.",
         &["ingest", &sample, "--store", &store],
     )
     .await?;
     step(
-        "Preference pairs, weighted by how far the winner stands from the others to its prompt.",
+        "Preference pairs, weighted by the deviation of the chosen story from the others to its prompt.",
         &["pairs", "--store", &store],
     )
     .await?;
     step(
-        "Any question in SQL.",
-        &["sql", "--store", &store, "-c", QUESTION],
+        "The largest weights, in SQL.",
+        &["sql", "--store", &store, "-c", TOP_WEIGHTS],
     )
     .await?;
     train(&arguments.out).await
 }
 
-/// A small model learns the stories, then to prefer those that stand apart.
+/// Fine-tunes a small model on the stories (SFT), then on the pairs (DPO, DDPO).
 async fn train(out: &Path) -> anyhow::Result<()> {
     let path = |name: &str| out.join(name).display().to_string();
     let (tiny, pairs, sft) = (path("tiny"), path("store/pairs.parquet"), path("sft"));
     terminal::talk(&format!(
-        "\n# A small Llama with random weights that reads bytes goes to {tiny}: it learns in seconds, \
-         and writes no story that is worth reading."
+        "\n# A small byte-level Llama with random weights is written to {tiny}. It trains in seconds; \
+         its texts are not worth reading."
     ));
     TINY.write(&out.join("tiny"))?;
     for (method, rate, steps, why) in [
-        ("sft", "5e-3", "24", "It learns what stories look like."),
+        (
+            "sft",
+            "5e-3",
+            "24",
+            "SFT: supervised fine-tuning on the chosen stories.",
+        ),
         (
             "dpo",
             "1e-3",
             "12",
-            "It learns to prefer the stories that readers preferred.",
+            "DPO: from the SFT adapter, on the pairs.",
         ),
         (
             "ddpo",
             "1e-3",
             "12",
-            "And, again from the start, the more so the further they stand from the others.",
+            "DDPO: the same, with each pair's loss multiplied by its weight.",
         ),
     ] {
         let adapter = path(method);
         let mut words = vec!["train", method, "--model", &tiny, "--data", &pairs];
         words.extend(["--learning-rate", rate, "--max-steps", steps]);
-        words.extend(BRIEF);
+        words.extend(TRAIN_OPTIONS);
         if method != "sft" {
             words.extend(["--adapter", &sft]);
         }
@@ -122,13 +127,13 @@ async fn train(out: &Path) -> anyhow::Result<()> {
         step(why, &words).await?;
     }
     terminal::talk(&format!(
-        "\nThe curves are {}/loss.svg and metrics.jsonl beside it.",
+        "\nTraining curves: {0}/loss.svg, their values: {0}/metrics.jsonl.",
         path("ddpo")
     ));
     judge(out).await
 }
 
-/// Each of the three writes, and a report says what came of it.
+/// Samples from the three models, trains a reward model, and evaluates.
 async fn judge(out: &Path) -> anyhow::Result<()> {
     let path = |name: &str| out.join(name).display().to_string();
     let (tiny, pairs) = (path("tiny"), path("store/pairs.parquet"));
@@ -139,7 +144,7 @@ async fn judge(out: &Path) -> anyhow::Result<()> {
         let mut words = vec!["generate", "--model", &tiny, "--adapter", &adapter];
         words.extend(["--prompts", &pairs, "--out", texts]);
         words.extend(["--limit", "12", "--max-tokens", "120"]);
-        step("Four texts to each of twelve prompts.", &words).await?;
+        step("Four samples to each of twelve prompts.", &words).await?;
     }
     let (store, votes, reward) = (path("store"), path("votes.parquet"), path("reward"));
     let query = format!(
@@ -148,27 +153,27 @@ async fn judge(out: &Path) -> anyhow::Result<()> {
         votes.replace('\'', "''")
     );
     step(
-        "The votes of all stories.",
+        "The votes of all stories, as training data of a reward model.",
         &["sql", "--store", &store, "-c", &query],
     )
     .await?;
     let mut words = vec!["train", "reward", "--model", &tiny, "--data", &votes];
     words.extend(["--learning-rate", "1e-3", "--max-steps", "12"]);
-    words.extend(BRIEF);
+    words.extend(TRAIN_OPTIONS);
     words.extend(["--out", &reward]);
-    step("A reward model learns them.", &words).await?;
+    step("A reward model is trained on them.", &words).await?;
     let report = path("report");
     let mut words = vec!["eval"];
     words.extend(texts.iter().map(String::as_str));
     words.extend(["--gold", &store, "--reward", &reward, "--out", &report]);
     step(
-        "Who is good, and who differs? The three, and the people who wrote the stories.",
+        "Reward and diversity of the three models, compared with the human stories.",
         &words,
     )
     .await
 }
 
-/// Shows a command, then runs exactly what it shows.
+/// Prints a command line, then runs it.
 async fn step(why: &str, command: &[&str]) -> anyhow::Result<()> {
     let quoted: Vec<String> = command
         .iter()

@@ -1,11 +1,52 @@
-//! Do rewards compare? Those of one reward model do.
+//! Rewards: from a column or a reward model, and whether those of different files compare.
 
 use std::path::Path;
 
 use polyphony_engine::{Error, Result};
+use polyphony_io::progress::{Progress, Unit};
+use polyphony_model::reward::RewardModel;
 
-use crate::evaluate::{Evaluation, ModelPrompt};
-use crate::outputs::Input;
+use crate::config::RewardSource;
+use crate::outputs::{Input, Output};
+
+/// The reward of each text; none where its source has none.
+///
+/// # Errors
+/// When the reward model cannot be read, or fails.
+pub fn rewards(
+    rows: &[&Output],
+    source: &RewardSource,
+    progress: &dyn Progress,
+) -> Result<Vec<Option<f64>>> {
+    /// The number of texts between two updates of the progress.
+    const BATCH: usize = 256;
+    match source {
+        RewardSource::None => Ok(vec![None; rows.len()]),
+        RewardSource::Column(_) => Ok(rows.iter().map(|row| row.score).collect()),
+        RewardSource::Model(name, device) => {
+            let model = RewardModel::named(name, *device)?;
+            let mut rewards = Vec::with_capacity(rows.len());
+            progress.start("computing rewards", Some(rows.len() as u64), Unit::Rows);
+            for part in rows.chunks(BATCH) {
+                // A reward model judges a text as an answer to its prompt.
+                let has_prompt = |row: &&&Output| !row.prompt.is_empty();
+                let pairs: Vec<(&str, &str)> = part
+                    .iter()
+                    .filter(has_prompt)
+                    .map(|row| (row.prompt.as_str(), row.response.as_str()))
+                    .collect();
+                let mut batch = model.rewards(&pairs)?.into_iter();
+                rewards.extend(part.iter().map(|row| {
+                    let reward = has_prompt(&row).then(|| batch.next()).flatten();
+                    reward.map(f64::from)
+                }));
+                progress.set_position(rewards.len() as u64);
+            }
+            progress.finish();
+            Ok(rewards)
+        }
+    }
+}
 
 /// A reward column that all files share; none where they differ, with why.
 ///
@@ -48,31 +89,28 @@ pub fn shared_score(inputs: &[Input]) -> Result<Option<String>> {
     }
 }
 
-/// Says which two models' rewards have no value in common: most likely they are of two reward models.
-pub fn unlike_rewards(evaluation: &Evaluation<'_>) -> Option<String> {
-    /// Of so few rewards nothing is said.
-    const ENOUGH: usize = 8;
-    let range = |row: &Vec<Option<ModelPrompt<'_>>>| {
-        let texts = row.iter().flatten().flat_map(|cell| &cell.texts);
-        let rewards: Vec<f64> = texts.filter_map(|text| text.reward).collect();
-        let least = rewards.iter().copied().fold(f64::INFINITY, f64::min);
-        let most = rewards.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        (rewards.len() >= ENOUGH).then_some((least, most))
-    };
-    let ranges: Vec<(&String, (f64, f64))> = evaluation
-        .models
+/// The warning that two models' rewards have no value in common: most likely two reward models gave
+/// them. `rewards` holds those of each model.
+pub fn disjoint_rewards_warning(rewards: &[(&str, Vec<f64>)]) -> Option<String> {
+    /// Models with fewer rewards are left out.
+    const MIN_REWARDS: usize = 8;
+    let ranges: Vec<(&str, f64, f64)> = rewards
         .iter()
-        .zip(evaluation.cells.iter().map(range))
-        .filter_map(|(model, range)| Some((model, range?)))
+        .filter(|(_, rewards)| rewards.len() >= MIN_REWARDS)
+        .map(|(model, rewards)| {
+            let min = rewards.iter().copied().fold(f64::INFINITY, f64::min);
+            let max = rewards.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            (*model, min, max)
+        })
         .collect();
     let mut pairs = ranges
         .iter()
         .flat_map(|one| ranges.iter().map(move |other| (one, other)));
-    let ((one, (least, most)), (other, (lowest, highest))) =
-        pairs.find(|((_, one), (_, other))| one.1 < other.0)?;
+    let ((low, low_min, low_max), (high, high_min, high_max)) =
+        pairs.find(|(one, other)| one.2 < other.1)?;
     Some(format!(
-        "All rewards of {one} ({least:.3} to {most:.3}) lie below all of {other} ({lowest:.3} to \
-         {highest:.3}): if two reward models gave them, they do not compare."
+        "All rewards of {low} ({low_min:.3} to {low_max:.3}) are below all of {high} ({high_min:.3} to \
+         {high_max:.3}): if two reward models gave them, they do not compare."
     ))
 }
 

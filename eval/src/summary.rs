@@ -1,66 +1,66 @@
-//! What does a measure say of a model? Its mean over prompts, how sure, and how much of it is length.
+//! Model summary: the mean of each measure over prompts, with confidence interval and correlation with
+//! length.
 
 use serde::Serialize;
 
-use crate::catalogue::{self, MEASURES};
-use crate::evaluate::{Evaluation, ModelPrompt, SPACES, Text};
+use crate::evaluation::{Evaluation, ModelPrompt, Text};
+use crate::measures::registry::{self, REWARD, WORDS, columns};
 use crate::outputs::GOLD;
-use crate::statistics::bootstrap::BootstrapCache;
-use crate::statistics::clustered::se_clustered;
-use crate::statistics::correlation::{spearman, spearman_p};
-use crate::statistics::ellipse::{Ellipse, ellipse};
-use crate::statistics::mean::{mean, se};
-use crate::statistics::pareto::front;
+use crate::space::{PerSpace, Space};
+use crate::stats::bootstrap::BootstrapCache;
+use crate::stats::clustered_error::se_clustered;
+use crate::stats::correlation::{spearman, spearman_p};
+use crate::stats::ellipse::{Ellipse, ellipse};
+use crate::stats::mean::{mean, se};
+use crate::stats::pareto::pareto_front;
 
-/// A model.
+/// A model in a report.
 #[derive(Debug, Clone, Serialize)]
-pub struct Model {
+pub struct ModelSummary {
     /// Its name.
     pub name: String,
     /// Whether people wrote these texts.
     pub gold: bool,
-    /// To how many prompts it has texts.
+    /// The number of prompts that it has texts to.
     pub prompts: usize,
-    /// How many texts of it count.
+    /// The number of its texts that are evaluated.
     pub responses: usize,
-    /// A value a measure, in the order of the report's measures; none where undefined.
-    #[serde(serialize_with = "crate::report::by_measure")]
-    pub values: Vec<(usize, Option<Value>)>,
-    /// Whether no other model has more reward and more diversity, by space.
-    #[serde(serialize_with = "crate::report::by_space")]
-    pub on_front: [Option<bool>; 2],
-    /// The mean of reward and diversity with its 95 % ellipse, by space.
-    #[serde(serialize_with = "crate::report::by_space")]
-    pub ellipses: [Option<Ellipse>; 2],
+    /// The summary of each defined column; none where undefined for this model.
+    #[serde(serialize_with = "registry::by_column")]
+    pub values: Vec<(usize, Option<MeasureSummary>)>,
+    /// Whether the model is on the Pareto front of reward and diversity.
+    pub on_front: PerSpace<Option<bool>>,
+    /// The mean of reward and diversity with its 95 % confidence ellipse.
+    pub ellipses: PerSpace<Option<Ellipse>>,
 }
 
 /// A measure's mean over prompts.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Value {
+pub struct MeasureSummary {
     /// The mean over prompts.
     pub mean: f64,
-    /// Its standard error: a prompt is one draw.
+    /// The standard error of the mean over prompts.
     pub se: Option<f64>,
-    /// Of what each text has of its own, the standard error of the mean over texts, clustered by prompt:
-    /// as `se` where every prompt has as many texts.
+    /// For values that each text has (reward, words): the standard error of the mean over texts, clustered by
+    /// prompt; equal to `se` where every prompt has as many texts.
     pub se_clustered: Option<f64>,
-    /// The bootstrap's 95 % interval over prompts.
-    pub low: Option<f64>,
-    /// Its upper end.
-    pub high: Option<f64>,
-    /// Over how many prompts.
+    /// The lower end of the 95 % bootstrap confidence interval, resampled over prompts.
+    pub ci_low: Option<f64>,
+    /// The upper end.
+    pub ci_high: Option<f64>,
+    /// The number of prompts with a value.
     pub prompts: usize,
     /// Spearman's rho with the texts' mean number of words, over prompts.
     pub length_rho: Option<f64>,
-    /// How likely so large a rho is by chance.
+    /// Its two-sided p (scipy: `spearmanr`); none below ten prompts.
     pub length_p: Option<f64>,
 }
 
-/// Sums up every model.
-pub fn models(evaluation: &Evaluation<'_>, redraws: &BootstrapCache) -> Vec<Model> {
-    let measures = evaluation.measures();
-    let words = catalogue::index("words").unwrap_or_default();
-    let mut models: Vec<Model> = evaluation
+/// Summarises every model.
+pub fn summaries(evaluation: &Evaluation<'_>, bootstrap: &BootstrapCache) -> Vec<ModelSummary> {
+    let measures = evaluation.defined_columns();
+    let words = registry::column_index(WORDS).unwrap_or_default();
+    let mut models: Vec<ModelSummary> = evaluation
         .models
         .iter()
         .enumerate()
@@ -69,31 +69,34 @@ pub fn models(evaluation: &Evaluation<'_>, redraws: &BootstrapCache) -> Vec<Mode
             let value = |&measure: &usize| {
                 let values = evaluation.values(at, measure);
                 let lengths = (measure != words).then_some(lengths.as_slice());
-                let found = value(&values, lengths, redraws);
+                let summary = summary(&values, lengths, bootstrap);
                 let clustered = clustered(&evaluation.cells[at], measure);
-                let with = |found| Value {
+                let with_clustered = |summary| MeasureSummary {
                     se_clustered: clustered,
-                    ..found
+                    ..summary
                 };
-                (measure, found.map(with))
+                (measure, summary.map(with_clustered))
             };
             let cells = evaluation.cells[at].iter().flatten();
-            Model {
+            ModelSummary {
                 name: name.clone(),
                 gold: name == GOLD,
                 prompts: cells.clone().count(),
                 responses: cells.map(|cell| cell.texts.len()).sum(),
                 values: measures.iter().map(value).collect(),
-                on_front: [None, None],
-                ellipses: [0, 1].map(|space| plane(evaluation, at, space)),
+                on_front: PerSpace::default(),
+                ellipses: PerSpace::from_fn(|space| reward_and_diversity(evaluation, at, space)),
             }
         })
         .collect();
-    for space in 0..SPACES.len() {
-        let center = |model: &Model| model.ellipses[space].map_or([f64::NAN; 2], |e| e.center);
-        let on_front = front(&models.iter().map(center).collect::<Vec<_>>());
+    for space in Space::ALL {
+        let center = |model: &ModelSummary| {
+            let ellipse = model.ellipses.get(space);
+            ellipse.map_or([f64::NAN; 2], |ellipse| ellipse.center)
+        };
+        let on_front = pareto_front(&models.iter().map(center).collect::<Vec<_>>());
         for (model, on_front) in models.iter_mut().zip(on_front) {
-            model.on_front[space] = model.ellipses[space].map(|_| on_front);
+            *model.on_front.get_mut(space) = model.ellipses.get(space).map(|_| on_front);
         }
     }
     models
@@ -101,9 +104,9 @@ pub fn models(evaluation: &Evaluation<'_>, redraws: &BootstrapCache) -> Vec<Mode
 
 /// The clustered standard error of what every text has of its own: a reward, or words.
 fn clustered(cells: &[Option<ModelPrompt<'_>>], measure: usize) -> Option<f64> {
-    let of_text = |text: &Text<'_>| match MEASURES[measure].name {
-        "reward" => text.reward,
-        "words" => Some(text.words as f64),
+    let of_text = |text: &Text<'_>| match columns()[measure].name {
+        REWARD => text.reward,
+        WORDS => Some(text.words as f64),
         _ => None,
     };
     // Over the prompts that the mean is over: those where every text has a value.
@@ -117,17 +120,19 @@ fn clustered(cells: &[Option<ModelPrompt<'_>>], measure: usize) -> Option<f64> {
 }
 
 /// A mean over the prompts where the measure is defined.
-fn value(
+fn summary(
     values: &[Option<f64>],
     lengths: Option<&[Option<f64>]>,
-    redraws: &BootstrapCache,
-) -> Option<Value> {
+    bootstrap: &BootstrapCache,
+) -> Option<MeasureSummary> {
     let defined: Vec<f64> = values.iter().flatten().copied().collect();
     if defined.is_empty() {
         return None;
     }
     let n = defined.len();
-    let interval = (n > 1).then(|| redraws.of(n).interval(&defined)).flatten();
+    let interval = (n > 1)
+        .then(|| bootstrap.indices(n).interval(&defined))
+        .flatten();
     let rho = lengths.and_then(|lengths| {
         let both = values
             .iter()
@@ -138,28 +143,32 @@ fn value(
             .then(|| spearman(&values, &lengths))
             .flatten()
     });
-    Some(Value {
+    Some(MeasureSummary {
         mean: mean(&defined),
         se: (n > 1).then(|| se(&defined)),
         se_clustered: None,
-        low: interval.map(|interval| interval[0]),
-        high: interval.map(|interval| interval[1]),
+        ci_low: interval.map(|interval| interval[0]),
+        ci_high: interval.map(|interval| interval[1]),
         prompts: n,
         length_rho: rho,
         length_p: rho.and_then(|rho| spearman_p(rho, n)),
     })
 }
 
-/// Where a model lies between reward and diversity: over the prompts where both are defined.
-fn plane(evaluation: &Evaluation<'_>, model: usize, space: usize) -> Option<Ellipse> {
-    let reward = evaluation.values(model, catalogue::index("reward")?);
-    let diversity = evaluation.values(model, catalogue::index(SPACES[space])?);
+/// The mean of reward and diversity with its confidence ellipse, over the prompts where both are defined.
+fn reward_and_diversity(
+    evaluation: &Evaluation<'_>,
+    model: usize,
+    space: Space,
+) -> Option<Ellipse> {
+    let reward = evaluation.values(model, registry::column_index(REWARD)?);
+    let diversity = evaluation.values(model, registry::column_index(space.name())?);
     let both = reward
         .iter()
         .zip(&diversity)
         .filter_map(|(x, y)| Some(((*x)?, (*y)?)));
     let (x, y): (Vec<f64>, Vec<f64>) = both.unzip();
-    // Of one or two prompts there is a point, and nothing is known of how sure it is.
+    // One or two prompts give a point without a confidence ellipse.
     let point = || Ellipse {
         center: [mean(&x), mean(&y)],
         half_axes: [0.0, 0.0],
@@ -168,11 +177,10 @@ fn plane(evaluation: &Evaluation<'_>, model: usize, space: usize) -> Option<Elli
     (!x.is_empty()).then(|| ellipse(&x, &y).unwrap_or_else(point))
 }
 
-/// The value of a measure, by name.
-pub fn of(model: &Model, measure: &str) -> Option<Value> {
-    let found = model
-        .values
-        .iter()
-        .find(|(at, _)| MEASURES[*at].name == measure)?;
-    found.1
+impl ModelSummary {
+    /// The summary of a column, by name.
+    pub fn value(&self, column: &str) -> Option<MeasureSummary> {
+        let mut values = self.values.iter();
+        values.find(|(at, _)| columns()[*at].name == column)?.1
+    }
 }

@@ -44,7 +44,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
         None => session::bare(&session::MemoryLimit::unbounded())?,
     };
-    polyphony_eval::udf::register_all(&context)?;
+    polyphony_eval::measures::udaf::register_all(&context);
     // `FROM 'file.parquet'` reads a file of rows.
     let mut shell = Shell::new(row_table::enable(context), arguments.format);
     if let Some(query) = arguments.command {

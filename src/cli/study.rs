@@ -1,12 +1,14 @@
-//! `polyphony study`: what do people see of two models, and what do their answers say?
+//! `polyphony study`: blinded sheets for human studies, and the statistics of their answers.
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use polyphony_engine::Error;
-use polyphony_eval::outputs::{self, Columns, Named};
-use polyphony_eval::study::{Key, answers, sheet};
-use polyphony_io::atomic::write_atomic;
+use polyphony_eval::outputs::{self, Columns, OutputPath};
+use polyphony_eval::report::number::probability;
+use polyphony_eval::study::sheet::{self, SheetConfig};
+use polyphony_eval::study::{Key, answers};
+use polyphony_io::atomic::write_json;
 
 use super::terminal::{self, Bars};
 
@@ -20,7 +22,7 @@ pub(crate) struct Arguments {
 enum Command {
     /// Write a blinded, shuffled sheet of two models' texts, and the key to it
     Sheet(Sheet),
-    /// Read answers back: win rates, tests, agreement
+    /// Read answers: win rates, significance tests, agreement
     Read(Read),
 }
 
@@ -29,7 +31,7 @@ struct Sheet {
     /// Files or folders of outputs, as `eval` reads them
     #[arg(required = true, value_name = "[NAME=]FILE")]
     outputs: Vec<String>,
-    /// Both models
+    /// The two models
     #[arg(
         long,
         value_name = "A,B",
@@ -38,19 +40,19 @@ struct Sheet {
         required = true
     )]
     models: Vec<String>,
-    /// Where sheet.jsonl (Potato), sheet.csv and key.json go
+    /// Folder of sheet.jsonl (Potato), sheet.csv and key.json
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// How many prompts
+    /// Number of prompts
     #[arg(long, value_name = "N", default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..))]
     items: u32,
-    /// How many texts of each model to a prompt
+    /// Texts of each model per prompt
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     texts: u32,
-    /// Which column is what, as for `eval`
+    /// Column names, as for `eval`
     #[arg(long, value_name = "ROLE=COLUMN,..", default_value = "")]
     columns: String,
-    /// Where the drawing begins
+    /// Random seed
     #[arg(long, value_name = "N", default_value_t = 42)]
     seed: u64,
 }
@@ -61,10 +63,10 @@ struct Read {
     /// Potato's folder `answers`
     #[arg(required = true, value_name = "FILE")]
     answers: Vec<PathBuf>,
-    /// The key that was written with the sheet
+    /// key.json, which was written with the sheet
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// Where the numbers go as JSON, too
+    /// File for the results as JSON
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -81,19 +83,16 @@ fn write_sheet(arguments: Sheet) -> anyhow::Result<()> {
         anyhow::bail!("--models: name two models, as --models dpo,ddpo");
     };
     let columns = Columns::parse(&arguments.columns)?;
-    let named: Vec<Named> = arguments
-        .outputs
-        .iter()
-        .map(|text| Named::parse(text))
-        .collect();
-    let read = outputs::read(&named, &columns, &Bars::default())?;
-    let how = sheet::How {
+    let paths = arguments.outputs.iter();
+    let paths: Vec<OutputPath> = paths.map(|text| OutputPath::parse(text)).collect();
+    let outputs = outputs::read(&paths, &columns, &Bars::default())?;
+    let config = SheetConfig {
         models,
         items: arguments.items as usize,
         texts: arguments.texts as usize,
         seed: arguments.seed,
     };
-    let items = sheet::write(&read.rows, &read.inputs, &how, &arguments.out)?;
+    let items = sheet::write(&outputs.rows, &outputs.inputs, &config, &arguments.out)?;
     terminal::result(&format!(
         "{items} items in {}; keep key.json from those who answer",
         arguments.out.display()
@@ -104,8 +103,12 @@ fn write_sheet(arguments: Sheet) -> anyhow::Result<()> {
 fn key(path: &Path) -> anyhow::Result<Key> {
     let text = std::fs::read(path).map_err(Error::io("read", path))?;
     let refused = |why: String| {
-        let message = format!("is no key of a sheet ({why})");
-        Error::input(path, message, "name the key.json that was written with it")
+        let message = format!("is not the key of a sheet ({why})");
+        Error::input(
+            path,
+            message,
+            "name the key.json that was written with the sheet",
+        )
     };
     let key: Key = serde_json::from_slice(&text).map_err(|error| refused(error.to_string()))?;
     if key.items.values().any(|item| item.a > 1) {
@@ -116,45 +119,34 @@ fn key(path: &Path) -> anyhow::Result<Key> {
 
 fn read_answers(arguments: &Read) -> anyhow::Result<()> {
     let key = key(&arguments.key)?;
-    let verdicts = answers::read(&key, &arguments.answers, &Bars::default())?;
-    for (reason, count) in &verdicts.left_out {
-        terminal::talk(&format!("{count} rows have {reason}"));
+    let result = answers::read(&key, &arguments.answers, &Bars::default())?;
+    for (reason, count) in &result.dropped {
+        terminal::talk(&format!("{count} answers dropped: {reason}"));
     }
-    let [one, other] = &verdicts.models;
-    for verdict in &verdicts.verdicts {
+    let [one, other] = &result.models;
+    for question in &result.questions {
         let share = |count: usize, of: usize| 100.0 * count as f64 / of.max(1) as f64;
-        let [a, b] = verdict.won.map(|won| share(won, verdict.answers));
-        let agree = verdict
+        let [a, b] = question.won.map(|won| share(won, question.answers));
+        let agreement = question
             .alpha
             .map_or_else(|| "n/a".to_owned(), |alpha| format!("{alpha:.3}"));
         terminal::result(&format!(
             "{}: {one} {a:.0} %, {other} {b:.0} %, undecided {:.0} % of {} answers; p {} (two \
              proportions), {} (Fisher); of {} items {one} has {}, {other} {}: p {} (sign test); \
-             agreement (alpha) {agree}",
-            verdict.question,
+             agreement (alpha) {agreement}",
+            question.question,
             100.0 - a - b,
-            verdict.answers,
-            probability(verdict.p_two_proportions),
-            probability(verdict.p_fisher),
-            verdict.items,
-            verdict.items_won[0],
-            verdict.items_won[1],
-            probability(verdict.p_sign),
+            question.answers,
+            probability(question.p_two_proportions),
+            probability(question.p_fisher),
+            question.items,
+            question.items_won[0],
+            question.items_won[1],
+            probability(question.p_sign),
         ));
     }
     if let Some(out) = &arguments.out {
-        let mut text = serde_json::to_string_pretty(&verdicts)?;
-        text.push('\n');
-        write_atomic(out, text.as_bytes())?;
+        write_json(out, &result)?;
     }
     Ok(())
-}
-
-/// A p-value in three digits that count.
-fn probability(p: f64) -> String {
-    if p < 0.001 {
-        format!("{p:.1e}")
-    } else {
-        format!("{p:.3}")
-    }
 }

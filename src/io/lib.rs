@@ -4,6 +4,8 @@
 pub mod atomic;
 /// Ranks, Pearson's r, Spearman's rho.
 pub mod correlation;
+/// Column mappings: `ROLE=COLUMN`.
+pub mod columns;
 mod encoding;
 pub mod error;
 /// File formats by file name.

@@ -230,7 +230,7 @@ class Checks:
         turned = self.js("""(() => {
             const [a, b] = data.models, measure = document.getElementById("comparison-measure").value;
             const [one, other] = [difference(a, b, measure), difference(b, a, measure)];
-            return one === null || (one.difference === -other.difference && one.up === other.down && one.low === -other.high);
+            return one === null || (one.difference === -other.difference && one.up === other.down && one.ci_low === -other.ci_high);
         })()""")
         self.check("the matrix is the same seen from the other side", turned)
 

@@ -1,4 +1,4 @@
-//! What do `eval` and `study` say, and what do they refuse?
+//! Help and errors of `eval` and `study`.
 
 use super::{Transcript, printed, write};
 
@@ -44,7 +44,7 @@ fn evaluations_that_cannot_be_done() {
         &["a.jsonl", "--gold", "other.jsonl"],
         &["a.jsonl", "--k", "0"],
         &["a.jsonl", "--device", "tpu"],
-        &["a.jsonl", "--replicates", "1"],
+        &["a.jsonl", "--bootstrap-samples", "1"],
         &[],
     ] {
         said.run(&[&["eval"], words, &["--out", "report"]].concat());

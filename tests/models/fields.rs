@@ -1,7 +1,8 @@
-//! Does a report say of classes and likeness what the texts say, and README what its fields are?
+//! Fields of a report: documented, complete for every measure, and right for classes and distances.
 
 use std::fs;
 
+use polyphony_eval::measures::registry::{MEASURES, columns};
 use serde_json::{Value, json};
 
 use super::report::{rows, story, write};
@@ -9,9 +10,9 @@ use super::reports::{model, near, report};
 use super::root;
 use super::support::{done, run, text};
 
-/// Whether README names every field of a report, but for those that are names of models or measures.
+/// Names of models and measures are no fields.
 #[test]
-fn readme_tells_every_field_of_a_report() {
+fn readme_documents_every_field_of_a_report() {
     let folder = tempfile::tempdir().unwrap();
     let outputs = folder.path().join("outputs");
     fs::create_dir(&outputs).unwrap();
@@ -33,26 +34,26 @@ fn readme_tells_every_field_of_a_report() {
         "/models/0/ellipses/semantic",
         "/comparisons/0",
         "/comparisons/0/values/semantic",
-        "/likeness/0",
+        "/cross_model_distance/0",
     ];
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let table = readme
-        .split("`report.json` holds all of it:")
-        .nth(1)
-        .unwrap();
-    let table = table.split("\n\nPeople judge").next().unwrap();
+    let readme = fs::read_to_string(root().join("eval/README.md")).unwrap();
+    let table = readme.split("## Report fields").nth(1).unwrap();
+    let table = table.split("\n## ").next().unwrap();
     let words: Vec<&str> = table
         .split(|c: char| !c.is_alphanumeric() && c != '_')
         .collect();
     for field in paths.iter().flat_map(|path| of(path)) {
-        assert!(words.contains(&field.as_str()), "README lacks `{field}`");
+        assert!(
+            words.contains(&field.as_str()),
+            "eval/README.md lacks `{field}`"
+        );
     }
 }
 
 /// Texts that a column calls equivalent, or whose words do; models that say the same; rewards that
 /// cannot be of one model.
 #[test]
-fn classes_and_likeness_are_those_of_the_texts() {
+fn classes_distances_and_tests_follow_from_the_texts() {
     let folder = tempfile::tempdir().unwrap();
     let row = |model: &str, prompt: usize, sample: usize, seed: usize, class: usize, score: f64| {
         json!({
@@ -80,7 +81,7 @@ fn classes_and_likeness_are_those_of_the_texts() {
     };
     for report in [
         evaluated("given", &[]),
-        evaluated("own", &["--classes", "words"]),
+        evaluated("own", &["--equivalence", "rouge1"]),
     ] {
         let of =
             |name: &str, measure: &str| model(&report, name)["values"][measure]["mean"].clone();
@@ -91,7 +92,7 @@ fn classes_and_likeness_are_those_of_the_texts() {
         near(&of("same", "utility_k"), 0.2 / 0.488 * (1.0 + 0.7 / 8.0), 9);
         near(&of("one", "utility_k"), 4.0 + 0.7 / 8.0, 9);
         let apart = |space: &str, a: &str, b: &str| {
-            let all = report["likeness"].as_array().unwrap().iter();
+            let all = report["cross_model_distance"].as_array().unwrap().iter();
             let mut found =
                 all.filter(|row| row["space"] == space && row["a"] == a && row["b"] == b);
             found.next().unwrap()["distance"].as_f64().unwrap()
@@ -114,7 +115,7 @@ fn classes_and_likeness_are_those_of_the_texts() {
         assert_eq!((&reward["down"], &reward["ties"]), (&json!(8), &json!(0)));
         near(&reward["p_sign"], 2.0 / 256.0, 9);
         let p = |name: &str| reward[name].as_f64().unwrap();
-        assert!(p("p_permutation") <= p("bh") && p("bh") <= p("holm") && p("holm") <= 1.0);
+        assert!(p("p_permutation") <= p("p_bh") && p("p_bh") <= p("p_holm") && p("p_holm") <= 1.0);
         // Who has more of both is on the front, who has less of both is not.
         for (name, is_on) in [("one", true), ("two", true), ("same", false)] {
             assert_eq!(
@@ -123,12 +124,73 @@ fn classes_and_likeness_are_those_of_the_texts() {
                 "{name}"
             );
         }
-        let notices = report["notices"].as_array().unwrap().iter();
-        let said: Vec<&str> = notices.filter_map(Value::as_str).collect();
-        let unlike = said.iter().find(|said| said.contains("lie below all of"));
+        let warnings = report["warnings"].as_array().unwrap().iter();
+        let said: Vec<&str> = warnings.filter_map(Value::as_str).collect();
+        let unlike = said.iter().find(|said| said.contains("are below all of"));
         assert!(
             unlike.is_some_and(|said| said.contains("same (1.000 to 1.200)")),
             "{said:?}"
         );
     }
+}
+
+/// A measure in the registry is an aggregate in SQL and a column of every form of the report.
+#[test]
+fn every_registered_measure_arrives_in_sql_and_in_every_report_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let outputs = write(folder.path(), "m.jsonl", &rows("m", 0..6, 3));
+    let out = folder.path().join("report");
+    let more = ["--equivalence", "rouge1", "--reference-compat"];
+    let words = ["eval", text(&outputs), "--out", text(&out)];
+    done(&[&words[..], &more].concat());
+    let report = report(&out);
+    let file = |name: &str| fs::read_to_string(out.join(name)).unwrap();
+    let (markdown, page) = (file("report.md"), file("report.html"));
+    let parquet = format!("DESCRIBE '{}'", text(&out.join("values.parquet")));
+    let parquet = done(&["sql", "--format", "csv", "-c", &parquet]);
+    for column in columns() {
+        let name = column.name;
+        let value = &model(&report, "m")["values"][name]["mean"];
+        assert!(value.is_number(), "report.json lacks {name}");
+        let row = format!("| {}", column.title);
+        let row = markdown.lines().find(|line| line.starts_with(&row));
+        assert!(
+            row.is_some_and(|row| !row.contains("n/a")),
+            "report.md lacks {name}"
+        );
+        let cell = format!("data-measure=\"{name}\"");
+        assert!(page.contains(&cell), "report.html lacks {name}");
+        let field = format!("{name},");
+        assert!(
+            parquet.lines().any(|line| line.starts_with(&field)),
+            "values.parquet lacks {name}"
+        );
+    }
+    assert_eq!(
+        report["measures"].as_array().unwrap().len(),
+        columns().len()
+    );
+
+    let calls = MEASURES.iter().map(|measure| {
+        let arguments = match measure.function.input() {
+            "texts" => "t",
+            "embeddings" => "v",
+            "classes" => "c",
+            "classes, utilities" => "c, u",
+            "rewards" => "u",
+            other => panic!("{other}"),
+        };
+        format!(
+            "{}({arguments}) IS NOT NULL AS {}",
+            measure.name, measure.name
+        )
+    });
+    let calls: Vec<String> = calls.collect();
+    let query = format!(
+        "SELECT {} FROM (VALUES ('a b c d e', [1.0, 0.0], 0, 5.0), ('a b c d f', [1.0, 1.0], 1, 6.0)) AS s (t, v, c, u)",
+        calls.join(", ")
+    );
+    let defined = done(&["sql", "--format", "csv", "-c", &query]);
+    let values = defined.lines().nth(1).unwrap();
+    assert!(values.split(',').all(|value| value == "true"), "{defined}");
 }

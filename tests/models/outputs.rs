@@ -1,4 +1,4 @@
-//! Are outputs read as what they are, from the command line to the report?
+//! Reading of outputs and gold, from the command line to the report.
 
 use std::fs;
 use std::path::Path;
@@ -25,7 +25,7 @@ fn eval(words: &[&str], out: &Path) -> Value {
 }
 
 #[test]
-fn a_file_that_stands_there_twice_counts_once() {
+fn a_file_that_is_named_twice_counts_once() {
     let folder = tempfile::tempdir().unwrap();
     let outputs = folder.path().join("outputs");
     fs::create_dir(&outputs).unwrap();
@@ -43,11 +43,11 @@ fn a_file_that_stands_there_twice_counts_once() {
     let refused = run(&["eval", text(&file), &other, "--out", text(&out)]);
     assert_eq!(refused.status.code(), Some(1));
     let said = String::from_utf8(refused.stderr).unwrap();
-    assert!(said.contains("stands there twice"), "{said}");
+    assert!(said.contains("is named twice"), "{said}");
 }
 
 #[test]
-fn what_people_wrote_is_found_and_named() {
+fn gold_is_read_from_stores_and_files() {
     let folder = tempfile::tempdir().unwrap();
     let store = folder.path().join("store");
     let raw = folder.path().join("raw");
@@ -85,11 +85,11 @@ fn what_people_wrote_is_found_and_named() {
     let people = write(folder.path(), "people.jsonl", &people);
     let out = folder.path().join("of_file");
     let of_file = eval(&[text(&file), "--gold", text(&people)], &out);
-    let notices = of_file["notices"].to_string();
+    let warnings = of_file["warnings"].to_string();
     for said in [
-        "gold: 1 times a row without a text and a prompt.",
-        "gold: 1 texts to prompts that no model answered.",
+        "gold: 1 row skipped: no text or no prompt (people.jsonl:14).",
+        "gold: 1 text skipped: no model has a text to the same prompt.",
     ] {
-        assert!(notices.contains(said), "{notices}");
+        assert!(warnings.contains(said), "{warnings}");
     }
 }

@@ -1,87 +1,86 @@
-//! What did which model write to which prompt? Outputs of any model, as files come.
+//! Outputs: texts that models wrote to prompts, read from the files of many tools.
 
 mod columns;
 mod files;
 pub mod gold;
-mod reading;
-mod row;
+mod json_value;
+mod layouts;
+mod loader;
 mod table;
 #[cfg(test)]
 mod tests;
-mod value;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use polyphony_engine::Result;
+use polyphony_io::hash::sha256_parts;
 use polyphony_io::progress::Progress;
 use serde::Serialize;
 
 pub use self::columns::Columns;
-use self::reading::Reading;
+use self::loader::Loader;
 pub use self::table::{batch, schema};
-use crate::measure::classes::classes;
+use crate::space::PerSpace;
+use crate::text::equivalence::classes;
 
 /// One text that a model wrote.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Output {
-    /// Who wrote it.
+    /// The model.
     pub model: String,
-    /// To which prompt.
+    /// The id of the prompt.
     pub prompt_id: String,
-    /// The prompt; empty where the file does not say it.
+    /// The prompt; empty where the file has none.
     pub prompt: String,
-    /// Which of the model's texts to that prompt it is, from 0.
+    /// The number of the text among the model's texts to that prompt, from 0.
     pub sample: i64,
     /// The text.
     pub response: String,
-    /// How good it was found.
+    /// The score or reward in the file.
     pub score: Option<f64>,
-    /// What it is worth to a reader, from 1 to 10, where the file says so (`NoveltyBench`).
+    /// The utility for a reader, 1 to 10, where the file has one (`NoveltyBench`).
     pub utility: Option<f64>,
-    /// What it says, as a class that texts of one meaning share.
+    /// The equivalence class: texts of one meaning share it.
     pub class: Option<i64>,
-    /// Its diversity as the file gives it, by space.
-    pub given: [Option<f64>; 2],
+    /// The deviation in the file, by space.
+    pub given: PerSpace<Option<f64>>,
 }
 
 impl Output {
     /// Whether both are of one model, to one prompt.
-    pub fn same_cell(&self, other: &Self) -> bool {
+    pub fn same_group(&self, other: &Self) -> bool {
         (&self.model, &self.prompt_id) == (&other.model, &other.prompt_id)
     }
 }
 
-/// A file that was read.
+/// A file of outputs.
 #[derive(Debug, Clone, Serialize)]
 pub struct Input {
     /// Its name, without folders.
     pub file: String,
     /// The SHA-256 of its bytes.
     pub sha256: String,
-    /// How many rows it has.
+    /// The number of rows.
     pub rows: u64,
-    /// How many texts it gave.
+    /// The number of texts in them.
     pub responses: u64,
     /// The column of its scores.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub score: Option<String>,
-    /// The reward model that gave them, where a column `reward_model` says it.
+    /// The reward model of these scores, where a column `reward_model` names it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reward_model: Option<String>,
 }
 
-/// All that was read.
+/// The texts of all files.
 #[derive(Debug, Default)]
 pub struct Outputs {
     /// The texts, by model, prompt and sample.
     pub rows: Vec<Output>,
     /// The files.
     pub inputs: Vec<Input>,
-    /// How many rows were refused or stand out, by reason.
-    pub counts: BTreeMap<&'static str, u64>,
-    /// What the reader must know of them.
-    pub notices: Vec<String>,
+    /// Warnings about rows and texts.
+    pub warnings: Vec<String>,
 }
 
 impl Outputs {
@@ -92,10 +91,10 @@ impl Outputs {
     }
 }
 
-/// Gives each text the class of those of its model to its prompt that share most of its words. Rows are
-/// by model and prompt.
+/// Gives each text an equivalence class by ROUGE-1, among the texts of its model to its prompt. Rows are
+/// sorted by model and prompt.
 pub fn classify(rows: &mut [Output]) {
-    for group in rows.chunk_by_mut(Output::same_cell) {
+    for group in rows.chunk_by_mut(Output::same_group) {
         let texts: Vec<&str> = group.iter().map(|row| row.response.as_str()).collect();
         let classes = classes(&texts);
         for (row, class) in group.iter_mut().zip(classes) {
@@ -107,17 +106,17 @@ pub fn classify(rows: &mut [Output]) {
 /// The model's name for what people wrote.
 pub const GOLD: &str = "gold";
 
-/// A file or folder of outputs, and whose they are.
+/// A path of outputs on the command line: `[MODEL=]PATH`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Named {
-    /// The model, where the command line says it: it goes before what the file says.
+pub struct OutputPath {
+    /// The model, which takes precedence over that of the file.
     pub model: Option<String>,
     /// The path.
     pub path: PathBuf,
 }
 
-impl Named {
-    /// Reads `PATH` or `NAME=PATH`. A path that is there is taken as it is.
+impl OutputPath {
+    /// Parses `PATH` or `MODEL=PATH`. A path that exists is one, even with an equals sign.
     pub fn parse(text: &str) -> Self {
         if !Path::new(text).exists()
             && let Some((model, path)) = text.split_once('=')
@@ -135,15 +134,22 @@ impl Named {
     }
 }
 
+/// A short digest of texts, to tell whether they are equal.
+fn digest(parts: &[&str]) -> [u8; 16] {
+    let mut half = [0; 16];
+    half.copy_from_slice(&sha256_parts(parts)[..16]);
+    half
+}
+
 /// Reads outputs, each file once.
 ///
 /// # Errors
-/// When a file cannot be read, holds no text, stands there under two names, or claims texts that
-/// another file gave.
-pub fn read(named: &[Named], columns: &Columns, progress: &dyn Progress) -> Result<Outputs> {
-    let mut reading = Reading::default();
-    for (source, model) in files::find(named)? {
-        reading.file(&source, model, columns, progress)?;
+/// When a file cannot be read, holds no text, is named twice with different models, or has texts of a model and
+/// prompt that another file has, too.
+pub fn read(paths: &[OutputPath], columns: &Columns, progress: &dyn Progress) -> Result<Outputs> {
+    let mut loader = Loader::default();
+    for (source, model) in files::find(paths)? {
+        loader.load(&source, model, columns, progress)?;
     }
-    reading.finish()
+    loader.finish()
 }

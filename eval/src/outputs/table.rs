@@ -1,4 +1,4 @@
-//! How do outputs stand in SQL? The table `outputs`.
+//! The table `outputs`: the evaluated texts, as `outputs.parquet`.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use polyphony_engine::{Error, Result};
 
 use super::Output;
-use crate::words::{Tokenization, Words};
+use crate::measures::mean_words::count_words;
 
 /// The columns of `outputs`: a row a text, by model, prompt and sample.
 pub fn schema() -> SchemaRef {
@@ -48,11 +48,11 @@ pub fn batch(rows: &[&Output]) -> Result<RecordBatch> {
         whole(|row| Some(row.sample)),
         text(|row| &row.prompt),
         text(|row| &row.response),
-        whole(|row| Some(words(&row.response))),
+        whole(|row| Some(count_words(&row.response) as i64)),
         number(|row| row.score),
         whole(|row| row.class),
-        number(|row| row.given[0]),
-        number(|row| row.given[1]),
+        number(|row| row.given.semantic),
+        number(|row| row.given.style),
     ];
     Ok(RecordBatch::try_new(schema(), columns)?)
 }
@@ -68,11 +68,6 @@ fn fits(rows: &[&Output], most: usize) -> Result<()> {
     let message = format!("hold {bytes} bytes, of which {most} can be judged at once");
     let hint = "judge fewer models or prompts at a time, or fewer texts of each by --k";
     Err(Error::input("outputs", message, hint))
-}
-
-/// How many words a text has, scripts without spaces letter by letter.
-fn words(text: &str) -> i64 {
-    Words::of(&[text], Tokenization::Whitespace).count() as i64
 }
 
 #[cfg(test)]

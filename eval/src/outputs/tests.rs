@@ -1,4 +1,4 @@
-//! Is each layout read as what it is, and is said what stands out?
+//! Every layout and format of outputs, and the warnings about rows and texts.
 
 use std::fs;
 use std::io::Write as _;
@@ -22,8 +22,8 @@ fn write(folder: &Path, name: &str, rows: &[Value]) -> PathBuf {
     path
 }
 
-fn named(path: &Path) -> Named {
-    Named {
+fn unnamed(path: &Path) -> OutputPath {
+    OutputPath {
         model: None,
         path: path.to_path_buf(),
     }
@@ -33,7 +33,7 @@ fn of_with(rows: &[Value], columns: &str) -> Outputs {
     let folder = tempfile::tempdir().unwrap();
     let path = write(folder.path(), "a.jsonl", rows);
     let columns = Columns::parse(columns).unwrap();
-    read(&[named(&path)], &columns, &NoProgress).unwrap()
+    read(&[unnamed(&path)], &columns, &NoProgress).unwrap()
 }
 
 fn of(rows: &[Value]) -> Outputs {
@@ -46,24 +46,24 @@ fn texts(outputs: &Outputs) -> Vec<&str> {
 }
 
 fn says(outputs: &Outputs, what: &str) {
-    let notices = outputs.notices.join("\n");
-    assert!(notices.contains(what), "{notices}");
+    let warnings = outputs.warnings.join("\n");
+    assert!(warnings.contains(what), "{warnings}");
 }
 
 #[test]
-fn a_file_is_read_once() {
+fn a_file_that_is_named_twice_is_read_once() {
     let folder = tempfile::tempdir().unwrap();
     let row = json!({"prompt_id": 1, "response": "x"});
     let path = write(folder.path(), "a.jsonl", &[row]);
     let through = folder.path().join(".").join("a.jsonl");
-    let all = [named(&path), named(folder.path()), named(&through)];
+    let all = [unnamed(&path), unnamed(folder.path()), unnamed(&through)];
     let outputs = read(&all, &Columns::default(), &NoProgress).unwrap();
     assert_eq!((outputs.rows.len(), outputs.inputs.len()), (1, 1));
-    let other = Named {
+    let other = OutputPath {
         model: Some("n".to_owned()),
         path: path.clone(),
     };
-    let refused = read(&[named(&path), other], &Columns::default(), &NoProgress);
+    let refused = read(&[unnamed(&path), other], &Columns::default(), &NoProgress);
     let refused = refused.unwrap_err().to_string();
     assert!(
         refused.contains("with no name and with the name `n`"),
@@ -72,7 +72,7 @@ fn a_file_is_read_once() {
 }
 
 #[test]
-fn what_stands_beside_outputs_is_none() {
+fn manifests_and_reports_are_not_outputs() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     write(at, "a.jsonl", &[json!({"prompt_id": 1, "response": "x"})]);
@@ -80,25 +80,28 @@ fn what_stands_beside_outputs_is_none() {
     fs::create_dir(at.join("report")).unwrap();
     write(&at.join("report"), "report.json", &[json!({"models": []})]);
     write(&at.join("report"), "b.jsonl", &[json!({"x": 1})]);
-    let outputs = read(&[named(at)], &Columns::default(), &NoProgress).unwrap();
+    let outputs = read(&[unnamed(at)], &Columns::default(), &NoProgress).unwrap();
     assert_eq!(outputs.inputs.len(), 1);
     let refused = read(
-        &[named(&at.join("report"))],
+        &[unnamed(&at.join("report"))],
         &Columns::default(),
         &NoProgress,
     );
-    assert!(refused.unwrap_err().to_string().contains("it is a report"));
+    assert!(refused.unwrap_err().to_string().contains("is a report"));
 }
 
 #[test]
-fn a_document_counts_once_whatever_the_filters() {
+fn a_document_counts_once_for_all_filters() {
     let row = |filter: &str, text: &str| {
         json!({"doc_id": 1, "arguments": [["p", {}]], "resps": [[text]],
             "filtered_resps": [filter], "filter": filter})
     };
     let outputs = of(&[row("strict", "x"), row("flexible", "x"), row("strict", "y")]);
     assert_eq!(texts(&outputs), ["x", "y"]);
-    says(&outputs, "1 times a row of another filter");
+    says(
+        &outputs,
+        "1 row skipped: the same texts through another filter of the harness (a.jsonl:2).",
+    );
 }
 
 #[test]
@@ -108,12 +111,12 @@ fn equal_texts_are_kept_and_counted() {
     assert_eq!(texts(&outputs), ["x", "x", "x"]);
     says(
         &outputs,
-        "2 texts equal another of the same model to the same prompt.",
+        "2 texts are equal to another of the same model and prompt (a.jsonl:2, a.jsonl:3).",
     );
 }
 
 #[test]
-fn a_place_without_a_text_shifts_nothing() {
+fn list_items_without_text_keep_scores_and_classes_aligned() {
     let outputs = of(&[
         json!({"prompt": "p", "generations": [null, "b"], "generation_scores": [1, 2], "partition": [0, 5]}),
         json!({"prompt": "q", "generations": ["c"], "generation_scores": [3], "partition": [7]}),
@@ -123,12 +126,18 @@ fn a_place_without_a_text_shifts_nothing() {
     let facts = |at: usize| (rows[at].response.as_str(), rows[at].utility, rows[at].class);
     assert_eq!(facts(0), ("b", Some(2.0), Some(5)));
     assert_eq!(facts(1), ("c", Some(3.0), Some(7)));
-    says(&outputs, "1 times a place of a list without a text");
+    says(
+        &outputs,
+        "1 item of lists of texts skipped: no text (a.jsonl:1).",
+    );
     let choices = json!([{"message": {"content": null}}, {"message": {"content": "a"}}]);
     let answer = json!({"custom_id": "c", "response": {"body": {"choices": choices}}});
     let outputs = of(&[answer]);
     assert_eq!(texts(&outputs), ["a"]);
-    says(&outputs, "1 times a place of a list without a text");
+    says(
+        &outputs,
+        "1 item of lists of texts skipped: no text (a.jsonl:1).",
+    );
 }
 
 #[test]
@@ -144,7 +153,7 @@ fn a_file_has_one_column_of_scores() {
 }
 
 #[test]
-fn what_an_instruction_is_about_belongs_to_it() {
+fn instruction_and_input_make_one_prompt() {
     let row = |input: &str| json!({"instruction": "do", "input": input, "output": "x"});
     let outputs = of(&[row("this"), row("")]);
     let mut prompts: Vec<_> = outputs.rows.iter().map(|row| row.prompt.as_str()).collect();
@@ -153,7 +162,7 @@ fn what_an_instruction_is_about_belongs_to_it() {
 }
 
 #[test]
-fn ids_of_rows_are_no_ids_of_prompts() {
+fn row_ids_are_not_taken_for_prompt_ids() {
     let row = |id: u8, prompt: &str| json!({"id": id, "prompt": prompt, "response": id});
     let rows = [row(1, "p"), row(2, "p"), row(3, "q")];
     let outputs = of(&rows);
@@ -161,12 +170,12 @@ fn ids_of_rows_are_no_ids_of_prompts() {
     assert_eq!(samples, 1);
     says(&outputs, "every row has an id of its own");
     let outputs = of_with(&rows, "prompt_id=id");
-    assert!(outputs.notices.is_empty());
-    assert!(of(&rows[1..]).notices.is_empty());
+    assert!(outputs.warnings.is_empty());
+    assert!(of(&rows[1..]).warnings.is_empty());
 }
 
 #[test]
-fn chats_that_end_alike_are_told_apart() {
+fn chats_with_the_same_last_message_have_different_ids() {
     let row = |first: &str| {
         json!({"response": "x", "prompt": [
             {"role": "system", "content": first}, {"role": "user", "content": "go"}]})
@@ -177,7 +186,7 @@ fn chats_that_end_alike_are_told_apart() {
 }
 
 #[test]
-fn answers_of_servers_are_read_as_they_come() {
+fn api_responses_are_read() {
     let outputs = of(&[
         json!({"prompt": "p", "outputs": [{"index": 0, "text": "a"}, {"index": 1, "text": "b"}]}),
         json!({"id": "chatcmpl-1", "model": "m", "choices": [
@@ -192,23 +201,23 @@ fn answers_of_servers_are_read_as_they_come() {
 fn a_json_file_may_be_one_array() {
     let folder = tempfile::tempdir().unwrap();
     let rows = json!([{"prompt": "p", "response": "a"}, {"prompt": "q", "response": "b"}, 3]);
-    let vocab_size = [
+    let documents = [
         serde_json::to_string_pretty(&rows).unwrap(),
         json!({"version": 1, "data": rows.as_array().unwrap()[..2]}).to_string(),
         format!("{}\n{}\n", rows[0], rows[1]),
         serde_json::to_string_pretty(&json!({"prompt": "p", "generations": ["a", "b"]})).unwrap(),
     ];
-    for kind in vocab_size {
+    for document in documents {
         let path = folder.path().join("a.json");
-        fs::write(&path, &kind).unwrap();
-        let outputs = read(&[named(&path)], &Columns::default(), &NoProgress).unwrap();
+        fs::write(&path, &document).unwrap();
+        let outputs = read(&[unnamed(&path)], &Columns::default(), &NoProgress).unwrap();
         let mut texts = texts(&outputs);
         texts.sort_unstable();
-        assert_eq!(texts, ["a", "b"], "{kind}");
+        assert_eq!(texts, ["a", "b"], "{document}");
     }
     let path = folder.path().join("cut.json");
     fs::write(&path, "[\n{\"prompt\": \"p\",").unwrap();
-    let refused = read(&[named(&path)], &Columns::default(), &NoProgress).unwrap_err();
+    let refused = read(&[unnamed(&path)], &Columns::default(), &NoProgress).unwrap_err();
     assert!(
         refused.to_string().contains("is not a JSON array"),
         "{refused}"
@@ -216,11 +225,11 @@ fn a_json_file_may_be_one_array() {
 }
 
 #[test]
-fn the_other_tables_of_the_paper_are_read() {
+fn deviation_columns_of_the_paper_are_read() {
     let row = json!({"prompt": "p", "response": "x", "data_semantic_diversity": 0.5,
         "data_style_diversity": "0.25", "gold_reddit_reward": 3, "gold_vote": 9});
     let outputs = of(&[row]);
-    assert_eq!(outputs.rows[0].given, [Some(0.5), Some(0.25)]);
+    assert_eq!(outputs.rows[0].given.both(), [&Some(0.5), &Some(0.25)]);
     assert_eq!(
         (outputs.rows[0].score, &outputs.inputs[0].score),
         (None, &None)
@@ -228,7 +237,7 @@ fn the_other_tables_of_the_paper_are_read() {
 }
 
 #[test]
-fn a_harness_folder_is_read_as_it_lies() {
+fn a_harness_folder_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let row = |text: &str| json!({"doc_id": 0, "arguments": [[text, {}]], "resps": [[text]]});
     for model in ["m-1.5", "n"] {
@@ -243,7 +252,7 @@ fn a_harness_folder_is_read_as_it_lies() {
             &[json!({"results": {}})],
         );
     }
-    let outputs = read(&[named(folder.path())], &Columns::default(), &NoProgress).unwrap();
+    let outputs = read(&[unnamed(folder.path())], &Columns::default(), &NoProgress).unwrap();
     let rows: Vec<_> = outputs
         .rows
         .iter()
@@ -261,7 +270,7 @@ fn a_harness_folder_is_read_as_it_lies() {
 }
 
 #[test]
-fn novelty_bench_counts_once() {
+fn noveltybench_stages_are_read_once() {
     let folder = tempfile::tempdir().unwrap();
     let row = json!({"id": "x", "prompt": "p", "generations": ["a", "b"], "partition": [0, 1]});
     for name in ["generations.jsonl", "partitions.jsonl", "scores.jsonl"] {
@@ -272,12 +281,12 @@ fn novelty_bench_counts_once() {
         "summary.json",
         &[json!({"mean_distinct": 2})],
     );
-    let outputs = read(&[named(folder.path())], &Columns::default(), &NoProgress).unwrap();
+    let outputs = read(&[unnamed(folder.path())], &Columns::default(), &NoProgress).unwrap();
     assert_eq!((outputs.rows.len(), outputs.inputs.len()), (2, 1));
 }
 
 #[test]
-fn prompts_are_the_same_by_id_or_by_text() {
+fn prompts_match_by_id_or_by_text() {
     let folder = tempfile::tempdir().unwrap();
     let with = |id: u8, text: &str| json!({"prompt_id": id, "prompt": text, "response": "x"});
     let without = |text: &str| json!({"prompt": text, "response": "y"});
@@ -288,7 +297,7 @@ fn prompts_are_the_same_by_id_or_by_text() {
     );
     let other = write(folder.path(), "other.jsonl", &[without(" p"), without("q")]);
     let outputs = read(
-        &[named(&one), named(&other)],
+        &[unnamed(&one), unnamed(&other)],
         &Columns::default(),
         &NoProgress,
     )
@@ -299,19 +308,19 @@ fn prompts_are_the_same_by_id_or_by_text() {
         row.unwrap().prompt_id.as_str()
     };
     assert_eq!(of("p"), "1");
-    // Two ids have this text: which it is, nobody knows.
+    // Two ids have this text, so it keeps the one by its text.
     assert!(of("q").len() > 1);
 }
 
 #[test]
-fn two_files_claim_no_prompt_by_its_text_either() {
+fn two_files_with_the_same_model_and_prompt_text_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let with = json!({"model": "m", "prompt_id": 1, "prompt": "p", "response": "x"});
     let without = json!({"model": "m", "prompt": "p", "response": "y"});
     let one = write(folder.path(), "one.jsonl", &[with]);
     let other = write(folder.path(), "other.jsonl", &[without]);
     let refused = read(
-        &[named(&one), named(&other)],
+        &[unnamed(&one), unnamed(&other)],
         &Columns::default(),
         &NoProgress,
     )
@@ -324,7 +333,7 @@ fn two_files_claim_no_prompt_by_its_text_either() {
 }
 
 #[test]
-fn ids_of_prompts_stay_where_a_text_stands_twice() {
+fn two_prompt_ids_of_one_text_stay_apart() {
     let row = |id: u8| json!({"prompt_id": id, "prompt": "p", "response": id});
     let outputs = of(&[row(1), row(2)]);
     let ids: Vec<_> = outputs
@@ -336,7 +345,7 @@ fn ids_of_prompts_stay_where_a_text_stands_twice() {
 }
 
 #[test]
-fn numbers_say_the_order_and_a_seed_none() {
+fn sample_numbers_order_texts_and_seeds_do_not() {
     let row = |sample: u8, text: &str| json!({"prompt": "p", "sample": sample, "response": text});
     let outputs = of(&[row(2, "c"), row(0, "a"), row(1, "b")]);
     assert_eq!(texts(&outputs), ["a", "b", "c"]);
@@ -345,25 +354,25 @@ fn numbers_say_the_order_and_a_seed_none() {
 }
 
 #[test]
-fn what_python_calls_no_number_is_none() {
+fn nan_is_a_missing_value() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.jsonl");
     let rows = r#"{"prompt": "p", "response": "x", "score": NaN}"#;
     fs::write(&path, rows).unwrap();
-    let outputs = read(&[named(&path)], &Columns::default(), &NoProgress).unwrap();
+    let outputs = read(&[unnamed(&path)], &Columns::default(), &NoProgress).unwrap();
     assert_eq!((outputs.rows.len(), outputs.rows[0].score), (1, None));
-    says(&outputs, "1 times a score that is no number");
+    says(&outputs, "1 score ignored: not a number");
     // Nor is it an id, a prompt or a text: another column may say these.
     let rows_of_ids =
         r#"{"prompt_id": NaN, "question_id": 7, "response": NaN, "output": "a story"}"#;
     fs::write(&path, rows_of_ids).unwrap();
-    let outputs = read(&[named(&path)], &Columns::default(), &NoProgress).unwrap();
+    let outputs = read(&[unnamed(&path)], &Columns::default(), &NoProgress).unwrap();
     assert_eq!(texts(&outputs), ["a story"]);
     assert_eq!(outputs.rows[0].prompt_id, "7");
     let path = folder.path().join("b.json");
     fs::write(&path, format!("[{rows}]")).unwrap();
-    let outputs = read(&[named(&path)], &Columns::default(), &NoProgress).unwrap();
-    says(&outputs, "1 times a score that is no number");
+    let outputs = read(&[unnamed(&path)], &Columns::default(), &NoProgress).unwrap();
+    says(&outputs, "1 score ignored: not a number");
 }
 
 #[test]
@@ -376,7 +385,7 @@ fn a_column_may_be_missing_from_a_row() {
     let folder = tempfile::tempdir().unwrap();
     let path = write(folder.path(), "a.jsonl", &rows);
     let columns = Columns::parse("score=grade").unwrap();
-    let refused = read(&[named(&path)], &columns, &NoProgress).unwrap_err();
+    let refused = read(&[unnamed(&path)], &columns, &NoProgress).unwrap_err();
     assert!(refused.to_string().contains("grade"), "{refused}");
 }
 
@@ -390,7 +399,7 @@ fn one_file_has_rewards_of_one_model() {
     );
     let folder = tempfile::tempdir().unwrap();
     let path = write(folder.path(), "a.jsonl", &[row("a"), row("b")]);
-    let refused = read(&[named(&path)], &Columns::default(), &NoProgress).unwrap_err();
+    let refused = read(&[unnamed(&path)], &Columns::default(), &NoProgress).unwrap_err();
     assert!(
         refused.to_string().contains("in row 2, of `b`"),
         "{refused}"
@@ -457,7 +466,7 @@ fn every_format_holds_the_same_outputs() {
         "packed.jsonl.gz",
         "packed.jsonl.zst",
     ] {
-        let outputs = read(&[named(&at(name))], &Columns::default(), &NoProgress).unwrap();
+        let outputs = read(&[unnamed(&at(name))], &Columns::default(), &NoProgress).unwrap();
         assert_eq!(texts(&outputs), ["a \u{96ea}", "b", "c"], "{name}");
         let prompts: Vec<&str> = outputs.rows.iter().map(|row| row.prompt.as_str()).collect();
         assert_eq!(prompts, ["p", "p", "q"], "{name}");
@@ -465,7 +474,7 @@ fn every_format_holds_the_same_outputs() {
         let has_scores = ["flat.parquet", "other.csv"].contains(&name);
         assert_eq!(scores, [has_scores.then_some(1.5), None, None], "{name}");
         if name == "flat.parquet" {
-            says(&outputs, "1 times a score that is no number");
+            says(&outputs, "1 score ignored: not a number");
         }
         if name == "other.csv" {
             assert_eq!(outputs.inputs[0].score.as_deref(), Some("reddit_reward"));

@@ -1,10 +1,13 @@
-//! How does the report look as text? Tables that a README or an issue can hold.
+//! `report.md`: the report as Markdown tables.
 
 use std::fmt::Write as _;
 
 use super::Report;
-use crate::catalogue::{Direction, Measure};
-use crate::summary::Value;
+use super::number::{number, probability};
+use crate::measures::measure::Direction;
+use crate::measures::registry::{REWARD, ReportColumn, WORDS};
+use crate::space::Space;
+use crate::summary::MeasureSummary;
 
 /// The report as Markdown.
 pub(super) fn markdown(report: &Report) -> String {
@@ -18,11 +21,10 @@ pub(super) fn markdown(report: &Report) -> String {
         Some(reward) => format!("Reward: {}.", reward.source),
         None => "No reward.".to_owned(),
     };
-    let spaces: Vec<String> = report
-        .spaces
-        .iter()
-        .map(|(space, named)| format!("{space} by {}", named.name))
-        .collect();
+    let spaces = Space::ALL.map(|space| {
+        let embedder = report.spaces.get(space);
+        format!("{} by {}", space.name(), embedder.name)
+    });
     line(
         &mut text,
         format_args!(
@@ -35,15 +37,16 @@ pub(super) fn markdown(report: &Report) -> String {
     line(
         &mut text,
         format_args!(
-            "A value is the mean over prompts with its 95 % interval (bootstrap over prompts). n/a: undefined."
+            "A value is the mean over prompts with its 95 % confidence interval (bootstrap over prompts). n/a: \
+         undefined."
         ),
     );
-    for license_notice in &report.notices {
-        line(&mut text, format_args!("> {}", cell(license_notice)));
+    for warning in &report.warnings {
+        line(&mut text, format_args!("> {}", cell(warning)));
     }
     models(&mut text, report);
     comparisons(&mut text, report);
-    likeness(&mut text, report);
+    cross_model_distances(&mut text, report);
     inputs(&mut text, report);
     text
 }
@@ -57,13 +60,13 @@ fn row(text: &mut String, cells: &[String]) {
     let _ = writeln!(text, "| {} |", cells.join(" | "));
 }
 
-/// The first row of a table, and the rule under it.
+/// The header of a table.
 fn head(text: &mut String, cells: &[String]) {
     row(text, cells);
     let _ = writeln!(text, "|{}", "---|".repeat(cells.len()));
 }
 
-/// A row a measure, a column a model: measures are many, models few.
+/// A row per measure, a column per model: measures are many, models few.
 fn models(text: &mut String, report: &Report) {
     line(text, format_args!("## Models"));
     let names = report.models.iter().map(|model| cell(&model.name));
@@ -80,8 +83,8 @@ fn models(text: &mut String, report: &Report) {
     text.push('\n');
 }
 
-fn title(measure: &Measure) -> String {
-    let arrow = match measure.better {
+fn title(measure: &ReportColumn) -> String {
+    let arrow = match measure.direction {
         Direction::Higher => " ↑",
         Direction::Lower => " ↓",
         Direction::Neither => "",
@@ -89,11 +92,11 @@ fn title(measure: &Measure) -> String {
     format!("{}{arrow}", measure.title)
 }
 
-fn value(value: Option<&Value>) -> String {
+fn value(value: Option<&MeasureSummary>) -> String {
     let Some(value) = value else {
         return "n/a".to_owned();
     };
-    interval(value.mean, value.low.zip(value.high))
+    interval(value.mean, value.ci_low.zip(value.ci_high))
 }
 
 /// A value with its interval, where there is one.
@@ -104,7 +107,7 @@ fn interval(value: f64, bounds: Option<(f64, f64)>) -> String {
     }
 }
 
-/// A row a pair and measure of those that a reader asks for first.
+/// A row per pair of models and leading measure.
 fn comparisons(text: &mut String, report: &Report) {
     if report.comparisons.is_empty() {
         return;
@@ -113,8 +116,8 @@ fn comparisons(text: &mut String, report: &Report) {
     line(
         text,
         format_args!(
-            "The second model less the first, to the same prompts; p of the sign-flip test, corrected for all \
-         differences of the report by Holm. All measures and tests are in report.json."
+            "The second model minus the first, on the same prompts; p of the sign-flip permutation test after \
+         Holm's correction for all differences of the report. All measures and tests are in report.json."
         ),
     );
     let names = [
@@ -127,14 +130,14 @@ fn comparisons(text: &mut String, report: &Report) {
         "at equal length",
     ];
     head(text, &names.map(str::to_owned));
-    let leading = ["reward", "semantic", "style", "homogenization", "words"];
+    let leading = [REWARD, "semantic", "style", "homogenization", WORDS];
     for comparison in &report.comparisons {
         let values = comparison.values.iter().zip(&report.measures);
         for ((_, difference), measure) in values.filter(|(_, m)| leading.contains(&m.name)) {
             let Some(found) = difference else { continue };
-            let equal = found.at_equal_length.map_or_else(
+            let adjusted = found.length_adjusted.map_or_else(
                 || "n/a".to_owned(),
-                |at| interval(at.difference, Some((at.low, at.high))),
+                |at| interval(at.difference, Some((at.ci_low, at.ci_high))),
             );
             row(
                 text,
@@ -142,10 +145,10 @@ fn comparisons(text: &mut String, report: &Report) {
                     cell(&comparison.a),
                     cell(&comparison.b),
                     measure.title.to_owned(),
-                    interval(found.difference, Some((found.low, found.high))),
-                    probability(found.holm),
+                    interval(found.difference, Some((found.ci_low, found.ci_high))),
+                    probability(found.p_holm),
                     format!("{} / {}", found.up, found.down),
-                    equal,
+                    adjusted,
                 ],
             );
         }
@@ -153,29 +156,29 @@ fn comparisons(text: &mut String, report: &Report) {
     text.push('\n');
 }
 
-/// A row a pair of models, how far their texts to the same prompts lie apart.
-fn likeness(text: &mut String, report: &Report) {
-    if report.likeness.is_empty() {
+/// A row per pair of models: the distance of their texts to the same prompts.
+fn cross_model_distances(text: &mut String, report: &Report) {
+    if report.cross_model_distance.is_empty() {
         return;
     }
-    line(text, format_args!("## Likeness"));
+    line(text, format_args!("## Cross-model distance"));
     line(
         text,
         format_args!(
-            "How far texts of two models to the same prompt lie apart (1 - cosine); a model and itself: \
-             within it. Over the prompts that all models answered, where there are any."
+            "The mean of 1 - cosine between texts of two models to the same prompt; a model with itself: between \
+             its own texts. Over the prompts that all models answered, where there are any."
         ),
     );
     let names = ["", "", "space", "distance", "prompts"];
     head(text, &names.map(str::to_owned));
-    for found in &report.likeness {
+    for found in &report.cross_model_distance {
         row(
             text,
             &[
                 cell(&found.a),
                 cell(&found.b),
                 found.space.to_owned(),
-                interval(found.distance, found.low.zip(found.high)),
+                interval(found.distance, found.ci_low.zip(found.ci_high)),
                 found.prompts.to_string(),
             ],
         );
@@ -202,7 +205,7 @@ fn inputs(text: &mut String, report: &Report) {
         .iter()
         .map(|(name, value)| format!("{name} {value}"));
     let versions = report
-        .made_with
+        .versions
         .iter()
         .map(|(name, version)| format!("{name} {version}"));
     line(
@@ -213,26 +216,6 @@ fn inputs(text: &mut String, report: &Report) {
             options.collect::<Vec<_>>().join(", ")
         ),
     );
-}
-
-/// Four digits that count.
-pub(super) fn number(value: f64) -> String {
-    let digits = match value.abs() {
-        size if size >= 1000.0 => 0,
-        size if size >= 100.0 => 1,
-        size if size >= 10.0 => 2,
-        size if size >= 1.0 => 3,
-        _ => 4,
-    };
-    format!("{value:.digits$}")
-}
-
-fn probability(p: f64) -> String {
-    if p < 0.0001 {
-        "< 0.0001".to_owned()
-    } else {
-        format!("{p:.4}")
-    }
 }
 
 /// Text that breaks no table and is no markup.

@@ -82,36 +82,36 @@ function difference(row, column, measure) {
       const turned = (v) => ({
         ...v,
         difference: isNumber(v.difference) ? -v.difference : null,
-        low: isNumber(v.high) ? -v.high : null,
-        high: isNumber(v.low) ? -v.low : null,
+        ci_low: isNumber(v.ci_high) ? -v.ci_high : null,
+        ci_high: isNumber(v.ci_low) ? -v.ci_low : null,
       });
       return {
         ...turned(values),
-        dz: isNumber(values.dz) ? -values.dz : null,
+        cohen_dz: isNumber(values.cohen_dz) ? -values.cohen_dz : null,
         up: values.down,
         down: values.up,
-        at_equal_length: values.at_equal_length && turned(values.at_equal_length),
+        length_adjusted: values.length_adjusted && turned(values.length_adjusted),
       };
     }
   }
   return null;
 }
 
-const isCertain = (values) => isNumber(values.holm) && values.holm < 0.05 && values.difference !== 0;
+const isCertain = (values) => isNumber(values.p_holm) && values.p_holm < 0.05 && values.difference !== 0;
 
 function showComparison(row, column, measure) {
   const v = difference(row, column, measure);
-  const equal = v.at_equal_length;
+  const equal = v.length_adjusted;
   const facts = [
-    ["Difference", format(v.difference, { sign: true }), formatInterval(v.low, v.high, v.difference)],
-    ["At equal length", ...(equal ? [format(equal.difference, { sign: true }), formatInterval(equal.low, equal.high, equal.difference)] : ["n/a"])],
-    ["Effect size dz", format(v.dz, { like: 0.5, sign: true })],
+    ["Difference", format(v.difference, { sign: true }), formatInterval(v.ci_low, v.ci_high, v.difference)],
+    ["At equal length", ...(equal ? [format(equal.difference, { sign: true }), formatInterval(equal.ci_low, equal.ci_high, equal.difference)] : ["n/a"])],
+    ["Effect size dz", format(v.cohen_dz, { like: 0.5, sign: true })],
     ["Prompts", `${v.up} higher, ${v.down} lower, ${v.ties} the same`],
     ["p, sign test", formatChance(v.p_sign)],
     ["p, Wilcoxon", formatChance(v.p_wilcoxon)],
     ["p, permutation", formatChance(v.p_permutation)],
-    ["p after Holm", formatChance(v.holm)],
-    ["p after Benjamini–Hochberg", formatChance(v.bh)],
+    ["p after Holm", formatChance(v.p_holm)],
+    ["p after Benjamini–Hochberg", formatChance(v.p_bh)],
   ];
   const entry = ([name, value, under]) =>
     make("div", {}, make("dt", {}, name), make("dd", {}, value, ...(under ? [make("small", {}, under)] : [])));
@@ -127,7 +127,7 @@ function comparisonCell(row, column, measure) {
   if (!values) return make("td", { className: "none", title: "undefined: there is no such number" }, "n/a");
   const certain = isCertain(values);
   const text = format(values.difference, { sign: true }) + (certain ? " *" : "");
-  const interval = formatInterval(values.low, values.high, values.difference);
+  const interval = formatInterval(values.ci_low, values.ci_high, values.difference);
   const button = make("button", { type: "button", "aria-pressed": "false" }, text, make("small", {}, interval));
   button.setAttribute("aria-label", `${row} minus ${column}: ${text}, ${interval}`);
   button.addEventListener("click", () => {

@@ -1,4 +1,4 @@
-//! How does the report look in a browser? One page that holds all of it and loads nothing.
+//! `report.html`: the report as one self-contained page that loads nothing.
 
 use std::fmt::Write as _;
 
@@ -10,9 +10,10 @@ use polyphony_engine::{Error, Result};
 use polyphony_io::hash::Sha256;
 use serde_json::{Map, Value, json};
 
-use super::{Plots, Report, shown, svg};
-use crate::catalogue::MEASURES;
-use crate::evaluate::{Evaluation, ModelPrompt};
+use super::plots::Plots;
+use super::{Report, prompts_shown, svg};
+use crate::evaluation::{Evaluation, ModelPrompt};
+use crate::measures::registry::columns;
 
 const TEMPLATE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
@@ -22,11 +23,7 @@ const SCRIPT: &str = include_str!("page.js");
 pub(super) fn page(report: &Report, evaluation: &Evaluation<'_>, plots: &Plots) -> Result<String> {
     let style = format!("{}\n{STYLE}", svg::STYLE);
     let failed = |error: minijinja::Error| {
-        Error::input(
-            "report.html",
-            format!("cannot be made ({error:#})"),
-            "report it: this is a fault of the program",
-        )
+        Error::Internal(format!("the template of report.html fails ({error:#})"))
     };
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
@@ -55,7 +52,7 @@ fn hash(text: &str) -> String {
 
 /// What the page's script reads.
 fn data(report: &Report, evaluation: &Evaluation<'_>) -> Value {
-    let prompts: Vec<Value> = shown(evaluation)
+    let prompts: Vec<Value> = prompts_shown(evaluation)
         .into_iter()
         .map(|at| {
             let (id, prompt) = &evaluation.prompts[at];
@@ -75,7 +72,7 @@ fn data(report: &Report, evaluation: &Evaluation<'_>) -> Value {
 }
 
 fn cell(cell: &ModelPrompt<'_>) -> Value {
-    let defined = cell.values.iter().zip(&MEASURES);
+    let defined = cell.values.iter().zip(columns());
     let values: Map<String, Value> = defined
         .filter_map(|(value, measure)| Some((measure.name.to_owned(), json!((*value)?))))
         .collect();
@@ -84,8 +81,8 @@ fn cell(cell: &ModelPrompt<'_>) -> Value {
             "text": text.output.response,
             "words": text.words,
             "score": text.reward,
-            "semantic": text.deviation[0],
-            "style": text.deviation[1],
+            "semantic": text.deviation.semantic,
+            "style": text.deviation.style,
         })
     });
     json!({ "values": values, "responses": texts.collect::<Vec<_>>() })

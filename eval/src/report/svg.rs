@@ -1,4 +1,4 @@
-//! How is a picture drawn? Axes, places and words of an SVG whose colours come from a style sheet.
+//! SVG plots: scales, axes, dots and labels; colours are classes of a style sheet.
 
 use std::fmt::Write as _;
 
@@ -21,20 +21,13 @@ pub(super) fn alone(svg: &str) -> String {
     }
 }
 
-/// Text as XML holds it.
+/// Text escaped for XML; control characters, which XML forbids, become spaces.
 pub(super) fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '&' => escaped.push_str("&amp;"),
-            '"' => escaped.push_str("&quot;"),
-            letter if letter.is_control() => escaped.push(' '),
-            letter => escaped.push(letter),
-        }
-    }
-    escaped
+    let printable: String = text
+        .chars()
+        .map(|letter| if letter.is_control() { ' ' } else { letter })
+        .collect();
+    html_escape::encode_double_quoted_attribute(&printable).into_owned()
 }
 
 /// A name that fits beside a point.

@@ -1,8 +1,7 @@
-//! What is shown on the terminal? A line a model with what a reader asks for first.
+//! Terminal summary: a table with one line per model and the leading measures.
 
 use super::Report;
-use super::markdown::number;
-use crate::summary;
+use super::number::number;
 
 const COLUMNS: [(&str, &str); 6] = [
     ("reward", "reward"),
@@ -19,7 +18,7 @@ pub fn terminal_summary(report: &Report) -> String {
     let mut rows: Vec<Vec<String>> = vec![head.map(str::to_owned).collect()];
     for model in &report.models {
         let values = COLUMNS.iter().map(|(name, _)| {
-            let value = summary::of(model, name);
+            let value = model.value(name);
             value.map_or_else(|| "n/a".to_owned(), |value| number(value.mean))
         });
         let name: String = model

@@ -1,4 +1,5 @@
-//! What did people answer? Win rates by the paper's tests and by stricter ones, and how far they agree.
+//! Answers of a study: win rates, the paper's two-proportions test and stricter ones, and agreement
+//! (Krippendorff's alpha).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -11,51 +12,51 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{Item, Key, potato};
-use crate::statistics::agreement::alpha;
-use crate::statistics::proportions::{fisher, two_proportions};
-use crate::statistics::sign_test::split;
+use crate::stats::krippendorff_alpha::alpha;
+use crate::stats::sign_test::binomial_test;
+use crate::stats::two_counts::{fisher, two_proportions};
 
 /// The questions of the sheet.
 const QUESTIONS: [&str; 2] = ["quality", "diversity"];
 
-/// What the answers to a question say.
+/// The result of a question.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct QuestionResult {
     /// `quality` or `diversity`.
     pub question: &'static str,
-    /// How many answers there are.
+    /// The number of answers.
     pub answers: usize,
-    /// How many of them each model won; the rest is undecided.
+    /// The number that each model won; the rest is undecided.
     pub won: [usize; 2],
-    /// How many items have an answer.
+    /// The number of items with an answer.
     pub items: usize,
-    /// How many items each model won: more of their answers are for it than for the other. The rest is
-    /// undecided.
+    /// The number of items that each model won by most of their answers; the rest is undecided.
     pub items_won: [usize; 2],
-    /// The answers as two proportions, as the paper counts: each answer a draw of its own.
+    /// p of the z-test of two proportions over answers, as in the paper (statsmodels:
+    /// `proportions_ztest`).
     pub p_two_proportions: f64,
-    /// The same by Fisher's exact test.
+    /// p of Fisher's exact test over answers (scipy: `fisher_exact`).
     pub p_fisher: f64,
-    /// The exact sign test of the items that were decided: an item is one draw.
+    /// p of the exact sign test over decided items (scipy: `binomtest`).
     pub p_sign: f64,
-    /// Krippendorff's alpha of those who answered; none where no item has two answers.
+    /// Krippendorff's alpha of the annotators; none where no item has two answers.
     pub alpha: Option<f64>,
 }
 
-/// The answers to a sheet.
+/// The result of a study.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StudyResult {
-    /// Both models.
+    /// The two models.
     pub models: [String; 2],
-    /// How many people answered.
+    /// The number of annotators.
     pub annotators: usize,
-    /// A question each.
-    pub verdicts: Vec<QuestionResult>,
-    /// How many rows were left out, by reason.
-    pub left_out: BTreeMap<String, u64>,
+    /// The result of each question.
+    pub questions: Vec<QuestionResult>,
+    /// The number of dropped answers, by reason.
+    pub dropped: BTreeMap<String, u64>,
 }
 
-/// An answer: who, to which item, and which model it is for; none is undecided.
+/// An answer: the annotator, the item, and the model that wins; none is undecided.
 struct Answer {
     annotator: String,
     item: String,
@@ -66,51 +67,51 @@ struct Answer {
 /// `B`, a text of a side (`A-2`) or anything that begins with `hard`, `tie` or `neither`; Potato's
 /// `instance_id`, `user` or `user_id`, and labels in columns of their own (`quality:::A`, `quality.A`) or in
 /// an object (`labels`), too; and Potato's folder of answers. The last answer of a person to an
-/// item counts, in the order in which files are named; who does not say a name has the file's path.
+/// item counts, in the order of the files; an answer without an annotator has the file's path instead.
 ///
 /// # Errors
 /// When a file cannot be read, an item is none of the key's, or an answer says nothing.
 pub fn read(key: &Key, files: &[PathBuf], progress: &dyn Progress) -> Result<StudyResult> {
-    let mut given = Given::default();
+    let mut collected = Answers::default();
     for file in files {
         let states = potato::states(file)?;
         for path in &states {
             for (line, row) in (1..).zip(potato::rows(path)?) {
-                given.row(key, path, line, &row)?;
+                collected.row(key, path, line, &row)?;
             }
         }
         if states.is_empty() {
-            given.tables(key, file, progress)?;
+            collected.tables(key, file, progress)?;
         }
     }
-    let verdicts = QUESTIONS.iter().filter_map(|question| {
-        let answers = given.answers.get(question)?;
-        Some(verdict(question, answers))
+    let questions = QUESTIONS.iter().filter_map(|question| {
+        let answers = collected.answers.get(question)?;
+        Some(question_result(question, answers))
     });
-    let verdicts: Vec<QuestionResult> = verdicts.collect();
-    if verdicts.is_empty() {
+    let questions: Vec<QuestionResult> = questions.collect();
+    if questions.is_empty() {
         let path = files.first().map_or(Path::new("answers"), PathBuf::as_path);
         let hint = "fill in the columns quality and diversity with A, B or `hard to decide`";
         return Err(Error::input(path, "holds no answer", hint));
     }
     Ok(StudyResult {
         models: key.models.clone(),
-        annotators: given.people.len(),
-        verdicts,
-        left_out: given.left_out,
+        annotators: collected.annotators.len(),
+        questions,
+        dropped: collected.dropped,
     })
 }
 
-/// What was answered so far.
+/// The answers read so far.
 #[derive(Default)]
-struct Given {
+struct Answers {
     /// By question: which model an answer to an item, by a person, is for.
     answers: BTreeMap<&'static str, BTreeMap<(String, String), Option<usize>>>,
-    people: BTreeSet<String>,
-    left_out: BTreeMap<String, u64>,
+    annotators: BTreeSet<String>,
+    dropped: BTreeMap<String, u64>,
 }
 
-impl Given {
+impl Answers {
     /// Takes the answers of a file, or of all files of a folder.
     fn tables(&mut self, key: &Key, file: &Path, progress: &dyn Progress) -> Result<()> {
         for source in format::find_files(&[file.to_path_buf()])? {
@@ -146,18 +147,18 @@ impl Given {
         for question in QUESTIONS {
             let mut count = |what: &str| {
                 let reason = format!("{what} on {question}");
-                *self.left_out.entry(reason).or_default() += 1;
+                *self.dropped.entry(reason).or_default() += 1;
             };
             match answer(object, &id, question, item) {
                 Ok(Some(mut given)) => {
                     if given.annotator.is_empty() {
                         given.annotator = path.to_string_lossy().into_owned();
                     }
-                    self.people.insert(given.annotator.clone());
+                    self.annotators.insert(given.annotator.clone());
                     let of_question = self.answers.entry(question).or_default();
                     let key = (given.item, given.annotator);
                     if of_question.insert(key, given.wins).is_some() {
-                        count("a later answer");
+                        count("superseded by a later answer");
                     }
                 }
                 Ok(None) => count("no answer"),
@@ -168,7 +169,7 @@ impl Given {
     }
 }
 
-fn said(object: &Map<String, Value>, name: &str) -> String {
+fn cell_text(object: &Map<String, Value>, name: &str) -> String {
     match object.get(name) {
         Some(Value::String(text)) => text.trim().to_owned(),
         Some(Value::Number(number)) => number.to_string(),
@@ -176,18 +177,18 @@ fn said(object: &Map<String, Value>, name: &str) -> String {
     }
 }
 
-/// The first of these columns that says anything.
+/// The text of the first of these columns that has one.
 fn first(object: &Map<String, Value>, names: &[&str]) -> String {
-    let mut said = names.iter().map(|name| said(object, name));
-    said.find(|text| !text.is_empty()).unwrap_or_default()
+    let mut texts = names.iter().map(|name| cell_text(object, name));
+    texts.find(|text| !text.is_empty()).unwrap_or_default()
 }
 
-/// What stands in a question's column or among Potato's `labels`, or the labels of it that were chosen: of
-/// columns of their own, or of an object.
+/// The answer to a question: the text of its column or of Potato's `labels`, or the names of its labels
+/// that are set, in columns of their own or in an object.
 fn chosen(object: &Map<String, Value>, question: &str) -> String {
     let nested = object.get("labels").and_then(Value::as_object);
     let holders = [Some(object), nested].into_iter().flatten();
-    let mut given = holders.clone().map(|holder| said(holder, question));
+    let mut given = holders.clone().map(|holder| cell_text(holder, question));
     if let Some(given) = given.find(|given| !given.is_empty()) {
         return given;
     }
@@ -205,16 +206,16 @@ fn chosen(object: &Map<String, Value>, question: &str) -> String {
     labels.collect::<Vec<_>>().join(" and ")
 }
 
-/// Whether a label's value says that it was chosen.
+/// Whether a label is set.
 fn is_chosen(labels: &Map<String, Value>, name: &str) -> bool {
     let value = match labels.get(name) {
         Some(Value::Bool(is_chosen)) => is_chosen.to_string(),
-        _ => said(labels, name),
+        _ => cell_text(labels, name),
     };
     !["", "0", "0.0", "false", "null", "none", "nan"].contains(&value.to_lowercase().as_str())
 }
 
-/// What a row answers to a question; what it says where that is no answer.
+/// A row's answer to a question, or its text where that is no answer.
 fn answer(
     object: &Map<String, Value>,
     id: &str,
@@ -260,7 +261,7 @@ fn unknown(path: &Path, line: i64, question: &str, given: &str) -> Error {
     )
 }
 
-fn verdict(
+fn question_result(
     question: &'static str,
     given: &BTreeMap<(String, String), Option<usize>>,
 ) -> QuestionResult {
@@ -292,7 +293,7 @@ fn verdict(
         items_won,
         p_two_proportions: two_proportions(won[0], won[1], given.len()),
         p_fisher: fisher(won[0], won[1], given.len()),
-        p_sign: split(items_won[0], items_won[1]),
+        p_sign: binomial_test(items_won[0], items_won[1]),
         alpha: alpha(&by_item),
     }
 }
@@ -328,17 +329,17 @@ mod tests {
     }
 
     #[test]
-    fn who_has_no_name_has_the_files() {
+    fn answers_without_annotator_belong_to_their_file() {
         let table = b"id,annotator,quality\n1,,A\n2,,B\n1,,B\n";
         let read = of(&[("x.csv", table), ("y.csv", b"id,quality\n1,A\n")]).unwrap();
         assert_eq!(read.annotators, 2);
-        assert_eq!(read.verdicts[0].answers, 3);
-        assert_eq!(read.left_out["a later answer on quality"], 1);
+        assert_eq!(read.questions[0].answers, 3);
+        assert_eq!(read.dropped["superseded by a later answer on quality"], 1);
     }
 
     /// As Potato 2 keeps them: what it exports is a minute old at worst, and lacks the last answers.
     #[test]
-    fn potatos_folder_holds_answers() {
+    fn the_answers_folder_of_potato_is_read() {
         let folder = tempfile::tempdir().unwrap();
         let state = |user: &str, labels: &str| {
             let path = folder.path().join(user);
@@ -365,11 +366,11 @@ mod tests {
         let read = read(&key(), &files, &NoProgress).unwrap();
         assert_eq!(read.annotators, 2);
         assert_eq!(
-            (read.verdicts[0].answers, read.verdicts[0].won),
+            (read.questions[0].answers, read.questions[0].won),
             (3, [2, 1])
         );
         assert_eq!(
-            (read.verdicts[1].answers, read.verdicts[1].won),
+            (read.questions[1].answers, read.questions[1].won),
             (1, [0, 0])
         );
         // What lies beside them is not passed over in silence.
@@ -398,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_refused() {
+    fn rows_that_are_no_answers_are_refused() {
         let refused = |name, text: &[u8]| of(&[(name, text)]).unwrap_err().to_string();
         let row = b"{\"id\":1,\"quality\":\"A\"}\n";
         let odd = [&row[..], b"what\n"].concat();
@@ -412,23 +413,23 @@ mod tests {
     }
 
     #[test]
-    fn labels_of_potato_are_answers() {
+    fn exported_labels_of_potato_are_answers() {
         let table = b"user,instance_id,quality:::A,quality:::B,diversity:::Hard to decide\n\
             me,1,true,,1\nyou,2,,B,\n";
         let read = of(&[("x.csv", table)]).unwrap();
         assert_eq!(read.annotators, 2);
-        assert_eq!(read.verdicts[0].won, [2, 0]);
+        assert_eq!(read.questions[0].won, [2, 0]);
         assert_eq!(
-            (read.verdicts[1].answers, read.verdicts[1].won),
+            (read.questions[1].answers, read.questions[1].won),
             (1, [0, 0])
         );
         let rows = b"{\"id\":\"1\",\"user_id\":\"me\",\"labels\":{\"quality\":{\"A\":true}}}\n\
             {\"instance_id\":2,\"user_id\":\"you\",\"labels\":{\"quality\":\"B\"}}\n";
         let read = of(&[("x.jsonl", rows)]).unwrap();
-        assert_eq!((read.annotators, read.verdicts[0].won), (2, [2, 0]));
+        assert_eq!((read.annotators, read.questions[0].won), (2, [2, 0]));
         let dots = b"user_id,instance_id,quality.A,quality.B\nme,1,1,\nyou,1,,1\n";
         let read = of(&[("x.csv", dots)]).unwrap();
-        assert_eq!((read.annotators, read.verdicts[0].won), (2, [1, 1]));
+        assert_eq!((read.annotators, read.questions[0].won), (2, [1, 1]));
         let both = b"user,instance_id,quality:::A,quality:::B\nme,1,1,1\n";
         assert!(of(&[("x.csv", both)]).is_err());
     }

@@ -1,4 +1,4 @@
-//! What do people prefer? A blinded sheet of two models' texts, and what its answers say.
+//! Human studies: a blinded sheet of two models' texts, and the statistics of its answers.
 
 pub mod answers;
 mod potato;
@@ -8,16 +8,16 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// Which model stands on which side of each item. It stays with those who ask.
+/// The key of a sheet: which model is on which side of each item. Annotators must not see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Key {
     /// `polyphony-study`.
     pub format: String,
-    /// Both models.
+    /// The two models.
     pub models: [String; 2],
-    /// Where the drawing began.
+    /// The random seed.
     pub seed: u64,
-    /// The files that the texts came from, by hash.
+    /// The SHA-256 of each input file.
     pub inputs: BTreeMap<String, String>,
     /// The items of the sheet.
     pub items: BTreeMap<String, Item>,
@@ -26,8 +26,8 @@ pub struct Key {
 /// An item of a sheet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Item {
-    /// The prompt.
+    /// The id of the prompt.
     pub prompt_id: String,
-    /// Which of the models is side A: 0 or 1.
+    /// The index of the model on side A: 0 or 1.
     pub a: usize,
 }

@@ -1,4 +1,4 @@
-//! How does Potato ask, and where does it keep what it hears? Its settings for a sheet, and its folder.
+//! Potato, the annotation tool: its configuration for a sheet, and its folder of answers.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! What do people see? Two models' texts to the same prompts, side by side, nobody's name on them.
+//! Blinded sheet: two models' texts to the same prompts side by side, without names, for Potato and as CSV.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use polyphony_engine::{Error, Result};
-use polyphony_io::atomic::write_atomic;
+use polyphony_io::atomic::{write_atomic, write_json};
 use polyphony_io::hash::short_id;
 use polyphony_io::random::SplitMix64;
 use serde_json::json;
@@ -14,24 +14,24 @@ use serde_json::json;
 use super::{Item, Key, potato};
 use crate::outputs::{Input, Output};
 
-/// Which model is which side.
+/// The file of the key.
 const KEY: &str = "key.json";
 
-/// What is asked.
+/// The options of a sheet.
 #[derive(Debug, Clone)]
-pub struct How {
-    /// Both models.
+pub struct SheetConfig {
+    /// The two models.
     pub models: [String; 2],
-    /// How many prompts, drawn from those that both answered.
+    /// The number of prompts, sampled from those that both have enough texts to.
     pub items: usize,
-    /// How many texts of each side to a prompt.
+    /// The number of texts of each model to a prompt.
     pub texts: usize,
-    /// Where the drawing begins.
+    /// The random seed.
     pub seed: u64,
 }
 
 /// The texts of both sides to a prompt.
-struct Drawn<'a> {
+struct SheetItem<'a> {
     prompt: &'a str,
     prompt_id: &'a str,
     texts: [Vec<&'a str>; 2],
@@ -44,23 +44,23 @@ struct Drawn<'a> {
 /// # Errors
 /// When the models have no prompt in common with as many texts, a prompt is not said, the folder holds
 /// the key of another sheet, or the disk is full.
-pub fn write(rows: &[Output], inputs: &[Input], how: &How, out: &Path) -> Result<usize> {
-    let mut random = SplitMix64(how.seed);
-    let mut drawn = common(rows, how, &mut random)?;
-    random.shuffle(&mut drawn);
-    drawn.truncate(how.items);
-    if let Some(unsaid) = drawn.iter().find(|item| item.prompt.trim().is_empty()) {
-        let message = format!("no file says what prompt `{}` is", unsaid.prompt_id);
+pub fn write(rows: &[Output], inputs: &[Input], config: &SheetConfig, out: &Path) -> Result<usize> {
+    let mut random = SplitMix64(config.seed);
+    let mut items = common(rows, config, &mut random)?;
+    random.shuffle(&mut items);
+    items.truncate(config.items);
+    if let Some(item) = items.iter().find(|item| item.prompt.trim().is_empty()) {
+        let message = format!("no file has the text of prompt `{}`", item.prompt_id);
         let hint = "give outputs with prompts";
         return Err(Error::input(Path::new("outputs"), message, hint));
     }
-    let mut sides: Vec<usize> = (0..drawn.len()).map(|item| item % 2).collect();
+    let mut sides: Vec<usize> = (0..items.len()).map(|item| item % 2).collect();
     random.shuffle(&mut sides);
-    let digits = drawn.len().to_string().len();
-    let name = name_of(how, &drawn, &sides);
+    let digits = items.len().to_string().len();
+    let name = name_of(config, &items, &sides);
     let (mut lines, mut key) = (String::new(), BTreeMap::new());
-    let mut table = csv_head(how.texts);
-    for (number, (item, side)) in drawn.iter().zip(sides).enumerate() {
+    let mut table = csv_head(config.texts);
+    for (number, (item, side)) in items.iter().zip(sides).enumerate() {
         let id = format!("{name}-{:0digits$}", number + 1);
         let (a, b) = (&item.texts[side], &item.texts[1 - side]);
         let row = json!({
@@ -85,33 +85,39 @@ pub fn write(rows: &[Output], inputs: &[Input], how: &How, out: &Path) -> Result
         .map(|input| (input.file.clone(), input.sha256.clone()));
     let key = Key {
         format: "polyphony-study".to_owned(),
-        models: how.models.clone(),
-        seed: how.seed,
+        models: config.models.clone(),
+        seed: config.seed,
         inputs: hashes.collect(),
         items: key,
     };
-    let mut key = serde_json::to_string_pretty(&key).unwrap_or_default();
-    key.push('\n');
-    let kept = fs::read_to_string(out.join(KEY));
-    if kept.is_ok_and(|kept| kept != key) {
+    let before = fs::read(out.join(KEY));
+    let is_other = |bytes: Vec<u8>| {
+        let before = serde_json::from_slice::<Key>(&bytes);
+        before.map_or(true, |before| before != key)
+    };
+    if before.is_ok_and(is_other) {
         let message = "holds the key of another sheet, without which its answers say nothing";
         return Err(Error::input(out, message, "choose another --out"));
     }
     write_atomic(
         &out.join("potato.yaml"),
-        potato::settings(how.texts).as_bytes(),
+        potato::settings(config.texts).as_bytes(),
     )?;
     write_atomic(&out.join("sheet.jsonl"), lines.as_bytes())?;
     write_atomic(&out.join("sheet.csv"), table.as_bytes())?;
-    write_atomic(&out.join(KEY), key.as_bytes())?;
+    write_json(&out.join(KEY), &key)?;
     Ok(count)
 }
 
 /// The prompts to which both models have enough texts, with as many of each, drawn.
-fn common<'a>(rows: &'a [Output], how: &How, random: &mut SplitMix64) -> Result<Vec<Drawn<'a>>> {
+fn common<'a>(
+    rows: &'a [Output],
+    config: &SheetConfig,
+    random: &mut SplitMix64,
+) -> Result<Vec<SheetItem<'a>>> {
     let mut prompts: BTreeMap<&str, (&str, [Vec<&str>; 2])> = BTreeMap::new();
     for row in rows {
-        if let Some(side) = how.models.iter().position(|model| *model == row.model) {
+        if let Some(side) = config.models.iter().position(|model| *model == row.model) {
             let (prompt, texts) = prompts.entry(&row.prompt_id).or_default();
             if prompt.trim().is_empty() {
                 *prompt = &row.prompt;
@@ -119,7 +125,7 @@ fn common<'a>(rows: &'a [Output], how: &How, random: &mut SplitMix64) -> Result<
             texts[side].push(&row.response);
         }
     }
-    let enough = |texts: &[Vec<&str>; 2]| texts.iter().all(|texts| texts.len() >= how.texts);
+    let enough = |texts: &[Vec<&str>; 2]| texts.iter().all(|texts| texts.len() >= config.texts);
     prompts.retain(|_, (_, texts)| enough(texts));
     if prompts.is_empty() {
         let known: Vec<&str> = {
@@ -129,27 +135,27 @@ fn common<'a>(rows: &'a [Output], how: &How, random: &mut SplitMix64) -> Result<
         };
         return Err(Error::Unknown {
             what: "pair of models",
-            given: format!("{}, {}", how.models[0], how.models[1]),
+            given: format!("{}, {}", config.models[0], config.models[1]),
             known: format!(
                 "two of {} with {} texts each to a prompt in common",
                 known.join(", "),
-                how.texts
+                config.texts
             ),
         });
     }
     let mut draw = |mut texts: Vec<&'a str>| {
         random.shuffle(&mut texts);
-        texts.truncate(how.texts);
+        texts.truncate(config.texts);
         texts
     };
-    let drawn = prompts
+    let items = prompts
         .into_iter()
-        .map(|(prompt_id, (prompt, [one, other]))| Drawn {
+        .map(|(prompt_id, (prompt, [one, other]))| SheetItem {
             prompt,
             prompt_id,
             texts: [draw(one), draw(other)],
         });
-    Ok(drawn.collect())
+    Ok(items.collect())
 }
 
 /// An item as one text, for tools that show one. `<` and `&` are written so that no browser takes a
@@ -167,9 +173,9 @@ fn plain(prompt: &str, a: &[&str], b: &[&str]) -> String {
 }
 
 /// What tells the items of this sheet from those of any other: answers are read with the right key only.
-fn name_of(how: &How, drawn: &[Drawn<'_>], sides: &[usize]) -> String {
-    let mut parts: Vec<&str> = how.models.iter().map(String::as_str).collect();
-    for (item, &side) in drawn.iter().zip(sides) {
+fn name_of(config: &SheetConfig, items: &[SheetItem<'_>], sides: &[usize]) -> String {
+    let mut parts: Vec<&str> = config.models.iter().map(String::as_str).collect();
+    for (item, &side) in items.iter().zip(sides) {
         parts.push(item.prompt_id);
         parts.extend(&item.texts[side]);
         parts.extend(&item.texts[1 - side]);
@@ -209,25 +215,21 @@ mod tests {
             model: model.to_owned(),
             prompt_id: "1".to_owned(),
             prompt: prompt.to_owned(),
-            sample: 0,
             response: model.to_owned(),
-            score: None,
-            utility: None,
-            class: None,
-            given: [None, None],
+            ..Output::default()
         }
     }
 
     #[test]
-    fn a_prompt_that_one_side_says_is_shown() {
-        let how = How {
+    fn prompts_come_from_either_model_and_the_key_is_never_replaced() {
+        let config = SheetConfig {
             models: ["a".to_owned(), "b".to_owned()],
             items: 1,
             texts: 1,
             seed: 0,
         };
         let out = tempfile::tempdir().unwrap();
-        write(&[row("a", "said"), row("b", "")], &[], &how, out.path()).unwrap();
+        write(&[row("a", "said"), row("b", "")], &[], &config, out.path()).unwrap();
         let sheet = fs::read_to_string(out.path().join("sheet.jsonl")).unwrap();
         assert!(sheet.contains("Prompt: said"), "{sheet}");
         let settings = fs::read_to_string(out.path().join("potato.yaml")).unwrap();
@@ -236,15 +238,15 @@ mod tests {
         assert_eq!(*labels, json!(["A-1", "B-1", "Hard to decide"]));
         // The same sheet again is the same; another one would make its answers worth nothing.
         let rows = [row("a", "said"), row("b", "")];
-        write(&rows, &[], &how, out.path()).unwrap();
-        let other = How {
+        write(&rows, &[], &config, out.path()).unwrap();
+        let other = SheetConfig {
             seed: 1,
-            ..how.clone()
+            ..config.clone()
         };
         let refused = write(&rows, &[], &other, out.path()).unwrap_err();
         assert!(refused.to_string().contains("key of another sheet"));
         let out = tempfile::tempdir().unwrap();
-        let refused = write(&[row("a", ""), row("b", "")], &[], &how, out.path()).unwrap_err();
+        let refused = write(&[row("a", ""), row("b", "")], &[], &config, out.path()).unwrap_err();
         assert!(
             refused.to_string().contains("give outputs with prompts"),
             "{refused}"

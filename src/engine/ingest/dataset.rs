@@ -1,6 +1,6 @@
 //! What is in a row of a preference data set: prompts and responses, whatever their columns?
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
 use serde_json::{Map, Value};
@@ -10,6 +10,7 @@ use super::rows::{Prompt, Refusal, Response, TableBuilders};
 use super::source::Kind;
 use super::{tag, text};
 use crate::{Error, Result};
+use polyphony_io::columns::parse_columns;
 use polyphony_io::hash::short_id;
 
 /// Which column of a flat table holds what. `prompt`, `response` and `score` must be there.
@@ -31,21 +32,17 @@ impl Columns {
     /// # Errors
     /// When a role is unknown or one that is needed is missing.
     pub fn parse(text: &str) -> Result<Self> {
-        let roles = "prompt, response, score, prompt_id, response_id, created_at, author";
-        let mut found = Map::new();
-        for pair in text.split(',') {
-            let unknown = || Error::Unknown {
-                what: "column role",
-                given: pair.to_owned(),
-                known: format!("ROLE=COLUMN with a role of {roles}"),
-            };
-            let (role, column) = pair.split_once('=').ok_or_else(unknown)?;
-            if !roles.split(", ").any(|known| known == role.trim()) {
-                return Err(unknown());
-            }
-            found.insert(role.trim().to_owned(), Value::from(column.trim()));
-        }
-        let optional = |role: &str| found.get(role).and_then(Value::as_str).map(str::to_owned);
+        const ROLES: [&str; 7] = [
+            "prompt",
+            "response",
+            "score",
+            "prompt_id",
+            "response_id",
+            "created_at",
+            "author",
+        ];
+        let found: HashMap<&str, String> = parse_columns(text, &ROLES)?.into_iter().collect();
+        let optional = |role: &str| found.get(role).cloned();
         let needed = |role: &'static str| {
             optional(role).ok_or_else(|| Error::Unknown {
                 what: "columns",

@@ -1,0 +1,259 @@
+//! Evaluation: the value of every measure for every model and prompt.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow::array::FixedSizeListArray;
+use polyphony_engine::{Error, Result};
+use polyphony_io::progress::{Progress, Unit};
+use rayon::prelude::*;
+
+use crate::config::{EvalConfig, SpaceSource};
+use crate::embeddings::{self, UnitVectorSum};
+use crate::measures::group::Group;
+use crate::measures::mean_words::count_words;
+use crate::measures::registry::columns;
+use crate::outputs::{self, GOLD, Output};
+use crate::rewards;
+use crate::space::{PerSpace, Space};
+use crate::stats::mean::mean;
+use crate::subsample::Selection;
+
+/// A text with what is known of it alone.
+#[derive(Debug, Clone)]
+pub struct Text<'a> {
+    /// The text.
+    pub output: &'a Output,
+    /// The number of its words.
+    pub words: usize,
+    /// Its reward.
+    pub reward: Option<f64>,
+    /// Its mean distance to the model's other texts to the prompt.
+    pub deviation: PerSpace<Option<f64>>,
+}
+
+/// A model's texts to one prompt.
+#[derive(Debug, Clone)]
+pub struct ModelPrompt<'a> {
+    /// The texts, by sample.
+    pub texts: Vec<Text<'a>>,
+    /// The value of each column of [`columns`]; none where undefined.
+    pub values: Vec<Option<f64>>,
+    /// The sums of its texts' unit vectors.
+    pub sums: PerSpace<Option<UnitVectorSum>>,
+}
+
+/// All measured values.
+#[derive(Debug)]
+pub struct Evaluation<'a> {
+    /// The models, gold last.
+    pub models: Vec<String>,
+    /// The prompts: id and text.
+    pub prompts: Vec<(String, String)>,
+    /// A row per model, a column per prompt; none where the model has no text to the prompt.
+    pub cells: Vec<Vec<Option<ModelPrompt<'a>>>>,
+    /// The number of texts of a model to a prompt that are evaluated.
+    pub k: usize,
+}
+
+impl Evaluation<'_> {
+    /// The values of a column for a model, one per prompt.
+    pub fn values(&self, model: usize, column: usize) -> Vec<Option<f64>> {
+        let cells = self.cells[model].iter();
+        cells
+            .map(|cell| cell.as_ref().and_then(|cell| cell.values[column]))
+            .collect()
+    }
+
+    /// The columns with a value somewhere, by their index in [`columns`].
+    pub fn defined_columns(&self) -> Vec<usize> {
+        let is_defined = |column: &usize| {
+            let mut cells = self.cells.iter().flatten().flatten();
+            cells.any(|cell| cell.values[*column].is_some())
+        };
+        (0..columns().len()).filter(is_defined).collect()
+    }
+}
+
+/// Embeds, rewards and measures the selected texts.
+///
+/// # Errors
+/// When there is no text, a model fails, or a file cannot be written.
+pub async fn evaluate<'a>(
+    selection: &Selection<'a>,
+    config: &EvalConfig,
+    progress: &dyn Progress,
+) -> Result<Evaluation<'a>> {
+    let rows = &selection.rows;
+    if rows.is_empty() {
+        let hint = "name files with outputs";
+        return Err(Error::input("outputs", "hold no text", hint));
+    }
+    let batch = outputs::batch(rows)?;
+    embeddings::write_texts(&batch, &config.out)?;
+    let rewards = rewards::rewards(rows, &config.reward, progress)?;
+    let mut vectors = PerSpace::default();
+    for space in Space::ALL {
+        if let SpaceSource::Embedder(embedder) = config.spaces.get(space) {
+            let (out, name) = (&config.out, space.name());
+            let made = embeddings::embed(&batch, embedder, out, name, progress).await?;
+            *vectors.get_mut(space) = Some(made);
+        }
+    }
+    drop(batch);
+    progress.start("measuring", Some(rows.len() as u64), Unit::Rows);
+    let measured = AtomicU64::new(0);
+    // Rewards can stand for utilities only where none is a loss.
+    let are_utilities = rewards.iter().flatten().all(|reward| *reward >= 0.0);
+    let measurement = Measurement {
+        selection,
+        config,
+        rewards,
+        vectors,
+        are_utilities,
+    };
+    let cells: Vec<ModelPrompt<'a>> = groups(rows)
+        .into_par_iter()
+        .map(|group| {
+            let count = group.len() as u64;
+            let cell = measurement.cell(group);
+            progress.set_position(measured.fetch_add(count, Ordering::Relaxed) + count);
+            cell
+        })
+        .collect();
+    progress.finish();
+    Ok(assemble(selection, cells))
+}
+
+/// The rows of each model and prompt, which are consecutive.
+fn groups(rows: &[&Output]) -> Vec<Range<usize>> {
+    let mut start = 0;
+    let groups = rows.chunk_by(|a, b| a.same_group(b)).map(|group| {
+        let range = start..start + group.len();
+        start = range.end;
+        range
+    });
+    groups.collect()
+}
+
+/// What the measures of all groups are computed from.
+struct Measurement<'a, 'b> {
+    selection: &'b Selection<'a>,
+    config: &'b EvalConfig,
+    rewards: Vec<Option<f64>>,
+    vectors: PerSpace<Option<FixedSizeListArray>>,
+    are_utilities: bool,
+}
+
+impl<'a> Measurement<'a, '_> {
+    /// Measures one group of rows.
+    fn cell(&self, group: Range<usize>) -> ModelPrompt<'a> {
+        let rows = &self.selection.rows[group.clone()];
+        let deviations = PerSpace::from_fn(|space| match self.vectors.get(space) {
+            Some(vectors) => embeddings::deviations(vectors, group.clone()),
+            None => rows.iter().map(|row| *row.given.get(space)).collect(),
+        });
+        let texts: Vec<Text<'a>> = rows
+            .iter()
+            .enumerate()
+            .map(|(at, row)| Text {
+                output: *row,
+                words: count_words(&row.response),
+                reward: self.rewards[group.start + at],
+                deviation: deviations.as_ref().map(|deviations| deviations[at]),
+            })
+            .collect();
+        let vectors = PerSpace::from_fn(|space| {
+            let vectors = self.vectors.get(space).as_ref()?;
+            let rows = group
+                .clone()
+                .filter_map(|row| embeddings::row(vectors, row));
+            Some(rows.collect::<Vec<_>>())
+        });
+        let rewards: Option<Vec<f64>> = texts.iter().map(|text| text.reward).collect();
+        let utilities: Option<Vec<f64>> = rows.iter().map(|row| row.utility).collect();
+        let inputs = Group {
+            texts: rows.iter().map(|row| row.response.as_str()).collect(),
+            embeddings: vectors.as_ref().map(|vectors| {
+                let vectors = vectors.as_ref()?;
+                Some(vectors.iter().map(|row| &**row.values()).collect())
+            }),
+            mean_distance: deviations.as_ref().map(|deviations| {
+                let deviations: Vec<f64> = deviations.iter().copied().collect::<Option<_>>()?;
+                Some(mean(&deviations))
+            }),
+            classes: rows.iter().map(|row| row.class).collect(),
+            utilities: utilities.or_else(|| rewards.clone().filter(|_| self.are_utilities)),
+            rewards,
+        };
+        ModelPrompt {
+            values: inputs.measure(self.selection.k, self.config.reference_compat),
+            sums: self
+                .vectors
+                .as_ref()
+                .map(|vectors| Some(embeddings::sum(vectors.as_ref()?, group.clone()))),
+            texts,
+        }
+    }
+}
+
+/// Puts measured groups into a table of models and prompts.
+fn assemble<'a>(selection: &Selection<'a>, cells: Vec<ModelPrompt<'a>>) -> Evaluation<'a> {
+    let rows = &selection.rows;
+    let models = ordered(rows.iter().map(|row| row.model.as_str()));
+    let prompts = ordered(rows.iter().map(|row| row.prompt_id.as_str()));
+    let index =
+        |names: &[&'a str]| -> HashMap<&'a str, usize> { names.iter().copied().zip(0..).collect() };
+    let (model_index, prompt_index) = (index(&models), index(&prompts));
+    let mut table: Vec<Vec<Option<ModelPrompt<'a>>>> = Vec::new();
+    table.resize_with(models.len(), || (0..prompts.len()).map(|_| None).collect());
+    for cell in cells {
+        let Some(first) = cell.texts.first().map(|text| text.output) else {
+            continue;
+        };
+        let model = model_index[first.model.as_str()];
+        table[model][prompt_index[first.prompt_id.as_str()]] = Some(cell);
+    }
+    let mut prompt_texts: HashMap<&str, &str> = HashMap::new();
+    for row in rows.iter().filter(|row| !row.prompt.is_empty()) {
+        prompt_texts.entry(&row.prompt_id).or_insert(&row.prompt);
+    }
+    let prompts = prompts.into_iter().map(|id| {
+        let text = prompt_texts.get(id).copied().unwrap_or_default();
+        (id.to_owned(), text.to_owned())
+    });
+    Evaluation {
+        prompts: prompts.collect(),
+        models: models.into_iter().map(str::to_owned).collect(),
+        cells: table,
+        k: selection.k,
+    }
+}
+
+/// Distinct names in natural order: `p2` before `p10`, gold last.
+fn ordered<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut names: Vec<&str> = names.collect();
+    names.sort_by_cached_key(|name| (*name == GOLD, natural_key(name), (*name).to_owned()));
+    names.dedup();
+    names
+}
+
+/// The sort key of natural order: a name's runs of letters and its numbers, in turn.
+fn natural_key(name: &str) -> Vec<(String, u64)> {
+    let mut parts = Vec::new();
+    let mut rest = name;
+    while !rest.is_empty() {
+        let digits = rest
+            .find(|letter: char| letter.is_ascii_digit())
+            .unwrap_or(rest.len());
+        let (word, after) = rest.split_at(digits);
+        let end = after
+            .find(|letter: char| !letter.is_ascii_digit())
+            .unwrap_or(after.len());
+        let (number, after) = after.split_at(end);
+        parts.push((word.to_owned(), number.parse().unwrap_or(u64::MAX)));
+        rest = after;
+    }
+    parts
+}

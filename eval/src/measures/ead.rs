@@ -1,0 +1,38 @@
+//! EAD, expectation-adjusted distinct: `ead(text, n, vocabulary)`.
+
+use super::distinct_n::counts;
+use super::measure::{
+    Column, Direction, Function, Group, Measure, ParamRange, Parameter, ngram_length,
+};
+
+/// The measure, for the registry.
+pub const MEASURE: Measure = Measure {
+    name: "ead",
+    function: Function::Texts(|texts, parameters| {
+        ead(texts, parameters[0] as usize, parameters[1])
+    }),
+    parameters: &[
+        ngram_length(1.0),
+        Parameter {
+            name: "vocabulary",
+            default: VOCABULARY,
+            range: ParamRange::AboveOne,
+        },
+    ],
+    group: Group::Words,
+    direction: Direction::Higher,
+    description: "Different words over those expected among as many drawn from a vocabulary of 50,000.",
+    columns: &[Column::new("ead", "EAD")],
+};
+
+/// The vocabulary that systems are compared over, unless another is given.
+pub const VOCABULARY: f64 = 50_000.0;
+
+/// Expectation-adjusted distinct: different runs of `n` words over how many one would expect among
+/// as many drawn from `vocabulary` (Liu et al. 2022, equation 5). Less a matter of length than
+/// [`super::distinct_n`]. None where no text has `n` words.
+pub fn ead(texts: &[&str], n: usize, vocabulary: f64) -> Option<f64> {
+    let (different, all) = counts(texts, n);
+    let missed = ((vocabulary - 1.0) / vocabulary).powf(all as f64);
+    (all > 0).then(|| different as f64 / (vocabulary * (1.0 - missed)))
+}

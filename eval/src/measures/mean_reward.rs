@@ -1,0 +1,20 @@
+//! Mean reward: `mean_reward(reward)`.
+
+use super::measure::{Column, Direction, Function, Group, Measure};
+use crate::stats::mean::mean;
+
+/// The measure, for the registry.
+pub const MEASURE: Measure = Measure {
+    name: "mean_reward",
+    function: Function::Rewards(|rewards, _| mean_reward(rewards)),
+    parameters: &[],
+    group: Group::Reward,
+    direction: Direction::Higher,
+    description: "The mean reward of the texts.",
+    columns: &[Column::new("reward", "Reward")],
+};
+
+/// The mean of the rewards. None without one.
+pub fn mean_reward(rewards: &[f64]) -> Option<f64> {
+    (!rewards.is_empty()).then(|| mean(rewards))
+}

@@ -1,0 +1,32 @@
+//! Pairwise BLEU: `pairwise_bleu(text, n)`, the mean BLEU of all ordered pairs of texts.
+
+use super::measure::{Direction, Function, Group, Measure, ngram_length};
+use crate::stats::mean::mean_of_pairs;
+use crate::text::bleu::{NgramCounts, Smoothing};
+use crate::text::tokenization::{TokenIds, Tokenization};
+
+/// The measure, for the registry.
+pub const MEASURE: Measure = Measure {
+    name: "pairwise_bleu",
+    function: Function::Texts(|texts, parameters| pairwise_bleu(texts, parameters[0] as usize)),
+    parameters: &[ngram_length(4.0)],
+    group: Group::Words,
+    direction: Direction::Lower,
+    description: "The mean BLEU of all ordered pairs of texts, smoothing method 1.",
+    columns: &[],
+};
+
+/// The mean BLEU over all ordered pairs of texts. None for fewer than two texts.
+pub fn pairwise_bleu(texts: &[&str], n: usize) -> Option<f64> {
+    pairwise(texts, n, Tokenization::Whitespace, Smoothing::Epsilon)
+}
+
+/// [`pairwise_bleu`] with another way to cut words and to smooth, as other packages have it:
+/// `evaluate` (13a, none) and `NoveltyBench` (sacrebleu: 13a, exponential).
+pub fn pairwise(texts: &[&str], n: usize, cut: Tokenization, smoothing: Smoothing) -> Option<f64> {
+    let words = TokenIds::new(texts, cut);
+    let counted = NgramCounts::new(&words, n, smoothing);
+    mean_of_pairs(texts.len(), |i, j| {
+        f64::midpoint(counted.bleu(i, &[j]), counted.bleu(j, &[i]))
+    })
+}

@@ -1,0 +1,58 @@
+//! Self-repetition as published: `reference_self_repetition(text, n)`.
+
+use std::collections::{HashMap, HashSet};
+
+use super::measure::{Column, Direction, Function, Group, Measure, ngram_length};
+
+/// The measure, for the registry.
+pub const MEASURE: Measure = Measure {
+    name: "reference_self_repetition",
+    function: Function::Texts(|texts, parameters| {
+        reference_self_repetition(texts, parameters[0] as usize)
+    }),
+    parameters: &[ngram_length(4.0)],
+    group: Group::Words,
+    direction: Direction::Lower,
+    description: "What the paper's code gives: every n-gram counts once and again for each other text that has it; it grows with length.",
+    columns: &[Column::reference(
+        "reference_self_repetition",
+        "Self-repetition, published code",
+    )],
+};
+
+/// What the copy in the paper's code gives: every n-gram counts as often as it occurs in the text, for 1
+/// and each other, unequal text that contains it anywhere, even within words. It grows with length, and
+/// is minus infinity for a text of fewer than `n` words.
+pub fn reference_self_repetition(texts: &[&str], n: usize) -> Option<f64> {
+    let words: Vec<Vec<&str>> = texts
+        .iter()
+        .map(|text| text.split_whitespace().collect())
+        .collect();
+    // An n-gram that a text contains has its inner words there as whole words: a quick test before the
+    // search of the text.
+    let inner_length = n.saturating_sub(2).max(1);
+    let inner: Vec<HashSet<&[&str]>> = words
+        .iter()
+        .map(|words| words.windows(inner_length).collect())
+        .collect();
+    let total = |text: usize| -> usize {
+        // An n-gram that occurs more than once is searched once.
+        let mut counts: HashMap<&[&str], usize> = HashMap::new();
+        for ngram in words[text].windows(n) {
+            *counts.entry(ngram).or_default() += 1;
+        }
+        let others: Vec<usize> = (0..texts.len())
+            .filter(|&other| texts[other] != texts[text])
+            .collect();
+        let sums = counts.into_iter().map(|(ngram, count)| {
+            let joined = ngram.join(" ");
+            let contains = |&&other: &&usize| {
+                (n < 3 || inner[other].contains(&ngram[1..n - 1])) && texts[other].contains(&joined)
+            };
+            count * (1 + others.iter().filter(contains).count())
+        });
+        sums.sum()
+    };
+    let logs = (0..texts.len()).map(|text| (total(text) as f64).ln());
+    (!texts.is_empty()).then(|| logs.sum::<f64>() / texts.len() as f64)
+}

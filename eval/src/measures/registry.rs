@@ -1,0 +1,192 @@
+//! Registry of measures: the one list that SQL, reports, help and documentation are made from.
+//!
+//! To add a measure: a file with its function and a `pub const MEASURE`, and a line in [`MEASURES`].
+
+use std::fmt::Write as _;
+use std::sync::LazyLock;
+
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
+
+use super::measure::{Direction, Group, Measure};
+use super::{
+    chamfer, compression_ratio, dcscore, distinct_k, distinct_n, ead, homogenization,
+    mean_distance, mean_reward, mean_words, ngram_diversity, pairwise_bleu,
+    reference_compression_ratio, reference_homogenization, reference_self_repetition, self_bleu,
+    self_repetition, semantic_entropy, utility_k, vendi,
+};
+use crate::space::Space;
+
+/// All measures; a report's columns are in this order.
+pub const MEASURES: [Measure; 20] = [
+    mean_reward::MEASURE,
+    utility_k::MEASURE,
+    mean_distance::MEASURE,
+    vendi::MEASURE,
+    dcscore::MEASURE,
+    chamfer::MEASURE,
+    distinct_k::MEASURE,
+    semantic_entropy::MEASURE,
+    homogenization::MEASURE,
+    self_bleu::MEASURE,
+    pairwise_bleu::MEASURE,
+    self_repetition::MEASURE,
+    compression_ratio::MEASURE,
+    ngram_diversity::MEASURE,
+    distinct_n::MEASURE,
+    ead::MEASURE,
+    reference_homogenization::MEASURE,
+    reference_compression_ratio::MEASURE,
+    reference_self_repetition::MEASURE,
+    mean_words::MEASURE,
+];
+
+/// The column of the mean reward.
+pub const REWARD: &str = "reward";
+/// The column of the mean number of words.
+pub const WORDS: &str = "words";
+
+/// A column of reports; its serialised fields are an entry of `measures` in `report.json`.
+#[derive(Debug, Clone, Serialize)]
+pub struct ReportColumn {
+    /// The name in `report.json` and `values.parquet`.
+    pub name: &'static str,
+    /// The name for people.
+    pub title: &'static str,
+    /// The part of the report.
+    pub group: Group,
+    /// Which values are better.
+    pub direction: Direction,
+    /// The definition in a sentence.
+    pub description: &'static str,
+    /// The measure.
+    #[serde(skip)]
+    pub measure: &'static Measure,
+    /// The space whose embeddings are measured.
+    #[serde(skip)]
+    pub space: Option<Space>,
+    /// All parameters of the measure's function.
+    #[serde(skip)]
+    pub parameters: Vec<f64>,
+    /// Whether it is shown with `--reference-compat` only.
+    #[serde(skip)]
+    pub reference: bool,
+}
+
+/// All columns of reports, in their order.
+pub fn columns() -> &'static [ReportColumn] {
+    static ALL: [Measure; MEASURES.len()] = MEASURES;
+    static COLUMNS: LazyLock<Vec<ReportColumn>> = LazyLock::new(|| {
+        let columns = ALL.iter().flat_map(|measure| {
+            measure.columns.iter().map(move |column| {
+                let defaults = measure.parameters.iter().skip(column.parameters.len());
+                let given = column.parameters.iter().copied();
+                ReportColumn {
+                    name: column.name,
+                    title: column.title,
+                    group: measure.group,
+                    direction: measure.direction,
+                    description: column.description.unwrap_or(measure.description),
+                    measure,
+                    space: column.space,
+                    parameters: given.chain(defaults.map(|p| p.default)).collect(),
+                    reference: column.reference,
+                }
+            })
+        });
+        columns.collect()
+    });
+    &COLUMNS
+}
+
+/// The position of a column in [`columns`].
+pub fn column_index(name: &str) -> Option<usize> {
+    columns().iter().position(|column| column.name == name)
+}
+
+/// Serialises values by column, as an object with the columns' names.
+pub(crate) fn by_column<S: Serializer, T: Serialize>(
+    values: &[(usize, Option<T>)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(Some(values.len()))?;
+    for (column, value) in values {
+        map.serialize_entry(columns()[*column].name, value)?;
+    }
+    map.end()
+}
+
+/// The list of measures in `eval --help`.
+pub fn help() -> String {
+    let width = columns().iter().map(|column| column.name.len()).max();
+    let width = width.unwrap_or(0);
+    let mut text = "Measures of the report, per model and prompt:\n".to_owned();
+    for column in columns() {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "  {:width$}  {}", column.name, column.description);
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
+/// The table of measures in `eval/README.md`, which a test compares with this.
+pub fn markdown_table() -> String {
+    let mut text = "| SQL aggregate | input | report columns | better | definition |\n\
+                    |---|---|---|---|---|\n"
+        .to_owned();
+    for measure in &MEASURES {
+        let names = measure.columns.iter().map(|column| {
+            let compat = if column.reference {
+                " (`--reference-compat`)"
+            } else {
+                ""
+            };
+            format!("`{}`{compat}", column.name)
+        });
+        let columns = match measure.columns {
+            [] => "none, SQL only".to_owned(),
+            _ => names.collect::<Vec<_>>().join(", "),
+        };
+        let _ = writeln!(
+            text,
+            "| `{}` | {} | {columns} | {} | {} |",
+            super::udaf::signature(measure),
+            measure.function.input(),
+            measure.direction.name(),
+            measure.description
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn names_of_measures_and_columns_are_unique() {
+        let measures: HashSet<&str> = MEASURES.iter().map(|measure| measure.name).collect();
+        assert_eq!(measures.len(), MEASURES.len());
+        let names: HashSet<&str> = columns().iter().map(|column| column.name).collect();
+        assert_eq!(names.len(), columns().len());
+        for name in [REWARD, WORDS, Space::Semantic.name(), Space::Style.name()] {
+            assert!(names.contains(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn readme_table_equals_the_registry() {
+        let readme = include_str!("../../README.md");
+        let table = readme
+            .split_once("<!-- measures: generated from the registry -->\n")
+            .and_then(|(_, rest)| rest.split_once("<!-- /measures -->"));
+        let table = table.map(|(table, _)| table.trim()).unwrap_or_default();
+        let expected = markdown_table();
+        assert!(
+            table == expected.trim(),
+            "put this between the markers of eval/README.md:\n{expected}"
+        );
+    }
+}

@@ -1,0 +1,43 @@
+//! Layout of `NoveltyBench`: lists of classes, utilities and scores next to a list of generations.
+
+use serde_json::{Map, Value};
+
+use crate::outputs::json_value::number;
+
+/// The equivalence class of each generation.
+const CLASSES: &str = "partition";
+/// The utility of each generation, 1 to 10; 0 where an earlier one has its class.
+const UTILITIES: &str = "generation_scores";
+/// The score of each class.
+const CLASS_SCORES: &str = "partition_scores";
+
+/// The list of classes.
+pub(super) fn classes(row: &Map<String, Value>) -> Option<&Value> {
+    row.get(CLASSES).filter(|classes| classes.is_array())
+}
+
+/// The list of utilities.
+pub(super) fn utilities(row: &Map<String, Value>) -> Option<&Value> {
+    row.get(UTILITIES)
+}
+
+/// The score of a class, which all of its generations have.
+pub(super) fn class_score(row: &Map<String, Value>, class: Option<i64>) -> Option<&Value> {
+    let scores = row.get(CLASS_SCORES)?.as_array()?;
+    scores.get(usize::try_from(class?).ok()?)
+}
+
+/// Whether a file repeats what another file of its folder has: earlier stages and the summary are stored
+/// next to the scores.
+pub(in crate::outputs) fn is_repeated(name: &str, has: impl Fn(&str) -> bool) -> bool {
+    match name {
+        "generations.jsonl" => has("partitions.jsonl") || has("scores.jsonl"),
+        "partitions.jsonl" | "summary.json" => has("scores.jsonl"),
+        _ => false,
+    }
+}
+
+/// A class as an integer.
+pub(super) fn class(value: Option<&Value>) -> Option<i64> {
+    value.and_then(number).map(|class| class as i64)
+}

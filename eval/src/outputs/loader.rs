@@ -1,0 +1,417 @@
+//! Loader of outputs: reads files row by row, checks that they agree, and collects warnings.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use polyphony_engine::{Error, Result};
+use polyphony_io::format::RowFile;
+use polyphony_io::progress::{Progress, Unit};
+use polyphony_io::records::{self, ReadOptions};
+use serde_json::{Map, Value};
+
+use super::columns::{Columns, Role};
+use super::layouts::lm_eval_harness::{Filters, task};
+use super::layouts::{self, Text, file_name, model_from_path};
+use super::{Input, Output, Outputs, digest};
+
+/// The column with the reward model of a row's reward.
+const REWARD_MODEL: &str = "reward_model";
+
+/// The largest number of column names of a file that are stored, for error messages.
+const MAX_COLUMN_NAMES: usize = 1000;
+
+/// What can be wrong with a row or a text, in the order of the warnings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Flaw {
+    NotAnObject,
+    NoTextOrPrompt,
+    Duplicate,
+    OtherFilter,
+    NoTextInList,
+    ScoreNotANumber,
+    EmptyText,
+    Truncated,
+    EqualText,
+}
+
+impl Flaw {
+    /// The flaw of `count` rows or texts, in words.
+    fn describe(self, count: u64) -> String {
+        let are = if count == 1 { "is" } else { "are" };
+        let rows = counted(count, "row", "rows");
+        let texts = counted(count, "text", "texts");
+        match self {
+            Self::NotAnObject => format!("{rows} skipped: not a JSON object"),
+            Self::NoTextOrPrompt => format!("{rows} skipped: no text or no prompt"),
+            Self::Duplicate => {
+                let rows = counted(count, "duplicate row", "duplicate rows");
+                format!("{rows} skipped")
+            }
+            Self::OtherFilter => {
+                format!("{rows} skipped: the same texts through another filter of the harness")
+            }
+            Self::NoTextInList => {
+                let items = counted(count, "item", "items");
+                format!("{items} of lists of texts skipped: no text")
+            }
+            Self::ScoreNotANumber => {
+                let scores = counted(count, "score", "scores");
+                format!("{scores} ignored: not a number")
+            }
+            Self::EmptyText => format!("{texts} {are} empty, and evaluated as such"),
+            Self::Truncated => format!("{texts} {are} truncated at the limit of new tokens"),
+            Self::EqualText => {
+                format!("{texts} {are} equal to another of the same model and prompt")
+            }
+        }
+    }
+}
+
+/// `1 row`, `2 rows`.
+pub(super) fn counted(count: u64, singular: &str, plural: &str) -> String {
+    format!("{count} {}", if count == 1 { singular } else { plural })
+}
+
+/// How often a flaw occurred, and where first.
+#[derive(Debug, Default)]
+struct Occurrences {
+    count: u64,
+    first: Vec<String>,
+}
+
+impl Occurrences {
+    /// The number of places in a warning.
+    const MAX_PLACES: usize = 3;
+
+    /// The warning, with the first places as `file:line`.
+    fn warning(&self, flaw: Flaw) -> String {
+        let more = if self.count > self.first.len() as u64 {
+            ", .."
+        } else {
+            ""
+        };
+        let places = self.first.join(", ");
+        format!("{} ({places}{more}).", flaw.describe(self.count))
+    }
+}
+
+/// The files read so far.
+#[derive(Default)]
+pub(super) struct Loader {
+    rows: Vec<Output>,
+    inputs: Vec<Input>,
+    warnings: Vec<String>,
+    /// The file of a model's texts to a prompt.
+    files: HashMap<(String, String), PathBuf>,
+    /// The number of texts of a model to a prompt.
+    samples: HashMap<(String, String), i64>,
+    /// Digests of the texts with their model, prompt and sample.
+    seen: HashSet<[u8; 16]>,
+    /// The ids of prompts that have only the one by their text.
+    ids_by_text: HashSet<String>,
+    flaws: BTreeMap<Flaw, Occurrences>,
+}
+
+/// A file while it is read.
+struct File<'a> {
+    columns: &'a Columns,
+    /// The model by the file's name.
+    file_model: String,
+    /// The model of the command line.
+    forced_model: Option<&'a str>,
+    /// The texts with the numbers of their rows.
+    texts: Vec<(i64, Text)>,
+    /// The column of the scores.
+    score: Option<String>,
+    /// The reward model that its rows name.
+    reward_model: Option<String>,
+    filters: Filters,
+}
+
+impl Loader {
+    /// Reads a file.
+    pub(super) fn load(
+        &mut self,
+        source: &RowFile,
+        model: Option<&str>,
+        columns: &Columns,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let name = file_name(&source.path);
+        progress.start(&name, Some(source.bytes), Unit::Bytes);
+        let (mut rows, mut names) = (0, BTreeSet::new());
+        let mut file = File {
+            columns,
+            file_model: model_from_path(&source.path),
+            forced_model: model,
+            texts: Vec::new(),
+            score: None,
+            reward_model: None,
+            filters: Filters::default(),
+        };
+        let is_row = |object: &Map<String, Value>| {
+            let row = layouts::parse(object, columns, ("", model), &mut None);
+            row.missing > 0 || !row.texts.is_empty()
+        };
+        let options = ReadOptions {
+            is_row: &is_row,
+            ..ReadOptions::default()
+        };
+        let outcome = records::read(source, &options, progress, &mut |(line, object)| {
+            rows += 1;
+            let Ok(object) = object else {
+                self.count(Flaw::NotAnObject, 1, &name, line);
+                return Ok(());
+            };
+            // A row may lack columns that are null in it: all rows together have them.
+            for column in object.keys() {
+                if names.len() < MAX_COLUMN_NAMES && !names.contains(column) {
+                    names.insert(column.clone());
+                }
+            }
+            if let Some(other) = file.other_reward_model(&object) {
+                let message = format!("has rewards of two models: in row {rows}, of `{other}`");
+                let hint =
+                    "rewards of different models do not compare: split the file by reward_model";
+                return Err(Error::input(&source.path, message, hint));
+            }
+            if file.filters.is_repeated(&object) {
+                self.count(Flaw::OtherFilter, 1, &name, line);
+                return Ok(());
+            }
+            match file.row(line, &object) {
+                Some(missing) => self.count(Flaw::NoTextInList, missing, &name, line),
+                None => self.count(Flaw::NoTextOrPrompt, 1, &name, line),
+            }
+            Ok(())
+        })?;
+        progress.finish();
+        let outcome = outcome.require_complete(&source.path)?;
+        if !names.is_empty() {
+            columns.check(&names, &source.path)?;
+        }
+        if file.texts.is_empty() {
+            let names: Vec<String> = names.into_iter().collect();
+            let message = match names.join(", ") {
+                none if none.is_empty() => "holds no output, nor any object".to_owned(),
+                names => format!("holds no output; its columns are {names}"),
+            };
+            let hint = "name its columns: --columns model=..,prompt=..,response=..";
+            return Err(Error::input(&source.path, message, hint));
+        }
+        file.prefix_task(&source.path);
+        if file.group_by_prompt_text() {
+            self.warnings.push(format!(
+                "{name}: every row has an id of its own and prompts repeat, so texts are grouped by the \
+                 text of their prompt (--columns prompt_id=.. names another column)."
+            ));
+        }
+        self.inputs.push(Input {
+            file: name.clone(),
+            sha256: outcome.sha256,
+            rows,
+            responses: file.texts.len() as u64,
+            score: file.score,
+            reward_model: file.reward_model,
+        });
+        let mut texts = file.texts.into_iter();
+        texts.try_for_each(|(line, text)| self.text(text, &source.path, &name, line))
+    }
+
+    fn count(&mut self, flaw: Flaw, times: u64, file: &str, line: i64) {
+        if times == 0 {
+            return;
+        }
+        let occurrences = self.flaws.entry(flaw).or_default();
+        occurrences.count += times;
+        if occurrences.first.len() < Occurrences::MAX_PLACES {
+            occurrences.first.push(format!("{file}:{line}"));
+        }
+    }
+
+    /// Refuses texts of a model to a prompt from a second file.
+    fn claim(&mut self, key: &(String, String), path: &Path) -> Result<()> {
+        let owner = self.files.entry(key.clone());
+        let owner = owner.or_insert_with(|| path.to_path_buf());
+        if owner == path {
+            return Ok(());
+        }
+        let (model, prompt) = key;
+        let owner = owner.display();
+        let message = format!("has texts of `{model}` to prompt {prompt}, and so has {owner}");
+        let hint = "give one another name: NAME=FILE";
+        Err(Error::input(path, message, hint))
+    }
+
+    fn text(&mut self, text: Text, path: &Path, file: &str, line: i64) -> Result<()> {
+        let key = (text.model.clone(), text.prompt_id.clone());
+        self.claim(&key, path)?;
+        let sample = text.sample.map(|sample| sample.to_string());
+        let sample = sample.as_deref().unwrap_or_default();
+        let is_new = self
+            .seen
+            .insert(digest(&[&key.0, &key.1, sample, &text.response]));
+        if !is_new && text.sample.is_some() {
+            self.count(Flaw::Duplicate, 1, file, line);
+            return Ok(());
+        }
+        for (flaw, is_present) in [
+            (Flaw::EqualText, !is_new),
+            (Flaw::ScoreNotANumber, text.score_is_no_number),
+            (Flaw::EmptyText, text.response.trim().is_empty()),
+            (Flaw::Truncated, text.is_truncated),
+        ] {
+            self.count(flaw, u64::from(is_present), file, line);
+        }
+        if !text.has_id {
+            self.ids_by_text.insert(text.prompt_id.clone());
+        }
+        // Samples are in the order of the file's numbers, or of its rows.
+        let sample = self.samples.entry(key).or_default();
+        self.rows.push(Output {
+            model: text.model,
+            prompt_id: text.prompt_id,
+            prompt: text.prompt,
+            sample: text.sample.unwrap_or(*sample),
+            response: text.response,
+            score: text.score,
+            utility: text.utility,
+            class: text.class,
+            given: text.given,
+        });
+        *sample += 1;
+        Ok(())
+    }
+
+    /// All texts, sorted, with all warnings.
+    pub(super) fn finish(mut self) -> Result<Outputs> {
+        self.match_ids_by_text()?;
+        let mut outputs = Outputs {
+            rows: self.rows,
+            inputs: self.inputs,
+            warnings: self.warnings,
+        };
+        outputs.sort();
+        for group in outputs.rows.chunk_by_mut(Output::same_group) {
+            for (sample, row) in (0..).zip(group) {
+                row.sample = sample;
+            }
+        }
+        let flaws = self.flaws.iter();
+        let warnings = flaws.map(|(flaw, occurrences)| occurrences.warning(*flaw));
+        outputs.warnings.extend(warnings);
+        outputs
+            .warnings
+            .extend(ambiguous_ids_warning(&outputs.rows));
+        Ok(outputs)
+    }
+
+    /// Gives prompts without an id the id that another file has for the same text, where it is unique.
+    fn match_ids_by_text(&mut self) -> Result<()> {
+        if self.ids_by_text.is_empty() {
+            return Ok(());
+        }
+        let mut rows = std::mem::take(&mut self.rows);
+        let mut ids: HashMap<String, Option<String>> = HashMap::new();
+        for row in rows
+            .iter()
+            .filter(|row| !self.ids_by_text.contains(&row.prompt_id))
+        {
+            let known = ids
+                .entry(row.prompt.trim().to_owned())
+                .or_insert_with(|| Some(row.prompt_id.clone()));
+            if known.as_ref().is_some_and(|known| *known != row.prompt_id) {
+                *known = None;
+            }
+        }
+        for row in &mut rows {
+            let known = ids.get(row.prompt.trim()).and_then(Option::as_ref);
+            let Some(id) = known.filter(|_| self.ids_by_text.contains(&row.prompt_id)) else {
+                continue;
+            };
+            let before = (row.model.clone(), row.prompt_id.clone());
+            row.prompt_id.clone_from(id);
+            if let Some(path) = self.files.get(&before).cloned() {
+                self.claim(&(before.0, id.clone()), &path)?;
+            }
+        }
+        self.rows = rows;
+        Ok(())
+    }
+}
+
+impl File<'_> {
+    /// Takes a row's texts; the number of items of its list without one, or none where the row holds no
+    /// text or no prompt.
+    fn row(&mut self, line: i64, object: &Map<String, Value>) -> Option<u64> {
+        let models = (self.file_model.as_str(), self.forced_model);
+        let row = layouts::parse(object, self.columns, models, &mut self.score);
+        let is_empty = row.texts.is_empty() && row.missing == 0;
+        let texts = row.texts.into_iter().map(|text| (line, text));
+        self.texts.extend(texts);
+        (!is_empty).then_some(row.missing)
+    }
+
+    /// The reward model of a row, where it differs from that of the rows before.
+    fn other_reward_model(&mut self, object: &Map<String, Value>) -> Option<String> {
+        let name = object.get(REWARD_MODEL)?.as_str()?;
+        let first = self.reward_model.get_or_insert_with(|| name.to_owned());
+        (first != name).then(|| name.to_owned())
+    }
+
+    /// Adds a harness's task to the ids of its documents, which every task numbers from 0.
+    fn prefix_task(&mut self, path: &Path) {
+        if let Some(task) = task(path) {
+            for (_, text) in self.texts.iter_mut().filter(|(_, text)| text.has_id) {
+                text.prompt_id = format!("{task}/{}", text.prompt_id);
+            }
+        }
+    }
+
+    /// Groups the texts by their prompts' text where every row has an id of its own and prompts repeat;
+    /// whether it did.
+    fn group_by_prompt_text(&mut self) -> bool {
+        if self.columns.named(Role::PromptId).is_some() {
+            return false;
+        }
+        let (mut ids, mut prompts) = (HashMap::new(), HashMap::new());
+        let mut repeats = false;
+        for (row, text) in &self.texts {
+            let is_own = text.has_id
+                && !text.is_prompt_id
+                && *ids.entry(text.prompt_id.as_str()).or_insert(row) == row;
+            if !is_own {
+                return false;
+            }
+            if !text.prompt.is_empty() {
+                repeats |= *prompts.entry(text.prompt_hash.as_str()).or_insert(row) != row;
+            }
+        }
+        if repeats {
+            let texts = self.texts.iter_mut().map(|(_, text)| text);
+            for text in texts.filter(|text| !text.prompt.is_empty()) {
+                text.prompt_id.clone_from(&text.prompt_hash);
+            }
+        }
+        repeats
+    }
+}
+
+/// The warning that one `prompt_id` belongs to several prompts.
+fn ambiguous_ids_warning(rows: &[Output]) -> Option<String> {
+    let mut texts: HashMap<&str, &str> = HashMap::new();
+    let (mut ambiguous, mut first_ambiguous) = (HashSet::new(), None);
+    for row in rows.iter().filter(|row| !row.prompt.is_empty()) {
+        let first = texts.entry(&row.prompt_id).or_insert(&row.prompt);
+        if first.trim() != row.prompt.trim() && ambiguous.insert(row.prompt_id.as_str()) {
+            first_ambiguous = first_ambiguous.or(Some(&row.prompt_id));
+        }
+    }
+    Some(format!(
+        "{} of {} prompt ids belong to different prompts (the first is {}); their texts are compared \
+         as if the prompts were the same.",
+        ambiguous.len(),
+        texts.len(),
+        first_ambiguous?
+    ))
+}

@@ -1,0 +1,118 @@
+//! Plane plot: models by mean reward and diversity, with 95 % confidence ellipses and the Pareto front.
+
+use super::Report;
+use super::svg::{Scale, Svg, hue, short};
+use crate::space::Space;
+
+const WIDTH: f64 = 640.0;
+const HEIGHT: f64 = 440.0;
+const LEFT: f64 = 56.0;
+const RIGHT: f64 = 24.0;
+const TOP: f64 = 40.0;
+const BOTTOM: f64 = 48.0;
+
+/// The plot of a space; none where no model has both.
+pub(super) fn plane(report: &Report, space: Space) -> Option<String> {
+    let placed: Vec<_> = report
+        .models
+        .iter()
+        .enumerate()
+        .filter_map(|(at, model)| Some((at, model, (*model.ellipses.get(space))?)))
+        .collect();
+    if placed.is_empty() {
+        return None;
+    }
+    // The box around a turned ellipse.
+    let reach = |axis: usize| {
+        placed.iter().flat_map(move |(_, _, ellipse)| {
+            let (sin, cos) = ellipse.angle.to_radians().sin_cos();
+            let [major, minor] = ellipse.half_axes;
+            let half = match axis {
+                0 => f64::hypot(major * cos, minor * sin),
+                _ => f64::hypot(major * sin, minor * cos),
+            };
+            [ellipse.center[axis] - half, ellipse.center[axis] + half]
+        })
+    };
+    let x = Scale::of(reach(0), LEFT, WIDTH - RIGHT);
+    let y = Scale::of(reach(1), HEIGHT - BOTTOM, TOP);
+    let name = space.name();
+    let mut picture = Svg::new(
+        WIDTH,
+        HEIGHT,
+        &format!("Reward and {name} diversity of {} models", placed.len()),
+    );
+    picture.x_axis(&x, HEIGHT - BOTTOM, TOP, "Reward");
+    picture.y_axis(
+        &y,
+        LEFT,
+        WIDTH - RIGHT,
+        &format!("{} diversity", capital(name)),
+    );
+    let mut front: Vec<[f64; 2]> = placed
+        .iter()
+        .filter(|(_, model, _)| *model.on_front.get(space) == Some(true))
+        .map(|(_, _, ellipse)| [x.at(ellipse.center[0]), y.at(ellipse.center[1])])
+        .collect();
+    front.sort_by(|a, b| a[0].total_cmp(&b[0]));
+    let points: Vec<String> = front
+        .iter()
+        .map(|[x, y]| format!("{x:.1},{y:.1}"))
+        .collect();
+    picture.add(format_args!(
+        "<polyline class=\"front\" fill=\"none\" points=\"{}\"/>",
+        points.join(" ")
+    ));
+    let mut labels: Vec<[f64; 2]> = Vec::new();
+    for (at, model, ellipse) in &placed {
+        let [cx, cy] = [x.at(ellipse.center[0]), y.at(ellipse.center[1])];
+        picture.add(format_args!(
+            "<g class=\"{}\"><polygon class=\"ellipse\" points=\"{}\"/>\
+             <circle class=\"dot\" cx=\"{cx:.1}\" cy=\"{cy:.1}\" r=\"4\"/>",
+            hue(*at),
+            outline(ellipse, &x, &y)
+        ));
+        // A name stands above its point, or lower where another stands there.
+        let mut place = cy - 10.0;
+        let near = |place: f64| {
+            let mut others = labels.iter();
+            others.any(|[x, y]| (y - place).abs() < 13.0 && (x - cx).abs() < WIDTH * 0.25)
+        };
+        while near(place) {
+            place += 13.0;
+        }
+        labels.push([cx, place]);
+        let right = cx > WIDTH * 0.6;
+        picture.add(format_args!(
+            "<text class=\"name\" x=\"{:.1}\" y=\"{place:.1}\" text-anchor=\"{}\">{}</text></g>",
+            if right { cx - 8.0 } else { cx + 8.0 },
+            if right { "end" } else { "start" },
+            short(&model.name)
+        ));
+    }
+    Some(picture.done())
+}
+
+/// An ellipse of values, which the two scales stretch differently, as points.
+fn outline(ellipse: &crate::stats::ellipse::Ellipse, x: &Scale, y: &Scale) -> String {
+    const POINTS: u32 = 72;
+    let (sin, cos) = ellipse.angle.to_radians().sin_cos();
+    let [major, minor] = ellipse.half_axes;
+    let point = |number: u32| {
+        let turn = f64::from(number) / f64::from(POINTS) * std::f64::consts::TAU;
+        let (along, across) = (major * turn.cos(), minor * turn.sin());
+        format!(
+            "{:.1},{:.1}",
+            x.at(ellipse.center[0] + along * cos - across * sin),
+            y.at(ellipse.center[1] + along * sin + across * cos)
+        )
+    };
+    (0..POINTS).map(point).collect::<Vec<_>>().join(" ")
+}
+
+fn capital(name: &str) -> String {
+    let mut letters = name.chars();
+    letters.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(letters).collect()
+    })
+}

@@ -1,0 +1,98 @@
+//! An evaluation from files to report: `polyphony eval` as one call.
+
+use polyphony_engine::Result;
+use polyphony_io::progress::Progress;
+use polyphony_model::reward::RewardModel;
+
+use crate::config::{Equivalence, EvalConfig, RewardSource};
+use crate::evaluation::{Evaluation, evaluate};
+use crate::outputs::{self, gold};
+use crate::report::{self, Provenance, Report};
+use crate::rewards::{disjoint_rewards_warning, shared_score};
+use crate::subsample::{Selection, subsample};
+use crate::text::repetition::is_looping;
+
+/// Reads outputs, evaluates them, and writes the report to `config.out`.
+///
+/// # Errors
+/// When a file cannot be read or written, rewards of different models are mixed, or a model fails.
+pub async fn run(config: &EvalConfig, progress: &dyn Progress) -> Result<Report> {
+    let columns = config.named_columns();
+    let mut outputs = outputs::read(&config.outputs, &columns, progress)?;
+    let score = match config.reward {
+        RewardSource::Column(_) => shared_score(&outputs.inputs)?,
+        RewardSource::Model(..) | RewardSource::None => None,
+    };
+    if let Some(gold) = &config.gold {
+        gold::add(&mut outputs, gold, &columns, progress).await?;
+    }
+    if config.equivalence == Equivalence::Rouge1 {
+        outputs::classify(&mut outputs.rows);
+    }
+    let selection = subsample(&outputs.rows, config.k, config.resampling.seed);
+    let evaluation = evaluate(&selection, config, progress).await?;
+    let reward_revision = match &config.reward {
+        // Models are loaded once per process.
+        RewardSource::Model(name, device) => {
+            Some(RewardModel::named(name, *device)?.revision.clone())
+        }
+        RewardSource::Column(_) | RewardSource::None => None,
+    };
+    let mut warnings = outputs.warnings;
+    warnings.extend(selection.warnings.iter().cloned());
+    if reward_revision.is_some() {
+        warnings.extend(no_prompt_warning(&selection));
+    }
+    warnings.extend(disjoint_rewards_warning(&rewards_by_model(&evaluation)));
+    warnings.extend(looping_warnings(&evaluation));
+    let provenance = Provenance {
+        inputs: outputs.inputs,
+        warnings,
+        score,
+        reward_revision,
+    };
+    let report = report::report(&evaluation, config, provenance);
+    report::write(&report, &evaluation, &config.out)?;
+    Ok(report)
+}
+
+/// The warning that texts have no reward because their prompt is unknown.
+fn no_prompt_warning(selection: &Selection<'_>) -> Option<String> {
+    let rows = selection.rows.iter();
+    let count = rows.filter(|row| row.prompt.is_empty()).count();
+    (count > 0)
+        .then(|| format!("{count} texts have no reward: the files do not have their prompts."))
+}
+
+/// All rewards of each model.
+fn rewards_by_model<'a>(evaluation: &'a Evaluation<'_>) -> Vec<(&'a str, Vec<f64>)> {
+    let models = evaluation.models.iter().zip(&evaluation.cells);
+    let rewards = models.map(|(model, cells)| {
+        let texts = cells.iter().flatten().flat_map(|cell| &cell.texts);
+        (
+            model.as_str(),
+            texts.filter_map(|text| text.reward).collect(),
+        )
+    });
+    rewards.collect()
+}
+
+/// A warning for each model with texts that loop.
+fn looping_warnings(evaluation: &Evaluation<'_>) -> Vec<String> {
+    let models = evaluation.models.iter().zip(&evaluation.cells);
+    let warnings = models.filter_map(|(model, cells)| {
+        let texts = cells.iter().flatten().flat_map(|cell| &cell.texts);
+        let (mut count, mut looping) = (0_usize, 0_usize);
+        for text in texts {
+            count += 1;
+            looping += usize::from(is_looping(&text.output.response));
+        }
+        (looping > 0).then(|| {
+            format!(
+                "{model}: {looping} of {count} texts repeat themselves (fewer than half of their 4-grams \
+                 are different)."
+            )
+        })
+    });
+    warnings.collect()
+}

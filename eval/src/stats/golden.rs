@@ -1,0 +1,197 @@
+//! Golden values of the statistics, made with scipy and the reference scripts: `tests/fixtures/eval.json`.
+
+use serde_json::Value;
+
+use super::bootstrap::{BootstrapIndices, percentile};
+use super::clustered_error::se_clustered;
+use super::correlation::{kendall, pearson, spearman, spearman_p};
+use super::ellipse::ellipse;
+use super::mean::{cohen_dz, mean, normal_interval, sd, se, t_interval, t_test};
+use super::multiple_testing::{benjamini_hochberg, holm};
+use super::pareto::pareto_front;
+use super::permutation::sign_flips;
+use super::sign_test::{binomial_test, sign_test};
+use super::two_counts::{fisher, two_proportions};
+use super::wilcoxon::wilcoxon;
+
+fn golden() -> Value {
+    serde_json::from_str(include_str!("../../../tests/fixtures/eval.json")).unwrap()
+}
+
+fn numbers(value: &Value) -> Vec<f64> {
+    let values = value.as_array().unwrap();
+    values.iter().map(|value| value.as_f64().unwrap()).collect()
+}
+
+/// Within 1e-9, of the value where it is small.
+fn near(ours: f64, golden: &Value) {
+    let golden = golden.as_f64().unwrap();
+    let scale = golden.abs().min(1.0);
+    assert!(
+        (ours - golden).abs() <= 1e-9 * scale,
+        "{ours} is not {golden}"
+    );
+}
+
+fn near_both(ours: [f64; 2], golden: &Value) {
+    near(ours[0], &golden[0]);
+    near(ours[1], &golden[1]);
+}
+
+#[test]
+fn paired_differences() {
+    let golden = golden();
+    let stats = &golden["stats"];
+    let (a, b) = (numbers(&stats["a"]), numbers(&stats["b"]));
+    let differences: Vec<f64> = a.iter().zip(&b).map(|(a, b)| b - a).collect();
+    near(mean(&a), &stats["mean_a"]);
+    near(mean(&differences), &stats["mean_diff"]);
+    near(sd(&differences), &stats["sd_diff_ddof1"]);
+    near(se(&differences), &stats["se_diff"]);
+    near_both(normal_interval(&differences), &stats["normal_ci95_diff"]);
+    near_both(t_interval(&differences).unwrap(), &stats["t_ci95_diff"]);
+    near(
+        t_test(&differences).unwrap(),
+        &stats["paired_t"]["p_two_sided"],
+    );
+    near(
+        mean(&differences) / se(&differences),
+        &stats["paired_t"]["t"],
+    );
+    near(cohen_dz(&differences), &stats["cohen_dz"]);
+
+    let found = wilcoxon(&differences).unwrap();
+    near(found.w, &stats["wilcoxon"]["W_min"]);
+    near(found.p, &stats["wilcoxon"]["p_exact"]);
+    near(
+        found.p_normal,
+        &stats["wilcoxon"]["p_normal_approx_no_continuity"],
+    );
+
+    let signs = sign_test(&differences);
+    let expected = &stats["sign_test"];
+    assert_eq!((signs.up, signs.down, signs.ties), (34, 6, 0));
+    near(signs.p, &expected["p_exact_two_sided"]);
+
+    let flips = sign_flips(&differences[..12], 0, 0);
+    let expected = &stats["sign_flip_permutation_first12"];
+    assert_eq!((flips.as_extreme, flips.tried), (50, 4096));
+    near(flips.p, &expected["p_two_sided"]);
+    // Drawn signs come near what all of them give.
+    let drawn = sign_flips(&differences[..20], 100_000, 7);
+    let all = (0..1_u32 << 20).filter(|choice| {
+        let signed = differences[..20].iter().enumerate();
+        let sum: f64 = signed
+            .map(|(at, d)| if choice >> at & 1 == 1 { -d } else { *d })
+            .sum();
+        sum.abs() >= differences[..20].iter().sum::<f64>().abs() - 1e-12
+    });
+    let exact = all.count() as f64 / f64::from(1 << 20);
+    assert!((drawn.p - exact).abs() < 0.002, "{} {exact}", drawn.p);
+
+    near(spearman(&a, &b).unwrap(), &stats["spearman_ab"]["rho"]);
+    let p = spearman_p(spearman(&a, &b).unwrap(), a.len()).unwrap();
+    near(p, &stats["spearman_ab"]["p_t_approx"]);
+    near(pearson(&a, &b).unwrap(), &stats["pearson_ab"]);
+    near(kendall(&a, &b).unwrap(), &stats["kendall_tau_b_ab"]);
+
+    let found = ellipse(&a, &b).unwrap();
+    let expected = &stats["ci95_ellipse_of_mean"];
+    near_both(found.center, &expected["center"]);
+    near_both(found.half_axes, &expected["semi_axes_major_minor"]);
+    near(found.angle, &expected["angle_deg_of_major_from_x"]);
+    // Turned back and unstretched, the ellipse is the covariance of the mean.
+    let (sin, cos) = found.angle.to_radians().sin_cos();
+    let [long, short] = found
+        .half_axes
+        .map(|half| half * half / 5.991_464_547_107_979);
+    let covariance = &expected["cov_of_mean"];
+    near(long * cos * cos + short * sin * sin, &covariance[0][0]);
+    near((long - short) * sin * cos, &covariance[0][1]);
+    near(long * sin * sin + short * cos * cos, &covariance[1][1]);
+}
+
+#[test]
+fn prompts_drawn_again() {
+    let golden = golden();
+    let stats = &golden["stats"];
+    let (a, b) = (numbers(&stats["a"]), numbers(&stats["b"]));
+    let differences: Vec<f64> = a.iter().zip(&b).map(|(a, b)| b - a).collect();
+    let expected = &stats["paired_bootstrap"];
+    let draws = BootstrapIndices::new(differences.len(), 2000, 7);
+    let means = draws.means(&differences);
+    near(mean(&means), &expected["mean_of_means"]);
+    near(sd(&means), &expected["se"]);
+    let interval = [percentile(&means, 0.025), percentile(&means, 0.975)];
+    near_both(interval, &expected["percentile_ci95_linear"]);
+    assert_eq!(draws.interval(&differences), Some(interval));
+    let sorted = [means[49], means[1949]];
+    near_both(sorted, &expected["percentile_ci95_order_stat_50_1950"]);
+    assert!(means[0] > 0.0);
+}
+
+#[test]
+fn groups_corrections_and_counts() {
+    let golden = golden();
+    let stats = &golden["stats"];
+    let values = numbers(&stats["clustered"]["values_4_per_prompt"]);
+    let groups: Vec<&[f64]> = values.chunks(4).collect();
+    near(se(&values), &stats["clustered"]["se_naive"]);
+    near(
+        se_clustered(&groups),
+        &stats["clustered"]["se_clustered_inspect"],
+    );
+    let means: Vec<f64> = groups.iter().map(|group| mean(group)).collect();
+    near(se(&means), &stats["clustered"]["se_of_prompt_means"]);
+
+    let corrections = &stats["corrections"];
+    let mut p = numbers(&corrections["p_sorted"]);
+    p.reverse();
+    let backwards = |name: &str| {
+        let mut values = numbers(&corrections[name]);
+        values.reverse();
+        values
+    };
+    for (ours, golden) in holm(&p).into_iter().zip(backwards("holm")) {
+        near(ours, &Value::from(golden));
+    }
+    for (ours, golden) in benjamini_hochberg(&p)
+        .into_iter()
+        .zip(backwards("benjamini_hochberg"))
+    {
+        near(ours, &Value::from(golden));
+    }
+
+    let table = stats["paper_table2_as_n50"].as_object().unwrap();
+    assert_eq!(table.len(), 4);
+    for case in table.values() {
+        let counts = numbers(&case["counts_of_50"]);
+        let (a, b) = (counts[0] as usize, counts[1] as usize);
+        near(two_proportions(a, b, 50), &case["two_proportion_z_p"]);
+        near(fisher(a, b, 50), &case["fisher_p"]);
+        near(binomial_test(a, b), &case["sign_test_p"]);
+    }
+}
+
+#[test]
+fn the_front_keeps_ties() {
+    let golden = golden();
+    let case = &golden["misc"]["pareto"];
+    // In the order of the fixture's front, with those behind it anywhere.
+    let points = case["points"].as_object().unwrap();
+    let values: Vec<[f64; 2]> = points
+        .values()
+        .map(|point| [point[0].as_f64().unwrap(), point[1].as_f64().unwrap()])
+        .collect();
+    let kept = points
+        .keys()
+        .zip(pareto_front(&values))
+        .filter(|(_, on)| *on);
+    let mut ours: Vec<&str> = kept.map(|(name, _)| name.as_str()).collect();
+    let expected = case["front_in_input_order"].as_array().unwrap();
+    let mut expected: Vec<&str> = expected.iter().map(|name| name.as_str().unwrap()).collect();
+    ours.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(ours, expected);
+    assert_eq!(pareto_front(&[[f64::NAN, 1.0], [0.0, 0.0]]), [false, true]);
+}

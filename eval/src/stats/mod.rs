@@ -1,0 +1,19 @@
+//! Statistics of values per prompt: confidence intervals, tests, corrections, correlations. Pure functions on
+//! slices; golden values are those of scipy and statsmodels.
+
+pub mod bootstrap;
+pub mod clustered_error;
+pub mod correlation;
+pub mod ellipse;
+pub mod krippendorff_alpha;
+pub mod mean;
+pub mod multiple_testing;
+pub mod pareto;
+pub mod permutation;
+pub mod rank;
+pub mod sign_test;
+pub mod two_counts;
+pub mod wilcoxon;
+
+#[cfg(test)]
+mod golden;

@@ -1,0 +1,166 @@
+//! Subsampling: the same number of texts of each model to each prompt, because measures of sets grow with it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::outputs::{GOLD, Output};
+use polyphony_io::hash::fnv1a;
+use polyphony_io::random::SplitMix64;
+
+/// The selected texts.
+#[derive(Debug)]
+pub struct Selection<'a> {
+    /// The number of texts of a model to a prompt.
+    pub k: usize,
+    /// The texts, by model, prompt and sample.
+    pub rows: Vec<&'a Output>,
+    /// Warnings.
+    pub warnings: Vec<String>,
+}
+
+/// Selects `k` texts of each model to each prompt, at random by the seed where there are more. Without
+/// `k`: the smallest of the numbers that models usually have, not counting gold and models with one. Where
+/// a model has fewer to a prompt, all are kept, and its diversity there is undefined.
+pub fn subsample(rows: &[Output], k: Option<usize>, seed: u64) -> Selection<'_> {
+    let mut groups: BTreeMap<(&str, &str), Vec<&Output>> = BTreeMap::new();
+    for row in rows {
+        let key = (row.model.as_str(), row.prompt_id.as_str());
+        groups.entry(key).or_default().push(row);
+    }
+    let mut sizes: BTreeMap<&str, BTreeMap<usize, usize>> = BTreeMap::new();
+    for ((model, _), group) in &groups {
+        *sizes
+            .entry(model)
+            .or_default()
+            .entry(group.len())
+            .or_default() += 1;
+    }
+    let most_common = |sizes: &BTreeMap<usize, usize>| {
+        let most = sizes
+            .iter()
+            .max_by_key(|(size, prompts)| (**prompts, **size));
+        most.map_or(1, |(size, _)| *size)
+    };
+    let of_models = sizes.iter().filter(|(model, _)| **model != GOLD);
+    let several = of_models
+        .map(|(_, sizes)| most_common(sizes))
+        .filter(|size| *size > 1);
+    let is_requested = k == Some(1);
+    let k = k.or(several.min()).unwrap_or(1);
+    let mut warnings: Vec<String> = missing_prompts_warning(&groups).into_iter().collect();
+    for (model, sizes) in &sizes {
+        let prompts = |is_counted: &dyn Fn(usize) -> bool| {
+            let counted = sizes.iter().filter(|(size, _)| is_counted(**size));
+            counted.map(|(_, prompts)| prompts).sum::<usize>()
+        };
+        let (more, fewer) = (prompts(&|size| size > k), prompts(&|size| size < k));
+        if more > 0 {
+            warnings.push(format!(
+                "{model}: more than {k} texts to {more} prompts; {k} of each are sampled at random."
+            ));
+        }
+        if fewer > 0 {
+            warnings.push(format!(
+                "{model}: fewer than {k} texts to {fewer} prompts; its diversity there is undefined."
+            ));
+        }
+    }
+    if k == 1 {
+        let why = if is_requested {
+            "k = 1"
+        } else {
+            "no model has more than one text to a prompt"
+        };
+        warnings.push(format!(
+            "Diversity is undefined: {why}. Where rows of one prompt have ids of their own, use --columns \
+             prompt_id=COLUMN."
+        ));
+    }
+    let rows = groups.into_iter().flat_map(|((model, prompt), group)| {
+        let mut indices: Vec<usize> = (0..group.len()).collect();
+        if group.len() > k {
+            SplitMix64(seed ^ fnv1a(model.as_bytes()) ^ fnv1a(prompt.as_bytes()).rotate_left(32))
+                .shuffle(&mut indices);
+            indices.truncate(k);
+            indices.sort_unstable();
+        }
+        indices.into_iter().map(move |index| group[index])
+    });
+    Selection {
+        k,
+        rows: rows.collect(),
+        warnings,
+    }
+}
+
+/// The warning that models have texts to different prompts: their means are over different prompts.
+fn missing_prompts_warning(groups: &BTreeMap<(&str, &str), Vec<&Output>>) -> Option<String> {
+    let mut prompts: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (model, prompt) in groups.keys() {
+        prompts.entry(model).or_default().insert(prompt);
+    }
+    let sets: Vec<&BTreeSet<&str>> = prompts.values().collect();
+    let all: BTreeSet<&str> = sets.iter().copied().flatten().copied().collect();
+    let common = all
+        .iter()
+        .filter(|prompt| sets.iter().all(|set| set.contains(*prompt)));
+    let common = common.count();
+    (common < all.len()).then(|| {
+        format!(
+            "Only {common} of {} prompts have texts of every model. A model's mean is over its own prompts; the \
+             difference of two models is over the prompts of both.",
+            all.len()
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(model: &str, prompts: std::ops::Range<usize>, samples: i64) -> Vec<Output> {
+        let of = |prompt: usize| {
+            (0..samples).map(move |sample| Output {
+                model: model.to_owned(),
+                prompt_id: prompt.to_string(),
+                sample,
+                response: sample.to_string(),
+                ..Output::default()
+            })
+        };
+        prompts.flat_map(of).collect()
+    }
+
+    #[test]
+    fn k_is_the_usual_number_of_models_and_not_of_gold() {
+        let all = [
+            rows("m", 0..9, 10),
+            rows(GOLD, 0..9, 2),
+            rows("once", 0..9, 1),
+        ]
+        .concat();
+        let selection = subsample(&all, None, 7);
+        assert_eq!(selection.k, 10);
+        assert_eq!(selection.rows.len(), 9 * 13);
+        let selection = subsample(&all, Some(4), 7);
+        assert_eq!(selection.rows.len(), 9 * (4 + 2 + 1));
+        let again = subsample(&all, Some(4), 7);
+        assert_eq!(selection.rows, again.rows);
+        assert_ne!(selection.rows, subsample(&all, Some(4), 8).rows);
+    }
+
+    #[test]
+    fn warnings_name_the_reason_why_diversity_is_undefined() {
+        let all = [rows("a", 0..9, 3), rows("b", 3..12, 3)].concat();
+        let warnings = subsample(&all, Some(1), 7).warnings.concat();
+        assert!(warnings.contains("k = 1"), "{warnings}");
+        assert!(
+            warnings.contains("6 of 12 prompts have texts of every model"),
+            "{warnings}"
+        );
+        let warnings = subsample(&rows("a", 0..9, 1), None, 7).warnings.concat();
+        assert!(
+            warnings.contains("no model has more than one text"),
+            "{warnings}"
+        );
+    }
+}

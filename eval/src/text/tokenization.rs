@@ -1,0 +1,230 @@
+//! Tokenization: the rules by which measures split texts into words, and words as token ids.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+/// A rule that splits a text into words.
+///
+/// Scripts that are written without spaces (Han, kana, Thai, Lao, Khmer, Burmese) are split letter by
+/// letter, so that no story is without words; on other text each rule gives exactly what the published
+/// implementation gives that it is named after, but for [`Tokenization::Rouge`], which keeps letters
+/// beyond a to z that the package drops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tokenization {
+    /// At white space (Python: `str.split()`).
+    Whitespace,
+    /// At each single space: newlines stay in words, two spaces give an empty word (the package
+    /// `diversity`, `ngram_diversity.py`).
+    Spaces,
+    /// Lower case, runs of letters and digits (`rouge_score` for a to z).
+    Rouge,
+    /// As BLEU's reference scorer: punctuation on its own (mteval-v13a, sacrebleu's `13a`).
+    Bleu13a,
+    /// As [`Tokenization::Rouge`] but with letters a to z alone, which is what `rouge_score` 0.1.2 does: a
+    /// text in another script has no words. For comparison with published numbers only.
+    AsciiRouge,
+}
+
+/// Texts as token ids: equal words have equal ids.
+#[derive(Debug, Default)]
+pub struct TokenIds {
+    /// The token ids of each text.
+    pub texts: Vec<Vec<u32>>,
+    /// The number of different words.
+    pub vocab_size: usize,
+}
+
+impl TokenIds {
+    /// Splits texts; ids are in the order of first occurrence.
+    pub fn new(texts: &[&str], tokenization: Tokenization) -> Self {
+        let mut ids: HashMap<String, u32> = HashMap::new();
+        let mut id = |word: &str| {
+            if let Some(&id) = ids.get(word) {
+                return id;
+            }
+            let next = ids.len() as u32;
+            ids.insert(word.to_owned(), next);
+            next
+        };
+        let texts = texts
+            .iter()
+            .map(|text| {
+                let mut words = Vec::new();
+                tokenization.each(text, |word| words.push(id(word)));
+                words
+            })
+            .collect();
+        Self {
+            texts,
+            vocab_size: ids.len(),
+        }
+    }
+
+    /// The number of words of all texts.
+    pub fn count(&self) -> usize {
+        self.texts.iter().map(Vec::len).sum()
+    }
+}
+
+impl Tokenization {
+    /// Passes each word of a text to `take`, in order.
+    pub fn each(self, text: &str, mut take: impl FnMut(&str)) {
+        match self {
+            Self::Whitespace => text
+                .split_whitespace()
+                .for_each(|word| split_letters(word, &mut take)),
+            Self::Spaces => text
+                .split(' ')
+                .for_each(|word| split_letters(word, &mut take)),
+            Self::Rouge => lowercase_words(text, take),
+            Self::AsciiRouge => text
+                .to_lowercase()
+                .split(|letter: char| !letter.is_ascii_alphanumeric())
+                .filter(|word| !word.is_empty())
+                .for_each(take),
+            Self::Bleu13a => thirteen_a(text)
+                .split_whitespace()
+                .for_each(|word| split_letters(word, &mut take)),
+        }
+    }
+}
+
+/// Words of letters, marks and digits in lower case; a mark alone, as an emoji has, is no word.
+fn lowercase_words(text: &str, mut take: impl FnMut(&str)) {
+    static WORD: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r"[\p{L}\p{N}][\p{L}\p{M}\p{N}]*").ok());
+    let lower = text.to_lowercase();
+    if lower.is_ascii() {
+        let runs = lower.split(|letter: char| !letter.is_ascii_alphanumeric());
+        runs.filter(|run| !run.is_empty()).for_each(take);
+    } else if let Some(word) = WORD.as_ref() {
+        for found in word.find_iter(&lower) {
+            split_letters(found.as_str(), &mut take);
+        }
+    }
+}
+
+/// A word, with the letters of scripts without spaces as words of their own.
+fn split_letters(word: &str, take: &mut impl FnMut(&str)) {
+    if word.is_ascii() {
+        return take(word);
+    }
+    let mut start = 0;
+    for (at, letter) in word.char_indices() {
+        if has_no_spaces(letter) {
+            if start < at {
+                take(&word[start..at]);
+            }
+            start = at + letter.len_utf8();
+            take(&word[at..start]);
+        }
+    }
+    if start < word.len() {
+        take(&word[start..]);
+    }
+}
+
+fn has_no_spaces(letter: char) -> bool {
+    matches!(u32::from(letter),
+        0x0E00..=0x0EFF // Thai, Lao
+        | 0x1000..=0x109F // Burmese
+        | 0x1780..=0x17FF // Khmer
+        | 0x3040..=0x30FF | 0x31F0..=0x31FF | 0xFF66..=0xFF9F // kana
+        | 0x3100..=0x312F // bopomofo
+        | 0x3400..=0x4DBF | 0x4E00..=0x9FFF | 0xF900..=0xFAFF | 0x2_0000..=0x3_FFFF) // Han
+}
+
+/// Spaces around punctuation, as mteval-v13a.
+fn thirteen_a(text: &str) -> String {
+    let text = text.replace("<skipped>", "").replace("-\n", "");
+    let text = text.replace('\n', " ");
+    let text = text
+        .replace("&quot;", "\"")
+        .replace("&amp;", "&")
+        .replace("&lt;", "<")
+        .replace("&gt;", ">");
+    let letters: Vec<char> = std::iter::once(' ')
+        .chain(text.chars())
+        .chain([' '])
+        .collect();
+    let mut spaced = String::with_capacity(text.len() * 5 / 4);
+    for (at, &letter) in letters.iter().enumerate() {
+        let digit = |at: Option<usize>| {
+            let letter = at.and_then(|at| letters.get(at));
+            letter.is_some_and(char::is_ascii_digit)
+        };
+        let (before, after) = (digit(at.checked_sub(1)), digit(Some(at + 1)));
+        let alone = match letter {
+            '{'..='~' | '['..='`' | ' '..='&' | '('..='+' | ':'..='@' | '/' => true,
+            // Part of a number between two digits.
+            '.' | ',' => !(before && after),
+            '-' => before,
+            _ => false,
+        };
+        if alone {
+            spaced.push(' ');
+            spaced.push(letter);
+            spaced.push(' ');
+        } else {
+            spaced.push(letter);
+        }
+    }
+    spaced
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cut(tokenization: Tokenization, text: &str) -> Vec<String> {
+        let mut words = Vec::new();
+        cut.each(text, |word| words.push(word.to_owned()));
+        words
+    }
+
+    #[test]
+    fn each_rule_splits_as_documented() {
+        let text = "Don't  stop,\nat 3.5 – Straße.";
+        let expected = ["Don't", "stop,", "at", "3.5", "–", "Straße."];
+        assert_eq!(cut(Tokenization::Whitespace, text), expected);
+        let expected = ["Don't", "", "stop,\nat", "3.5", "–", "Straße."];
+        assert_eq!(cut(Tokenization::Spaces, text), expected);
+        let expected = ["don", "t", "stop", "at", "3", "5", "straße"];
+        assert_eq!(cut(Tokenization::Rouge, text), expected);
+        let expected = ["don", "t", "stop", "at", "3", "5", "stra", "e"];
+        assert_eq!(cut(Tokenization::AsciiRouge, text), expected);
+        let expected = ["Don't", "stop", ",", "at", "3.5", "–", "Straße", "."];
+        assert_eq!(cut(Tokenization::Bleu13a, text), expected);
+    }
+
+    #[test]
+    fn scripts_without_spaces_have_words() {
+        assert_eq!(cut(Tokenization::Whitespace, "雪の王 sleeps").len(), 4);
+        assert_eq!(
+            cut(Tokenization::Rouge, "雪の王、sleeps。"),
+            ["雪", "の", "王", "sleeps"]
+        );
+        assert_eq!(cut(Tokenization::AsciiRouge, "雪の王").len(), 0);
+        // A vowel sign and a virama do not cut a word of Hindi in two.
+        assert_eq!(
+            cut(Tokenization::Rouge, "so ⚡\u{fe0f} 👍\u{1f3fd} it"),
+            ["so", "it"]
+        );
+        assert_eq!(cut(Tokenization::Rouge, "नमस्ते दुनिया").len(), 2);
+    }
+
+    #[test]
+    fn the_empty_text_has_one_empty_word_between_spaces() {
+        assert_eq!(cut(Tokenization::Spaces, ""), [""]);
+        assert!(cut(Tokenization::Whitespace, "").is_empty());
+    }
+
+    #[test]
+    fn equal_words_have_equal_ids() {
+        let words = TokenIds::new(&["a b a", "b c"], Tokenization::Whitespace);
+        assert_eq!(words.texts, [vec![0, 1, 0], vec![1, 2]]);
+        assert_eq!((words.vocab_size, words.count()), (3, 5));
+    }
+}

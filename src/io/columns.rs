@@ -1,0 +1,23 @@
+//! Column mapping: the parser of `ROLE=COLUMN,ROLE=COLUMN`, the value of every `--columns`.
+
+use crate::{Error, Result};
+
+/// Parses a column mapping: each role with its column, in the order of `text`. Blanks around names are
+/// ignored.
+///
+/// # Errors
+/// When a part is no `ROLE=COLUMN`, or the role is none of `roles`.
+pub fn parse_columns(text: &str, roles: &[&'static str]) -> Result<Vec<(&'static str, String)>> {
+    let parts = text.split(',').filter(|part| !part.trim().is_empty());
+    let pairs = parts.map(|part| {
+        let unknown = || Error::Unknown {
+            what: "column role",
+            given: part.to_owned(),
+            known: format!("ROLE=COLUMN with a role of {}", roles.join(", ")),
+        };
+        let (role, column) = part.split_once('=').ok_or_else(unknown)?;
+        let role = roles.iter().find(|known| **known == role.trim());
+        Ok((*role.ok_or_else(unknown)?, column.trim().to_owned()))
+    });
+    pairs.collect()
+}

@@ -1,6 +1,6 @@
 //! Tests of two counts: z-test of two proportions (statsmodels: `proportions_ztest`) and Fisher's exact test.
 
-use statrs::stats_tests::{Alternative, fishers_exact};
+use statrs::distribution::{Discrete as _, Hypergeometric};
 
 use super::mean::two_sided_normal;
 
@@ -18,9 +18,17 @@ pub fn two_proportions(a: usize, b: usize, of: usize) -> f64 {
     }
 }
 
-/// Two-sided p of Fisher's exact test of the table `[[a, of - a], [b, of - b]]` (scipy: `fisher_exact`).
+/// Two-sided p of Fisher's exact test of the table `[[a, of - a], [b, of - b]]`: the probability of all
+/// tables that are no likelier (scipy: `fisher_exact`).
 pub fn fisher(a: usize, b: usize, of: usize) -> f64 {
-    let table = [a, of - a, b, of - b].map(|count| count as u64);
-    let p = fishers_exact(&table, Alternative::TwoSided);
-    p.map_or(f64::NAN, |p| p.min(1.0))
+    let wins = a + b;
+    let Ok(tables) = Hypergeometric::new(2 * of as u64, of as u64, wins as u64) else {
+        return f64::NAN;
+    };
+    // Sums of probabilities, for small p: statrs' own test subtracts a CDF from 1.
+    let threshold = tables.ln_pmf(a as u64) + 1e-7;
+    let counts = wins.saturating_sub(of)..=wins.min(of);
+    let log_p = counts.map(|count| tables.ln_pmf(count as u64));
+    let p: f64 = log_p.filter(|p| *p <= threshold).map(f64::exp).sum();
+    p.min(1.0)
 }

@@ -387,7 +387,7 @@ mod tests {
         let moved = elsewhere.path().join("paper.csv");
         std::fs::rename(&paper, &moved).unwrap();
         let both = super::read(&key(), &[moved, files[0].clone()], &NoProgress).unwrap();
-        assert_eq!((both.annotators, both.verdicts[0].answers), (3, 4));
+        assert_eq!((both.annotators, both.questions[0].answers), (3, 4));
         std::fs::write(folder.path().join("bob/user_state.json"), "[]").unwrap();
         let said = super::read(&key(), &files, &NoProgress)
             .unwrap_err()

@@ -178,9 +178,9 @@ fn thirteen_a(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn cut(tokenization: Tokenization, text: &str) -> Vec<String> {
+    fn words_of(tokenization: Tokenization, text: &str) -> Vec<String> {
         let mut words = Vec::new();
-        cut.each(text, |word| words.push(word.to_owned()));
+        tokenization.each(text, |word| words.push(word.to_owned()));
         words
     }
 
@@ -188,37 +188,37 @@ mod tests {
     fn each_rule_splits_as_documented() {
         let text = "Don't  stop,\nat 3.5 – Straße.";
         let expected = ["Don't", "stop,", "at", "3.5", "–", "Straße."];
-        assert_eq!(cut(Tokenization::Whitespace, text), expected);
+        assert_eq!(words_of(Tokenization::Whitespace, text), expected);
         let expected = ["Don't", "", "stop,\nat", "3.5", "–", "Straße."];
-        assert_eq!(cut(Tokenization::Spaces, text), expected);
+        assert_eq!(words_of(Tokenization::Spaces, text), expected);
         let expected = ["don", "t", "stop", "at", "3", "5", "straße"];
-        assert_eq!(cut(Tokenization::Rouge, text), expected);
+        assert_eq!(words_of(Tokenization::Rouge, text), expected);
         let expected = ["don", "t", "stop", "at", "3", "5", "stra", "e"];
-        assert_eq!(cut(Tokenization::AsciiRouge, text), expected);
+        assert_eq!(words_of(Tokenization::AsciiRouge, text), expected);
         let expected = ["Don't", "stop", ",", "at", "3.5", "–", "Straße", "."];
-        assert_eq!(cut(Tokenization::Bleu13a, text), expected);
+        assert_eq!(words_of(Tokenization::Bleu13a, text), expected);
     }
 
     #[test]
     fn scripts_without_spaces_have_words() {
-        assert_eq!(cut(Tokenization::Whitespace, "雪の王 sleeps").len(), 4);
+        assert_eq!(words_of(Tokenization::Whitespace, "雪の王 sleeps").len(), 4);
         assert_eq!(
-            cut(Tokenization::Rouge, "雪の王、sleeps。"),
+            words_of(Tokenization::Rouge, "雪の王、sleeps。"),
             ["雪", "の", "王", "sleeps"]
         );
-        assert_eq!(cut(Tokenization::AsciiRouge, "雪の王").len(), 0);
+        assert_eq!(words_of(Tokenization::AsciiRouge, "雪の王").len(), 0);
         // A vowel sign and a virama do not cut a word of Hindi in two.
         assert_eq!(
-            cut(Tokenization::Rouge, "so ⚡\u{fe0f} 👍\u{1f3fd} it"),
+            words_of(Tokenization::Rouge, "so ⚡\u{fe0f} 👍\u{1f3fd} it"),
             ["so", "it"]
         );
-        assert_eq!(cut(Tokenization::Rouge, "नमस्ते दुनिया").len(), 2);
+        assert_eq!(words_of(Tokenization::Rouge, "नमस्ते दुनिया").len(), 2);
     }
 
     #[test]
     fn the_empty_text_has_one_empty_word_between_spaces() {
-        assert_eq!(cut(Tokenization::Spaces, ""), [""]);
-        assert!(cut(Tokenization::Whitespace, "").is_empty());
+        assert_eq!(words_of(Tokenization::Spaces, ""), [""]);
+        assert!(words_of(Tokenization::Whitespace, "").is_empty());
     }
 
     #[test]

@@ -215,7 +215,7 @@ mod tests {
 
     fn read(row: &Value) -> Vec<Text> {
         let columns = Columns::default();
-        super::parse(
+        parse(
             row.as_object().unwrap(),
             &columns,
             ("file", None),

@@ -2,10 +2,10 @@
 
 /// Atomic writes and folder locks.
 pub mod atomic;
-/// Ranks, Pearson's r, Spearman's rho.
-pub mod correlation;
 /// Column mappings: `ROLE=COLUMN`.
 pub mod columns;
+/// Ranks, Pearson's r, Spearman's rho.
+pub mod correlation;
 mod encoding;
 pub mod error;
 /// File formats by file name.

@@ -153,7 +153,9 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
             if name != "tests" {
                 files.extend(rust_files(&path));
             }
-        } else if name.ends_with(".rs") && !["tests.rs", "golden.rs"].contains(&name.as_str()) {
+        } else if path.extension().is_some_and(|end| end == "rs")
+            && !["tests.rs", "golden.rs"].contains(&name.as_str())
+        {
             files.push(path);
         }
     }

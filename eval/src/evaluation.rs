@@ -158,7 +158,7 @@ impl<'a> Measurement<'a, '_> {
             .iter()
             .enumerate()
             .map(|(at, row)| Text {
-                output: *row,
+                output: row,
                 words: count_words(&row.response),
                 reward: self.rewards[group.start + at],
                 deviation: deviations.as_ref().map(|deviations| deviations[at]),

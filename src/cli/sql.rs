@@ -46,7 +46,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     polyphony_eval::measures::udaf::register_all(&context);
     // `FROM 'file.parquet'` reads a file of rows.
-    let mut shell = Shell::new(row_table::enable(context), arguments.format);
+    let mut shell = Shell::new(row_table::enable(&context), arguments.format);
     if let Some(query) = arguments.command {
         return shell.script("-c", &query).await;
     }

@@ -41,7 +41,7 @@ pub fn open(path: &Path) -> Result<Arc<dyn TableProvider>> {
 }
 
 /// A session in which SQL can name files: `FROM 'stories.csv'`.
-pub fn enable(context: SessionContext) -> SessionContext {
+pub fn enable(context: &SessionContext) -> SessionContext {
     let listing = Arc::new(DynamicListTableFactory::default());
     let tables = Arc::clone(context.state_ref().read().catalog_list());
     let files = Files(Arc::clone(&listing));

@@ -176,7 +176,7 @@ impl SqlStep {
         };
         let (Some(reads), Some(writes)) = (header("reads:"), header("writes:")) else {
             return Err(Error::input(
-                &name,
+                name,
                 "does not say what it reads and writes",
                 "begin it with `-- reads: TABLE, ...` and `-- writes: TABLE`",
             ));

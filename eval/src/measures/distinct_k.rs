@@ -1,4 +1,4 @@
-//! distinct_k: `distinct_k(class)`, the number of equivalence classes among the texts (`NoveltyBench`).
+//! `distinct_k(class)`: the number of equivalence classes among the texts (`NoveltyBench`).
 
 use std::collections::HashSet;
 

@@ -44,6 +44,10 @@ impl Direction {
 /// A measure's function with its input. All give `None` where the measure is undefined; the last
 /// argument holds the parameters, in the order of [`Measure::parameters`].
 #[derive(Debug, Clone, Copy)]
+#[expect(
+    clippy::type_complexity,
+    reason = "a function type reads best where it stands"
+)]
 pub enum Function {
     /// Of the texts.
     Texts(fn(&[&str], &[f64]) -> Option<f64>),

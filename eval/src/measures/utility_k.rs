@@ -1,4 +1,4 @@
-//! utility_k: `utility_k(class, utility, patience)`, what a set of texts is worth to a reader (`NoveltyBench`).
+//! `utility_k(class, utility, patience)`: what a set of texts is worth to a reader (`NoveltyBench`).
 
 use super::distinct_k::first_of_class;
 use super::measure::{Column, Direction, Function, Group, Measure, ParamRange, Parameter};

@@ -116,7 +116,7 @@ pub(super) struct Loader {
 struct File<'a> {
     columns: &'a Columns,
     /// The model by the file's name.
-    file_model: String,
+    default_model: String,
     /// The model of the command line.
     forced_model: Option<&'a str>,
     /// The texts with the numbers of their rows.
@@ -142,7 +142,7 @@ impl Loader {
         let (mut rows, mut names) = (0, BTreeSet::new());
         let mut file = File {
             columns,
-            file_model: model_from_path(&source.path),
+            default_model: model_from_path(&source.path),
             forced_model: model,
             texts: Vec::new(),
             score: None,
@@ -344,7 +344,7 @@ impl File<'_> {
     /// Takes a row's texts; the number of items of its list without one, or none where the row holds no
     /// text or no prompt.
     fn row(&mut self, line: i64, object: &Map<String, Value>) -> Option<u64> {
-        let models = (self.file_model.as_str(), self.forced_model);
+        let models = (self.default_model.as_str(), self.forced_model);
         let row = layouts::parse(object, self.columns, models, &mut self.score);
         let is_empty = row.texts.is_empty() && row.missing == 0;
         let texts = row.texts.into_iter().map(|text| (line, text));

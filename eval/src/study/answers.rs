@@ -85,7 +85,7 @@ pub fn read(key: &Key, files: &[PathBuf], progress: &dyn Progress) -> Result<Stu
         }
     }
     let questions = QUESTIONS.iter().filter_map(|question| {
-        let answers = collected.answers.get(question)?;
+        let answers = collected.choices.get(question)?;
         Some(question_result(question, answers))
     });
     let questions: Vec<QuestionResult> = questions.collect();
@@ -106,7 +106,7 @@ pub fn read(key: &Key, files: &[PathBuf], progress: &dyn Progress) -> Result<Stu
 #[derive(Default)]
 struct Answers {
     /// By question: which model an answer to an item, by a person, is for.
-    answers: BTreeMap<&'static str, BTreeMap<(String, String), Option<usize>>>,
+    choices: BTreeMap<&'static str, BTreeMap<(String, String), Option<usize>>>,
     annotators: BTreeSet<String>,
     dropped: BTreeMap<String, u64>,
 }
@@ -155,7 +155,7 @@ impl Answers {
                         given.annotator = path.to_string_lossy().into_owned();
                     }
                     self.annotators.insert(given.annotator.clone());
-                    let of_question = self.answers.entry(question).or_default();
+                    let of_question = self.choices.entry(question).or_default();
                     let key = (given.item, given.annotator);
                     if of_question.insert(key, given.wins).is_some() {
                         count("superseded by a later answer");

@@ -48,7 +48,7 @@ pub(super) fn forward<'a>(
     let positions = encoder.position_ids(ids, lengths);
     with_values(&encoder.token_embeddings, |table| {
         gather(x, table, ids, |row, embedding| {
-            row.copy_from_slice(embedding)
+            row.copy_from_slice(embedding);
         })
     })??;
     let rotary = match &encoder.positions {

@@ -49,7 +49,6 @@ macro_rules! define_settings {
 
         /// The complete configuration of a run.
         #[derive(Debug, Clone, PartialEq, serde::Serialize)]
-        #[expect(clippy::struct_excessive_bools, reason = "independent options")]
         pub struct Config {
             /// The method.
             pub method: Method,

@@ -7,6 +7,7 @@ mod define;
 mod bound;
 
 /// The hyperparameters: names, types, defaults by method, bounds.
+#[expect(clippy::doc_markdown, reason = "the help texts of flags")]
 mod settings;
 
 /// Flags, file, adapter and defaults merged into one configuration.

@@ -190,7 +190,7 @@ fn read(cache: LogpCache<'_>, header: &Header) -> Result<Vec<RefLogps>> {
     }
 }
 
-/// A row of the file. The digits are parsed by `str::parse`, which is exact: serde_json may miss the last bit.
+/// A row of the file. The digits are parsed by `str::parse`, which is exact: `serde_json` may miss the last bit.
 fn parse_row(line: &str) -> Option<RefLogps> {
     let numbers = line.strip_prefix("{\"chosen\":")?.strip_suffix('}')?;
     let (chosen, rejected) = numbers.split_once(",\"rejected\":")?;

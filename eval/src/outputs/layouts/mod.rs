@@ -16,6 +16,10 @@ use crate::space::PerSpace;
 
 /// A text of a row.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about a row"
+)]
 pub(super) struct Text {
     pub(super) model: String,
     pub(super) prompt_id: String,

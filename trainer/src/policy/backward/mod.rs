@@ -97,13 +97,12 @@ pub fn backward(
     let [q, k, v, o, gate, up, down] = &layer.projections;
     let eps = config.rms_norm_eps;
     let x = activations.input;
-    let recorded = match activations.recorded {
-        Some(recorded) => recorded,
-        None => {
-            let mut tape = Recorded::default();
-            layer.forward(&x, config, packed, &mut tape)?;
-            tape
-        }
+    let recorded = if let Some(recorded) = activations.recorded {
+        recorded
+    } else {
+        let mut tape = Recorded::default();
+        layer.forward(&x, config, packed, &mut tape)?;
+        tape
     };
     // The gradient of a branch's last projection, through the norm behind it where the family has one.
     let branch = |dy: &Tensor, before_norm: LayerTensor, weight: Option<&Tensor>| match weight {

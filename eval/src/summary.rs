@@ -9,7 +9,9 @@ use crate::outputs::GOLD;
 use crate::space::{PerSpace, Space};
 use crate::stats::bootstrap::BootstrapCache;
 use crate::stats::clustered_error::se_clustered;
-use crate::stats::correlation::{spearman, spearman_p};
+use polyphony_io::correlation::spearman;
+
+use crate::stats::correlation::spearman_p;
 use crate::stats::ellipse::{Ellipse, ellipse};
 use crate::stats::mean::{mean, se};
 use crate::stats::pareto::pareto_front;

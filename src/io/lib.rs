@@ -20,4 +20,7 @@ pub mod progress;
 pub mod random;
 pub mod records;
 
+/// SVG plots.
+pub mod svg;
+
 pub use error::{Error, Result};

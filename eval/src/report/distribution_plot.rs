@@ -1,9 +1,9 @@
 //! Distribution plot: a measure over prompts, a strip of dots and a box (quartiles) per model.
 
-use super::svg::{Scale, Svg, hue, short};
 use crate::evaluation::Evaluation;
 use crate::measures::registry::columns;
 use crate::stats::bootstrap::percentile;
+use polyphony_io::svg::{Scale, Svg, hue, short};
 
 const WIDTH: f64 = 640.0;
 const LEFT: f64 = 212.0;

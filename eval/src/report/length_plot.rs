@@ -1,8 +1,8 @@
 //! Length plot: a measure against the mean number of words, one dot per prompt.
 
-use super::svg::{Scale, Svg, hue};
 use crate::evaluation::Evaluation;
 use crate::measures::registry::{self, WORDS, columns};
+use polyphony_io::svg::{Scale, Svg, hue};
 
 const WIDTH: f64 = 400.0;
 const HEIGHT: f64 = 300.0;

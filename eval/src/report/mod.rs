@@ -7,7 +7,6 @@ pub mod number;
 mod page;
 mod plane_plot;
 mod plots;
-mod svg;
 mod terminal_summary;
 mod values_parquet;
 

@@ -11,7 +11,9 @@ use polyphony_io::hash::Sha256;
 use serde_json::{Map, Value, json};
 
 use super::plots::Plots;
-use super::{Report, prompts_shown, svg};
+use polyphony_io::svg;
+
+use super::{Report, prompts_shown};
 use crate::evaluation::{Evaluation, ModelPrompt};
 use crate::measures::registry::columns;
 

@@ -1,8 +1,8 @@
 //! Plane plot: models by mean reward and diversity, with 95 % confidence ellipses and the Pareto front.
 
 use super::Report;
-use super::svg::{Scale, Svg, hue, short};
 use crate::space::Space;
+use polyphony_io::svg::{Scale, Svg, hue, short};
 
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 440.0;

@@ -7,7 +7,9 @@ use polyphony_engine::{Error, Result};
 use polyphony_io::atomic::write_atomic;
 use serde::Serialize;
 
-use super::{Report, distribution_plot, length_plot, plane_plot, svg};
+use polyphony_io::svg;
+
+use super::{Report, distribution_plot, length_plot, plane_plot};
 use crate::evaluation::Evaluation;
 use crate::measures::registry::columns;
 use crate::space::{PerSpace, Space};
@@ -90,7 +92,7 @@ pub(super) fn write(plots: &Plots, folder: &Path) -> Result<()> {
     remove_plots(folder)?;
     for (name, svg) in plots.all() {
         let path = folder.join(format!("{name}.svg"));
-        write_atomic(&path, svg::alone(svg).as_bytes())?;
+        write_atomic(&path, svg::with_style(svg).as_bytes())?;
     }
     Ok(())
 }

@@ -1,23 +1,7 @@
-//! Correlation: Pearson's r, Spearman's rho, Kendall's tau (scipy: `pearsonr`, `spearmanr`, `kendalltau`).
+//! Correlation: p-value of Spearman's rho, Kendall's tau (scipy: `spearmanr`, `kendalltau`); r and rho are
+//! in `polyphony_io::correlation`.
 
-use super::mean::{mean, two_sided_t};
-use super::rank::ranks;
-
-/// Pearson's r. None where a side does not vary.
-pub fn pearson(a: &[f64], b: &[f64]) -> Option<f64> {
-    let (mean_a, mean_b) = (mean(a), mean(b));
-    let pairs = || a.iter().zip(b).map(|(x, y)| (x - mean_a, y - mean_b));
-    let covariance: f64 = pairs().map(|(x, y)| x * y).sum();
-    let squares_a: f64 = pairs().map(|(x, _)| x * x).sum();
-    let squares_b: f64 = pairs().map(|(_, y)| y * y).sum();
-    let r = covariance / (squares_a * squares_b).sqrt();
-    r.is_finite().then_some(r.clamp(-1.0, 1.0))
-}
-
-/// Spearman's rho: Pearson's r of the ranks.
-pub fn spearman(a: &[f64], b: &[f64]) -> Option<f64> {
-    pearson(&ranks(a), &ranks(b))
-}
+use super::mean::two_sided_t;
 
 /// The two-sided p of Spearman's rho of `n` pairs by Student's t, as scipy's `spearmanr`. None below ten
 /// pairs, where the approximation is bad.

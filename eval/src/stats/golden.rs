@@ -4,7 +4,9 @@ use serde_json::Value;
 
 use super::bootstrap::{BootstrapIndices, percentile};
 use super::clustered_error::se_clustered;
-use super::correlation::{kendall, pearson, spearman, spearman_p};
+use polyphony_io::correlation::{pearson, spearman};
+
+use super::correlation::{kendall, spearman_p};
 use super::ellipse::ellipse;
 use super::mean::{cohen_dz, mean, normal_interval, sd, se, t_interval, t_test};
 use super::multiple_testing::{benjamini_hochberg, holm};

@@ -10,8 +10,8 @@ pub mod mean;
 pub mod multiple_testing;
 pub mod pareto;
 pub mod permutation;
-pub mod rank;
 pub mod sign_test;
+pub mod ties;
 pub mod two_counts;
 pub mod wilcoxon;
 

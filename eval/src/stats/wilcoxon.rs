@@ -1,7 +1,9 @@
 //! Wilcoxon's signed-rank test of paired differences (scipy: `wilcoxon`).
 
 use super::mean::two_sided_normal;
-use super::rank::{ranks, ties};
+use polyphony_io::correlation::ranks;
+
+use super::ties::ties;
 
 /// Up to so many differences the distribution is computed, above it is taken as normal.
 const EXACT: usize = 100;

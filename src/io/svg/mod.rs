@@ -3,18 +3,18 @@
 use std::fmt::Write as _;
 
 /// Colours for both light and dark, by class.
-pub(super) const STYLE: &str = include_str!("plot.css");
+pub const STYLE: &str = include_str!("plot.css");
 
-/// How many colours there are.
+/// Number of colours.
 const HUES: usize = 10;
 
 /// The class of a model's colour.
-pub(super) fn hue(model: usize) -> String {
+pub fn hue(model: usize) -> String {
     format!("m{}", model % HUES)
 }
 
-/// A picture that stands in a file of its own: the page's style sheet comes with it.
-pub(super) fn alone(svg: &str) -> String {
+/// A plot as a file of its own, with the style sheet inside.
+pub fn with_style(svg: &str) -> String {
     match svg.find('>') {
         Some(at) => format!("{}<style>{STYLE}</style>{}\n", &svg[..=at], &svg[at + 1..]),
         None => svg.to_owned(),
@@ -22,7 +22,7 @@ pub(super) fn alone(svg: &str) -> String {
 }
 
 /// Text escaped for XML; control characters, which XML forbids, become spaces.
-pub(super) fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     let printable: String = text
         .chars()
         .map(|letter| if letter.is_control() { ' ' } else { letter })
@@ -30,8 +30,8 @@ pub(super) fn escape(text: &str) -> String {
     html_escape::encode_double_quoted_attribute(&printable).into_owned()
 }
 
-/// A name that fits beside a point.
-pub(super) fn short(name: &str) -> String {
+/// A name cut to the length that fits next to a point, escaped.
+pub fn short(name: &str) -> String {
     const LONGEST: usize = 26;
     if name.chars().count() <= LONGEST {
         return escape(name);
@@ -40,9 +40,9 @@ pub(super) fn short(name: &str) -> String {
     escape(&format!("{start}…"))
 }
 
-/// A stretch of values along an axis, and where it lies in the picture.
+/// A linear scale: values along an axis to coordinates of the plot.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Scale {
+pub struct Scale {
     low: f64,
     high: f64,
     from: f64,
@@ -50,8 +50,8 @@ pub(super) struct Scale {
 }
 
 impl Scale {
-    /// Holds all values with some room; runs from `from` to `to` in the picture.
-    pub(super) fn of(values: impl Iterator<Item = f64>, from: f64, to: f64) -> Self {
+    /// A scale that holds all finite values with a margin, from coordinate `from` to `to`.
+    pub fn of(values: impl Iterator<Item = f64>, from: f64, to: f64) -> Self {
         let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
         for value in values.filter(|value| value.is_finite()) {
             low = low.min(value);
@@ -73,8 +73,8 @@ impl Scale {
         }
     }
 
-    /// Where a value lies in the picture.
-    pub(super) fn at(&self, value: f64) -> f64 {
+    /// The coordinate of a value.
+    pub fn at(&self, value: f64) -> f64 {
         self.from + (value - self.low) / (self.high - self.low) * (self.to - self.from)
     }
 
@@ -94,15 +94,15 @@ impl Scale {
     }
 }
 
-/// A picture that grows.
+/// A plot under construction.
 #[derive(Debug)]
-pub(super) struct Svg {
+pub struct Svg {
     text: String,
 }
 
 impl Svg {
-    /// An empty one, which says in words what it shows.
-    pub(super) fn new(width: f64, height: f64, title: &str) -> Self {
+    /// An empty plot; `title` is its text for screen readers.
+    pub fn new(width: f64, height: f64, title: &str) -> Self {
         let title = escape(title);
         Self {
             text: format!(
@@ -114,18 +114,13 @@ impl Svg {
     }
 
     /// Adds an element.
-    pub(super) fn add(&mut self, element: std::fmt::Arguments<'_>) {
+    pub fn add(&mut self, element: std::fmt::Arguments<'_>) {
         // Writing to a text cannot fail.
         let _ = self.text.write_fmt(element);
     }
 
     /// Dots of a width, as one path: there may be thousands.
-    pub(super) fn dots(
-        &mut self,
-        places: impl Iterator<Item = [f64; 2]>,
-        width: f64,
-        opacity: f64,
-    ) {
+    pub fn dots(&mut self, places: impl Iterator<Item = [f64; 2]>, width: f64, opacity: f64) {
         let path: String = places.map(|[x, y]| format!("M{x:.1} {y:.1}h0")).collect();
         self.add(format_args!(
             "<path class=\"line\" stroke-width=\"{width}\" stroke-linecap=\"round\" \
@@ -133,8 +128,8 @@ impl Svg {
         ));
     }
 
-    /// The values along the lower edge, with lines up to `top`.
-    pub(super) fn x_axis(&mut self, scale: &Scale, y: f64, top: f64, name: &str) {
+    /// The horizontal axis at `y`, with ticks and grid lines up to `top`.
+    pub fn x_axis(&mut self, scale: &Scale, y: f64, top: f64, name: &str) {
         for tick in scale.ticks() {
             let x = scale.at(tick);
             self.add(format_args!(
@@ -155,8 +150,8 @@ impl Svg {
         ));
     }
 
-    /// The values along the left edge, with lines to `right`; its name stands above.
-    pub(super) fn y_axis(&mut self, scale: &Scale, x: f64, right: f64, name: &str) {
+    /// The vertical axis at `x`, with ticks and grid lines to `right`; its label is above it.
+    pub fn y_axis(&mut self, scale: &Scale, x: f64, right: f64, name: &str) {
         for tick in scale.ticks() {
             let y = scale.at(tick);
             self.add(format_args!(
@@ -177,8 +172,8 @@ impl Svg {
         ));
     }
 
-    /// The whole picture.
-    pub(super) fn done(mut self) -> String {
+    /// The finished SVG.
+    pub fn done(mut self) -> String {
         self.text.push_str("</svg>");
         self.text
     }

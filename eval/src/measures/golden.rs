@@ -186,9 +186,9 @@ fn measures_of_vectors() {
                 assert_near("cosine", Some(cosines[i * n + j]), expected, 1e-12);
             }
         }
-        let shares = cosines.iter().map(|cosine| cosine / n as f64).collect();
+        let shares: Vec<f64> = cosines.iter().map(|cosine| cosine / n as f64).collect();
         let expected = case["eigenvalues_of_K_over_n_desc"].as_array().unwrap();
-        for (ours, golden) in eigenvalues(shares, n).into_iter().zip(expected) {
+        for (ours, golden) in eigenvalues(&shares, n).into_iter().zip(expected) {
             assert_near("eigenvalue", Some(ours), golden, 1e-12);
         }
         let near = |name: &str, ours| assert_near(name, ours, &case[name], 1e-9);

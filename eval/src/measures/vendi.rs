@@ -1,5 +1,7 @@
 //! Vendi score: `vendi(embedding, q)`, the effective number of different texts.
 
+use nalgebra::DMatrix;
+
 use super::measure::{Column, Direction, Function, Group, Measure, ParamRange, Parameter};
 use crate::space::Space;
 
@@ -39,10 +41,10 @@ pub fn vendi(cosines: &[f64], n: usize, q: f64) -> Option<f64> {
     if n == 0 || q.is_nan() || q < 0.0 {
         return None;
     }
-    let matrix = cosines.iter().map(|cosine| cosine / n as f64).collect();
+    let matrix: Vec<f64> = cosines.iter().map(|cosine| cosine / n as f64).collect();
     // Rounding leaves eigenvalues near zero that a power below one would blow up.
     let noise = 1e-14 * n as f64;
-    let shares = eigenvalues(matrix, n)
+    let shares = eigenvalues(&matrix, n)
         .into_iter()
         .filter(|value| *value > noise);
     let shares: Vec<f64> = shares.collect();
@@ -56,41 +58,10 @@ pub fn vendi(cosines: &[f64], n: usize, q: f64) -> Option<f64> {
     })
 }
 
-/// The eigenvalues of a symmetric matrix, by Jacobi's rotations, largest first.
-pub fn eigenvalues(mut matrix: Vec<f64>, n: usize) -> Vec<f64> {
-    for _ in 0..100 {
-        let above = (0..n).flat_map(|i| (i + 1..n).map(move |j| (i, j)));
-        let off: f64 = above.clone().map(|(i, j)| matrix[i * n + j].powi(2)).sum();
-        if off < 1e-32 {
-            break;
-        }
-        for (p, q) in above {
-            rotate(&mut matrix, n, p, q);
-        }
-    }
-    let mut values: Vec<f64> = (0..n).map(|i| matrix[i * n + i]).collect();
+/// The eigenvalues of a symmetric matrix of n rows, largest first.
+pub fn eigenvalues(matrix: &[f64], n: usize) -> Vec<f64> {
+    let matrix = DMatrix::from_row_slice(n, n, matrix);
+    let mut values = matrix.symmetric_eigenvalues().as_slice().to_vec();
     values.sort_unstable_by(|a, b| b.total_cmp(a));
     values
-}
-
-/// Turns rows and columns `p` and `q` so that their common cell becomes zero.
-fn rotate(matrix: &mut [f64], n: usize, p: usize, q: usize) {
-    let cell = matrix[p * n + q];
-    if cell == 0.0 {
-        return;
-    }
-    let theta = (matrix[q * n + q] - matrix[p * n + p]) / (2.0 * cell);
-    let tangent = theta.signum() / (theta.abs() + theta.hypot(1.0));
-    let cos = 1.0 / tangent.hypot(1.0);
-    let sin = tangent * cos;
-    for k in 0..n {
-        let (kp, kq) = (matrix[k * n + p], matrix[k * n + q]);
-        matrix[k * n + p] = cos * kp - sin * kq;
-        matrix[k * n + q] = sin * kp + cos * kq;
-    }
-    for k in 0..n {
-        let (pk, qk) = (matrix[p * n + k], matrix[q * n + k]);
-        matrix[p * n + k] = cos * pk - sin * qk;
-        matrix[q * n + k] = sin * pk + cos * qk;
-    }
 }

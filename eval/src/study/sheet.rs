@@ -59,7 +59,10 @@ pub fn write(rows: &[Output], inputs: &[Input], config: &SheetConfig, out: &Path
     let digits = items.len().to_string().len();
     let name = name_of(config, &items, &sides);
     let (mut lines, mut key) = (String::new(), BTreeMap::new());
-    let mut table = csv_head(config.texts);
+    let mut table = csv::Writer::from_writer(Vec::new());
+    table
+        .write_record(csv_header(config.texts))
+        .map_err(csv_error)?;
     for (number, (item, side)) in items.iter().zip(sides).enumerate() {
         let id = format!("{name}-{:0digits$}", number + 1);
         let (a, b) = (&item.texts[side], &item.texts[1 - side]);
@@ -74,8 +77,8 @@ pub fn write(rows: &[Output], inputs: &[Input], config: &SheetConfig, out: &Path
         let cells = [id.as_str(), item.prompt]
             .into_iter()
             .chain(a.iter().chain(b).copied());
-        let cells: Vec<String> = cells.chain(["", "", ""]).map(quoted).collect();
-        let _ = writeln!(table, "{}", cells.join(","));
+        let cells = cells.chain(["", "", ""]).map(guarded);
+        table.write_record(cells).map_err(csv_error)?;
         let prompt_id = item.prompt_id.to_owned();
         key.insert(id, Item { prompt_id, a: side });
     }
@@ -104,7 +107,10 @@ pub fn write(rows: &[Output], inputs: &[Input], config: &SheetConfig, out: &Path
         potato::settings(config.texts).as_bytes(),
     )?;
     write_atomic(&out.join("sheet.jsonl"), lines.as_bytes())?;
-    write_atomic(&out.join("sheet.csv"), table.as_bytes())?;
+    write_atomic(
+        &out.join("sheet.csv"),
+        &table.into_inner().map_err(csv_error)?,
+    )?;
     write_json(&out.join(KEY), &key)?;
     Ok(count)
 }
@@ -167,9 +173,7 @@ fn plain(prompt: &str, a: &[&str], b: &[&str]) -> String {
             let _ = write!(text, "\n[{side}-{}]\n{story}\n", number + 1);
         }
     }
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
+    html_escape::encode_text(&text).into_owned()
 }
 
 /// What tells the items of this sheet from those of any other: answers are read with the right key only.
@@ -183,27 +187,27 @@ fn name_of(config: &SheetConfig, items: &[SheetItem<'_>], sides: &[usize]) -> St
     short_id(&parts)[..6].to_owned()
 }
 
-fn csv_head(texts: usize) -> String {
-    let stories = ["a", "b"].iter();
-    let stories =
-        stories.flat_map(|side| (1..=texts).map(move |number| format!("{side}_{number}")));
-    let names = ["id", "prompt"]
-        .map(str::to_owned)
-        .into_iter()
-        .chain(stories);
-    let answers = ["annotator", "quality", "diversity"].map(str::to_owned);
-    let names: Vec<String> = names.chain(answers).collect();
-    format!("{}\n", names.join(","))
+/// The columns of `sheet.csv`: the last three are for the answers.
+fn csv_header(texts: usize) -> Vec<String> {
+    let sides = ["a", "b"].iter();
+    let stories = sides.flat_map(|side| (1..=texts).map(move |number| format!("{side}_{number}")));
+    let before = ["id", "prompt"].map(str::to_owned).into_iter();
+    let after = ["annotator", "quality", "diversity"].map(str::to_owned);
+    before.chain(stories).chain(after).collect()
 }
 
-/// A cell of a CSV file; what a spreadsheet would take for a formula stands behind an apostrophe.
-fn quoted(cell: &str) -> String {
-    let guard = if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) {
-        "'"
+/// A cell with an apostrophe in front where a spreadsheet would take it for a formula.
+fn guarded(cell: &str) -> String {
+    if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        format!("'{cell}")
     } else {
-        ""
-    };
-    format!("\"{guard}{}\"", cell.replace('"', "\"\""))
+        cell.to_owned()
+    }
+}
+
+/// csv cannot fail on records of one length that are written to memory.
+fn csv_error(error: impl std::fmt::Display) -> Error {
+    Error::Internal(format!("sheet.csv cannot be written ({error})"))
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Atomic file writes and folder locks: a file is complete or absent, and a folder has one writer.
+//! Atomic file writes and folder locks: a file is complete or absent, and a folder has one writer at a
+//! time.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
@@ -8,13 +9,14 @@ use serde::Serialize;
 
 use crate::{Error, Result};
 
-/// The name of a folder's lock file.
+/// The file name of a folder's lock file.
 pub const LOCK: &str = "lock";
 
-/// Writes a file under a temporary name, then renames it.
+/// Writes a file under a temporary name, flushes it to disk, then renames it. Missing parent folders
+/// are created.
 ///
 /// # Errors
-/// When the file cannot be written, for want of space or of permission.
+/// When the file cannot be written, as on a full disk or without permission.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     whole(path, |file| file.write_all(bytes))
 }
@@ -28,10 +30,10 @@ pub fn copy_atomic(from: &Path, to: &Path) -> Result<()> {
     whole(to, |file| std::io::copy(&mut source, file).map(drop))
 }
 
-/// Writes a value as JSON with an indentation of two spaces and a line end, atomically.
+/// Writes a value as JSON, indented by two spaces, with a line end; atomic as [`write_atomic`].
 ///
 /// # Errors
-/// When the value cannot be written as JSON, or as [`write_atomic`]. The file that is there stays.
+/// When the value cannot be serialized, or as [`write_atomic`]. An existing file is then unchanged.
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let mut bytes = serde_json::to_vec_pretty(value)?;
     bytes.push(b'\n');
@@ -57,11 +59,11 @@ fn whole(path: &Path, write: impl FnOnce(&mut File) -> std::io::Result<()>) -> R
     written
 }
 
-/// Locks an existing folder until the returned file is dropped. `busy` makes the error from the id of
-/// the process that holds the lock.
+/// Takes the exclusive lock of an existing folder; dropping the returned file releases it. `busy` makes
+/// the error from the process id of the lock's owner.
 ///
 /// # Errors
-/// When another process holds it, or the file cannot be written.
+/// When another process owns the lock, or the lock file cannot be written.
 pub fn lock_folder(folder: &Path, busy: impl FnOnce(&str) -> Error) -> Result<File> {
     let path = folder.join(LOCK);
     let mut file = OpenOptions::new()

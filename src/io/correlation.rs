@@ -1,6 +1,6 @@
-//! Correlation: ranks, Pearson's r, Spearman's rho.
+//! Correlation: ranks, Pearson's r and Spearman's rho.
 
-/// Ranks from 1; ties share their mean rank (scipy: `rankdata`).
+/// Ranks from 1; tied values share their mean rank (scipy: `rankdata`).
 pub fn ranks(values: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
@@ -16,7 +16,7 @@ pub fn ranks(values: &[f64]) -> Vec<f64> {
     ranks
 }
 
-/// Pearson's r, in `[-1, 1]` (scipy: `pearsonr`); none where a side is constant.
+/// Pearson's r, in `[-1, 1]` (scipy: `pearsonr`); `None` when an input is constant or empty.
 pub fn pearson(a: &[f64], b: &[f64]) -> Option<f64> {
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
     let (mean_a, mean_b) = (mean(a), mean(b));
@@ -28,7 +28,7 @@ pub fn pearson(a: &[f64], b: &[f64]) -> Option<f64> {
     r.is_finite().then_some(r.clamp(-1.0, 1.0))
 }
 
-/// Spearman's rho: Pearson's r of the ranks (scipy: `spearmanr`).
+/// Spearman's rho: Pearson's r of the ranks (scipy: `spearmanr`), in `[-1, 1]`; `None` as [`pearson`].
 pub fn spearman(a: &[f64], b: &[f64]) -> Option<f64> {
     pearson(&ranks(a), &ranks(b))
 }

@@ -1,10 +1,10 @@
-//! Text encoding: skips a UTF-8 byte order mark and names the encodings that are not read.
+//! Text encoding: skips a UTF-8 byte order mark (BOM) and detects unsupported encodings.
 
 use std::io::{self, Read};
 
 const UTF8_BOM: [u8; 3] = [0xef, 0xbb, 0xbf];
 
-/// A reader that leaves out a UTF-8 byte order mark (BOM) at the start.
+/// Reader that drops a UTF-8 byte order mark (BOM) at the start of its input.
 pub(crate) struct SkipBom<R> {
     inner: R,
     at_start: bool,
@@ -43,16 +43,17 @@ impl<R: Read> Read for SkipBom<R> {
     }
 }
 
-/// How the first bytes of a text file are judged.
+/// The rule that decides whether bytes that are not UTF-8 make a text file Latin-1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Judge {
-    /// CSV: one byte sequence that is not UTF-8, and none that is, make the file Latin-1.
+    /// CSV: Latin-1 if some line is invalid UTF-8 and no line has valid non-ASCII UTF-8.
     Csv,
-    /// JSON lines: dumps hold broken lines, so a line must also be a JSON object once it is decoded.
+    /// JSON lines: as CSV, but the invalid line must also be a JSON object once decoded as Latin-1.
+    /// Dumps contain corrupt lines, which are not a sign of another encoding.
     JsonLines,
 }
 
-/// The encoding of a file that starts with these bytes, if it is one that is not read; `None` for UTF-8.
+/// The name of the unsupported encoding of a file with these first bytes; `None` for UTF-8.
 pub(crate) fn unsupported(start: &[u8], judge: Judge) -> Option<&'static str> {
     if start.starts_with(&[0xff, 0xfe, 0, 0]) || start.starts_with(&[0, 0, 0xfe, 0xff]) {
         return Some("UTF-32");
@@ -60,7 +61,7 @@ pub(crate) fn unsupported(start: &[u8], judge: Judge) -> Option<&'static str> {
     if start.starts_with(&[0xff, 0xfe]) || start.starts_with(&[0xfe, 0xff]) {
         return Some("UTF-16");
     }
-    // Without a mark: ASCII in UTF-16 has a zero in every second byte.
+    // Without a byte order mark: ASCII text in UTF-16 has a zero in every second byte.
     if let [a, b, c, d, ..] = start
         && matches!(
             (*a == 0, *b == 0, *c == 0, *d == 0),
@@ -69,15 +70,15 @@ pub(crate) fn unsupported(start: &[u8], judge: Judge) -> Option<&'static str> {
     {
         return Some("UTF-16");
     }
-    // The last line may be cut within a character.
-    let whole = memchr::memrchr(b'\n', start).map_or(start, |end| &start[..end]);
+    // The sample may end within a multi-byte character, so its last, incomplete line is not judged.
+    let complete = memchr::memrchr(b'\n', start).map_or(start, |end| &start[..end]);
     let (mut valid, mut latin1) = (false, false);
-    for line in whole.split(|byte| *byte == b'\n') {
+    for line in complete.split(|byte| *byte == b'\n') {
         match std::str::from_utf8(line) {
             Ok(line) => valid |= !line.is_ascii(),
             Err(error) => {
-                let cut = error.error_len().is_none() && line.len() == start.len();
-                latin1 |= !cut && (judge == Judge::Csv || is_latin1_json(line));
+                let is_incomplete = error.error_len().is_none() && line.len() == start.len();
+                latin1 |= !is_incomplete && (judge == Judge::Csv || is_latin1_json(line));
             }
         }
     }
@@ -117,7 +118,7 @@ mod tests {
             unsupported(b"{\"a\":\"caf\xe9\"}\n", Judge::JsonLines),
             latin1
         );
-        // A broken line of a dump is counted as malformed by whoever reads it.
+        // A corrupt line of a dump is not an encoding problem: the reader counts it as malformed.
         assert_eq!(
             unsupported(b"{\"a\":1}\n\xff\xfe\x01\n", Judge::JsonLines),
             None

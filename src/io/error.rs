@@ -1,4 +1,4 @@
-//! Errors: what failed, where, and what to do about it, in one line; the kind decides the exit code.
+//! Errors: what failed, where, and how to fix it, in one line; the error kind decides the exit code.
 
 use std::ffi::OsStr;
 use std::io;
@@ -10,12 +10,12 @@ use datafusion::error::DataFusionError;
 /// The result of every fallible function of the workspace.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What an error is about. It decides the exit code, see [`ErrorKind::exit_code`].
+/// Error kind. It decides the exit code, see [`ErrorKind::exit_code`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// A file, store, model or query that cannot be used as it is.
+    /// An unusable file, store, model or query.
     Input,
-    /// An option or a configuration value that is out of range or contradicts another.
+    /// An option or configuration value that is out of range or contradicts another.
     Config,
     /// A bug of this program.
     Internal,
@@ -26,8 +26,8 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// The exit code of a process that ends with such an error: 1 for what the user can mend, 2 for a
-    /// bug, 130 after Ctrl-C (128 + SIGINT, as shells have it).
+    /// The exit code of the process: 1 for errors that the user can fix, 2 for a bug, 130 after Ctrl-C
+    /// (128 + SIGINT, the shells' convention).
     pub const fn exit_code(self) -> u8 {
         match self {
             Self::Input | Self::Config | Self::Io => 1,
@@ -39,8 +39,8 @@ impl ErrorKind {
 
 /// An error of any crate of the workspace.
 ///
-/// There is one type for all crates, so that an error keeps its kind on its way up. The variants that
-/// hold another library's error are there with the feature of that name.
+/// All crates share this type, so that an error keeps its kind on its way up. Variants that wrap
+/// another library's error need the feature of that name.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The operating system refused a file operation.
@@ -53,64 +53,64 @@ pub enum Error {
         /// The system's error.
         cause: io::Error,
     },
-    /// A file, model or value that cannot be used as it is.
+    /// An unusable file, model or value.
     #[error("{subject}: {message}: {hint}")]
     Input {
         /// The file, folder, model or column.
         subject: String,
         /// What is wrong with it.
         message: String,
-        /// What to do.
+        /// How to fix it.
         hint: String,
     },
-    /// An option or a configuration value that cannot be used.
+    /// An unusable option or configuration value.
     #[error("{option}: {message}: {hint}")]
     Config {
-        /// The option, as the user writes it.
+        /// The option as the user types it: `--beta`.
         option: String,
-        /// What is wrong with its value: the value and the bound.
+        /// What is wrong, with the value and its bound.
         message: String,
-        /// What to do.
+        /// How to fix it.
         hint: String,
     },
-    /// A store that cannot be used as it is.
+    /// An unusable store.
     #[error("store {}: {message}: {hint}", path.display())]
     Store {
         /// The store's folder.
         path: PathBuf,
         /// What is wrong with it.
         message: String,
-        /// What to do.
+        /// How to fix it.
         hint: String,
     },
-    /// A name that is none of a list.
+    /// A name that is not in the list of valid names.
     #[error("unknown {what} `{given}`: known are {known}")]
     Unknown {
         /// The kind of thing: `strategy`, `model`, `column`.
         what: &'static str,
-        /// The name that was given.
+        /// The invalid name.
         given: String,
         /// The valid names.
         known: String,
     },
-    /// A repository of the hub that could not be fetched.
+    /// A repository of the Hugging Face Hub that could not be fetched.
     #[error("hub:{repository}: {message}: {hint}")]
     Hub {
         /// `OWNER/NAME[@REVISION]`.
         repository: String,
-        /// The hub's answer.
+        /// The hub's response.
         message: String,
-        /// What to do.
+        /// How to fix it.
         hint: String,
     },
-    /// A device that models cannot run on.
+    /// A device that cannot run models.
     #[error("device {name}: {message}: {hint}")]
     Device {
         /// `cpu` or `cuda:N`.
         name: String,
         /// What is wrong with it.
         message: String,
-        /// What to do.
+        /// How to fix it.
         hint: String,
     },
     /// A bug of this program.
@@ -125,14 +125,14 @@ pub enum Error {
     /// Parquet failed.
     #[error(transparent)]
     Parquet(#[from] parquet::errors::ParquetError),
-    /// A value could not be written as JSON.
+    /// A value could not be serialized as JSON.
     #[error("internal error: no JSON can be made of a value ({0}): please report it")]
     Json(#[from] serde_json::Error),
-    /// candle failed while a model was loaded or ran.
+    /// candle failed while a model was loading or running.
     #[cfg(feature = "candle")]
     #[error("the model failed: {}", .0.to_string().lines().next().unwrap_or_default())]
     Candle(#[from] candle_core::Error),
-    /// A SQL statement of a file failed.
+    /// A statement of a SQL file failed.
     #[cfg(feature = "datafusion")]
     #[error("{file}, statement {statement}: {}", first_line(cause))]
     Sql {
@@ -160,7 +160,7 @@ impl Error {
         }
     }
 
-    /// An input that cannot be used: the file, model or column, what is wrong with it, what to do.
+    /// An unusable input: the file, model or column, what is wrong with it, how to fix it.
     pub fn input(
         subject: impl AsRef<OsStr>,
         message: impl Into<String>,
@@ -173,7 +173,7 @@ impl Error {
         }
     }
 
-    /// An option that cannot be used: its name, the value and the bound, what to do.
+    /// An unusable option: its name, the value and its bound, how to fix it.
     pub fn config(
         option: impl Into<String>,
         message: impl Into<String>,
@@ -186,7 +186,7 @@ impl Error {
         }
     }
 
-    /// A store that cannot be used: its folder, what is wrong with it, what to do.
+    /// An unusable store: its folder, what is wrong with it, how to fix it.
     pub fn store(path: &Path, message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::Store {
             path: path.to_path_buf(),
@@ -195,7 +195,7 @@ impl Error {
         }
     }
 
-    /// What the error is about.
+    /// The error kind.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Io { .. } | Self::Hub { .. } => ErrorKind::Io,
@@ -215,7 +215,7 @@ impl Error {
     }
 }
 
-/// The kind of an error of DataFusion: that of ours where it carries one.
+/// The kind of a DataFusion error: that of the wrapped [`Error`] if there is one.
 #[cfg(feature = "datafusion")]
 fn kind_of(error: &DataFusionError) -> ErrorKind {
     match error.find_root() {
@@ -246,7 +246,7 @@ impl From<Error> for DataFusionError {
     }
 }
 
-/// The hint for the system's commoner errors.
+/// The hint for common system errors; empty for the others.
 fn io_hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::NotFound => ": check the path",
@@ -258,16 +258,16 @@ fn io_hint(error: &io::Error) -> &'static str {
     }
 }
 
-/// The first line of DataFusion's message, which appends backtraces and hints on further lines, with
-/// a hint where there is one.
+/// The first line of DataFusion's message, with a hint for common mistakes. DataFusion appends
+/// backtraces and its own hints on further lines.
 #[cfg(feature = "datafusion")]
 fn first_line(error: &DataFusionError) -> String {
     let text = match error.find_root() {
-        // An error of ours that went through DataFusion comes out as it went in.
+        // An error of this workspace that passed through DataFusion keeps its own message.
         DataFusionError::External(ours) => ours.to_string(),
         _ => error.strip_backtrace(),
     };
-    // The catalog's names are the same for every table.
+    // The catalog and schema prefix is the same for every table, so it carries no information.
     let line = text.lines().next().unwrap_or_default().trim();
     let line = line.replace("datafusion.public.", "");
     let missing = line
@@ -285,7 +285,7 @@ fn first_line(error: &DataFusionError) -> String {
     format!("{line}{hint}")
 }
 
-/// What makes a table that is not there.
+/// The hint for a missing table: the command that creates it.
 #[cfg(feature = "datafusion")]
 fn missing_table_hint(table: &str) -> &'static str {
     match table {
@@ -308,7 +308,7 @@ mod tests {
 
     #[cfg(feature = "datafusion")]
     #[test]
-    fn a_missing_table_names_the_command_that_makes_it() {
+    fn a_missing_table_error_names_the_command_that_creates_it() {
         let message = |table: &str| {
             let missing = format!("table 'datafusion.public.{table}' not found");
             Error::from(DataFusionError::Plan(missing)).to_string()
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kind_decides_the_exit_code() {
+    fn the_error_kind_decides_the_exit_code() {
         let missing = io::Error::from(io::ErrorKind::NotFound);
         let cases = [
             (Error::io("read", Path::new("a"))(missing), 1),

@@ -1,4 +1,4 @@
-//! File formats: which one a file name stands for, and which files a folder holds.
+//! File formats: detection by file name, and the search for supported files in folders.
 
 use std::fs;
 use std::io::Read;
@@ -12,39 +12,39 @@ use crate::{Error, Result};
 /// The format of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Format {
-    /// JSON: an object a line, or one array or object that holds the rows; compressed or not.
+    /// JSON: an object per line, or one array or object that contains the rows; optionally compressed.
     JsonLines,
-    /// Values separated by a comma, semicolon, tab or vertical bar; compressed or not.
+    /// Values separated by comma, semicolon, tab or vertical bar; optionally compressed.
     Csv,
-    /// Values separated by tabs; compressed or not.
+    /// Values separated by tabs; optionally compressed.
     Tsv,
     /// Parquet.
     Parquet,
 }
 
-/// The file name endings that are read, for messages.
+/// The supported file name endings, for messages.
 pub const ENDINGS: &str = ".zst, .gz, .jsonl, .ndjson, .json, .csv, .tsv or .parquet";
 
-/// The bytes of a text file in which its encoding is looked for.
+/// The size of the sample in which the text encoding is detected, in bytes: 1 MiB.
 const ENCODING_SAMPLE: u64 = 1 << 20;
 
 /// A file of rows: JSON, CSV, TSV or Parquet.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RowFile {
-    /// The path.
+    /// The path of the file.
     pub path: PathBuf,
-    /// The format, by its name.
+    /// The format, detected from the file name.
     pub format: Format,
     /// The size on disk in bytes.
     pub bytes: u64,
 }
 
 impl RowFile {
-    /// A file by its path.
+    /// Opens a file of rows and checks its encoding.
     ///
     /// # Errors
-    /// When it is missing or empty, its name ends in no known format, it is not compressed as its name
-    /// says, or its text is not UTF-8.
+    /// When it is missing or empty, has an unknown ending, is not compressed as its name says, or its
+    /// text is not UTF-8.
     pub fn open(path: &Path) -> Result<Self> {
         let bytes = fs::metadata(path).map_err(Error::io("read", path))?.len();
         let format = format_from_name(path).ok_or_else(|| {
@@ -62,7 +62,7 @@ impl RowFile {
             ));
         }
         if format != Format::Parquet {
-            // A file that is not of the compression that its name says is refused before any work.
+            // Checked here so that a wrong compression or encoding fails before any work is done.
             check_encoding(path, format)?;
         }
         let path = path.to_path_buf();
@@ -74,11 +74,12 @@ impl RowFile {
     }
 }
 
-/// Refuses a text file whose first bytes are not UTF-8.
+/// Fails for a text file whose first bytes are not UTF-8.
 fn check_encoding(path: &Path, format: Format) -> Result<()> {
     let reader = lines::open(path, &Arc::default())?.reader;
     let mut start = Vec::new();
-    // A truncated file still has a start; reading all of it will report that it is truncated.
+    // Errors are ignored here: a truncated file still has a start, and reading all of it reports the
+    // truncation.
     drop(reader.take(ENCODING_SAMPLE).read_to_end(&mut start));
     let judge = match format {
         Format::JsonLines => Judge::JsonLines,
@@ -94,17 +95,17 @@ fn check_encoding(path: &Path, format: Format) -> Result<()> {
     }
 }
 
-/// The files that paths stand for: a file is itself, a folder all files in it with a known ending.
-/// Sorted, each once.
+/// Expands paths to files: a file stands for itself, a folder for all its files with a supported
+/// ending. Sorted, without duplicates.
 ///
 /// # Errors
-/// As [`RowFile::open`], and when a folder holds no such file.
+/// As [`RowFile::open`], and when a folder has no such file.
 pub fn find_files(paths: &[PathBuf]) -> Result<Vec<RowFile>> {
-    let mut found = Vec::new();
+    let mut row_files = Vec::new();
     for path in paths {
-        let about = fs::metadata(path).map_err(Error::io("read", path))?;
-        if !about.is_dir() {
-            found.push(RowFile::open(path)?);
+        let metadata = fs::metadata(path).map_err(Error::io("read", path))?;
+        if !metadata.is_dir() {
+            row_files.push(RowFile::open(path)?);
             continue;
         }
         let mut files = list_files(path, &|_| true)?;
@@ -117,15 +118,15 @@ pub fn find_files(paths: &[PathBuf]) -> Result<Vec<RowFile>> {
             ));
         }
         for file in files {
-            found.push(RowFile::open(&file)?);
+            row_files.push(RowFile::open(&file)?);
         }
     }
-    found.sort();
-    found.dedup();
-    Ok(found)
+    row_files.sort();
+    row_files.dedup();
+    Ok(row_files)
 }
 
-/// The format by the end of a file's name; `None` when it is none that is read.
+/// The format by file name ending; `None` for an unsupported ending.
 pub fn format_from_name(path: &Path) -> Option<Format> {
     let name = path.file_name()?.to_string_lossy().to_lowercase();
     let name = name
@@ -145,8 +146,8 @@ pub fn format_from_name(path: &Path) -> Option<Format> {
     }
 }
 
-/// The files of a folder and of those of its folders for which `enters` is true, sorted; hidden ones
-/// are left out.
+/// The files of a folder and, recursively, of the subfolders for which `enters` is true; sorted,
+/// without hidden files.
 ///
 /// # Errors
 /// When a folder cannot be read.
@@ -188,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_file_name_gives_the_format() {
+    fn the_format_is_detected_from_the_file_name() {
         let format = |name: &str| format_from_name(Path::new(name));
         assert_eq!(format("RS_2019-01.zst"), Some(Format::JsonLines));
         assert_eq!(format("a/b.jsonl.gz"), Some(Format::JsonLines));

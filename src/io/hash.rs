@@ -8,10 +8,10 @@ use ring::digest::{Context, SHA256, digest};
 
 use crate::{Error, Result};
 
-/// The bytes of a read.
+/// The read buffer, in bytes.
 const BLOCK: usize = 1 << 20;
 
-/// An incremental SHA-256. It is ring's, which uses the processor's SHA instructions: files of many
+/// Incremental SHA-256. It uses ring, which has the processor's SHA instructions: files of many
 /// gigabytes are hashed.
 #[derive(Clone)]
 pub struct Sha256(Context);
@@ -23,22 +23,22 @@ impl Default for Sha256 {
 }
 
 impl Sha256 {
-    /// The hash of no bytes.
+    /// A hash of no bytes so far.
     pub fn new() -> Self {
         Self(Context::new(&SHA256))
     }
 
-    /// The hash of some bytes.
+    /// The SHA-256 of `bytes`.
     pub fn digest(bytes: impl AsRef<[u8]>) -> [u8; 32] {
         whole(digest(&SHA256, bytes.as_ref()).as_ref())
     }
 
-    /// Adds bytes.
+    /// Appends bytes to the input.
     pub fn update(&mut self, bytes: impl AsRef<[u8]>) {
         self.0.update(bytes.as_ref());
     }
 
-    /// The hash of all bytes.
+    /// The hash of all appended bytes.
     pub fn finalize(self) -> [u8; 32] {
         whole(self.0.finish().as_ref())
     }
@@ -50,7 +50,7 @@ fn whole(bytes: &[u8]) -> [u8; 32] {
     hash
 }
 
-/// The SHA-256 of a file, hex.
+/// The SHA-256 of a file in hex.
 ///
 /// # Errors
 /// When the file cannot be read.
@@ -58,7 +58,7 @@ pub fn sha256_file(path: &Path) -> Result<String> {
     Ok(hex(&sha256_file_digest(path)?))
 }
 
-/// The SHA-256 of a file.
+/// The SHA-256 of a file as bytes.
 ///
 /// # Errors
 /// When the file cannot be read.
@@ -74,7 +74,7 @@ pub fn sha256_file_digest(path: &Path) -> Result<[u8; 32]> {
     }
 }
 
-/// The SHA-256 of several texts: where one ends and the next begins counts, too.
+/// The SHA-256 of several texts. The boundaries between the texts are part of the hash.
 pub fn sha256_parts(parts: &[&str]) -> [u8; 32] {
     let mut hasher = Sha256::new();
     for part in parts {
@@ -84,7 +84,7 @@ pub fn sha256_parts(parts: &[&str]) -> [u8; 32] {
     hasher.finalize()
 }
 
-/// The first 16 hex digits of a text's SHA-256: an id for what has none.
+/// Short id: the first 16 hex digits of the SHA-256 of several texts, for rows without an id of their own.
 pub fn short_id(parts: &[&str]) -> String {
     let mut hasher = Sha256::new();
     for part in parts {
@@ -103,14 +103,14 @@ pub fn hex(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// FNV-1a, 64 bits (Fowler, Noll, Vo).
+/// FNV-1a hash, 64 bits (Fowler, Noll, Vo). Not cryptographic.
 pub fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     })
 }
 
-/// The finaliser of SplitMix64: spreads a hash over all bits.
+/// The finalizer of SplitMix64: mixes a hash so that every input bit affects all output bits.
 pub fn mix64(value: u64) -> u64 {
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -123,7 +123,7 @@ mod tests {
 
     /// The examples of FIPS 180-2, appendix B.
     #[test]
-    fn hashes_are_those_of_the_standard() {
+    fn hashes_match_the_fips_180_2_examples() {
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(hex(&Sha256::digest("abc")), abc);
         let mut hasher = Sha256::new();

@@ -1,4 +1,5 @@
-//! I/O: errors, atomic writes and locks, hashing, random numbers, progress, compressed files and the reader of rows.
+//! I/O: errors, atomic writes, locks, hashing, random numbers, progress, decompression and the row
+//! reader.
 
 /// Atomic writes and folder locks.
 pub mod atomic;

@@ -1,4 +1,5 @@
-//! Decompression: a zstd, gzip or plain file as bytes or as blocks of whole lines, without a UTF-8 BOM.
+//! Decompression: a zstd, gzip or plain file as bytes or as blocks of complete lines, without a UTF-8
+//! BOM.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -10,26 +11,27 @@ use crate::encoding::SkipBom;
 use crate::hash::{Sha256, hex, sha256_file};
 use crate::{Error, Result};
 
-/// A block holds about this many bytes of whole lines.
+/// The approximate size of a block of lines, in bytes.
 const BLOCK: usize = 1 << 20;
 
-/// The maximum length of a line in bytes. A longer one is truncated here and refused as malformed.
+/// The maximum length of a line in bytes. A longer line is truncated, so that it counts as malformed.
 const LONGEST_LINE: usize = 64 << 20;
 
-/// Dumps are compressed with a window of up to 2^31 bytes; zstd's own limit is 2^27.
+/// The maximum zstd window, as a power of two: dumps use up to 2^31 bytes; zstd's default limit is
+/// 2^27.
 const ZSTD_WINDOW_LOG: u32 = 31;
 
-/// Some whole lines of a file.
+/// A block of complete lines of a file.
 #[derive(Debug)]
 pub struct LineBlock {
-    /// The number of its first line, from 1.
+    /// The number of the first line, from 1.
     pub first_line: i64,
-    /// The lines, with their line ends.
+    /// The lines, including their line ends.
     pub bytes: Vec<u8>,
 }
 
 impl LineBlock {
-    /// The lines that hold more than white space, with their numbers.
+    /// The non-blank lines with their line numbers.
     pub fn lines(&self) -> impl Iterator<Item = (i64, &[u8])> {
         let ends = memchr::memchr_iter(b'\n', &self.bytes).chain([self.bytes.len()]);
         let mut from = 0;
@@ -42,17 +44,17 @@ impl LineBlock {
     }
 }
 
-/// The hash of a file that was read to its end, and whether it was complete.
+/// The result of reading a file to its end: its hash, and whether it was complete.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReadOutcome {
-    /// The SHA-256 of the file as it lies on disk, hex.
+    /// The SHA-256 of the file as stored on disk (compressed), hex.
     pub sha256: String,
-    /// Why the file is truncated, if it is.
+    /// Why the file counts as truncated; `None` for a complete file.
     pub truncated: Option<String>,
 }
 
 impl ReadOutcome {
-    /// Refuses a truncated file, for callers to whom a part of it is of no use.
+    /// Fails for a truncated file, for callers that need the complete file.
     ///
     /// # Errors
     /// When the file is truncated.
@@ -67,7 +69,7 @@ impl ReadOutcome {
     }
 }
 
-/// A file's blocks of lines, read one after another.
+/// Iterator over a file's blocks of lines.
 pub struct LineBlocks {
     path: PathBuf,
     reader: Box<dyn Read + Send>,
@@ -79,19 +81,19 @@ pub struct LineBlocks {
     truncated: Option<String>,
 }
 
-/// A reader of a file's decompressed bytes.
+/// An opened file with its decompressed bytes.
 pub struct Decompressed {
     path: PathBuf,
-    /// The decompressed bytes.
+    /// Reader of the decompressed bytes.
     pub reader: Box<dyn Read + Send>,
     hasher: Arc<Mutex<Sha256>>,
 }
 
-/// Opens a file: zstd (any window, several frames), gzip (several members) or plain, told apart by
-/// its first bytes. `position` follows how many bytes of the file were read.
+/// Opens a file: zstd (any window size, several frames), gzip (several members) or plain, detected from
+/// its first bytes. `position` is updated with the number of compressed bytes read so far.
 ///
 /// # Errors
-/// When the file cannot be read, is empty, or is not of the compression that its name says.
+/// When the file cannot be read, is empty, or is not compressed as its name says.
 pub fn open(path: &Path, position: &Arc<AtomicU64>) -> Result<Decompressed> {
     let mut file = File::open(path).map_err(Error::io("read", path))?;
     let mut magic = Vec::new();
@@ -136,7 +138,7 @@ pub fn open(path: &Path, position: &Arc<AtomicU64>) -> Result<Decompressed> {
             "fetch it again, or rename it if it is not compressed",
         ));
     } else {
-        // Blocks are read as they are: a buffer would be one copy more.
+        // No buffered reader: blocks are read directly, a buffer would cost one more copy.
         Box::new(SkipBom::new(buffered.into_inner()))
     };
     Ok(Decompressed {
@@ -147,7 +149,7 @@ pub fn open(path: &Path, position: &Arc<AtomicU64>) -> Result<Decompressed> {
 }
 
 impl Decompressed {
-    /// The blocks of lines of this file.
+    /// Iterator over the blocks of lines of this file.
     pub fn lines(self) -> LineBlocks {
         LineBlocks {
             path: self.path,
@@ -163,20 +165,20 @@ impl Decompressed {
 }
 
 impl LineBlocks {
-    /// The outcome, once [`Iterator::next`] gave `None`.
+    /// The read outcome, available after [`Iterator::next`] returned `None`.
     ///
     /// # Errors
-    /// When a file that is damaged in the middle can no longer be read to its end.
+    /// When a file that is damaged in the middle can no longer be read to its end for the hash.
     pub fn outcome(mut self) -> Result<ReadOutcome> {
         if let Some(why) = self.truncated {
-            // What stands behind the damage was not unpacked, but is part of the file.
+            // The bytes after the damage were not decompressed, but belong to the file's hash.
             let sha256 = sha256_file(&self.path)?;
             return Ok(ReadOutcome {
                 sha256,
                 truncated: Some(why),
             });
         }
-        // Bytes behind the last frame belong to the file's hash too.
+        // Bytes after the last frame belong to the file's hash, too.
         drop(io::copy(&mut self.reader, &mut io::sink()));
         let hasher = self.hasher.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(ReadOutcome {
@@ -185,7 +187,7 @@ impl LineBlocks {
         })
     }
 
-    /// Reads until a block is full; false when nothing is left to read.
+    /// Reads until a block is full; false at the end of the input.
     fn fill(&mut self) -> bool {
         let from = self.carry.len();
         self.carry.resize(from + BLOCK, 0);
@@ -233,7 +235,7 @@ impl Iterator for LineBlocks {
                 return (!bytes.is_empty()).then(|| self.block(bytes));
             }
             if self.over_long {
-                // The rest of a line that was cut goes, up to its end.
+                // Skip the rest of the truncated line, up to its line end.
                 let Some(end) = memchr::memchr(b'\n', &self.carry) else {
                     self.carry.clear();
                     continue;
@@ -256,15 +258,15 @@ impl Iterator for LineBlocks {
     }
 }
 
-/// Whether the last bytes of a file are the start of an object, as where its rest was never copied. A whole
-/// file may lack the last line's end, but not its bracket.
+/// Whether the file ends within a JSON object, as after an incomplete copy. A complete file may lack
+/// the last line end, but not the closing bracket.
 fn ends_within_an_object(bytes: &[u8]) -> bool {
     let last = bytes.rsplit(|byte| *byte == b'\n').next();
     let last = last.unwrap_or_default().trim_ascii();
     last.starts_with(b"{") && !last.ends_with(b"}")
 }
 
-/// Hashes and counts what passes through.
+/// Reader that hashes and counts the bytes it passes on.
 struct Hashing<R> {
     inner: R,
     hasher: Arc<Mutex<Sha256>>,
@@ -319,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn every_packing_gives_the_same_lines() {
+    fn every_compression_gives_the_same_lines() {
         let expected = ["1:a", "3:b", "4:c"];
         let plain = b"a\n\r\nb \nc";
         assert_eq!(read("x.jsonl", plain).unwrap().0, expected);
@@ -342,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_file_gives_what_it_holds_and_says_so() {
+    fn a_truncated_file_gives_its_lines_and_is_reported() {
         let text: String = (0..20_000)
             .map(|i| format!("line {}\n", i * 7919))
             .collect();
@@ -359,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_does_not_end_is_cut_off() {
+    fn an_over_long_line_is_truncated() {
         let outcome = |bytes: &[u8]| read("x.jsonl", bytes).unwrap().1;
         let cut = outcome(b"{\"a\":1}\n{\"b\":");
         assert_eq!(cut.truncated.as_deref(), Some("its last line does not end"));
@@ -374,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_number_their_lines_across_their_borders() {
+    fn line_numbers_continue_across_blocks() {
         let text: String = (0..200_000).map(|i| format!("{i:020}\n")).collect();
         let (lines, _) = read("x.jsonl", text.as_bytes()).unwrap();
         assert_eq!(lines.len(), 200_000);

@@ -1,16 +1,16 @@
-//! Progress: long work reports its position, rate and messages; the program shows them.
+//! Progress: long jobs report position, rate and messages; the program displays them.
 
-/// Receives the progress of long work. Libraries report; the program draws.
+/// Receiver of progress reports. Libraries report; the CLI draws the progress bar.
 pub trait Progress: Sync {
-    /// Work of `total` units begins; `None` when the total is not known.
+    /// Starts a job of `total` units; `None` when the total is unknown.
     fn start(&self, what: &str, total: Option<u64>, unit: Unit);
-    /// `position` units of the current work are done.
+    /// Sets the position: `position` units of the current job are done.
     fn set_position(&self, position: u64);
-    /// The rate in a unit of the work's own, as `1,234 tokens/s`.
+    /// Sets the rate as text, in the job's own unit: `1,234 tokens/s`.
     fn set_rate(&self, rate: &str);
-    /// The current work is done.
+    /// Finishes the current job.
     fn finish(&self);
-    /// Shows a line above the progress.
+    /// Prints a line above the progress bar.
     fn message(&self, line: &str);
 }
 
@@ -23,7 +23,7 @@ pub enum Unit {
     Rows,
 }
 
-/// Discards all progress.
+/// Progress receiver that discards all reports.
 #[derive(Debug, Clone, Copy)]
 pub struct NoProgress;
 

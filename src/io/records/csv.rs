@@ -1,4 +1,4 @@
-//! CSV and TSV rows: the separator is found in the file; quoted fields may hold line breaks.
+//! CSV and TSV rows: the separator is detected from the file; quoted fields may contain line breaks.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -15,13 +15,13 @@ use crate::hash::sha256_file;
 use crate::lines::{self, ReadOutcome};
 use crate::progress::Progress;
 
-/// The separators, in the order in which they are preferred.
+/// The supported separators, in order of preference.
 const SEPARATORS: [u8; 4] = *b",;\t|";
 
-/// The bytes in which the separator is looked for.
+/// The size of the sample in which the separator is detected, in bytes.
 const SAMPLE: u64 = 64 << 10;
 
-/// The rows in which it is looked for.
+/// The number of rows in which the separator is detected.
 const SAMPLE_ROWS: usize = 20;
 
 /// Reads the rows of a CSV or TSV file. Every value is a string.
@@ -81,7 +81,7 @@ pub(super) fn read(
     })
 }
 
-/// The names in the header.
+/// The column names in the header.
 pub(super) fn columns(path: &Path, format: Format) -> Result<Vec<String>> {
     let separator = separator(path, format)?;
     let opened = lines::open(path, &Arc::default())?;
@@ -94,7 +94,7 @@ pub(super) fn columns(path: &Path, format: Format) -> Result<Vec<String>> {
     Ok(header.unwrap_or_default())
 }
 
-/// The fields of a record; `None` when it has not as many as the header, or one is not UTF-8.
+/// The fields of a record; `None` when their number differs from the header's, or one is not UTF-8.
 fn fields(names: &[Option<String>], record: &ByteRecord) -> Option<Map<String, Value>> {
     if record.len() != names.len() {
         return None;
@@ -109,14 +109,15 @@ fn fields(names: &[Option<String>], record: &ByteRecord) -> Option<Map<String, V
     Some(fields)
 }
 
-/// The separator of a file: a tab for TSV, else the one by which most of the first rows have as many
-/// fields as the header, and of several such the one with the most fields.
+/// The separator of a file: a tab for TSV; otherwise the separator with which most of the first rows
+/// have as many fields as the header. Ties go to the one with the most fields.
 fn separator(path: &Path, format: Format) -> Result<u8> {
     if format == Format::Tsv {
         return Ok(b'\t');
     }
     let mut sample = Vec::new();
-    // A truncated file still has a start; reading all of it will report that it is truncated.
+    // Errors are ignored here: a truncated file still has a start, and reading all of it reports the
+    // truncation.
     let reader = lines::open(path, &Arc::default())?.reader;
     drop(reader.take(SAMPLE).read_to_end(&mut sample));
     let fit = |separator: u8| {
@@ -131,12 +132,12 @@ fn separator(path: &Path, format: Format) -> Result<u8> {
             .count();
         if fields > 1 { (alike, fields) } else { (0, 1) }
     };
-    // Of equal ones the last is the greatest: the preferred one must come last.
+    // `max_by_key` returns the last of several equal maxima: the preferred separator must come last.
     let best = SEPARATORS.into_iter().rev().max_by_key(|s| fit(*s));
     Ok(best.unwrap_or(b','))
 }
 
-/// Reads, and follows whether the end lies within a quoted field: the CSV reader takes such a field as
+/// Reader that tracks whether the input ends within a quoted field, which the CSV reader would take as
 /// complete.
 struct OpenQuoteDetector<R> {
     inner: R,
@@ -153,8 +154,8 @@ impl<R> OpenQuoteDetector<R> {
         }
     }
 
-    /// Whether what was read has an odd number of quotes and no line end. A stray quote in a complete
-    /// file is none.
+    /// Whether the input so far has an odd number of quotes and does not end with a line end. The
+    /// second condition excludes a stray quote in a complete file.
     fn is_open(&self) -> bool {
         self.odd && self.last != b'\n'
     }

@@ -1,4 +1,5 @@
-//! JSON rows: an object a line, an array of objects, or one object that holds them; bare `NaN`.
+//! JSON rows: an object per line, an array of objects, or one object that contains them; bare `NaN` is
+//! accepted.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -40,7 +41,7 @@ pub(super) fn read(
     })
 }
 
-/// The keys of the first row, in their order.
+/// The keys of the first row, in file order.
 pub(super) fn columns(path: &Path) -> Result<Vec<String>> {
     if starts_with_bracket(path)? {
         let names = RefCell::new(Vec::new());
@@ -58,7 +59,8 @@ pub(super) fn columns(path: &Path) -> Result<Vec<String>> {
         return Ok(keys.unwrap_or_default());
     }
     let mut start = Vec::new();
-    // A truncated file still has its first lines; reading all of it will report that it is truncated.
+    // Errors are ignored here: a truncated file still has its first lines, and reading all of it
+    // reports the truncation.
     let reader = lines::open(path, &Arc::default())?.reader;
     drop(reader.take(1 << 20).read_to_end(&mut start));
     let keys = start.split(|byte| *byte == b'\n').find_map(|line| {
@@ -93,14 +95,14 @@ fn read_lines(
     lines.outcome()
 }
 
-/// Whether the first character is that of an array.
+/// Whether the first character opens an array.
 fn starts_with_bracket(path: &Path) -> Result<bool> {
     let mut bytes = BufReader::new(lines::open(path, &Arc::default())?.reader).bytes();
     let first = bytes.find(|byte| !matches!(byte, Ok(byte) if byte.is_ascii_whitespace()));
     Ok(matches!(first, Some(Ok(b'['))))
 }
 
-/// Reads an array as a stream: one row is in memory at a time.
+/// Reads an array as a stream, with one row in memory at a time.
 fn read_array(
     path: &Path,
     options: &ReadOptions<'_>,
@@ -128,7 +130,7 @@ fn read_array(
     }
 }
 
-/// The object that a `.json` file is, if it holds one value and not one a line.
+/// The object in a `.json` file with a single value; `None` for JSON lines.
 fn single_object(path: &Path) -> Result<Option<Value>> {
     let name = path.to_string_lossy().to_lowercase();
     let endings = [".json", ".json.gz", ".json.zst"];
@@ -143,8 +145,8 @@ fn single_object(path: &Path) -> Result<Option<Value>> {
     }
 }
 
-/// The rows of the one list of objects in an object; the object itself where it is a row, or holds
-/// no or several such lists.
+/// The rows of a JSON document: the items of the only list of objects in it. The document itself is the
+/// row when `is_row` accepts it, or it has no such list, or several.
 fn rows_of(document: Value, options: &ReadOptions<'_>) -> Vec<Value> {
     let Value::Object(mut object) = document else {
         return vec![document];
@@ -181,7 +183,7 @@ fn give(number: i64, row: Value, each: &mut OnRow<'_>) -> Result<()> {
     }
 }
 
-/// Visits an array's elements and calls `each` for them.
+/// Visitor of an array's elements that calls `each` for every element.
 struct ArrayRows<'a, 'b> {
     options: &'a ReadOptions<'b>,
     each: &'a mut OnRow<'b>,
@@ -210,7 +212,7 @@ impl<'de> Visitor<'de> for ArrayRows<'_, '_> {
     }
 }
 
-/// Deserializes an object, without the columns that are not asked for.
+/// Deserializer of an object that skips the columns that are not requested.
 struct Fields<'a>(Option<&'a [&'a str]>);
 
 impl<'de> DeserializeSeed<'de> for Fields<'_> {
@@ -250,7 +252,7 @@ impl<'de> Visitor<'de> for Fields<'_> {
     }
 }
 
-/// The keys of an object in their order.
+/// The keys of an object in file order.
 struct Keys(Vec<String>);
 
 impl<'de> serde::Deserialize<'de> for Keys {
@@ -279,7 +281,7 @@ impl<'de> Visitor<'de> for KeysVisitor {
     }
 }
 
-/// Takes the keys of the first element of an array.
+/// Visitor that collects the keys of an array's first element.
 struct FirstKeys<'a>(&'a RefCell<Vec<String>>);
 
 impl<'de> Visitor<'de> for FirstKeys<'_> {
@@ -297,17 +299,17 @@ impl<'de> Visitor<'de> for FirstKeys<'_> {
     }
 }
 
-/// The key of the object that stands for a number that is not finite: JSON has no such number, null
-/// would mean that the value is missing, and a text would be read as one.
+/// The key of the object that represents a non-finite number in a row. JSON has no such number, null
+/// would mean a missing value, and a string would be read as text.
 const NON_FINITE_KEY: &str = "$non_finite";
 
-/// The literals that Python writes for them.
+/// The literals that Python's `json` writes for non-finite numbers.
 const LITERALS: [&str; 3] = ["NaN", "-Infinity", "Infinity"];
 
-/// The length of the longest literal.
+/// The length of the longest literal in bytes.
 const MAX_LITERAL: usize = "-Infinity".len();
 
-/// The value that stands for NaN or an infinity in a row.
+/// The value that represents NaN or an infinity in a row.
 pub(super) fn non_finite_value(number: f64) -> Value {
     let literal = match number {
         number if number.is_nan() => "NaN",
@@ -317,7 +319,7 @@ pub(super) fn non_finite_value(number: f64) -> Value {
     serde_json::json!({ NON_FINITE_KEY: literal })
 }
 
-/// The number, if a value of a row stands for NaN or an infinity.
+/// The number, if the value represents NaN or an infinity; the inverse of the replacement.
 pub fn non_finite(value: &Value) -> Option<f64> {
     let fields = value.as_object().filter(|fields| fields.len() == 1)?;
     match fields.get(NON_FINITE_KEY)?.as_str()? {
@@ -328,15 +330,15 @@ pub fn non_finite(value: &Value) -> Option<f64> {
     }
 }
 
-/// JSON text in which bare `NaN`, `Infinity` and `-Infinity` are replaced, so that it can be parsed;
-/// [`non_finite`] recognises the values.
+/// JSON text with the bare literals `NaN`, `Infinity` and `-Infinity` replaced, so that it can be
+/// parsed; [`non_finite`] recognises the replacements.
 pub fn replace_non_finite_literals(json: &[u8]) -> Vec<u8> {
     let mut replaced = Vec::with_capacity(json.len() + 32);
     Replacer::default().push(json, true, &mut replaced);
     replaced
 }
 
-/// Replaces the literals in a text that comes in pieces.
+/// Replaces the literals in a text that arrives in pieces; the state tracks whether it is in a string.
 #[derive(Default)]
 struct Replacer {
     in_string: bool,
@@ -344,8 +346,8 @@ struct Replacer {
 }
 
 impl Replacer {
-    /// Appends the text to `replaced`; how many bytes of it were taken. Before the end the last bytes,
-    /// which may be a part of a literal, are left.
+    /// Appends the text to `replaced` and returns the number of consumed bytes. Before the end of the
+    /// input, last bytes that may be the start of a literal are not consumed.
     fn push(&mut self, json: &[u8], at_end: bool, replaced: &mut Vec<u8>) -> usize {
         let mut at = 0;
         while let Some(&byte) = json.get(at) {
@@ -379,7 +381,7 @@ impl Replacer {
     }
 }
 
-/// Reads JSON and replaces the literals of numbers that are not finite.
+/// Reader that replaces the literals of non-finite numbers in JSON.
 struct NonFiniteReader<R> {
     inner: R,
     replacer: Replacer,
@@ -443,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn literals_are_replaced_across_reads() {
+    fn literals_are_replaced_across_read_boundaries() {
         struct Slow<'a>(&'a [u8]);
         impl Read for Slow<'_> {
             fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

@@ -28,20 +28,20 @@ use crate::lines::ReadOutcome;
 use crate::progress::Progress;
 use crate::{Error, Result};
 
-/// A row: its number (its line, or the number of the row in Parquet and JSON arrays, from 1), and its
-/// fields, or the text of a row that cannot be read.
+/// A row: its number from 1 (the line number, or the row number in Parquet files and JSON arrays), and
+/// its fields, or the raw text of a malformed row.
 pub type Record<'a> = (i64, std::result::Result<Map<String, Value>, &'a str>);
 
-/// What is done with every row.
+/// The callback that receives every row.
 pub type OnRow<'a> = dyn FnMut(Record<'_>) -> Result<()> + 'a;
 
-/// How a file of rows is read.
+/// Options for reading a file of rows.
 #[derive(Clone, Copy)]
 pub struct ReadOptions<'a> {
-    /// The columns that are read; `None` reads all. A column that is not there is no error.
+    /// The columns to read; `None` reads all. A missing column is not an error.
     pub columns: Option<&'a [&'a str]>,
-    /// Whether the one object of a `.json` file is itself a row. If not, and it holds one list of
-    /// objects, those are the rows.
+    /// Whether the single object of a `.json` file is itself a row. If not, and it contains exactly one
+    /// list of objects, those objects are the rows.
     pub is_row: &'a dyn Fn(&Map<String, Value>) -> bool,
 }
 
@@ -54,10 +54,10 @@ impl Default for ReadOptions<'_> {
     }
 }
 
-/// Reads a file and calls `each` for every row, in order.
+/// Reads a file and calls `each` for every row, in file order.
 ///
 /// # Errors
-/// When the file cannot be read as its format, or `each` fails.
+/// When the file is not valid in its format, or `each` fails.
 pub fn read(
     file: &RowFile,
     options: &ReadOptions<'_>,
@@ -71,10 +71,10 @@ pub fn read(
     }
 }
 
-/// The names of a file's columns in their order, from its header or its first row.
+/// The column names of a file in file order, from its header or its first row.
 ///
 /// # Errors
-/// When the file cannot be opened or is not of its format.
+/// When the file cannot be opened or is not valid in its format.
 pub fn columns_of(path: &Path, format: Format) -> Result<Vec<String>> {
     match format {
         Format::JsonLines => json::columns(path),
@@ -83,7 +83,7 @@ pub fn columns_of(path: &Path, format: Format) -> Result<Vec<String>> {
     }
 }
 
-/// The error of a row that cannot be read, for callers that refuse the whole file.
+/// The error for a malformed row, for callers that reject the entire file.
 pub fn malformed_row(file: &RowFile, number: i64, text: &str) -> Error {
     let message = match file.format {
         Format::JsonLines => {

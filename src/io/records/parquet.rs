@@ -1,4 +1,4 @@
-//! Parquet rows: Arrow arrays as JSON values, without a detour through text.
+//! Parquet rows: Arrow arrays converted to JSON values directly, not through text.
 
 use std::fs::File;
 use std::path::Path;
@@ -19,13 +19,13 @@ use crate::lines::ReadOutcome;
 use crate::progress::Progress;
 use crate::{Error, Result};
 
-/// Rows that are decoded at a time.
+/// The number of rows decoded at a time.
 const BATCH_SIZE: usize = 256;
 
 /// Opens a Parquet file.
 ///
 /// # Errors
-/// When it cannot be read or is not Parquet.
+/// When it cannot be read or is not a Parquet file.
 pub fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
     let file = File::open(path).map_err(Error::io("read", path))?;
     ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| {
@@ -37,14 +37,14 @@ pub fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
     })
 }
 
-/// The names of the columns.
+/// The column names.
 pub(super) fn columns(path: &Path) -> Result<Vec<String>> {
     let reader = open(path)?;
     let names = reader.schema().fields().iter().map(|f| f.name().clone());
     Ok(names.collect())
 }
 
-/// Reads the rows of a Parquet file. A null is a field that is not there.
+/// Reads the rows of a Parquet file. A null becomes an absent field.
 pub(super) fn read(
     file: &RowFile,
     options: &ReadOptions<'_>,
@@ -86,7 +86,7 @@ pub(super) fn read(
     })
 }
 
-/// The rows of some columns of `len` values.
+/// The rows of the columns, each of `len` values.
 fn rows(fields: &Fields, columns: &[ArrayRef], len: usize) -> Result<Vec<Map<String, Value>>> {
     let mut rows = vec![Map::new(); len];
     for (field, column) in fields.iter().zip(columns) {
@@ -99,8 +99,8 @@ fn rows(fields: &Fields, columns: &[ArrayRef], len: usize) -> Result<Vec<Map<Str
     Ok(rows)
 }
 
-/// The values of an array. What JSON has no type for (dates, decimals, bytes) is text, as Arrow
-/// displays it.
+/// The values of an array as JSON. Types without a JSON counterpart (dates, decimals, bytes) become
+/// text in Arrow's display format.
 fn values(array: &ArrayRef) -> Result<Vec<Value>> {
     let array = match array.data_type() {
         DataType::Dictionary(_, of) => cast(array, of)?,
@@ -161,7 +161,7 @@ fn values(array: &ArrayRef) -> Result<Vec<Value>> {
     Ok(values)
 }
 
-/// Numbers as they are written: a single-precision 0.1 is 0.1, not 0.10000000149.
+/// A single-precision number by its shortest decimal form: 0.1, not 0.10000000149.
 fn floats(array: &ArrayRef) -> Result<Vec<Value>> {
     let is_double = array.data_type() == &DataType::Float64;
     let numbers = cast(array, &DataType::Float64)?;

@@ -1,4 +1,4 @@
-//! Record batches: the rows of a text file as Arrow columns, whose types are inferred from all rows.
+//! Record batches: the rows of a text file as Arrow columns, with types inferred from all rows.
 
 use std::path::Path;
 use std::str::FromStr;
@@ -16,13 +16,13 @@ use crate::format::{Format, RowFile};
 use crate::progress::Progress;
 use crate::{Error, Result};
 
-/// Rows in a batch.
+/// The number of rows in a batch.
 const BATCH_SIZE: usize = 1024;
 
-/// The type of a column or of a list's items.
+/// The inferred type of a column or of a list's items.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 enum ColumnType {
-    /// No value was seen.
+    /// No value so far.
     #[default]
     Unknown,
     Boolean,
@@ -43,11 +43,11 @@ pub struct TableSchema {
 }
 
 impl TableSchema {
-    /// Reads all rows of a file and infers the types of its columns: the narrowest type that holds
-    /// all values, text where they are mixed. The columns of the first row come first.
+    /// Reads all rows of a file and infers the column types: the narrowest type for all values, text
+    /// where they are mixed. Columns are in order of first appearance.
     ///
     /// # Errors
-    /// When the file cannot be read, is truncated, or holds a malformed row.
+    /// When the file cannot be read, is truncated, or has a malformed row.
     pub fn infer(file: &RowFile, progress: &dyn Progress) -> Result<Self> {
         let names = columns_of(&file.path, file.format)?;
         let names = names.into_iter();
@@ -72,17 +72,17 @@ impl TableSchema {
         Arc::new(Schema::new(fields(&self.columns)))
     }
 
-    /// A row with its values as the types say.
+    /// A row with its values converted to the inferred types.
     fn convert(&self, mut row: Map<String, Value>) -> Map<String, Value> {
         convert_fields(&mut row, &self.columns, self.format);
         row
     }
 }
 
-/// Reads the rows of a file again, as batches of the inferred schema.
+/// Reads the rows of a file a second time, as batches of the inferred schema.
 ///
 /// # Errors
-/// When the file has changed since, or `each` fails.
+/// When the file has changed since the types were inferred, or `each` fails.
 pub fn read_batches(
     file: &RowFile,
     schema: &TableSchema,
@@ -167,7 +167,7 @@ impl ColumnType {
         }
     }
 
-    /// The type that a value of a CSV file looks like. An empty value is missing.
+    /// The type inferred from a CSV value. An empty value counts as missing.
     fn of_csv(text: &str) -> Self {
         let text = text.trim();
         let is_number = || text.ends_with(|last: char| last.is_ascii_digit() || last == '.');
@@ -188,7 +188,7 @@ impl ColumnType {
         }
     }
 
-    /// The narrowest type that holds the values of both.
+    /// The narrowest type that can represent the values of both types.
     fn merge(self, other: Self) -> Self {
         match (self, other) {
             (Self::Unknown, of) | (of, Self::Unknown) => of,
@@ -197,7 +197,7 @@ impl ColumnType {
             (Self::List(a), Self::List(b)) => Self::List(Box::new(a.merge(*b))),
             (Self::Struct(mut a), Self::Struct(b)) => {
                 for (name, of) in b {
-                    match a.iter_mut().find(|(known, _)| *known == name) {
+                    match a.iter_mut().find(|(column, _)| *column == name) {
                         Some((_, column)) => *column = std::mem::take(column).merge(of),
                         None => a.push((name, of)),
                     }
@@ -222,7 +222,7 @@ impl ColumnType {
         }
     }
 
-    /// The value in the form in which Arrow's decoder takes the type.
+    /// The value in the JSON form that Arrow's decoder expects for the type.
     fn convert(&self, value: Value, format: Format) -> Value {
         match (self, value) {
             (Self::List(item), Value::Array(items)) => {
@@ -253,7 +253,7 @@ impl ColumnType {
         }
     }
 
-    /// A value of a CSV file.
+    /// A CSV value converted to the inferred type.
     fn parse(&self, text: &str) -> Value {
         match self {
             _ if text.is_empty() => Value::Null,
@@ -271,7 +271,7 @@ impl ColumnType {
     }
 }
 
-/// A number that is not finite, as pandas and JSON write it.
+/// A non-finite number in the spelling of pandas or JSON.
 fn special(text: &str) -> Option<f64> {
     match text {
         "NaN" | "nan" => Some(f64::NAN),

@@ -1,3 +1,5 @@
+//! Tests of the row reader: every format, malformed rows, unreadable files, inferred column types.
+
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
@@ -115,7 +117,7 @@ fn columns_come_in_the_order_of_the_file() {
 }
 
 #[test]
-fn only_the_columns_asked_for_are_read() {
+fn only_requested_columns_are_read() {
     let columns: &[&str] = &["s", "z"];
     let options = ReadOptions {
         columns: Some(columns),
@@ -134,7 +136,7 @@ fn only_the_columns_asked_for_are_read() {
 }
 
 #[test]
-fn an_object_that_is_a_row_is_not_taken_apart() {
+fn an_object_that_is_a_row_is_not_split_into_rows() {
     let text = br#"{"messages": [{"role": "user"}]}"#;
     assert_eq!(values("a.json", text), [json!({"role": "user"})]);
     let (_folder, file) = open("a.json", text).unwrap();
@@ -146,7 +148,7 @@ fn an_object_that_is_a_row_is_not_taken_apart() {
 }
 
 #[test]
-fn malformed_rows_are_given_as_text_with_their_line() {
+fn malformed_rows_are_returned_as_text_with_their_line_number() {
     let rows = |name: &str, text: &[u8]| {
         let (_folder, file) = open(name, text).unwrap();
         rows_with(&file, &ReadOptions::default()).unwrap()
@@ -162,7 +164,7 @@ fn malformed_rows_are_given_as_text_with_their_line() {
 }
 
 #[test]
-fn files_that_cannot_be_read_are_refused() {
+fn unreadable_files_are_errors() {
     let refused = |name: &str, bytes: &[u8]| {
         let rows =
             open(name, bytes).and_then(|(_f, file)| rows_with(&file, &ReadOptions::default()));
@@ -183,7 +185,7 @@ fn files_that_cannot_be_read_are_refused() {
 }
 
 #[test]
-fn parquet_values_are_those_of_json() {
+fn parquet_values_equal_json_values() {
     let folder = tempfile::tempdir().unwrap();
     let path: PathBuf = folder.path().join("a.parquet");
     let score = Float32Array::from(vec![Some(0.1), None, Some(f32::NAN), Some(f32::INFINITY)]);

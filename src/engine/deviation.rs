@@ -7,15 +7,16 @@
 
 use polyphony_model::kernel::vector::dot;
 
-/// Up to this many vectors every pair's dot product is computed once, so that equal deviations
-/// stay equal to the last bit; above, the closed form through the sum takes over.
+/// The maximum number of vectors for the exact form, which computes every pair's dot product once, so
+/// that deviations that are equal by definition are equal in bits. Larger prompts use the closed form
+/// through the vector sum, in O(n) instead of O(n^2).
 pub const PAIRWISE_LIMIT: usize = 64;
 
-/// The deviation of every vector from the others: the mean of `1 - cosine` over all others
-/// (Chung et al. 2025, section 3; DiversityTuning, `models/diversity_model.py`).
+/// Deviation of every vector: the mean of `1 - cosine` to all other vectors, in [0, 2] (Chung et al.
+/// 2025, section 3; DiversityTuning, `models/diversity_model.py`).
 ///
-/// `vectors` holds `n` vectors of `dimension` values one after another; they need not be of
-/// length 1, a zero vector has cosine 0 with every other. One vector alone has deviation 0.
+/// `vectors` contains `n` vectors of `dimension` values, concatenated. They need not be unit vectors; a
+/// zero vector has cosine 0 with every other. A single vector has deviation 0.
 ///
 /// ```
 /// let square = [1.0, 0.0, 0.0, 1.0, -1.0, 0.0];
@@ -29,18 +30,18 @@ pub fn deviations(vectors: &[f32], dimension: usize) -> Vec<f64> {
     deviations_of(&rows)
 }
 
-/// [`deviations`] of vectors that do not lie one after another.
+/// [`deviations`] of vectors that are not contiguous in memory.
 pub fn deviations_of(rows: &[&[f32]]) -> Vec<f64> {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") {
         #[expect(unsafe_code, reason = "the line above saw that the CPU has AVX2")]
-        // SAFETY: the function needs nothing but the instruction set that was detected.
+        // SAFETY: the function only requires the instruction set that was detected.
         return unsafe { deviations_avx2(rows) };
     }
     deviations_on_any(rows)
 }
 
-/// The same code with wider registers: the lanes are the same, and so are the bits.
+/// The same code compiled for wider registers: the lanes, and so the result bits, are the same.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn deviations_avx2(rows: &[&[f32]]) -> Vec<f64> {
@@ -67,8 +68,9 @@ fn deviations_on_any(rows: &[&[f32]]) -> Vec<f64> {
     }
 }
 
-/// Each pair's cosine once, added to both sides: equal by definition stays equal in bits. The
-/// distances of a row are added in order of size, so the order of the rows changes nothing.
+/// Exact form: each pair's cosine is computed once and added to both sums, so that deviations equal by
+/// definition are equal in bits. The distances of a row are added in ascending order, so the order of
+/// the rows does not affect the result.
 #[inline(always)]
 fn pairwise(rows: &[&[f32]], inverse: &[f64]) -> Vec<f64> {
     let n = rows.len();
@@ -87,7 +89,7 @@ fn pairwise(rows: &[&[f32]], inverse: &[f64]) -> Vec<f64> {
     distances.iter_mut().map(mean).collect()
 }
 
-/// `(n - e_i . S) / (n - 1)` with S the sum of the unit vectors in f64.
+/// Closed form: `(n - e_i . S) / (n - 1)`, where S is the sum of the unit vectors `e_i` in f64.
 #[inline(always)]
 fn through_the_sum(rows: &[&[f32]], inverse: &[f64]) -> Vec<f64> {
     let others = (rows.len() - 1) as f64;
@@ -105,7 +107,7 @@ fn through_the_sum(rows: &[&[f32]], inverse: &[f64]) -> Vec<f64> {
     deviations
 }
 
-/// The dot product of an f32 vector with an f64 one, in f64 lanes.
+/// The dot product of an f32 vector with an f64 vector, accumulated in f64 lanes.
 #[inline(always)]
 fn wide_dot(a: &[f32], b: &[f64]) -> f64 {
     const WIDE: usize = 8;

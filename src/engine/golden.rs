@@ -1,4 +1,4 @@
-//! Do the formulas give the reference's values, and do Rust and SQL agree?
+//! Golden tests: deviations and weights equal the reference's values, in Rust and in SQL.
 
 use std::sync::Arc;
 
@@ -29,8 +29,8 @@ fn numbers(value: &Value) -> Vec<f64> {
         .collect()
 }
 
-/// The fixture's vectors: SplitMix64, values in [-1, 1); a shared component is always drawn first
-/// and added when the case says so.
+/// The fixture's vectors: `SplitMix64`, values in [-1, 1). The shared component is always generated
+/// first, and added to every vector in cases with `shared_component`.
 fn vectors(case: &Value, seed: &str, space: &str) -> (Vec<f32>, usize) {
     let mut state = case[seed].as_u64().unwrap();
     let mut next = || {
@@ -46,24 +46,24 @@ fn vectors(case: &Value, seed: &str, space: &str) -> (Vec<f32>, usize) {
     (rows, dimension)
 }
 
-fn near(found: &[f64], expected: &[f64], tolerance: f64) {
-    assert_eq!(found.len(), expected.len());
-    for (found, expected) in found.iter().zip(expected) {
+fn near(actual: &[f64], expected: &[f64], tolerance: f64) {
+    assert_eq!(actual.len(), expected.len());
+    for (actual, expected) in actual.iter().zip(expected) {
         assert!(
-            (found - expected).abs() <= tolerance,
-            "{found} is not {expected}"
+            (actual - expected).abs() <= tolerance,
+            "{actual} is not {expected}"
         );
     }
 }
 
 #[test]
-fn deviations_of_f32_vectors_are_the_references() {
+fn deviations_of_f32_vectors_equal_the_reference_values() {
     for case in cases() {
         for (seed, space) in [("seed", "semantic"), ("style_seed", "style")] {
             let (rows, dimension) = vectors(&case, seed, space);
             let first = numbers(&case["first_values"][format!("{space}_row0")]);
-            let drawn: Vec<f64> = rows[..4].iter().map(|x| f64::from(*x)).collect();
-            assert_eq!(drawn, first, "the vectors are not the fixture's");
+            let start: Vec<f64> = rows[..4].iter().map(|x| f64::from(*x)).collect();
+            assert_eq!(start, first, "the vectors are not the fixture's");
             let expected = numbers(&case[format!("raw_deviation_{space}")]);
             near(&deviation::deviations(&rows, dimension), &expected, 1e-6);
         }
@@ -71,7 +71,7 @@ fn deviations_of_f32_vectors_are_the_references() {
 }
 
 #[test]
-fn weights_are_the_references() {
+fn weights_equal_the_reference_values() {
     for case in cases() {
         let semantic = numbers(&case["raw_deviation_semantic"]);
         let style = numbers(&case["raw_deviation_style"]);
@@ -87,7 +87,7 @@ fn weights_are_the_references() {
 }
 
 #[tokio::test]
-async fn sql_gives_the_references_weights_from_f32_vectors() {
+async fn sql_weights_of_f32_vectors_equal_the_reference_values() {
     for case in cases() {
         let context = session::bare(&session::MemoryLimit::pipeline()).unwrap();
         for (seed, space) in [("seed", "semantic"), ("style_seed", "style")] {
@@ -123,7 +123,7 @@ fn table_of_vectors(rows: Vec<f32>, dimension: usize) -> RecordBatch {
     RecordBatch::try_from_iter([("response_id", ids), ("vector", vectors)]).unwrap()
 }
 
-/// The weights that `50_weights.sql` gives for the table `deviations`, in the order of the ids.
+/// The weights that `50_weights.sql` computes from the table `deviations`, ordered by id.
 async fn weights_by_sql(context: &SessionContext) -> Vec<f64> {
     let pipeline = sql::SqlPipeline::built_in();
     let batches = pipeline
@@ -141,7 +141,7 @@ async fn weights_by_sql(context: &SessionContext) -> Vec<f64> {
     weights.collect()
 }
 
-/// The deviations of several prompts, as the table that `50_weights.sql` reads.
+/// The table `deviations` that `50_weights.sql` reads, for several prompts.
 fn deviations_table(prompts: &[Vec<(f64, f64)>]) -> RecordBatch {
     let mut columns: (Vec<&str>, Vec<String>, Vec<String>, Vec<f64>) = Default::default();
     for (space, pick) in [("semantic", true), ("style", false)] {
@@ -226,21 +226,21 @@ proptest! {
         ),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let found = runtime.block_on(async {
+        let weights = runtime.block_on(async {
             let context = session::bare(&session::MemoryLimit::pipeline()).unwrap();
             context.register_batch("deviations", deviations_table(&prompts)).unwrap();
             weights_by_sql(&context).await
         });
-        let mut found = found.as_slice();
+        let mut weights = weights.as_slice();
         for responses in &prompts {
             let semantic: Vec<f64> = responses.iter().map(|(semantic, _)| *semantic).collect();
             let style: Vec<f64> = responses.iter().map(|(_, style)| *style).collect();
             let expected = weight::weights(&[&semantic, &style]);
             let mean = expected.iter().sum::<f64>() / expected.len() as f64;
             prop_assert!((mean - 1.0).abs() < 1e-9);
-            let (here, rest) = found.split_at(responses.len());
-            near(here, &expected, 1e-9);
-            found = rest;
+            let (of_prompt, rest) = weights.split_at(responses.len());
+            near(of_prompt, &expected, 1e-9);
+            weights = rest;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How do many queries share one model? A queue a model, and a thread that empties it.
+//! Batcher: many queries share one embedding model through a request queue and a worker thread.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -9,13 +9,14 @@ use super::Embedded;
 use super::trained::ModelPool;
 use crate::{Error, Result};
 
-/// So many requests wait at most: who asks more waits with its batch.
+/// The maximum number of queued requests. Further callers block until there is room (backpressure).
 const QUEUE: usize = 16;
-/// Requests are joined up to this many texts, so that texts of like length meet.
+/// The maximum number of texts in one joined request: texts of similar length are then batched with
+/// little padding.
 const TEXTS: usize = 16_384;
 
-/// The way to a model that others use too: partitions of a query wait side by side while the
-/// model works on texts of all of them.
+/// A handle to a shared model. Partitions of a query send their texts concurrently, and the model
+/// embeds texts of all of them together.
 #[derive(Debug, Clone)]
 pub struct Batcher {
     queue: SyncSender<Request>,
@@ -28,10 +29,10 @@ struct Request {
 }
 
 impl Batcher {
-    /// Starts the thread that works for a model; it ends when the last handle is gone.
+    /// Starts the model's worker thread; it ends when the last handle is dropped.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// When the system cannot start a thread.
     pub fn start(model: Arc<ModelPool>) -> Result<Self> {
         let (queue, requests) = sync_channel(QUEUE);
         std::thread::Builder::new()
@@ -41,7 +42,8 @@ impl Batcher {
         Ok(Self { queue })
     }
 
-    /// The vectors of texts, one after another. Waits; a runtime's other work goes on meanwhile.
+    /// The vectors of texts, concatenated in order. Blocks the caller, but not the async runtime's
+    /// other tasks.
     ///
     /// # Errors
     /// When the model fails.
@@ -65,7 +67,7 @@ impl Batcher {
     }
 }
 
-/// Empties the queue until nobody can ask any more.
+/// Worker loop: answers requests until all handles are dropped.
 fn serve(model: &ModelPool, requests: &Receiver<Request>) {
     while let Ok(first) = requests.recv() {
         let mut texts = first.texts.len();
@@ -76,13 +78,15 @@ fn serve(model: &ModelPool, requests: &Receiver<Request>) {
             texts += request.texts.len();
             joined.push(request);
         }
-        // A panic answers nobody, who hear so, and leaves the thread to the next who ask.
+        // A panic drops the requests, whose callers then get an error; the thread serves later
+        // requests.
         let answered = std::panic::AssertUnwindSafe(|| answer(model, joined));
         drop(std::panic::catch_unwind(answered));
     }
 }
 
-/// Answers requests together; where that fails, one by one, so that each hears its own error.
+/// Answers requests in one joined call; if that fails, one by one, so that each caller gets its own
+/// error.
 fn answer(model: &ModelPool, requests: Vec<Request>) {
     let texts = requests.iter().flat_map(|request| &request.texts);
     let texts: Vec<&str> = texts.map(String::as_str).collect();
@@ -92,7 +96,7 @@ fn answer(model: &ModelPool, requests: Vec<Request>) {
             for request in requests {
                 let (mine, after) = rest.split_at(request.texts.len() * model.model().dimension);
                 rest = after;
-                // Who asked may have gone away, as a cancelled query does.
+                // Sending fails when the caller is gone, as after a cancelled query.
                 drop(request.answer.send(Ok(mine.to_vec())));
             }
         }

@@ -1,4 +1,4 @@
-//! Which vectors do texts have? The embedders, by name.
+//! Embedders: texts to vectors, by the names `builtin:words`, `builtin:style`, a folder or a hub id.
 
 pub mod batcher;
 pub mod style;
@@ -16,25 +16,25 @@ use crate::{Error, Result};
 use polyphony_model::device::DeviceSpec;
 use polyphony_model::files::is_hub_id;
 
-/// An embedder: turns a text into a vector.
+/// An embedder: maps a text to a vector.
 #[derive(Debug, Clone)]
 pub enum Embedder {
-    /// `builtin:words`, see [`words`].
+    /// `builtin:words`: hashed word n-grams, see [`words`].
     HashedNgrams,
-    /// `builtin:style`, see [`style`].
+    /// `builtin:style`: stylometric features, see [`style`].
     Stylometric,
-    /// A trained model, loaded once a process, and the queue to it.
+    /// A trained sentence encoder, loaded once per process, and its request queue.
     Transformer(Arc<ModelPool>, Batcher),
 }
 
-/// The vectors of texts, and what it took.
+/// The result of embedding: vectors and token statistics.
 #[derive(Debug, Default)]
 pub struct Embedded {
-    /// The vectors, one after another.
+    /// The vectors, concatenated in the order of the texts.
     pub vectors: Vec<f32>,
-    /// How many tokens a model saw.
+    /// The number of tokens that the model processed.
     pub tokens: usize,
-    /// How many texts were longer than the model takes, and were cut.
+    /// The number of texts that were truncated to the model's maximum length.
     pub truncated: usize,
 }
 
@@ -42,12 +42,12 @@ type Loaded = HashMap<(String, Vec<DeviceSpec>), Embedder>;
 static LOADED: LazyLock<Mutex<Loaded>> = LazyLock::new(Mutex::default);
 
 impl Embedder {
-    /// Finds an embedder by name: `builtin:words`, `builtin:style`, a folder, or a hub id. A trained
-    /// one runs on the devices given.
+    /// The embedder with this name: `builtin:words`, `builtin:style`, a folder, or a hub id. A trained
+    /// model is loaded on all of the devices.
     ///
     /// # Errors
-    /// When there is none of that name, or it cannot be loaded.
-    pub fn named(name: &str, places: &[DeviceSpec]) -> Result<Self> {
+    /// When the name is unknown, or the model cannot be loaded.
+    pub fn named(name: &str, devices: &[DeviceSpec]) -> Result<Self> {
         let unknown = || Error::Unknown {
             what: "model",
             given: name.to_owned(),
@@ -68,18 +68,18 @@ impl Embedder {
             return Err(unknown());
         }
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (name.to_owned(), places.to_vec());
-        if let Some(known) = loaded.get(&key) {
-            return Ok(known.clone());
+        let key = (name.to_owned(), devices.to_vec());
+        if let Some(cached) = loaded.get(&key) {
+            return Ok(cached.clone());
         }
-        let trained = Arc::new(ModelPool::load(name, places)?);
+        let trained = Arc::new(ModelPool::load(name, devices)?);
         let batcher = Batcher::start(Arc::clone(&trained))?;
         let embedder = Self::Transformer(trained, batcher);
         loaded.insert(key, embedder.clone());
         Ok(embedder)
     }
 
-    /// Its name.
+    /// The name of the embedder.
     pub fn name(&self) -> &str {
         match self {
             Self::HashedNgrams => words::NAME,
@@ -88,7 +88,7 @@ impl Embedder {
         }
     }
 
-    /// The version of what it computes: vectors of different revisions do not mix.
+    /// The revision of the embedder: vectors of different revisions are not comparable.
     pub fn revision(&self) -> &str {
         match self {
             Self::HashedNgrams => words::REVISION,
@@ -97,7 +97,7 @@ impl Embedder {
         }
     }
 
-    /// What the field of its vectors says: the model and its revision.
+    /// The Arrow field metadata of its vectors: `model` and `revision`.
     pub fn metadata(&self) -> HashMap<String, String> {
         HashMap::from([
             ("model".to_owned(), self.name().to_owned()),
@@ -105,7 +105,7 @@ impl Embedder {
         ])
     }
 
-    /// How many values its vectors have.
+    /// The dimension of its vectors.
     pub fn dimension(&self) -> usize {
         match self {
             Self::HashedNgrams => words::DIMENSION,
@@ -114,7 +114,7 @@ impl Embedder {
         }
     }
 
-    /// How many texts a long job embeds before it commits them.
+    /// The default shard size: the number of texts that a long job embeds per commit.
     pub fn default_shard_size(&self) -> usize {
         match self {
             Self::HashedNgrams | Self::Stylometric => 8192,
@@ -122,7 +122,7 @@ impl Embedder {
         }
     }
 
-    /// The number of tokens at which texts are cut; none where no text is.
+    /// The maximum length in tokens, beyond which texts are truncated; `None` without a limit.
     pub fn max_tokens(&self) -> Option<usize> {
         match self {
             Self::HashedNgrams | Self::Stylometric => None,
@@ -130,7 +130,7 @@ impl Embedder {
         }
     }
 
-    /// How small batches have become, in tokens, because memory ran out; none when it never did.
+    /// The batch size in tokens after out-of-memory errors reduced it; `None` if it was not reduced.
     pub fn reduced_budget(&self) -> Option<usize> {
         match self {
             Self::HashedNgrams | Self::Stylometric => None,
@@ -138,7 +138,7 @@ impl Embedder {
         }
     }
 
-    /// What its users must be told once, as its licence.
+    /// A notice about the model's license that is shown once; `None` if there is none.
     pub fn license_notice(&self) -> Option<&str> {
         match self {
             Self::Transformer(trained, _) => trained.model().license_notice.as_deref(),
@@ -146,10 +146,10 @@ impl Embedder {
         }
     }
 
-    /// The vectors of texts. `done` hears of the texts and tokens of each batch that is through.
+    /// The vectors of texts. `done` is called after each batch with its numbers of texts and tokens.
     ///
     /// # Errors
-    /// When a trained model fails.
+    /// When a trained model fails, as by running out of memory.
     pub fn embed(&self, texts: &[&str], done: &(dyn Fn(usize, usize) + Sync)) -> Result<Embedded> {
         let embed = match self {
             Self::HashedNgrams => words::embed,
@@ -168,7 +168,7 @@ impl Embedder {
         })
     }
 
-    /// The vectors of texts of a query, which wait their turn among those of others.
+    /// The vectors of a query's texts, through the request queue that all queries share.
     ///
     /// # Errors
     /// As [`Self::embed`].

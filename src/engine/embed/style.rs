@@ -1,22 +1,21 @@
-//! `builtin:style`: how is a text written, whatever it tells?
+//! `builtin:style`: stylometric embedding, of how a text is written and not of what it is about.
 //!
-//! 768 values in blocks of equal weight: how often common function words stand (160), which
-//! characters follow each other (512, hashed trigrams), punctuation (32), and histograms of word,
-//! sentence and paragraph length with a few ratios (64). Each block holds square roots of
-//! frequencies, so that texts of different length compare (Hellinger). No weights, no download,
-//! the same bits on every machine. It serves demonstrations and tests; for results use a trained
-//! embedder.
+//! 768 values in blocks of equal weight: frequencies of common function words (160), hashed character
+//! trigrams (512), punctuation (32), and histograms of word, sentence and paragraph length with a few
+//! ratios (64). Each block contains square roots of frequencies, so that texts of different length are
+//! comparable (Hellinger distance). It needs no weights and no download, and its result bits are the
+//! same on every machine. It is for demonstrations and tests; use a trained embedder for results.
 
 use polyphony_io::hash::{fnv1a, mix64};
 
 use super::words::words;
 use polyphony_model::kernel::vector::normalize;
 
-/// The name in SQL and on the command line.
+/// The embedder's name in SQL and on the command line.
 pub const NAME: &str = "builtin:style";
-/// Changes whenever the vectors do.
+/// The revision; it changes whenever the vectors change.
 pub const REVISION: &str = "1";
-/// How many values a vector has.
+/// The dimension of a vector.
 pub const DIMENSION: usize = 768;
 
 const TRIGRAMS: usize = 512;
@@ -195,21 +194,21 @@ const FUNCTION_WORDS: [&str; 160] = [
     "your",
 ];
 
-/// Writes the vector of `text` to `vector`, which holds [`DIMENSION`] zeros.
+/// Writes the vector of `text` to `vector`, which must be [`DIMENSION`] zeros.
 pub fn embed(text: &str, vector: &mut [f32]) {
     let (function_words, rest) = vector.split_at_mut(FUNCTION_WORDS.len());
     let (trigrams, rest) = rest.split_at_mut(TRIGRAMS);
     let (punctuation, shape) = rest.split_at_mut(PUNCTUATION);
     let words = words(text);
     for word in &words {
-        if let Ok(place) = FUNCTION_WORDS.binary_search(&word.as_str()) {
-            function_words[place] += 1.0;
+        if let Ok(index) = FUNCTION_WORDS.binary_search(&word.as_str()) {
+            function_words[index] += 1.0;
         }
     }
     count_trigrams(text, trigrams);
     for mark in text.chars() {
-        if let Some(place) = MARKS.iter().position(|known| *known == mark) {
-            punctuation[place] += 1.0;
+        if let Some(index) = MARKS.iter().position(|candidate| *candidate == mark) {
+            punctuation[index] += 1.0;
         }
     }
     describe_shape(text, &words, shape);
@@ -222,7 +221,7 @@ pub fn embed(text: &str, vector: &mut [f32]) {
     normalize(vector);
 }
 
-/// Trigrams of lower-cased characters, every run of white space a single space.
+/// Hashed trigrams of lower-cased characters; consecutive white space counts as one space.
 fn count_trigrams(text: &str, counts: &mut [f32]) {
     let mut window = [' '; 3];
     for character in text.chars().flat_map(char::to_lowercase) {
@@ -265,7 +264,7 @@ fn describe_shape(text: &str, words: &[String], shape: &mut [f32]) {
 
     let characters = text.chars().count().max(1) as f32;
     let portion =
-        |of: fn(char) -> bool| text.chars().filter(|c| of(*c)).count() as f32 / characters;
+        |class: fn(char) -> bool| text.chars().filter(|c| class(*c)).count() as f32 / characters;
     let mut distinct: Vec<&String> = words.iter().collect();
     distinct.sort_unstable();
     distinct.dedup();
@@ -288,7 +287,7 @@ fn describe_shape(text: &str, words: &[String], shape: &mut [f32]) {
     ratios[7] = text.lines().filter(spoken).count() as f32 / lines;
 }
 
-/// Shares of the values that fall on each place; the last place takes all that are larger.
+/// A histogram as shares of the values; the last bin also counts all larger values.
 fn histogram(values: impl Iterator<Item = usize>, shares: &mut [f32]) {
     let last = shares.len() - 1;
     let mut total = 0.0;
@@ -315,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn the_blocks_fill_the_vector() {
+    fn all_feature_blocks_together_fill_the_vector() {
         let blocks = [
             FUNCTION_WORDS.len(),
             TRIGRAMS,
@@ -330,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_voice_is_nearer_than_another() {
+    fn texts_of_the_same_style_are_closer_than_texts_of_another() {
         let plain = vector("She walked to the door. She opened it. The street was empty and cold.");
         let alike = vector("He ran to the wall. He climbed it. The field was silent and dark.");
         let list = vector("1) EGGS!!! 2) FLOUR (x3) 3) -- salt; sugar; yeast -- 4) WHY?!");

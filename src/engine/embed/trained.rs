@@ -1,4 +1,4 @@
-//! How do many texts go through a trained model? Sorted by length, in batches by a token budget.
+//! Model pool: embeds texts with a trained model, sorted by length, in batches with a token budget.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,36 +10,37 @@ use polyphony_model::device::DeviceSpec;
 use polyphony_model::encoder::sentence::{SentenceEncoder, Tokenized};
 use polyphony_model::memory::is_oom;
 
-/// So many tokens are in one batch on the CPU: their activations stay near the caches.
+/// The batch size on a CPU in tokens, padding included: the activations then fit the caches.
 const CPU_BUDGET: usize = 8192;
-/// So many are on a GPU.
+/// The batch size on a GPU in tokens, padding included.
 const GPU_BUDGET: usize = 65_536;
 
-/// The least and the most texts of a shard.
+/// The bounds of the default shard size in texts.
 const LEAST_A_SHARD: usize = 128;
 const MOST_A_SHARD: usize = 8192;
 
-/// A trained model on one device or several: each holds the whole model and takes batches.
+/// A trained model on one or more devices. Each device has a copy of the model and takes batches from
+/// one queue.
 #[derive(Debug)]
 pub struct ModelPool {
     workers: Vec<SentenceEncoder>,
-    /// How many tokens go into a batch, padding counted.
+    /// The current batch size in tokens, padding included; halved when memory runs out.
     budget: AtomicUsize,
-    /// What it started with.
+    /// The initial batch size in tokens.
     first_budget: usize,
 }
 
 impl ModelPool {
-    /// Loads a model on every device given.
+    /// Loads the model on every device.
     ///
     /// # Errors
     /// As [`SentenceEncoder::load`].
-    pub fn load(name: &str, places: &[DeviceSpec]) -> Result<Self> {
-        let workers = places
+    pub fn load(name: &str, devices: &[DeviceSpec]) -> Result<Self> {
+        let workers = devices
             .iter()
-            .map(|place| SentenceEncoder::load(name, *place))
+            .map(|device| SentenceEncoder::load(name, *device))
             .collect::<Result<_>>()?;
-        let first_budget = match places.first() {
+        let first_budget = match devices.first() {
             Some(DeviceSpec::Cuda(..)) => GPU_BUDGET,
             _ => CPU_BUDGET,
         };
@@ -50,15 +51,15 @@ impl ModelPool {
         })
     }
 
-    /// The model, as the first device holds it.
+    /// The model on the first device.
     pub fn model(&self) -> &SentenceEncoder {
         &self.workers[0]
     }
 
-    /// How many texts make a shard of a long job, so that a killed one loses about a minute,
-    /// or a few where that would leave thousands of little parts.
+    /// The default shard size in texts: a killed job loses about a minute of work. A few minutes for
+    /// large models, where a minute would leave thousands of small parts.
     pub fn default_shard_size(&self) -> usize {
-        /// So many texts times parameters take a CPU about that long.
+        /// Texts times parameters that a CPU processes in about a minute.
         const WORK: usize = 10_000_000_000;
         if self.first_budget == GPU_BUDGET {
             return MOST_A_SHARD;
@@ -66,16 +67,16 @@ impl ModelPool {
         (WORK / self.model().parameters().max(1)).clamp(LEAST_A_SHARD, MOST_A_SHARD)
     }
 
-    /// The vectors of texts. `done` hears of the texts and tokens of each batch that is through.
+    /// The vectors of texts. `done` is called after each batch with its numbers of texts and tokens.
     ///
     /// # Errors
-    /// When a text is refused, a device fails, or has too little memory for a single text.
+    /// When a text is invalid, a device fails, or a single text does not fit its memory.
     pub fn embed(&self, texts: &[&str], done: &(dyn Fn(usize, usize) + Sync)) -> Result<Embedded> {
         let tokenized = self.model().tokenize(texts)?;
         self.embed_tokens(&tokenized, done)
     }
 
-    /// [`Self::embed`] of texts that are tokens already.
+    /// [`Self::embed`] of tokenized texts.
     ///
     /// # Errors
     /// As [`Self::embed`].
@@ -86,7 +87,7 @@ impl ModelPool {
     ) -> Result<Embedded> {
         let dimension = self.model().dimension;
         let vectors = Mutex::new(vec![0.0; texts.ids.len() * dimension]);
-        // The longest go first: whether the memory suffices shows at once.
+        // The longest texts go first, so that insufficient memory shows at the start of the job.
         let mut order: Vec<usize> = (0..texts.ids.len()).collect();
         order.sort_by_key(|&text| std::cmp::Reverse(texts.ids[text].len()));
         let rest = Mutex::new(order.as_slice());
@@ -105,7 +106,7 @@ impl ModelPool {
                     vectors[text * dimension..][..dimension].copy_from_slice(vector);
                 });
                 if made.is_err() {
-                    // What is lost is lost: other devices need not go on.
+                    // The job has failed: empty the queue so that the other devices stop.
                     *rest.lock().unwrap_or_else(PoisonError::into_inner) = &[];
                 }
                 made?;
@@ -138,13 +139,13 @@ impl ModelPool {
         })
     }
 
-    /// The budget that is left when a device ran out of memory; none when it never did.
+    /// The batch size in tokens after out-of-memory errors reduced it; `None` if it was not reduced.
     pub fn reduced_budget(&self) -> Option<usize> {
         let budget = self.budget.load(Ordering::Relaxed);
         (budget < self.first_budget).then_some(budget)
     }
 
-    /// Runs a batch, in halves where the memory does not suffice.
+    /// Runs a batch; splits it in halves when memory runs out.
     fn one_batch(
         &self,
         worker: &SentenceEncoder,
@@ -152,11 +153,11 @@ impl ModelPool {
         batch: &[usize],
         keep: &dyn Fn(usize, &[f32]),
     ) -> Result<()> {
-        let of = |text: &usize| texts.ids[*text].as_slice();
+        let ids = |text: &usize| texts.ids[*text].as_slice();
         let last = Cell::new(0);
         let mut run = |part: &[usize]| {
-            last.set(of(&part[0]).len());
-            let rows = worker.embed(&part.iter().map(of).collect::<Vec<_>>())?;
+            last.set(ids(&part[0]).len());
+            let rows = worker.embed(&part.iter().map(ids).collect::<Vec<_>>())?;
             if rows.iter().any(|value| !value.is_finite()) {
                 let hint = "check the weights, or run with --device cpu";
                 return Err(failed(worker, "a vector is not finite".to_owned(), hint));
@@ -168,8 +169,8 @@ impl ModelPool {
             Ok(())
         };
         let done = in_halves(batch, &mut run, &|part| {
-            // The longest comes first.
-            let tokens = of(&part[0]).len() * part.len();
+            // The batch is sorted by length, the longest first.
+            let tokens = ids(&part[0]).len() * part.len();
             self.budget.fetch_min(tokens / 2, Ordering::Relaxed);
         });
         done.map_err(|error| match error {
@@ -184,8 +185,8 @@ impl ModelPool {
     }
 }
 
-/// Runs a batch; where memory runs out, its halves, and theirs, down to one text. `shrink` hears of each
-/// that was too large.
+/// Runs a batch. When memory runs out, it runs the two halves instead, recursively down to one text;
+/// `shrink` is called with each batch that was too large.
 fn in_halves(
     batch: &[usize],
     run: &mut dyn FnMut(&[usize]) -> Result<()>,
@@ -214,13 +215,13 @@ mod tests {
     use crate::fixtures;
 
     #[test]
-    fn several_devices_give_what_one_gives() {
+    fn several_devices_give_the_same_vectors_as_one() {
         let texts: Vec<String> = (0..40)
             .map(|at| "a tale of ships ".repeat(1 + at % 9))
             .collect();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        let vectors = |places: &[DeviceSpec]| {
-            let trained = ModelPool::load(&fixtures::model("minilm_bert"), places).unwrap();
+        let vectors = |devices: &[DeviceSpec]| {
+            let trained = ModelPool::load(&fixtures::model("minilm_bert"), devices).unwrap();
             // Small batches, so that each device gets some.
             trained.budget.store(64, Ordering::Relaxed);
             let counted = AtomicUsize::new(0);
@@ -235,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn where_memory_runs_out_batches_become_smaller() {
+    fn batches_are_halved_when_memory_runs_out() {
         let (mut done, too_large) = (Vec::new(), RefCell::new(Vec::new()));
         let full = || {
             Error::from(candle_core::Error::Msg(

@@ -1,23 +1,23 @@
-//! `builtin:words`: which words and word pairs does a text use?
+//! `builtin:words`: bag-of-words embedding by hashed word n-grams (unigrams and bigrams).
 //!
-//! Counts of lower-cased words and of pairs of neighbouring words, their square roots (so that the
-//! tenth "the" adds little), hashed with a sign into 1,024 values, scaled to length 1. No weights,
-//! no download, the same bits on every machine: only additions, square roots and divisions occur,
-//! in a fixed order. It knows nothing of meaning: synonyms are strangers to it. It serves
-//! demonstrations and tests; for results use a trained embedder.
+//! Square roots of the counts of lower-cased words and of adjacent word pairs (the root damps frequent
+//! words), hashed with a sign into 1,024 values (feature hashing) and scaled to length 1. It needs no
+//! weights and no download. Its result bits are the same on every machine: only additions, square roots
+//! and divisions occur, in a fixed order. It does not model meaning: synonyms are unrelated. It is for
+//! demonstrations and tests; use a trained embedder for results.
 
 use polyphony_io::hash::{fnv1a, mix64};
 
 use polyphony_model::kernel::vector::normalize;
 
-/// The name in SQL and on the command line.
+/// The embedder's name in SQL and on the command line.
 pub const NAME: &str = "builtin:words";
-/// Changes whenever the vectors do.
+/// The revision; it changes whenever the vectors change.
 pub const REVISION: &str = "1";
-/// How many values a vector has.
+/// The dimension of a vector.
 pub const DIMENSION: usize = 1024;
 
-/// Writes the vector of `text` to `vector`, which holds [`DIMENSION`] zeros.
+/// Writes the vector of `text` to `vector`, which must be [`DIMENSION`] zeros.
 pub fn embed(text: &str, vector: &mut [f32]) {
     let words: Vec<u64> = words(text)
         .iter()
@@ -36,8 +36,8 @@ pub fn embed(text: &str, vector: &mut [f32]) {
     normalize(vector);
 }
 
-/// The words of a text in lower case: runs of letters and digits, with inner apostrophes. A
-/// character of a script that is written without spaces is a word of its own.
+/// The words of a text in lower case: sequences of letters and digits, with inner apostrophes. In
+/// scripts written without spaces every character is a word.
 pub fn words(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn like_texts_are_near_and_unlike_ones_far() {
+    fn similar_texts_are_close_and_different_texts_are_far_apart() {
         let a = vector("The keeper lit the lamp and waited for the boat.");
         let b = vector("The keeper lit the lamp and waited for the ship.");
         let c = vector("Dear committee, minutes are attached; please vote by Tuesday.");
@@ -105,16 +105,16 @@ mod tests {
     }
 
     #[test]
-    fn the_vector_is_pinned() {
+    fn vectors_do_not_change_without_a_new_revision() {
         let v = vector("The sea left, and the sea came back.");
         let nonzero = v
             .iter()
             .copied()
             .enumerate()
             .filter(|(_, value)| *value != 0.0);
-        let found: Vec<(usize, f32)> = nonzero.take(4).collect();
+        let first: Vec<(usize, f32)> = nonzero.take(4).collect();
         assert_eq!(
-            found, PINNED,
+            first, PINNED,
             "the vectors changed: raise REVISION and pin the new ones"
         );
         assert!(vector("...").iter().all(|value| *value == 0.0));

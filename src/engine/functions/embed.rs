@@ -1,4 +1,4 @@
-//! `embed(text, model)`: which vector has a text?
+//! `embed(text, model)`: SQL function that returns the embedding vector of a text.
 
 use std::sync::{Arc, LazyLock};
 
@@ -31,7 +31,7 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     .build()
 });
 
-/// The scalar function. Its field's metadata says which model and revision made the vectors.
+/// The scalar function. Its return field's metadata names the model and revision.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Embed {
     signature: Signature,
@@ -89,10 +89,10 @@ impl ScalarUDFImpl for Embed {
         let embedder = embedder(&literals)?;
         let texts = cast(&texts.to_array(arguments.number_rows)?, &DataType::Utf8)?;
         let texts = texts.as_string::<i32>();
-        // The model sees the texts that are there; the others get no vector.
+        // Only non-null texts go to the model; a null text has a null vector.
         let present: Vec<String> = texts.iter().flatten().map(str::to_owned).collect();
-        let given = embedder.embed_batched(present)?;
-        let vectors = column(&given, embedder.dimension(), texts)?;
+        let values = embedder.embed_batched(present)?;
+        let vectors = column(&values, embedder.dimension(), texts)?;
         Ok(ColumnarValue::Array(vectors))
     }
 
@@ -101,7 +101,7 @@ impl ScalarUDFImpl for Embed {
     }
 }
 
-/// The embedder that the literals behind the text name.
+/// The embedder that the literal arguments after the text name: model and optional device.
 fn embedder(literals: &[Option<&ScalarValue>]) -> Result<Embedder> {
     let text = |at: usize| match literals.get(at) {
         Some(Some(ScalarValue::Utf8(Some(text)))) => Some(text),
@@ -110,18 +110,18 @@ fn embedder(literals: &[Option<&ScalarValue>]) -> Result<Embedder> {
     let Some(model) = text(0) else {
         return plan_err!("embed needs to know its model: give its name as a literal");
     };
-    let place = match (text(1), literals.len()) {
+    let device = match (text(1), literals.len()) {
         (Some(device), _) => DeviceSpec::parse(device)?,
         (None, 0 | 1) => DeviceSpec::Cpu,
         _ => return plan_err!("embed needs to know its device: give its name as a literal"),
     };
-    Ok(Embedder::named(model, &[place])?)
+    Ok(Embedder::named(model, &[device])?)
 }
 
-/// The vectors of the texts that are there, one after another, as a column: NULL for NULL.
+/// The vectors of the non-null texts, concatenated, as an Arrow column with NULL for null texts.
 ///
 /// # Errors
-/// When their number is not that of those texts times the dimension.
+/// When the number of values is not the number of non-null texts times the dimension.
 pub fn column(given: &[f32], dimension: usize, texts: &StringArray) -> Result<ArrayRef> {
     let mut rows = given.chunks_exact(dimension);
     let mut vectors = Vec::with_capacity(texts.len() * dimension);

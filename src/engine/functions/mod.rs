@@ -1,4 +1,4 @@
-//! Which functions does SQL get? One file each, named as in SQL.
+//! SQL functions, one per file, named as in SQL.
 
 pub mod deviation;
 pub mod embed;
@@ -11,10 +11,10 @@ use datafusion::prelude::SessionContext;
 
 use crate::Result;
 
-/// Registers every function of the project with a session.
+/// Registers all functions of the project with a session.
 ///
 /// # Errors
-/// None today; the registry may refuse names one day.
+/// Currently none; the registry's interface allows them.
 pub fn register_all(context: &SessionContext) -> Result<()> {
     context.register_udwf(WindowUDF::from(deviation::Deviation::default()));
     context.register_udf(ScalarUDF::from(embed::Embed::default()));

@@ -1,4 +1,4 @@
-//! `reward(prompt, response, model)`: how good does a reward model find a response?
+//! `reward(prompt, response, model)`: SQL function that returns a reward model's score of a response.
 
 use std::sync::{Arc, LazyLock};
 
@@ -86,10 +86,10 @@ impl ScalarUDFImpl for Reward {
                 return plan_err!("reward needs to know its device: give its name as a literal");
             }
         };
-        let place = DeviceSpec::parse(device)?;
-        let model = RewardModel::load_cached(model, place)?;
-        let text = |given: &ColumnarValue| {
-            let array = given.to_array(arguments.number_rows)?;
+        let device = DeviceSpec::parse(device)?;
+        let model = RewardModel::load_cached(model, device)?;
+        let text = |argument: &ColumnarValue| {
+            let array = argument.to_array(arguments.number_rows)?;
             cast(&array, &DataType::Utf8)
         };
         let (prompts, responses) = (text(prompts)?, text(responses)?);
@@ -100,8 +100,8 @@ impl ScalarUDFImpl for Reward {
         let present: Vec<Option<(&str, &str)>> = pairs
             .map(|(prompt, response)| prompt.zip(response))
             .collect();
-        let given: Vec<(&str, &str)> = present.iter().flatten().copied().collect();
-        let mut rewards = model.rewards(&given)?.into_iter();
+        let complete: Vec<(&str, &str)> = present.iter().flatten().copied().collect();
+        let mut rewards = model.rewards(&complete)?.into_iter();
         let column: Float32Array = present
             .iter()
             .map(|pair| pair.and_then(|_| rewards.next()))

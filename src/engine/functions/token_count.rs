@@ -1,4 +1,4 @@
-//! `token_count(text, tokenizer)`: how many tokens does a tokenizer make of a text?
+//! `token_count(text, tokenizer)`: SQL function that returns the number of tokens of a text.
 
 use std::sync::{Arc, LazyLock};
 
@@ -29,7 +29,7 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     .build()
 });
 
-/// The scalar function. Tokenizers are loaded once a process.
+/// The scalar function. Tokenizers are cached for the life of the process.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct TokenCount {
     signature: Signature,

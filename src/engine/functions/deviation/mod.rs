@@ -1,4 +1,5 @@
-//! `deviation(vector) OVER (PARTITION BY prompt_id)`: how far does a vector stand from the others?
+//! `deviation(vector) OVER (PARTITION BY prompt_id)`: the mean cosine distance of a vector to the
+//! others.
 
 pub mod operator;
 
@@ -30,8 +31,8 @@ static DOCUMENTATION: LazyLock<Documentation> =
     .build()
     });
 
-/// The window function. A partition is all it holds in memory: DataFusion streams sorted
-/// partitions through it (`BoundedWindowAggExec`) because it says that it can be bounded.
+/// The window function. Only one partition is in memory: DataFusion streams sorted partitions through
+/// it (`BoundedWindowAggExec`) because it declares bounded execution.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Deviation {
     signature: Signature,
@@ -43,7 +44,7 @@ impl Default for Deviation {
             signature: Signature::one_of(
                 vec![
                     TypeSignature::UserDefined,
-                    // One example, for SHOW FUNCTIONS.
+                    // A single example line, for SHOW FUNCTIONS.
                     TypeSignature::Exact(vec![schema::vector(1024)]),
                 ],
                 Volatility::Immutable,
@@ -102,7 +103,8 @@ impl WindowUDFImpl for Deviation {
     }
 }
 
-/// Computes a partition's deviations when its last row is there, then gives them out one by one.
+/// Evaluator of a partition: computes all deviations when the last row has arrived, then returns them
+/// one by one.
 #[derive(Debug, Default)]
 struct Evaluator {
     row: usize,
@@ -114,7 +116,7 @@ impl PartitionEvaluator for Evaluator {
         Ok(Arc::new(deviations(&values[..1])?))
     }
 
-    /// Every row needs the whole partition: so DataFusion waits for its end.
+    /// Every row depends on all rows of the partition, so DataFusion must wait for its end.
     fn get_range(&self, _row: usize, rows: usize) -> Result<std::ops::Range<usize>> {
         Ok(0..rows)
     }
@@ -141,10 +143,10 @@ impl PartitionEvaluator for Evaluator {
     }
 }
 
-/// The deviation of every row of a column of vectors, given in chunks; NULL for NULL.
+/// The deviation of every row of a column of vectors that comes in chunks; NULL for NULL.
 ///
 /// # Errors
-/// When the vectors differ in length.
+/// When the vectors differ in dimension.
 pub fn deviations(chunks: &[ArrayRef]) -> Result<Float64Array> {
     let mut rows = Vec::with_capacity(chunks.iter().map(Array::len).sum());
     for chunk in chunks {

@@ -1,4 +1,4 @@
-//! Which operator runs `deviation(..) OVER (PARTITION BY ..)`? One that copies no vector.
+//! Physical operator for `deviation(..) OVER (PARTITION BY ..)` that copies no vectors.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -27,8 +27,8 @@ use rayon::prelude::*;
 
 use super::{Deviation, deviations};
 
-/// The rule that puts an operator of our own in the place of the general window operator, which copies
-/// every vector several times, where nothing but deviations is asked of it.
+/// Optimizer rule that replaces the general window operator, which copies every vector several times,
+/// by `DeviationExec` where a window computes nothing but deviations.
 #[derive(Debug)]
 pub struct Rule;
 
@@ -60,17 +60,17 @@ impl PhysicalOptimizerRule for Rule {
     }
 }
 
-/// Deviations of input that is sorted by partition: the batches pass through as they are, with a
-/// column more; what is held is the batches that the open partition touches.
+/// Physical operator: deviations of input sorted by partition. Batches pass through unchanged, with an
+/// extra column per function; only the batches that overlap the open partition are buffered.
 #[derive(Debug)]
 struct DeviationExec {
-    /// The operator it replaces: says what goes in and what comes out.
+    /// The replaced window operator; it defines the input and the output schema.
     window: BoundedWindowAggExec,
     metrics: ExecutionPlanMetricsSet,
 }
 
 impl DeviationExec {
-    /// The operator for a window of deviations only; none for another one.
+    /// The operator for a window that computes only deviations; `None` for other windows.
     fn in_place_of(window: &BoundedWindowAggExec) -> Result<Option<Self>> {
         let is_deviation = |function: &StandardWindowExpr| {
             let function = function.get_standard_func_expr().as_any();
@@ -168,7 +168,7 @@ impl ExecutionPlan for DeviationExec {
         let runs =
             PartitionBuffer::new(vectors, functions[0].partition_by().to_vec(), self.schema());
         let metrics = BaselineMetrics::new(&self.metrics, partition);
-        // A `None` behind the last batch closes the last run.
+        // The `None` after the last batch closes the last partition.
         let input = input.map_ok(Some).chain(futures::stream::iter([Ok(None)]));
         let finished = input.scan(runs, move |runs, batch| {
             let finished = batch.and_then(|batch| {
@@ -197,19 +197,20 @@ impl ExecutionPlan for DeviationExec {
     }
 }
 
-/// The vectors of one run of rows with one key, a list of slices a function.
+/// The vectors of one partition: a list of array slices per function.
 type Partition = Vec<Vec<ArrayRef>>;
 
-/// Cuts a stream of batches into runs of rows with one key, and measures each when it is whole.
+/// Splits a stream of batches into partitions (consecutive rows with one key) and computes the
+/// deviations of each complete partition.
 struct PartitionBuffer {
     vectors: Vec<Arc<dyn PhysicalExpr>>,
     partition_by: Vec<Arc<dyn PhysicalExpr>>,
     schema: arrow::datatypes::SchemaRef,
-    /// The key and the vectors of the run that may go on in the next batch.
+    /// The key and the vectors of the open partition, which may continue in the next batch.
     open: Option<(Vec<ScalarValue>, Partition)>,
-    /// Batches whose last run is not whole yet.
+    /// Batches whose last partition is still open.
     waiting: VecDeque<RecordBatch>,
-    /// The deviations of the waiting batches' first rows, a column a function.
+    /// The deviations of the waiting batches' first rows, a column per function.
     done: Vec<VecDeque<Option<f64>>>,
 }
 
@@ -229,7 +230,7 @@ impl PartitionBuffer {
         }
     }
 
-    /// Takes the next batch, or the end, and gives the batches that are finished by it.
+    /// Adds the next batch, or `None` at the end, and returns the batches that are now complete.
     fn push(&mut self, batch: Option<RecordBatch>) -> Result<Vec<RecordBatch>> {
         let closed = match batch {
             Some(batch) if batch.num_rows() == 0 => return Ok(Vec::new()),
@@ -252,7 +253,7 @@ impl PartitionBuffer {
         self.finished()
     }
 
-    /// The runs that the first rows of a batch close; the last run of the batch stays open.
+    /// The partitions that a batch completes; the last partition of the batch stays open.
     fn cut(&mut self, batch: &RecordBatch) -> Result<Vec<Partition>> {
         let evaluate = |expressions: &[Arc<dyn PhysicalExpr>]| -> Result<Vec<ArrayRef>> {
             let value = |expression: &Arc<dyn PhysicalExpr>| {
@@ -272,7 +273,8 @@ impl PartitionBuffer {
             let slices = vectors
                 .iter()
                 .map(|column| column.slice(range.start, range.len()));
-            // Only the first run of a batch can go on, and only the last can go on after it.
+            // Only the first partition of a batch can continue the open one, and only the last can stay
+            // open.
             if range.start == 0 || range.end == batch.num_rows() {
                 let key = keys
                     .iter()
@@ -297,7 +299,7 @@ impl PartitionBuffer {
         Ok(closed)
     }
 
-    /// The waiting batches whose rows are all measured, with their deviations.
+    /// The waiting batches for which all deviations are known, with these as columns.
     fn finished(&mut self) -> Result<Vec<RecordBatch>> {
         let mut finished = Vec::new();
         while let Some(batch) = self.waiting.front()

@@ -1,4 +1,5 @@
-//! `pairs_by_gap(response_id, score, gap, seed)`: which responses to a prompt are paired?
+//! `pairs_by_gap(response_id, score, gap, seed)`: SQL aggregate that samples preference pairs of a
+//! prompt.
 
 pub mod sampling;
 
@@ -102,7 +103,7 @@ impl AggregateUDFImpl for PairsByGap {
     }
 }
 
-/// The responses of one prompt.
+/// The accumulator: the responses of one prompt.
 #[derive(Debug, Default)]
 struct PairsAccumulator {
     rows: Vec<(String, i64)>,
@@ -177,7 +178,7 @@ impl Accumulator for PairsAccumulator {
     }
 }
 
-/// A list array of one row that holds all values.
+/// A list array with one row that contains all values.
 fn one_list(values: ArrayRef) -> ListArray {
     let field = Arc::new(Field::new("item", values.data_type().clone(), true));
     let offsets = OffsetBuffer::from_lengths([values.len()]);

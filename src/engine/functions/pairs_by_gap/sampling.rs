@@ -1,23 +1,25 @@
-//! Which random pairs have a vote gap? The reference's draw, seeded and without its O(n^2) a draw.
+//! Pair sampling by vote gap: the distribution of the reference code, seeded, without its O(n^2) cost
+//! per draw.
 //!
-//! The reference (DiversityTuning, `2_data_prep_to_preference.py`, `sample_pairs_with_gap`) lists
-//! all pairs of remaining responses whose votes differ by at least the gap, picks one at random,
-//! takes both out, and goes on; when the list is empty it lists the pairs that differ at all. Here
-//! the same distribution is drawn without the list: two responses are drawn at random until they
-//! differ enough; where that becomes rare, the responses are grouped by votes, a group of winners
-//! is picked in proportion to the pairs it is part of, then a winner and a loser of it.
+//! The reference (DiversityTuning, `2_data_prep_to_preference.py`, `sample_pairs_with_gap`) lists all
+//! pairs of remaining responses whose votes differ by at least the gap, picks one uniformly, removes
+//! both responses, and repeats; when the list is empty it lists the pairs whose votes differ at all.
+//! This code samples from the same distribution without the list. It first uses rejection sampling: it
+//! draws two responses until their votes differ enough. When rejections become frequent, it groups the
+//! responses by votes, draws the winner's group in proportion to its number of pairs, then a winner and
+//! a loser.
 
 use std::collections::BTreeMap;
 
 use polyphony_io::hash::{fnv1a, mix64};
 use polyphony_io::random::SplitMix64;
 
-/// How often luck is tried before the exact draw: in vain only when few pairs have the gap, and then
-/// few distinct votes are left to go through.
+/// The maximum number of tries of rejection sampling before the exact draw. All of them fail only when
+/// few pairs have the gap.
 const TRIES: usize = 32;
 
-/// Pairs `(chosen, rejected)` of positions in `responses`, which are `(id, votes)`. The result does
-/// not depend on the order of `responses`. Gaps below 1 count as 1.
+/// Pairs `(chosen, rejected)` of indices into `responses`, which are `(id, votes)`. The result does not
+/// depend on the order of `responses`. Gaps below 1 count as 1.
 ///
 /// ```
 /// let responses = [("a".to_owned(), 9), ("b".to_owned(), 2), ("c".to_owned(), 2)];
@@ -51,8 +53,8 @@ pub fn pairs(responses: &[(String, i64)], gap: i64, seed: i64) -> Vec<(usize, us
     pairs
 }
 
-/// Two places drawn at random until their votes differ enough, the winner's first; `None` after
-/// many misses. What it finds is drawn evenly from all pairs with the gap.
+/// Rejection sampling: indices of two responses whose votes differ by the gap, the winner first,
+/// uniform over all pairs with the gap; `None` after too many rejections.
 fn rejection_sample(
     responses: &[(String, i64)],
     rows: &[usize],
@@ -67,8 +69,9 @@ fn rejection_sample(
     })
 }
 
-/// The votes of a winner and a loser, drawn as if from the list of all pairs with the gap. One pass
-/// over the distinct votes: their number, not the number of responses, sets the price of a draw.
+/// Exact draw: the votes of a winner and of a loser, distributed as in a uniform draw from all pairs
+/// with the gap. One pass over the distinct votes, so the cost does not grow with the number of
+/// responses.
 fn draw(by_votes: &BTreeMap<i64, Vec<usize>>, gap: i64, random: &mut Random) -> Option<(i64, i64)> {
     let groups: Vec<(i64, u64)> = by_votes
         .iter()
@@ -106,20 +109,20 @@ fn draw(by_votes: &BTreeMap<i64, Vec<usize>>, gap: i64, random: &mut Random) -> 
     Some((high, *low))
 }
 
-/// Takes a random response with these votes out.
+/// Removes and returns a random response with these votes.
 fn take(by_votes: &mut BTreeMap<i64, Vec<usize>>, votes: i64, random: &mut Random) -> usize {
     let Some(rows) = by_votes.get_mut(&votes) else {
         return 0;
     };
-    let place = random.below(rows.len() as u64).unwrap_or_default();
-    let row = rows.swap_remove(place as usize);
+    let index = random.below(rows.len() as u64).unwrap_or_default();
+    let row = rows.swap_remove(index as usize);
     if rows.is_empty() {
         by_votes.remove(&votes);
     }
     row
 }
 
-/// Numbers begun from a seed and the ids.
+/// Random numbers, seeded by the random seed and the response ids.
 struct Random(SplitMix64);
 
 impl Random {
@@ -129,7 +132,7 @@ impl Random {
         Self(SplitMix64(start))
     }
 
-    /// A number below `bound`, without bias (Lemire 2019); `None` when there is none.
+    /// A uniform number below `bound`, without bias (Lemire 2019); `None` if `bound` is 0.
     fn below(&mut self, bound: u64) -> Option<u64> {
         let threshold = bound.wrapping_neg().checked_rem(bound)?;
         loop {
@@ -156,12 +159,12 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_goes_before_its_fallback() {
+    fn pairs_with_the_gap_come_before_the_fallback() {
         let responses = named(&[1, 2, 10, 11]);
-        let drawn = pairs(&responses, 5, 1);
-        assert_eq!(drawn.len(), 2);
+        let sampled = pairs(&responses, 5, 1);
+        assert_eq!(sampled.len(), 2);
         assert!(
-            drawn
+            sampled
                 .iter()
                 .all(|(chosen, rejected)| *chosen >= 2 && *rejected < 2)
         );
@@ -171,15 +174,15 @@ mod tests {
     }
 
     #[test]
-    fn every_pair_is_drawn_equally_often() {
-        // First draws over all pairs of votes 0, 0, 5, 6, 7 with gap 5: six pairs, and (7, ..).
+    fn every_pair_is_sampled_equally_often() {
+        // First pairs for votes 0, 0, 5, 6, 7 with gap 5: six possible pairs.
         let responses = named(&[0, 0, 5, 6, 7]);
         let mut counts: BTreeMap<(usize, usize), u32> = BTreeMap::new();
         for seed in 0..6000 {
             *counts.entry(pairs(&responses, 5, seed)[0]).or_default() += 1;
         }
         assert_eq!(counts.len(), 6);
-        // 1,000 expected each, standard deviation 29: five of them either way.
+        // 1,000 expected each, standard deviation 29: a tolerance of five standard deviations.
         assert!(
             counts.values().all(|count| count.abs_diff(1000) < 145),
             "{counts:?}"
@@ -199,18 +202,18 @@ mod tests {
             seed: i64,
         ) {
             let responses = named(&votes);
-            let drawn = pairs(&responses, gap, seed);
-            let mut used: Vec<usize> = drawn.iter().flat_map(|(a, b)| [*a, *b]).collect();
+            let sampled = pairs(&responses, gap, seed);
+            let mut used: Vec<usize> = sampled.iter().flat_map(|(a, b)| [*a, *b]).collect();
             used.sort_unstable();
             prop_assert!(used.windows(2).all(|pair| pair[0] < pair[1]));
-            prop_assert!(drawn.iter().all(|(chosen, rejected)| votes[*chosen] > votes[*rejected]));
+            prop_assert!(sampled.iter().all(|(chosen, rejected)| votes[*chosen] > votes[*rejected]));
             let rest: Vec<i64> =
                 (0..votes.len()).filter(|row| !used.contains(row)).map(|row| votes[row]).collect();
             prop_assert!(rest.iter().all(|vote| *vote == rest[0]));
         }
 
         #[test]
-        fn the_order_of_the_rows_changes_nothing(
+        fn result_does_not_depend_on_the_order_of_rows(
             votes in prop::collection::vec(0_i64..20, 0..30),
             seed: i64,
         ) {

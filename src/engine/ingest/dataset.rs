@@ -1,4 +1,4 @@
-//! What is in a row of a preference data set: prompts and responses, whatever their columns?
+//! Preference data sets: rows of known layouts to prompts and responses.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,7 +13,7 @@ use crate::{Error, Result};
 use polyphony_io::columns::parse_columns;
 use polyphony_io::hash::short_id;
 
-/// Which column of a flat table holds what. `prompt`, `response` and `score` must be there.
+/// The column mapping of a tabular data set. `prompt`, `response` and `score` are required.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Columns {
     prompt: String,
@@ -26,11 +26,11 @@ pub struct Columns {
 }
 
 impl Columns {
-    /// Reads `prompt=title,response=text,score=votes`, with `prompt_id`, `response_id`,
-    /// `created_at` and `author` if the table has them.
+    /// Parses `prompt=title,response=text,score=votes`, with the optional roles `prompt_id`,
+    /// `response_id`, `created_at` and `author`.
     ///
     /// # Errors
-    /// When a role is unknown or one that is needed is missing.
+    /// When a role is unknown or a required role is missing.
     pub fn parse(text: &str) -> Result<Self> {
         const ROLES: [&str; 7] = [
             "prompt",
@@ -41,9 +41,9 @@ impl Columns {
             "created_at",
             "author",
         ];
-        let found: HashMap<&str, String> = parse_columns(text, &ROLES)?.into_iter().collect();
-        let optional = |role: &str| found.get(role).cloned();
-        let needed = |role: &'static str| {
+        let columns: HashMap<&str, String> = parse_columns(text, &ROLES)?.into_iter().collect();
+        let optional = |role: &str| columns.get(role).cloned();
+        let required = |role: &'static str| {
             optional(role).ok_or_else(|| Error::Unknown {
                 what: "columns",
                 given: text.to_owned(),
@@ -51,9 +51,9 @@ impl Columns {
             })
         };
         Ok(Self {
-            prompt: needed("prompt")?,
-            response: needed("response")?,
-            score: needed("score")?,
+            prompt: required("prompt")?,
+            response: required("response")?,
+            score: required("score")?,
             prompt_id: optional("prompt_id"),
             response_id: optional("response_id"),
             created_at: optional("created_at"),
@@ -69,8 +69,8 @@ impl Columns {
             &self.created_at,
             &self.author,
         ];
-        let needed = [&self.prompt, &self.response, &self.score];
-        needed
+        let required = [&self.prompt, &self.response, &self.score];
+        required
             .into_iter()
             .chain(optional.into_iter().flatten())
             .map(String::as_str)
@@ -78,7 +78,7 @@ impl Columns {
     }
 }
 
-/// Reads the rows of one data set. A prompt that stands in many rows is taken once.
+/// Parser of one data set's rows. A prompt that occurs in many rows is added once.
 pub struct Reader<'a> {
     kind: Kind,
     columns: Option<&'a Columns>,
@@ -88,7 +88,7 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// A reader for data sets of `kind`; flat ones need `columns`.
+    /// A parser for data sets of `kind`; tabular data sets need `columns`.
     pub fn new(kind: Kind, columns: Option<&'a Columns>, prompt_tags: &'a [String]) -> Self {
         Self {
             kind,
@@ -99,7 +99,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads one row into `rows`.
+    /// Parses a row and adds its prompt and responses to `rows`.
     pub fn row(&mut self, line: i64, object: &Map<String, Value>, rows: &mut TableBuilders) {
         self.in_this_row.clear();
         let read = match (self.kind, self.columns) {
@@ -178,9 +178,9 @@ impl<'a> Reader<'a> {
                 .and_then(|name| object.get(name))
                 .and_then(as_text)
         };
-        let given = named(&columns.prompt_id);
+        let own_id = named(&columns.prompt_id);
         let prompt = string(object, &columns.prompt)?;
-        let prompt_id = self.prompt(line, given.as_deref(), (prompt, ""), None, rows)?;
+        let prompt_id = self.prompt(line, own_id.as_deref(), (prompt, ""), None, rows)?;
         let answer = ResponseFields {
             id: named(&columns.response_id),
             text: string(object, &columns.response)?,
@@ -196,12 +196,12 @@ impl<'a> Reader<'a> {
         Some(())
     }
 
-    /// Takes the prompt if it is new; its id, given or made from its text. `None` when it has no
-    /// text at all.
+    /// Adds the prompt if it is new and returns its id: the id in the data set, or a hash of the text.
+    /// `None` when the text is empty.
     fn prompt(
         &mut self,
         line: i64,
-        given: Option<&str>,
+        own_id: Option<&str>,
         (title, body): (&str, &str),
         score: Option<i64>,
         rows: &mut TableBuilders,
@@ -212,7 +212,7 @@ impl<'a> Reader<'a> {
         if tagged.title.is_empty() && body.is_empty() {
             return None;
         }
-        let id = given.map_or_else(|| short_id(&[tagged.title, &body]), str::to_owned);
+        let id = own_id.map_or_else(|| short_id(&[tagged.title, &body]), str::to_owned);
         if self.seen.insert(id.clone()) {
             let prompt = Prompt {
                 id: &id,
@@ -228,7 +228,7 @@ impl<'a> Reader<'a> {
         Some(id)
     }
 
-    /// Takes a response, or refuses it.
+    /// Adds a response, or quarantines it with a reason.
     fn response(
         &mut self,
         line: i64,
@@ -275,7 +275,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A response of a data set, as it stands there.
+/// A response as it occurs in a data set.
 struct ResponseFields<'a> {
     id: Option<String>,
     text: &'a str,
@@ -288,7 +288,7 @@ fn string<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
     object.get(name)?.as_str()
 }
 
-/// A text or a number as an id.
+/// A string or number as an id.
 fn as_text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) if !text.is_empty() => Some(text.clone()),
@@ -297,7 +297,7 @@ fn as_text(value: &Value) -> Option<String> {
     }
 }
 
-/// A whole number, as number or text; fractions are cut.
+/// An integer from a number or numeric string; fractions are truncated.
 fn integer(value: &Value) -> Option<i64> {
     match value {
         Value::Number(number) => number.as_i64().or_else(|| number.as_f64().and_then(whole)),
@@ -315,7 +315,7 @@ fn whole(number: f64) -> Option<i64> {
     (number.abs() < 9e18).then_some(number as i64)
 }
 
-/// Seconds of UTC, from a number of seconds or a date as text.
+/// A time in seconds of UTC, from a number of seconds or a date string.
 fn time(value: &Value) -> Option<i64> {
     integer(value).or_else(|| {
         let nanos = string_to_timestamp_nanos(value.as_str()?).ok()?;
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn preferences_become_a_prompt_and_its_responses() {
+    fn a_preferences_row_becomes_a_prompt_with_its_responses() {
         let row = json!({
             "post_title": "[WP] A door.", "post_text": "", "post_scores": 9,
             "comment_texts": ["One.", "[removed]", "Two."], "comment_scores": [4, 2, null],
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn litbench_takes_a_prompt_once() {
+    fn a_litbench_prompt_in_several_rows_is_added_once() {
         let row = json!({
             "prompt": "A door.", "chosen_story": "One.", "rejected_story": "Two.",
             "chosen_upvotes": 40, "rejected_upvotes": "12",
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flat_table_is_read_through_its_mapping() {
+    fn a_tabular_data_set_is_read_through_its_column_mapping() {
         let columns = Columns::parse("prompt=p, response=r,score=s,prompt_id=id").unwrap();
         let rows = [
             json!({"p": "A door.", "r": "One.", "s": "3.0", "id": 7}),
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mapping_that_lacks_something_says_so() {
+    fn an_incomplete_column_mapping_is_an_error() {
         let message = |text: &str| Columns::parse(text).unwrap_err().to_string();
         assert!(message("prompt=p,response=r").contains("`score=COLUMN`"));
         assert!(message("prompt=p,tale=r").contains("`tale=r`"));

@@ -1,4 +1,4 @@
-//! Reddit dumps: one thread decompresses, all cores parse, one writes, in order.
+//! Reddit dumps: one thread decompresses, all cores parse, one thread writes, in file order.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,10 +14,10 @@ use crate::{Error, Result};
 use polyphony_io::lines::{self, LineBlock, ReadOutcome};
 use polyphony_io::progress::Progress;
 
-/// How many blocks of 1 MiB are parsed at once, a core.
+/// The number of 1 MiB blocks per core that are parsed in parallel.
 const BLOCKS_A_CORE: usize = 4;
 
-/// Reads a dump and hands its rows to `write`, in the order of its lines.
+/// Reads a dump and passes its rows to `write`, in line order.
 ///
 /// # Errors
 /// When the file cannot be opened, or `write` fails.
@@ -49,7 +49,8 @@ pub fn read(
         let reader = scope.spawn(move || {
             for block in lines.by_ref() {
                 if to_parse.send(block).is_err() {
-                    // Whoever wrote has failed and says why.
+                    // The receiver is gone only when the writer failed, and the writer returns the
+                    // error.
                     return Ok(ReadOutcome::default());
                 }
             }
@@ -77,7 +78,7 @@ pub fn read(
     })
 }
 
-/// Up to `many` blocks; `None` when there are no more.
+/// Up to `many` blocks; `None` at the end of the file.
 fn take(blocks: &Receiver<LineBlock>, many: usize) -> Option<Vec<LineBlock>> {
     let first = blocks.recv().ok()?;
     let mut group = vec![first];

@@ -1,24 +1,25 @@
-//! How are fields read whose type changed over the years? As what they hold, or as absent.
+//! Lenient deserialization: Reddit's fields whose type changed over the years; a value of another type
+//! counts as absent.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// A whole number that may stand as integer, float or string; anything else is absent.
+/// An integer that may be stored as integer, float or string; other values count as absent.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Integer(pub Option<i64>);
 
-/// A text; null, numbers and objects are absent.
+/// A string; null, numbers and objects count as absent.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Text<'a>(pub Option<Cow<'a, str>>);
 
-/// A flag; anything but a boolean is false.
+/// A boolean; other values count as false.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Flag(pub bool);
 
 impl Text<'_> {
-    /// The text, empty when absent.
+    /// The text; empty when absent.
     pub fn as_str(&self) -> &str {
         self.0.as_deref().unwrap_or_default()
     }
@@ -46,7 +47,7 @@ struct IntegerVisitor;
 struct TextVisitor;
 struct FlagVisitor;
 
-/// The arms that answer "absent" for values of another type.
+/// Visitor methods that return "absent" for values of other types.
 macro_rules! absent {
     ($value:expr; $($name:ident($of:ty)),*) => {
         $(fn $name<E: Error>(self, _: $of) -> Result<Self::Value, E> {
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_read_in_every_guise() {
+    fn integers_are_read_from_every_json_type() {
         assert_eq!(integer("1546322416"), Some(1_546_322_416));
         assert_eq!(integer("1546322416.0"), Some(1_546_322_416));
         assert_eq!(integer("\"1546322416\""), Some(1_546_322_416));

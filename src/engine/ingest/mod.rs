@@ -1,4 +1,4 @@
-//! Ingest: dumps and data sets to tables, file by file; rows that cannot be used are quarantined.
+//! Ingest: dumps and data sets into tables, file by file; unusable rows are quarantined with a reason.
 
 pub mod dataset;
 pub mod dump;
@@ -29,37 +29,37 @@ use polyphony_io::records::ReadOptions;
 use polyphony_io::{format, records};
 use tracing::{Instrument as _, info_span};
 
-/// The options of an ingest.
+/// The options of an ingest run.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The subreddit whose rows are taken from dumps.
+    /// The subreddit whose rows are read from dumps.
     pub subreddit: String,
-    /// The tags of submissions that are prompts.
+    /// The submission tags that mark a prompt.
     pub prompt_tags: Vec<String>,
-    /// The roles of the columns of tables of responses.
+    /// The column mapping of tabular data sets.
     pub columns: Option<dataset::Columns>,
-    /// The pipeline's SQL files.
+    /// The SQL files of the pipeline.
     pub pipeline: sql::SqlPipeline,
 }
 
-/// The summary of an ingest.
+/// The summary of an ingest run.
 #[derive(Debug, Default)]
 pub struct Summary {
-    /// The number of files read.
+    /// The number of files that were read.
     pub read: usize,
-    /// The files that were in the store already.
+    /// The files that were already in the store.
     pub already_ingested: Vec<String>,
-    /// The truncated files, with the cause.
+    /// The truncated files with the cause.
     pub truncated: Vec<(String, String)>,
 }
 
 /// Ingests files, folders and `hub:OWNER/NAME[@REVISION]` into the store in `folder`.
 ///
-/// Each file is committed when it is read, so that a killed run resumes with the next; at the end
+/// Each file is committed once it is read, so a killed run resumes with the next file. At the end
 /// [`reconcile::reconcile`] moves duplicates and orphans.
 ///
 /// # Errors
-/// When a source cannot be used, the store is being written, or the disk is full.
+/// When a source cannot be used, another process writes to the store, or the disk is full.
 pub async fn ingest(
     sources: &[String],
     folder: &Path,
@@ -111,8 +111,8 @@ pub async fn ingest(
     }
     progress.finish();
     let moves = reconcile::fingerprint(&options.pipeline)?;
-    let known = store.manifest().steps.get(reconcile::STEP);
-    let changed = known.is_none_or(|step| step.fingerprint != moves.fingerprint);
+    let last_step = store.manifest().steps.get(reconcile::STEP);
+    let changed = last_step.is_none_or(|step| step.fingerprint != moves.fingerprint);
     if summary.read > 0 || !store.manifest().complete || changed {
         let mut reconciled = reconcile::reconcile(&store, &options.pipeline, progress)
             .instrument(info_span!("reconcile"))
@@ -123,10 +123,10 @@ pub async fn ingest(
     Ok(summary)
 }
 
-/// Progress within one of several files: one bar counts the bytes of all.
+/// Progress within one of several files: one progress bar counts the bytes of all files.
 struct FileProgress<'a> {
     inner: &'a dyn Progress,
-    /// The bytes of the files before this one.
+    /// The total size of the earlier files in bytes.
     offset: u64,
 }
 
@@ -144,22 +144,22 @@ impl Progress for FileProgress<'_> {
     }
 }
 
-/// The files that the arguments name.
-fn find(given: &[String], options: &Options, progress: &dyn Progress) -> Result<Vec<Source>> {
+/// The files that the command-line arguments stand for.
+fn find(arguments: &[String], options: &Options, progress: &dyn Progress) -> Result<Vec<Source>> {
     let detection = match options.columns {
         Some(_) => Detection::Tabular,
         None => Detection::ByContent,
     };
     let mut paths = Vec::new();
     let mut sources = Vec::new();
-    for given in given {
-        match given.strip_prefix("hub:") {
+    for argument in arguments {
+        match argument.strip_prefix("hub:") {
             Some(repository) => {
                 for file in polyphony_model::hub::dataset(repository, progress)? {
                     sources.push(source::named(&file.path, file.name, detection)?);
                 }
             }
-            None => paths.push(PathBuf::from(given)),
+            None => paths.push(PathBuf::from(argument)),
         }
     }
     sources.extend(source::find(&paths, detection)?);
@@ -187,25 +187,25 @@ fn find(given: &[String], options: &Options, progress: &dyn Progress) -> Result<
     Ok(sources)
 }
 
-/// The manifest's entry of a file that was ingested before with the same options.
+/// The manifest entry of a file that was ingested before with the same options.
 fn already_in<'a>(
     store: &'a Store,
     source: &Source,
     options: &Options,
 ) -> Result<Option<&'a SourceEntry>> {
-    let asked = options_of(source, options);
+    let settings = options_of(source, options);
     let entries = store.manifest().sources.iter();
-    let mut alike = entries
-        .filter(|entry| entry.bytes == source.file.bytes && entry.options == asked)
+    let mut candidates = entries
+        .filter(|entry| entry.bytes == source.file.bytes && entry.options == settings)
         .peekable();
-    if alike.peek().is_none() {
+    if candidates.peek().is_none() {
         return Ok(None);
     }
     let sha256 = sha256_file(&source.file.path)?;
-    Ok(alike.find(|entry| entry.sha256 == sha256))
+    Ok(candidates.find(|entry| entry.sha256 == sha256))
 }
 
-/// Reads one file and commits its rows; returns why it is truncated, if it is.
+/// Reads one file and commits its rows; returns the cause if the file is truncated.
 fn ingest_file(
     store: &mut Store,
     source: &Source,
@@ -226,12 +226,12 @@ fn ingest_file(
         lines: 0,
     };
     let outcome = if source.kind.is_dump() {
-        let wanted = DumpFilter::new(&options.subreddit, &options.prompt_tags);
+        let filter = DumpFilter::new(&options.subreddit, &options.prompt_tags);
         let known = match source.kind {
             Kind::Comments => known_prompts(store)?,
             _ => KnownPrompts::new(),
         };
-        dump::read(source, &wanted, &known, progress, &mut |rows| {
+        dump::read(source, &filter, &known, progress, &mut |rows| {
             parts.write(&rows)
         })?
     } else {
@@ -285,7 +285,7 @@ fn ingest_file(
     Ok(outcome.truncated)
 }
 
-/// The parts that one file's rows go to, made when the first row comes.
+/// The parts for one file's rows, each created with its first row.
 struct PartWriters<'a> {
     store: &'a Store,
     prefix: &'a str,
@@ -325,17 +325,17 @@ impl PartWriters<'_> {
     }
 }
 
-/// The name under which a file's rows stand, and the beginning of the names of its parts. A file
-/// that was cut off and comes again whole takes the place of what was kept of it; any other file of
-/// a name that is known already (another folder, a newer version, other options) comes in beside it
-/// as `NAME#2`, so that nothing that was read before is lost.
+/// The source name of a file's rows and the prefix of its part names. A complete file replaces a
+/// truncated file of the same name. Any other file with a name that is already in the store (from
+/// another folder, a newer version, other options) is added as `NAME#2`, so that no earlier rows are
+/// lost.
 fn assign_source_name(manifest: &mut Manifest, source: &Source) -> (String, String) {
     let is_namesake = |entry: &SourceEntry| {
         let rest = entry.name.strip_prefix(source.name.as_str());
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('#'))
     };
     let entries = &manifest.sources;
-    let cut = entries
+    let truncated = entries
         .iter()
         .position(|entry| is_namesake(entry) && entry.truncated.is_some());
     let hash = short_id(&[source.kind.name(), &source.name]);
@@ -348,9 +348,9 @@ fn assign_source_name(manifest: &mut Manifest, source: &Source) -> (String, Stri
                 .rsplit_once('-')
                 .and_then(|(_, number)| number.parse::<u32>().ok())
         });
-    // The parts of what is replaced are there until the commit: their number is not used again.
+    // The parts of a replaced file exist until the commit, so their number is not reused.
     let number = numbers.max().map_or(0, |last| last + 1);
-    let name = match cut.map(|place| manifest.sources.remove(place)) {
+    let name = match truncated.map(|index| manifest.sources.remove(index)) {
         Some(entry) => {
             for parts in manifest.tables.values_mut() {
                 parts.retain(|part| !part.file.starts_with(&entry.prefix));
@@ -363,7 +363,7 @@ fn assign_source_name(manifest: &mut Manifest, source: &Source) -> (String, Stri
     (name, format!("{hash}-{number}"))
 }
 
-/// The options that decide what a file's rows become.
+/// The options that affect the file's rows, for the manifest.
 fn options_of(source: &Source, options: &Options) -> String {
     let tags = options.prompt_tags.join(",");
     match (source.kind, &options.columns) {
@@ -375,7 +375,7 @@ fn options_of(source: &Source, options: &Options) -> String {
     }
 }
 
-/// The ids of the prompts that are in the store.
+/// The ids of the prompts in the store.
 fn known_prompts(store: &Store) -> Result<KnownPrompts> {
     let mut known = KnownPrompts::new();
     for path in store.files(schema::PROMPTS) {

@@ -1,35 +1,35 @@
-//! Why is a row refused? Every reason, under the name that the quarantine shows.
+//! Quarantine reasons: every reason to reject a row, with its name in the `reason` column.
 //!
-//! Comments that wait for their prompt get their reasons (`orphan`, `comment_on_off_topic`,
-//! `comment_on_removed`) from `sql/00_quarantine.sql`: they depend on what else is in the store.
+//! Comments without a prompt in the store get their reasons (`orphan`, `comment_on_off_topic`,
+//! `comment_on_removed`) from `sql/00_quarantine.sql`, because they depend on the store's other rows.
 
-/// A reason for which a row is not taken.
+/// A reason to reject a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
-    /// The line is no JSON object with the fields that its kind needs.
+    /// The line is not a JSON object with the required fields.
     MalformedLine,
     /// The text was deleted or removed.
     DeletedOrRemoved,
-    /// A comment on a comment, not a story.
+    /// A comment that replies to a comment, not to a submission.
     Reply,
-    /// A moderator's note that a submission was removed.
+    /// A moderator's notice that a submission was removed.
     RemovalNotice,
     /// Written by a moderator, `AutoModerator` or another bot.
     ModeratorNotice,
-    /// The votes were never recorded.
+    /// No votes were recorded.
     NullScore,
-    /// A submission whose tag is not one of the prompt tags.
+    /// A submission whose tag is not a prompt tag.
     OffTopicSubmission,
-    /// A submission with neither a known tag nor a known flair.
+    /// A submission without a known tag or flair.
     UntaggedSubmission,
-    /// A text without a single word.
+    /// A text without any word.
     EmptyText,
-    /// Another retrieval of the same id counts.
+    /// Another retrieval of the same id takes precedence.
     Duplicate,
 }
 
 impl Reason {
-    /// The name in the `reason` column.
+    /// The reason's name in the `reason` column.
     pub const fn name(self) -> &'static str {
         match self {
             Self::MalformedLine => "malformed_line",

@@ -1,7 +1,8 @@
-//! Reconciliation: after all sources are read, duplicates are quarantined and orphans get their prompts.
+//! Reconciliation: after all sources are read, duplicates are quarantined, and pending responses whose
+//! prompt has arrived move to `responses`.
 //!
 //! `sql/05_reconciliation.sql` decides which rows move; this file rewrites the parts. Parts without a
-//! moving row are not touched, and all changes are one commit.
+//! moving row are not changed, and all changes are one commit.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -21,13 +22,13 @@ use crate::{Error, Result, schema, session, sql};
 use polyphony_io::hash::{Sha256, hex};
 use polyphony_io::progress::Progress;
 
-/// Rows of stories in memory at a time.
+/// The number of rows with story texts in memory at a time.
 const BATCH: usize = 1024;
 
-/// The destinations of rows, by source, line and id.
+/// The destination table of rows, by source, line and id.
 type Moves = HashMap<String, HashMap<(i64, String), Destination>>;
 
-/// The table that a row moves to.
+/// The destination table of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Destination {
     Quarantined,
@@ -58,7 +59,7 @@ pub const STEP: &str = "reconciliation";
 /// The fingerprint of the SQL: when it changes, the store is reconciled again.
 ///
 /// # Errors
-/// When the file cannot be read.
+/// When the SQL file cannot be read.
 pub fn fingerprint(pipeline: &sql::SqlPipeline) -> Result<StepEntry> {
     let script = pipeline.script("05_reconciliation.sql")?;
     Ok(StepEntry {
@@ -68,8 +69,8 @@ pub fn fingerprint(pipeline: &sql::SqlPipeline) -> Result<StepEntry> {
     })
 }
 
-/// Reconciles the store: afterwards every id occurs once, and every response has its prompt. The new
-/// manifest is returned, not committed.
+/// Reconciles the store: afterwards every id is unique, and every response has its prompt. Returns the
+/// new manifest without committing it.
 ///
 /// # Errors
 /// When the SQL fails or the disk is full.
@@ -146,7 +147,7 @@ fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
     Ok(ParquetRecordBatchReaderBuilder::try_new(file)?.with_batch_size(BATCH))
 }
 
-/// Whether any row of a part moves. Only narrow columns are read.
+/// Whether any row of a part moves. Only the narrow columns are read.
 fn has_moving_row(path: &Path, moving: &Moves) -> Result<bool> {
     let reader = open(path)?;
     let id = reader.schema().field(0).name().clone();
@@ -160,7 +161,7 @@ fn has_moving_row(path: &Path, moving: &Moves) -> Result<bool> {
     Ok(false)
 }
 
-/// The rows that move to another table: one new part a table and source.
+/// The rows that move to another table: one new part per table and source.
 #[derive(Default)]
 struct IncomingParts {
     writers: BTreeMap<(Destination, String), PartWriter>,
@@ -228,7 +229,7 @@ async fn moves(store: &Store, script: &sql::SqlStep) -> Result<HashMap<String, M
     Ok(moves)
 }
 
-/// The destination of each row of a batch; `None` for those that stay.
+/// The destination of each row of a batch; `None` for rows that do not move.
 fn destinations(batch: &RecordBatch, moving: &Moves) -> Vec<Option<Destination>> {
     let column = |name: &str| batch.column_by_name(name);
     let (Some(source), Some(line)) = (column("source"), column("line")) else {
@@ -246,7 +247,7 @@ fn destinations(batch: &RecordBatch, moving: &Moves) -> Vec<Option<Destination>>
         .collect()
 }
 
-/// Rows of prompts or responses as rows of the quarantine.
+/// Rows of prompts or responses in the schema of the quarantine.
 fn duplicates(batch: &RecordBatch) -> Result<Vec<RecordBatch>> {
     let named = |name: &str| {
         batch
@@ -281,7 +282,7 @@ fn duplicates(batch: &RecordBatch) -> Result<Vec<RecordBatch>> {
         .collect()
 }
 
-/// The number of the next generation of rewritten and arriving parts.
+/// The generation number for new parts, whether rewritten or moved.
 fn generation(manifest: &Manifest) -> usize {
     let files = manifest
         .tables

@@ -1,4 +1,4 @@
-//! What is in a line of a Reddit dump: a prompt, a response, or something to refuse?
+//! Reddit dumps: a line of JSON to a prompt, a response, or a quarantined row.
 
 use std::collections::HashSet;
 
@@ -10,22 +10,22 @@ use super::reason::Reason;
 use super::table_builders::{Prompt, QuarantinedRow, Response, TableBuilders};
 use super::{tag, text};
 
-/// The notices that moderators' bots leave under every prompt (DiversityTuning,
+/// The notices that moderators' bots post under every prompt (DiversityTuning,
 /// `1_data_prep_filtering.py`).
 const NOTICES: [&str; 2] = ["**Welcome to the Prompt!**", "**Off-Topic Discussion**"];
 
-/// What is taken from a dump.
+/// The filter of a dump.
 pub struct DumpFilter {
     subreddit: String,
     named: Option<Regex>,
     prompt_tags: Vec<String>,
 }
 
-/// The prompts that are in the store, by number (ids are base 36).
+/// The ids of the prompts in the store, as numbers (Reddit ids are base 36).
 pub type KnownPrompts = HashSet<u64>;
 
 impl DumpFilter {
-    /// Rows of `subreddit` whose submissions carry one of `prompt_tags`.
+    /// A filter for rows of `subreddit`, with prompts that have one of `prompt_tags`.
     pub fn new(subreddit: &str, prompt_tags: &[String]) -> Self {
         Self {
             subreddit: subreddit.to_owned(),
@@ -37,30 +37,30 @@ impl DumpFilter {
         }
     }
 
-    /// Whether a line may be of the subreddit: most lines of a monthly dump are not, and need no
-    /// parsing to know it. A line that is cut short is kept, to be counted as malformed.
+    /// A prefilter without parsing: whether a line may belong to the subreddit. Most lines of a monthly
+    /// dump do not. A truncated line passes, so that it is counted as malformed.
     fn may_match(&self, line: &[u8]) -> bool {
         self.is_said_last(line)
             || self.named.as_ref().is_none_or(|named| named.is_match(line))
             || line.last() != Some(&b'}')
     }
 
-    /// Whether the last `subreddit` of a line is this one: dumps sort their fields, so that it stands
-    /// near the end, and the text before it need not be searched.
+    /// Whether the last `subreddit` field of a line is this one. Dumps sort their fields, so it is near
+    /// the end and the text before it need not be searched.
     fn is_said_last(&self, line: &[u8]) -> bool {
         const FIELD: &[u8] = b"\"subreddit\":\"";
         let name = self.subreddit.as_bytes();
         memchr::memmem::rfind(line, FIELD)
             .and_then(|at| line.get(at + FIELD.len()..)?.get(..name.len()))
-            .is_some_and(|said| said.eq_ignore_ascii_case(name))
+            .is_some_and(|value| value.eq_ignore_ascii_case(name))
     }
 
     fn is_prompt_tag(&self, tag: &str) -> bool {
-        self.prompt_tags.iter().any(|wanted| wanted == tag)
+        self.prompt_tags.iter().any(|prompt_tag| prompt_tag == tag)
     }
 }
 
-/// A submission as Reddit stores it; the types drifted over the years.
+/// A submission as stored by Reddit; field types changed over the years.
 #[derive(Deserialize)]
 struct Submission<'a> {
     #[serde(borrow, default)]
@@ -89,7 +89,7 @@ struct Submission<'a> {
     meta: Option<Meta<'a>>,
 }
 
-/// A comment as Reddit stores it.
+/// A comment as stored by Reddit.
 #[derive(Deserialize)]
 struct Comment<'a> {
     #[serde(borrow, default)]
@@ -122,7 +122,7 @@ struct Comment<'a> {
     meta: Option<Meta<'a>>,
 }
 
-/// What Arctic Shift notes about its second look, since 2023-11.
+/// The metadata of Arctic Shift's second retrieval, since 2023-11.
 #[derive(Deserialize)]
 struct Meta<'a> {
     #[serde(default)]
@@ -139,9 +139,9 @@ impl Meta<'_> {
     }
 }
 
-/// Reads a line of a file of submissions into `rows`.
-pub fn submission(line: i64, json: &[u8], wanted: &DumpFilter, rows: &mut TableBuilders) {
-    if !wanted.may_match(json) {
+/// Parses a line of a file of submissions and adds it to `rows`.
+pub fn submission(line: i64, json: &[u8], filter: &DumpFilter, rows: &mut TableBuilders) {
+    if !filter.may_match(json) {
         rows.skipped += 1;
         return;
     }
@@ -151,7 +151,7 @@ pub fn submission(line: i64, json: &[u8], wanted: &DumpFilter, rows: &mut TableB
     if !raw
         .subreddit
         .as_str()
-        .eq_ignore_ascii_case(&wanted.subreddit)
+        .eq_ignore_ascii_case(&filter.subreddit)
     {
         rows.skipped += 1;
         return;
@@ -165,14 +165,14 @@ pub fn submission(line: i64, json: &[u8], wanted: &DumpFilter, rows: &mut TableB
     let tagged = tag::split(
         &title,
         raw.link_flair_text.0.as_deref(),
-        &wanted.prompt_tags,
+        &filter.prompt_tags,
     );
     let removed = !raw.removed_by_category.as_str().is_empty()
         || raw.meta.as_ref().is_some_and(Meta::is_removed)
         || is_removed(&body);
     let reason = match tagged.tag.as_deref() {
         None => Some(Reason::UntaggedSubmission),
-        Some(tag) if !wanted.is_prompt_tag(tag) => Some(Reason::OffTopicSubmission),
+        Some(tag) if !filter.is_prompt_tag(tag) => Some(Reason::OffTopicSubmission),
         _ if removed => Some(Reason::DeletedOrRemoved),
         _ if tagged.title.is_empty() && body.is_empty() => Some(Reason::EmptyText),
         _ => None,
@@ -198,15 +198,15 @@ pub fn submission(line: i64, json: &[u8], wanted: &DumpFilter, rows: &mut TableB
     rows.prompt(line, &prompt);
 }
 
-/// Reads a line of a file of comments into `rows`.
+/// Parses a line of a file of comments and adds it to `rows`.
 pub fn comment(
     line: i64,
     json: &[u8],
-    wanted: &DumpFilter,
+    filter: &DumpFilter,
     known: &KnownPrompts,
     rows: &mut TableBuilders,
 ) {
-    if !wanted.may_match(json) {
+    if !filter.may_match(json) {
         rows.skipped += 1;
         return;
     }
@@ -216,7 +216,7 @@ pub fn comment(
     if !raw
         .subreddit
         .as_str()
-        .eq_ignore_ascii_case(&wanted.subreddit)
+        .eq_ignore_ascii_case(&filter.subreddit)
     {
         rows.skipped += 1;
         return;
@@ -271,12 +271,12 @@ pub fn comment(
     }
 }
 
-/// The number that a base-36 id stands for.
+/// The number of a base-36 id.
 pub fn number(id: &str) -> Option<u64> {
     u64::from_str_radix(id, 36).ok()
 }
 
-/// The refusals that need no other row to know.
+/// The reasons to reject a text that do not depend on other rows.
 fn refuses(raw: &Comment<'_>, body: &str) -> Option<Reason> {
     let author = raw.author.as_str();
     let is_bot = author == "AutoModerator"
@@ -291,9 +291,7 @@ fn refuses(raw: &Comment<'_>, body: &str) -> Option<Reason> {
         Some(Reason::RemovalNotice)
     } else if is_bot
         || matches!(raw.distinguished.as_str(), "moderator" | "admin")
-        || NOTICES
-            .iter()
-            .any(|license_notice| body.contains(license_notice))
+        || NOTICES.iter().any(|notice| body.contains(notice))
     {
         Some(Reason::ModeratorNotice)
     } else {
@@ -301,7 +299,7 @@ fn refuses(raw: &Comment<'_>, body: &str) -> Option<Reason> {
     }
 }
 
-/// What Reddit leaves where a text was.
+/// The placeholders that Reddit leaves for a deleted or removed text.
 fn is_removed(text: &str) -> bool {
     let text = text.trim();
     matches!(text, "[deleted]" | "[removed]" | "[UNICODE ENCODE ERROR]")

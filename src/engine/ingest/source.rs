@@ -1,4 +1,4 @@
-//! Sources: the files that are ingested, and the kind of data in each.
+//! Sources: the files to ingest, with the kind of data in each.
 
 use std::path::{Path, PathBuf};
 
@@ -14,16 +14,16 @@ pub enum Kind {
     Submissions,
     /// Comments of a Reddit dump.
     Comments,
-    /// A row a prompt with lists of comments and votes (`euclaise/WritingPrompts_preferences`).
+    /// One row per prompt, with lists of comments and votes (`euclaise/WritingPrompts_preferences`).
     Preferences,
-    /// A row a pair of stories with votes (SAA-Lab/LitBench-Train).
+    /// One row per pair of stories, with votes (SAA-Lab/LitBench-Train).
     LitBench,
-    /// A row a response with the columns that `--columns` names.
+    /// One row per response, in the columns that `--columns` names.
     Tabular,
 }
 
 impl Kind {
-    /// The name in the manifest.
+    /// The kind's name in the manifest.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Submissions => "submissions",
@@ -40,31 +40,31 @@ impl Kind {
     }
 }
 
-/// How the kind of a file is found.
+/// How the kind of a file is detected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Detection {
     /// By its name and its columns.
     ByContent,
-    /// It is a table of responses: its columns were given.
+    /// Not detected: it is a tabular data set, as `--columns` was set.
     Tabular,
 }
 
-/// One file to ingest.
+/// A file to ingest.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Source {
-    /// What it holds; submissions sort before comments.
+    /// The kind of data; submissions sort before comments.
     pub kind: Kind,
-    /// The name in the tables and the manifest.
+    /// The source name in the tables and the manifest.
     pub name: String,
-    /// Where it lies, and how it is laid out.
+    /// The path and the format of the file.
     pub file: RowFile,
 }
 
-/// The files that paths stand for: a file is itself, a folder all files in it that fit. The order
-/// does not depend on the order of `paths`: submissions come first, then comments, then data sets.
+/// Expands paths to sources: a file stands for itself, a folder for all its files of a known kind. The
+/// order does not depend on the order of `paths`: submissions first, then comments, then data sets.
 ///
 /// # Errors
-/// When a path is missing, a file is none of the known kinds, or a folder holds none that is.
+/// When a path is missing, a file is of no known kind, or a folder has no such file.
 pub fn find(paths: &[PathBuf], detection: Detection) -> Result<Vec<Source>> {
     let files = find_files(paths)?.into_iter();
     let mut sources = files
@@ -75,7 +75,7 @@ pub fn find(paths: &[PathBuf], detection: Detection) -> Result<Vec<Source>> {
     Ok(sources)
 }
 
-/// A file as a source under another name, as files of the hub have.
+/// A file as a source with a name other than its path, as for files of the hub.
 ///
 /// # Errors
 /// As [`find`].
@@ -97,7 +97,7 @@ fn source(file: RowFile, detection: Detection) -> Result<Source> {
     })
 }
 
-/// The kind that the name of a dump says, else what the first row's columns say.
+/// The kind of a file: by its name for dumps, otherwise by the columns of the first row.
 fn kind_of(path: &Path, format: Format) -> Result<Kind> {
     let name = path
         .file_name()
@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn submissions_come_first_whatever_the_order() {
+    fn submissions_come_first_for_any_order_of_paths() {
         let folder = tempfile::tempdir().unwrap();
         for (name, line) in [
             ("RC_2019-01.jsonl", "{}"),
@@ -155,8 +155,8 @@ mod tests {
         ] {
             fs::write(folder.path().join(name), line).unwrap();
         }
-        let found = find(&[folder.path().to_path_buf()], Detection::ByContent).unwrap();
-        let kinds: Vec<Kind> = found.iter().map(|source| source.kind).collect();
+        let sources = find(&[folder.path().to_path_buf()], Detection::ByContent).unwrap();
+        let kinds: Vec<Kind> = sources.iter().map(|source| source.kind).collect();
         assert_eq!(
             kinds,
             [Kind::Submissions, Kind::Submissions, Kind::Comments]
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_named() {
+    fn errors_name_the_unusable_file() {
         let folder = tempfile::tempdir().unwrap();
         let message = |path: &Path| {
             find(&[path.to_path_buf()], Detection::ByContent)

@@ -1,4 +1,4 @@
-//! How do rows become columns? Builders for the tables that ingest fills.
+//! Table builders: parsed rows to record batches of the tables that ingest fills.
 
 use std::sync::Arc;
 
@@ -11,89 +11,89 @@ use super::text;
 use crate::{Result, schema};
 use polyphony_io::hash::{Sha256, short_id};
 
-/// How many bytes of a refused text the quarantine keeps.
+/// The maximum length in bytes of a quarantined row's text.
 const MAX_QUARANTINED_TEXT: usize = 200;
 
-/// Room for the texts of a block of lines, so that they are not copied as they come.
+/// The initial capacity for the texts of a block of lines, which avoids copies while they grow.
 const TEXTS: usize = 512;
 const TEXT_BYTES: usize = 1 << 20;
 
-/// A prompt before it is a row. Times are in seconds.
+/// A parsed prompt. Times are in seconds of UTC.
 #[derive(Debug, Default)]
 pub struct Prompt<'a> {
-    /// Its id in its source.
+    /// The id in its source.
     pub id: &'a str,
-    /// Its leading tag, if any.
+    /// The leading tag, if any.
     pub tag: Option<&'a str>,
     /// The title without tags.
     pub title: &'a str,
     /// The text below the title.
     pub body: &'a str,
-    /// Its votes.
+    /// The votes.
     pub score: Option<i64>,
-    /// When it was posted.
+    /// The time of posting.
     pub created_at: Option<i64>,
-    /// When its votes were read.
+    /// The time at which the votes were read.
     pub retrieved_at: Option<i64>,
 }
 
-/// A response before it is a row. Times are in seconds.
+/// A parsed response. Times are in seconds of UTC.
 #[derive(Debug, Default)]
 pub struct Response<'a> {
-    /// Its id in its source.
+    /// The id in its source.
     pub id: &'a str,
-    /// The id of its prompt.
+    /// The id of the prompt.
     pub prompt_id: &'a str,
-    /// The story, cleaned.
+    /// The cleaned story.
     pub text: &'a str,
-    /// Its votes.
+    /// The votes.
     pub score: i64,
-    /// When it was posted.
+    /// The time of posting.
     pub created_at: Option<i64>,
-    /// When its votes were read.
+    /// The time at which the votes were read.
     pub retrieved_at: Option<i64>,
-    /// Who wrote it; only a hash is stored.
+    /// The author; only a hash is stored.
     pub author: Option<&'a str>,
 }
 
-/// A refused row before it is a row of the quarantine.
+/// A rejected row.
 #[derive(Debug)]
 pub struct QuarantinedRow<'a> {
-    /// Why it is refused.
+    /// The reason.
     pub reason: Reason,
-    /// Its id, when it had one.
+    /// The id, if the row has one.
     pub id: Option<&'a str>,
-    /// When it was retrieved, in seconds.
+    /// The time of retrieval in seconds of UTC.
     pub retrieved_at: Option<i64>,
-    /// Its text, or the whole line.
+    /// The text, or the entire line.
     pub text: &'a str,
 }
 
-/// The rows of one stretch of a source, as columns under way.
+/// Column builders for a block of rows of one source.
 pub struct TableBuilders {
     source: Arc<str>,
     prompts: PromptColumns,
     responses: ResponseColumns,
     quarantined: QuarantineColumns,
     pending: ResponseColumns,
-    /// Rows that were passed over because they belong to another subreddit.
+    /// The number of rows of other subreddits, which are skipped.
     pub skipped: u64,
-    /// Lines that were read.
+    /// The number of lines read.
     pub lines: u64,
 }
 
-/// Finished rows: a batch a table, in the order of [`schema::ingested`].
+/// Finished rows: a batch per table, in the order of [`schema::ingested`].
 pub struct TableBatches {
-    /// The batches; `None` where a table got no row.
+    /// The batches; `None` for a table without rows.
     pub batches: [Option<RecordBatch>; 4],
-    /// Rows that were passed over because they belong to another subreddit.
+    /// The number of rows of other subreddits, which were skipped.
     pub skipped: u64,
-    /// Lines that were read.
+    /// The number of lines read.
     pub lines: u64,
 }
 
 impl TableBuilders {
-    /// Rows that come from `source`.
+    /// Empty builders for rows of `source`.
     pub fn new(source: &Arc<str>) -> Self {
         Self {
             source: Arc::clone(source),
@@ -109,7 +109,7 @@ impl TableBuilders {
         }
     }
 
-    /// Takes a prompt that stood in line `line`.
+    /// Adds the prompt of line `line`.
     pub fn prompt(&mut self, line: i64, row: &Prompt<'_>) {
         let to = &mut self.prompts;
         to.prompt_id.append_value(row.id);
@@ -125,17 +125,17 @@ impl TableBuilders {
         to.split.append_value(split_of(row.id));
     }
 
-    /// Takes a response that stood in line `line`.
+    /// Adds the response of line `line`.
     pub fn response(&mut self, line: i64, row: &Response<'_>) {
         self.responses.push(&self.source, line, row);
     }
 
-    /// Keeps a response whose prompt is not there.
+    /// Adds a response whose prompt is not in the store to `pending`.
     pub fn pending(&mut self, line: i64, row: &Response<'_>) {
         self.pending.push(&self.source, line, row);
     }
 
-    /// Refuses what stood in line `line`.
+    /// Adds a rejected row of line `line` to the quarantine.
     pub fn quarantine(&mut self, line: i64, row: &QuarantinedRow<'_>) {
         let to = &mut self.quarantined;
         to.source.append_value(&self.source);
@@ -147,10 +147,10 @@ impl TableBuilders {
             .append_value(text::start(row.text, MAX_QUARANTINED_TEXT));
     }
 
-    /// The rows as record batches.
+    /// Finishes the builders and returns the rows as record batches.
     ///
     /// # Errors
-    /// When Arrow refuses the columns, which would be a fault of this file.
+    /// When Arrow rejects the columns, which would be a bug of this module.
     pub fn finish(mut self) -> Result<TableBatches> {
         let columns = [
             self.prompts.finish(),
@@ -275,8 +275,8 @@ impl QuarantineColumns {
     }
 }
 
-/// Which side of the split a prompt stands on: one in ten is `test`, decided by its id alone, so
-/// that no prompt is ever on both sides.
+/// The train/test split of a prompt: one in ten is `test`, by a hash of the id alone, so that all rows
+/// of a prompt are on the same side.
 pub fn split_of(prompt_id: &str) -> &'static str {
     let digest = Sha256::digest(prompt_id.as_bytes());
     let number = u64::from_be_bytes([
@@ -289,7 +289,7 @@ pub fn split_of(prompt_id: &str) -> &'static str {
     }
 }
 
-/// The text that models see: the title, and below it the body if there is one.
+/// The text that models see: the title, followed by the body if there is one.
 fn join(title: &str, body: &str) -> String {
     match (title, body) {
         (title, "") => title.to_owned(),

@@ -1,9 +1,9 @@
-//! Is a submission a prompt? Its leading tag (or its flair) decides.
+//! Submission tags: the leading tag of a title, or the flair, decides whether a submission is a prompt.
 
 /// The tags of submissions that ask for stories.
 pub const PROMPT_TAGS: [&str; 8] = ["WP", "SP", "EU", "CW", "TT", "RF", "IP", "MP"];
 
-/// Tags of r/WritingPrompts that ask for none.
+/// Tags of r/WritingPrompts submissions that do not ask for stories.
 const OTHER_TAGS: [&str; 12] = [
     "OT",
     "PI",
@@ -19,7 +19,7 @@ const OTHER_TAGS: [&str; 12] = [
     "NEWS",
 ];
 
-/// Flairs stand in for a tag that the title does not have.
+/// Flairs that replace a missing tag.
 const FLAIRS: [(&str, &str); 14] = [
     ("writing prompt", "WP"),
     ("simple prompt", "SP"),
@@ -37,17 +37,17 @@ const FLAIRS: [(&str, &str); 14] = [
     ("meta", "META"),
 ];
 
-/// A title without its leading tags, and the first of them in capitals.
+/// A title without its leading tags, and its first known tag.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Tagged<'a> {
-    /// The first known tag, else what the flair stands for.
+    /// The first known tag in capitals, or else the tag for the flair.
     pub tag: Option<String>,
-    /// The title that models see.
+    /// The title without its leading tags.
     pub title: &'a str,
 }
 
-/// Splits the leading tags off a title. Brackets that hold no known tag belong to the title;
-/// `prompt_tags` are known besides the built-in ones.
+/// Splits the leading tags off a title. Brackets without a known tag belong to the title; `prompt_tags`
+/// are known in addition to the built-in tags.
 ///
 /// ```
 /// use polyphony_engine::ingest::tag::split;
@@ -59,8 +59,8 @@ pub struct Tagged<'a> {
 pub fn split<'a>(title: &'a str, flair: Option<&str>, prompt_tags: &[String]) -> Tagged<'a> {
     let mut rest = title.trim();
     let mut tag = None;
-    while let Some((found, after)) = leading(rest, prompt_tags) {
-        tag.get_or_insert(found);
+    while let Some((leading_tag, after)) = leading(rest, prompt_tags) {
+        tag.get_or_insert(leading_tag);
         rest = after;
     }
     let tag = tag.or_else(|| {
@@ -74,10 +74,10 @@ pub fn split<'a>(title: &'a str, flair: Option<&str>, prompt_tags: &[String]) ->
 fn leading<'a>(title: &'a str, prompt_tags: &[String]) -> Option<(String, &'a str)> {
     let (inside, after) = title.strip_prefix('[')?.split_once(']')?;
     let tag = inside.trim().to_uppercase();
-    let known = PROMPT_TAGS.contains(&tag.as_str())
+    let is_known = PROMPT_TAGS.contains(&tag.as_str())
         || OTHER_TAGS.contains(&tag.as_str())
         || prompt_tags.contains(&tag);
-    known.then(|| (tag, after.trim_start()))
+    is_known.then(|| (tag, after.trim_start()))
 }
 
 #[cfg(test)]
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_title_without_tag_takes_its_flair() {
+    fn a_title_without_a_tag_uses_the_flair() {
         let tagged = split("The last bus", Some("Simple Prompt"), &[]);
         assert_eq!(tagged.tag.as_deref(), Some("SP"));
         assert_eq!(split("The last bus", Some("Weather"), &[]).tag, None);
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_tag_names_the_submission() {
+    fn the_first_tag_decides() {
         let tagged = split("[OT] [WP] talk", None, &[]);
         assert_eq!((tagged.tag.as_deref(), tagged.title), (Some("OT"), "talk"));
         assert_eq!(split("[WP", None, &[]).title, "[WP");
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_of_the_user_are_known() {
+    fn custom_prompt_tags_are_recognised() {
         let tags = ["SEUS".to_owned()];
         assert_eq!(split("[Seus] Fire", None, &tags).title, "Fire");
     }

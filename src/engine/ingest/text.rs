@@ -1,9 +1,9 @@
-//! What does a reader see? Text as Reddit stores it, turned into the text that was read.
+//! Text cleaning: Reddit's stored text to the text that readers saw.
 
 use std::borrow::Cow;
 
-/// Decodes HTML entities, drops zero-width characters, makes no-break spaces and line ends plain,
-/// and trims both ends.
+/// Decodes HTML entities, removes zero-width characters, normalizes no-break spaces and line ends, and
+/// trims both ends.
 ///
 /// Entities are decoded twice: the dumps escape `&`, `<` and `>` of the Markdown source, and
 /// Markdown itself shows entities (`&amp;#x200B;` is a zero-width space to its reader).
@@ -38,7 +38,7 @@ fn decode(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Joiners (U+200C, U+200D) stay: scripts and emoji need them.
+/// Joiners (U+200C, U+200D) are not removed: scripts and emoji need them.
 fn normalize_whitespace(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut characters = text.chars().peekable();
@@ -57,10 +57,11 @@ fn normalize_whitespace(text: &str) -> String {
     out.trim().to_owned()
 }
 
-/// How many words a text has, as white space separates them.
+/// The number of words of a text, separated by white space.
 pub fn words(text: &str) -> i64 {
     if text.is_ascii() {
-        // A word begins where white space ends; bytes in lanes, without a branch.
+        // Counts transitions from white space to non-space; branch-free over bytes, so that it
+        // vectorizes.
         let is_space = |byte: u8| byte == b' ' || byte.wrapping_sub(b'\t') < 5;
         let bytes = text.as_bytes();
         let first = bytes.first().is_some_and(|byte| !is_space(*byte));
@@ -79,7 +80,7 @@ pub fn words(text: &str) -> i64 {
     }
 }
 
-/// The start of a text, for the quarantine: at most `limit` bytes, cut between characters.
+/// The start of a text for the quarantine: at most `limit` bytes, truncated at a character boundary.
 pub fn start(text: &str, limit: usize) -> &str {
     let mut end = text.len().min(limit);
     while !text.is_char_boundary(end) {
@@ -93,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entities_are_decoded_as_readers_see_them() {
+    fn entities_are_decoded_twice() {
         assert_eq!(clean("a &amp;lt; b"), "a < b");
         assert_eq!(clean("it&#39;s &quot;x&quot;&nbsp;y"), "it's \"x\" y");
         assert_eq!(clean("AT&T & co; &bogus;"), "AT&T & co; &bogus;");
@@ -101,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn zero_width_characters_go_and_joiners_stay() {
+    fn zero_width_characters_are_removed_but_not_joiners() {
         assert_eq!(clean("a\u{200b}b\u{feff}c\u{a0}d\r\ne\rf"), "abc d\ne\nf");
         assert_eq!(
             clean("\u{1f469}\u{200d}\u{1f680}"),
@@ -119,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn the_start_is_cut_between_characters() {
+    fn the_start_is_truncated_at_a_character_boundary() {
         assert_eq!(start("h\u{e9}llo", 2), "h");
         assert_eq!(start("hello", 20), "hello");
     }

@@ -1,4 +1,4 @@
-//! Embedding job over a file: a column of texts, in shards beside the output, joined at the end.
+//! Embedding job over a file: a column of texts, in shards next to the output, joined at the end.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,28 +19,28 @@ use polyphony_io::hash::{Sha256, hex, sha256_file};
 use polyphony_io::progress::Progress;
 use polyphony_io::records;
 
-/// The name of the column of vectors.
+/// The name of the vector column.
 pub const EMBEDDING: &str = "embedding";
 
-/// The table of the shards while they are made.
+/// The table of the finished shards during the job.
 const SHARDS: &str = "embedded";
 
-/// The column of a file that is embedded.
+/// The input of the job: a file and one of its columns.
 #[derive(Debug, Clone, Copy)]
 pub struct FileColumn<'a> {
     /// A Parquet, JSON, CSV or TSV file.
     pub file: &'a Path,
-    /// The column of texts.
+    /// The name of the text column.
     pub column: &'a str,
-    /// The number of texts that are committed at a time.
+    /// The shard size: the number of texts per commit.
     pub shard_size: usize,
 }
 
-/// Writes the rows of a file to `out`, with the vectors of its texts as one column more; how many
-/// rows. A killed run goes on where it stopped.
+/// Writes the rows of a file to `out` with an extra column for the vectors of its texts; returns the
+/// number of rows. A killed run resumes with the next shard.
 ///
 /// # Errors
-/// When the file cannot be read, the column is none of its texts, or the model fails.
+/// When the file cannot be read, the column is missing or not text, or the model fails.
 pub async fn embed_file(
     texts: &FileColumn<'_>,
     embedder: &Embedder,
@@ -80,7 +80,7 @@ pub async fn embed_file(
         return Err(Error::store(&folder, "holds other tables", hint));
     }
     let mut manifest = store.manifest().clone();
-    // Shards of another file, column or model are not ours.
+    // Existing shards of another file, column or model must not be joined with this job's.
     if let Some(parts) = manifest.tables.get_mut(SHARDS) {
         parts.retain(|part| part.file.starts_with(&fingerprint));
     }
@@ -126,12 +126,12 @@ pub async fn embed_file(
     Ok(written.rows)
 }
 
-/// The default output: beside the file.
+/// The default output path: next to the input file.
 pub fn default_out(file: &Path) -> PathBuf {
     file.with_extension("embedded.parquet")
 }
 
-/// The rows of a file, in their order.
+/// The rows of a file, in file order.
 async fn read(file: &Path) -> Result<DataFrame> {
     if !file.is_file() {
         return Err(Error::input(file, "no such file", "check the path"));
@@ -148,7 +148,7 @@ async fn read(file: &Path) -> Result<DataFrame> {
         return Ok(context.read_table(row_table::open(file)?)?);
     }
     records::parquet(file)?;
-    // As a URL: a `*`, `?` or `[` in the name stands for itself.
+    // As a URL, so that `*`, `?` and `[` in the name are literal.
     let path = file.canonicalize().map_err(Error::io("read", file))?;
     let path = session::file_url(&path)?.to_string();
     let end = file
@@ -168,7 +168,7 @@ fn unreadable(file: &Path, error: DataFusionError) -> Error {
     Error::input(file, format!("cannot be read ({reason})"), hint)
 }
 
-/// The columns of the rows, and one of vectors whose metadata says which model made them.
+/// The schema of the output: the input's columns and the vector column, whose metadata names the model.
 fn with_embedding(
     file: &Path,
     rows: &DataFrame,

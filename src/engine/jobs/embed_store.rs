@@ -1,4 +1,4 @@
-//! Embedding job over a store: the distinct texts that have no vector yet, committed shard by shard.
+//! Embedding job over a store: the distinct texts without a vector, committed shard by shard.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -19,29 +19,29 @@ use polyphony_io::hash::{Sha256, hex};
 use polyphony_io::progress::{Progress, Unit};
 use tracing::info_span;
 
-/// The name of the table of the current model's vectors in a step's SQL.
+/// The SQL name of the table of the current model's vectors.
 pub const VECTORS: &str = "vectors";
 
-/// The texts of a store that a job embeds.
+/// The texts of a store to embed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
     /// All responses.
     Store,
-    /// Those of the table `scored_responses`.
+    /// The responses in the table `scored_responses`.
     ScoredResponses,
 }
 
 /// The options of an embedding job over a store.
 #[derive(Debug, Clone, Copy)]
 pub struct EmbedOptions {
-    /// The texts that are embedded.
+    /// The texts to embed.
     pub scope: Scope,
-    /// The number of texts that are committed at a time.
+    /// The shard size: the number of texts per commit.
     pub shard_size: usize,
 }
 
-/// The table of a model's vectors. Trained models of one name may differ in dimension: their
-/// revision goes into it.
+/// The name of a model's table of vectors. It contains the revision for trained models, because models
+/// of one name may differ in dimension.
 pub fn table_of(embedder: &Embedder) -> String {
     let mut name = embedder.name().to_owned();
     if let Embedder::Transformer(..) = embedder {
@@ -55,7 +55,7 @@ pub fn table_of(embedder: &Embedder) -> String {
     format!("{}{name}", schema::EMBEDDINGS)
 }
 
-/// A session in which `vectors` is the table of this model's vectors.
+/// A session in which the table `vectors` has this model's vectors.
 ///
 /// # Errors
 /// As [`session::with_store`].
@@ -66,10 +66,11 @@ pub fn session(store: &Store, embedder: &Embedder) -> Result<datafusion::prelude
     Ok(context)
 }
 
-/// Embeds the texts of the scope that have no vector of this model and revision yet; returns how many.
+/// Embeds the texts of the scope that have no vector of this model and revision yet; returns their
+/// number.
 ///
 /// # Errors
-/// When the SQL or the model fails, or the disk is full; finished shards stay.
+/// When the SQL or the model fails, or the disk is full; finished shards are not lost.
 pub async fn run(
     store: &mut Store,
     embedder: &Embedder,
@@ -99,7 +100,7 @@ pub async fn run(
     Ok(total)
 }
 
-/// The values for `$model` and `$revision`.
+/// The values of the SQL placeholders `$model` and `$revision`.
 pub fn sql_values(embedder: &Embedder) -> sql::Options {
     sql::Options::from([
         ("model".to_owned(), ScalarValue::from(embedder.name())),
@@ -160,7 +161,7 @@ pub fn embed_column(
     Ok(column(&made.vectors, embedder.dimension(), texts)?)
 }
 
-/// A stream of batches as shards of a fixed number of rows.
+/// Rebatcher: a stream of batches of any size as shards of a fixed number of rows.
 pub struct Rebatcher {
     stream: Fuse<SendableRecordBatchStream>,
     rows: usize,
@@ -177,7 +178,7 @@ impl Rebatcher {
         }
     }
 
-    /// The next shard; none after the last.
+    /// The next shard; `None` after the last.
     ///
     /// # Errors
     /// When the stream fails.
@@ -203,7 +204,7 @@ impl Rebatcher {
     }
 }
 
-/// Throughput: counts the embedded texts and tokens, and reports the rate.
+/// Throughput meter: counts embedded texts and tokens, and reports the rate.
 pub struct Throughput<'a> {
     embedder: &'a Embedder,
     progress: &'a dyn Progress,
@@ -214,7 +215,7 @@ pub struct Throughput<'a> {
 }
 
 impl<'a> Throughput<'a> {
-    /// Starts to count towards `total` texts, and shows the notice of the model's license.
+    /// Starts counting towards `total` texts, and shows the model's license notice.
     pub fn begin(embedder: &'a Embedder, total: u64, progress: &'a dyn Progress) -> Self {
         if let Some(license_notice) = embedder.license_notice()
             && total > 0
@@ -253,7 +254,7 @@ impl<'a> Throughput<'a> {
         (tokens as f64 / self.start.elapsed().as_secs_f64()) as u64
     }
 
-    /// Reports the totals; those of a built-in embedder, which counts no tokens, are not reported.
+    /// Reports the totals. Built-in embedders count no tokens, so theirs are not reported.
     pub fn end(&self) {
         self.progress.finish();
         let (texts, tokens) = (

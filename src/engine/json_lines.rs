@@ -1,4 +1,4 @@
-//! How does SQL know a file of JSON lines by its name? Under the endings that people give it.
+//! JSON lines in SQL: registers the file endings `.jsonl` and `.ndjson` with DataFusion.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use datafusion::datasource::file_format::json::JsonFormatFactory;
 use datafusion::datasource::file_format::{FileFormat, FileFormatFactory};
 use datafusion::error::Result;
 
-/// The endings of files of JSON lines beside `.json`, which DataFusion knows.
+/// The endings of JSON lines files in addition to `.json`, which DataFusion has built in.
 pub const ENDINGS: [&str; 2] = ["jsonl", "ndjson"];
 
-/// JSON lines under another ending.
+/// A file format factory for JSON lines with another ending.
 #[derive(Debug)]
 pub struct JsonLines {
     format: JsonFormatFactory,
@@ -20,7 +20,7 @@ pub struct JsonLines {
 }
 
 impl JsonLines {
-    /// Under this ending.
+    /// JSON lines with the ending `ending`.
     pub fn ending_in(ending: &'static str) -> Self {
         Self {
             format: JsonFormatFactory::new(),

@@ -1,6 +1,7 @@
-//! The engine of Polyphony: raw stories in, weighted preference pairs out, SQL over everything between.
+//! The engine of Polyphony: raw stories in, weighted preference pairs out, with SQL for all steps
+//! between.
 
-/// Deviation of vectors.
+/// Deviation of vectors: the mean cosine distance to the others.
 pub mod deviation;
 /// Embedders: texts to vectors.
 pub mod embed;
@@ -12,9 +13,9 @@ pub mod ingest;
 pub mod jobs;
 /// JSON lines files in SQL.
 pub mod json_lines;
-/// Preference pairs and the pipeline that makes them.
+/// Pairs pipeline: weighted preference pairs from a store.
 pub mod pairs;
-/// Row tables: files that SQL names.
+/// Row tables: local files as tables in SQL.
 pub mod row_table;
 /// Table schemas.
 pub mod schema;
@@ -29,7 +30,7 @@ pub mod weight;
 
 pub use polyphony_io::{Error, Result};
 
-/// DataFusion as the engine uses it, for the crates that build on it.
+/// Re-export of DataFusion for the crates above the engine.
 pub use datafusion;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Row tables: files of rows that SQL names, as `FROM 'stories.csv'`, read by the one row reader.
+//! Row tables: files in SQL, as `FROM 'stories.csv'`, read by the row reader.
 
 use std::path::Path;
 use std::pin::Pin;
@@ -20,11 +20,11 @@ use polyphony_io::format::{Format, RowFile};
 use polyphony_io::progress::NoProgress;
 use polyphony_io::records::{TableSchema, read_batches};
 
-/// A text file of rows as a table. It is read twice, to infer its types and to give its rows, and is
-/// never in memory as a whole.
+/// A text file of rows as a table. It is streamed twice, once to infer its column types and once for
+/// the rows, so it is never in memory completely.
 ///
 /// # Errors
-/// When the file cannot be read, or one of its rows is malformed.
+/// When the file cannot be read, or has a malformed row.
 pub fn open(path: &Path) -> Result<Arc<dyn TableProvider>> {
     let file = RowFile::open(path)?;
     let columns = TableSchema::infer(&file, &NoProgress)?;
@@ -40,7 +40,7 @@ pub fn open(path: &Path) -> Result<Arc<dyn TableProvider>> {
     )?))
 }
 
-/// A session in which SQL can name files: `FROM 'stories.csv'`.
+/// Enables file names in SQL for a session: `FROM 'stories.csv'`.
 pub fn enable(context: &SessionContext) -> SessionContext {
     let listing = Arc::new(DynamicListTableFactory::default());
     let tables = Arc::clone(context.state_ref().read().catalog_list());
@@ -72,7 +72,7 @@ impl PartitionStream for Rows {
             let mut closed = false;
             let read = read_batches(&file, &columns, &NoProgress, &mut |batch| {
                 closed = sender.blocking_send(Ok(batch)).is_err();
-                // Whoever read has enough rows, as with LIMIT.
+                // Sending fails when the query needs no more rows, as with LIMIT.
                 if closed {
                     return Err(Error::Cancelled("the query ended".to_owned()));
                 }
@@ -88,8 +88,8 @@ impl PartitionStream for Rows {
     }
 }
 
-/// Makes tables of the files that SQL names: text files by the row reader, Parquet files, folders, URLs
-/// and patterns (`*.parquet`) by DataFusion.
+/// Table factory for file names in SQL: text files are read by the row reader; Parquet files, folders,
+/// URLs and glob patterns (`*.parquet`) by DataFusion.
 #[derive(Debug)]
 struct Files(Arc<DynamicListTableFactory>);
 
@@ -125,7 +125,7 @@ async fn open_off_thread(path: &Path) -> DataFusionResult<Arc<dyn TableProvider>
     Ok(opened?)
 }
 
-/// Whether a name is that of a local file, not of a table, a URL or a pattern.
+/// Whether a name denotes a local file, not a table, a URL or a glob pattern.
 fn names_a_file(name: &str) -> bool {
     let is_pattern = name.contains(['*', '?', '[']);
     name.contains(['.', '/']) && !name.contains("://") && !is_pattern

@@ -4,33 +4,35 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 
-/// Prompts.
+/// The table of prompts.
 pub const PROMPTS: &str = "prompts";
-/// Responses: stories, each to one prompt.
+/// The table of responses: stories, each to one prompt.
 pub const RESPONSES: &str = "responses";
-/// Quarantined rows, with the reason.
+/// The table of quarantined rows with their reasons.
 pub const QUARANTINED: &str = "quarantined";
-/// Responses whose prompt is not in the store; they move to `responses` when it is ingested.
+/// The table of responses whose prompt is not in the store; they move to `responses` when it is
+/// ingested.
 pub const PENDING: &str = "pending";
-/// The view of all quarantined and pending rows, with their reasons.
+/// The view of all quarantined and pending rows with their reasons.
 pub const QUARANTINE: &str = "quarantine";
-/// The start of the names of the tables of vectors: one table a model, one row a text.
+/// The name prefix of the tables of vectors: one table per model, one row per text.
 pub const EMBEDDINGS: &str = "embeddings_";
 
-/// The responses that can be in pairs, and why the others are excluded.
+/// The table of responses that can be in pairs, and why the others are excluded.
 pub const CANDIDATES: &str = "candidates";
-/// The ids of the chosen and the rejected response of each pair.
+/// The table of pairs as ids: the chosen and the rejected response of each pair.
 pub const PAIR_IDS: &str = "pair_ids";
-/// The responses whose deviation is measured.
+/// The table of responses whose deviation is computed.
 pub const SCORED_RESPONSES: &str = "scored_responses";
-/// The mean distance of a response to the other responses of its prompt, a row a space.
+/// The table of deviations: the mean distance of a response to the other responses of its prompt, a row
+/// per space.
 pub const DEVIATIONS: &str = "deviations";
-/// The weights of the responses.
+/// The table of the responses' weights.
 pub const WEIGHTS: &str = "weights";
-/// The preference pairs, weighted.
+/// The table of weighted preference pairs.
 pub const PAIRS: &str = "pairs";
 
-/// The tables that a store can hold, without those of vectors.
+/// All tables that a store can contain, except the tables of vectors.
 pub const TABLES: [&str; 10] = [
     PROMPTS,
     RESPONSES,
@@ -54,7 +56,7 @@ pub fn ingested() -> [(&'static str, SchemaRef); 4] {
     ]
 }
 
-/// One row a prompt. `prompt` is the text that models see: title and body without the leading tag.
+/// One row per prompt. `prompt` is the text that models see: title and body without the leading tag.
 /// `line` is the row's line in its `source`.
 pub fn prompts() -> SchemaRef {
     schema(vec![
@@ -72,7 +74,7 @@ pub fn prompts() -> SchemaRef {
     ])
 }
 
-/// One row a story, with its votes. `line` is the row's line in its `source`.
+/// One row per story, with its votes. `line` is the row's line in its `source`.
 pub fn responses() -> SchemaRef {
     schema(vec![
         text("response_id"),
@@ -88,8 +90,8 @@ pub fn responses() -> SchemaRef {
     ])
 }
 
-/// One row a quarantined line: its source and line, the reason, and the start of its text. `id` and
-/// `retrieved_at` are NULL where the line has none.
+/// One row per quarantined line: its source and line, the reason, and the start of its text. `id` and
+/// `retrieved_at` are NULL if the line has none.
 pub fn quarantined() -> SchemaRef {
     schema(vec![
         text("source"),
@@ -101,7 +103,7 @@ pub fn quarantined() -> SchemaRef {
     ])
 }
 
-/// One row a text and model. `text_hash` is the SHA-256 of the text, hex.
+/// One row per text. `text_hash` is the SHA-256 of the text, hex.
 pub fn embeddings(dimension: i32) -> SchemaRef {
     schema(vec![
         text("text_hash"),
@@ -111,7 +113,7 @@ pub fn embeddings(dimension: i32) -> SchemaRef {
     ])
 }
 
-/// One row a scored response. A deviation is NULL in a space that was not measured.
+/// One row per scored response. A deviation is NULL in a space that was not computed.
 pub fn weights() -> SchemaRef {
     schema(vec![
         text("prompt_id"),
@@ -122,7 +124,7 @@ pub fn weights() -> SchemaRef {
     ])
 }
 
-/// One row a response and space.
+/// One row per response and space.
 pub fn deviations() -> SchemaRef {
     schema(vec![
         text("space"),
@@ -132,7 +134,7 @@ pub fn deviations() -> SchemaRef {
     ])
 }
 
-/// One row a pair, in the format of `datasets` and of TRL's `DPOTrainer`.
+/// One row per pair, in the preference format of `datasets` and of TRL's `DPOTrainer`.
 pub fn pairs() -> SchemaRef {
     schema(vec![
         text("pair_id"),
@@ -151,7 +153,7 @@ pub fn pairs() -> SchemaRef {
     ])
 }
 
-/// A point in time, in milliseconds of UTC.
+/// A timestamp in milliseconds of UTC.
 pub fn timestamp() -> DataType {
     DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()))
 }
@@ -164,7 +166,7 @@ pub fn vector(dimension: i32) -> DataType {
     )
 }
 
-/// A chat: a list of `{role, content}`.
+/// A chat in the conversational format: a list of `{role, content}`.
 fn messages() -> DataType {
     let message = Fields::from(vec![
         optional("role", DataType::Utf8),

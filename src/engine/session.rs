@@ -1,4 +1,4 @@
-//! A DataFusion session with the store's tables, all functions, and bounds on its memory.
+//! SQL session: DataFusion with the store's tables, all functions, and a memory limit.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -25,37 +25,37 @@ use crate::{Error, Result, functions, schema, sql};
 /// The name of the table of ingested files.
 const SOURCES: &str = "sources";
 
-/// The memory limit of a session; operators that sort or join spill to disk above it.
+/// The memory limit of a session. Operators that sort or join spill to disk above it.
 #[derive(Debug, Clone, Copy)]
 pub struct MemoryLimit {
     memory: Option<usize>,
 }
 
 impl MemoryLimit {
-    /// 1 GiB: the steps of the pipeline.
+    /// 1 GiB: for the steps of the pipeline.
     pub const fn pipeline() -> Self {
         Self {
             memory: Some(1 << 30),
         }
     }
 
-    /// 256 MiB: steps that read ids and no text.
+    /// 256 MiB: for steps that read ids but no texts.
     pub const fn narrow() -> Self {
         Self {
             memory: Some(256 << 20),
         }
     }
 
-    /// No limit, unless `SET datafusion.runtime.memory_limit` sets one: a shell.
+    /// No limit unless `SET datafusion.runtime.memory_limit` sets one: for the interactive shell.
     pub const fn unbounded() -> Self {
         Self { memory: None }
     }
 }
 
-/// A session with all functions and no table.
+/// A session with all functions and no tables.
 ///
 /// # Errors
-/// When DataFusion cannot make one, as when there is no folder to spill to.
+/// When DataFusion cannot create it, as without a folder for spill files.
 pub fn bare(limits: &MemoryLimit) -> Result<SessionContext> {
     let mut runtime = RuntimeEnvBuilder::new();
     if let Some(bytes) = limits.memory {
@@ -63,8 +63,10 @@ pub fn bare(limits: &MemoryLimit) -> Result<SessionContext> {
     }
     let config = SessionConfig::new()
         .with_information_schema(true)
-        // What a merge of spilled runs holds back, a partition: the default leaves little to sort in.
+        // CSV fields may contain line breaks.
         .set_bool("datafusion.catalog.newlines_in_values", true)
+        // The memory per partition that a merge of spilled runs reserves. The default leaves too little
+        // for sorting.
         .set_usize("datafusion.execution.sort_spill_reservation_bytes", 4 << 20)
         .set_bool("datafusion.execution.parquet.pushdown_filters", true);
     let state = SessionStateBuilder::new_with_default_features()
@@ -84,7 +86,7 @@ pub fn bare(limits: &MemoryLimit) -> Result<SessionContext> {
     Ok(context)
 }
 
-/// A session with the tables of a store.
+/// A session with the store's tables.
 ///
 /// # Errors
 /// As [`bare`], or when a part of the store cannot be read.
@@ -106,8 +108,8 @@ pub fn with_store(store: &Store, limits: &MemoryLimit) -> Result<SessionContext>
     Ok(context)
 }
 
-/// Registers a table of the store under a name. A table without parts is empty if its schema is
-/// given, and not there otherwise.
+/// Registers a table of the store under a name. A table without parts is registered as empty if
+/// `schema` is set, otherwise not at all.
 ///
 /// # Errors
 /// When a part cannot be read.
@@ -131,7 +133,7 @@ pub fn register_as(
     Ok(())
 }
 
-/// Makes the view `quarantine` of all that was refused or waits, with reasons.
+/// Creates the view `quarantine` of all quarantined and pending rows with their reasons.
 ///
 /// # Errors
 /// When `00_quarantine.sql` fails.
@@ -149,7 +151,7 @@ fn provider(files: &[PathBuf], schema: SchemaRef) -> Result<Arc<dyn TableProvide
     let urls = files
         .iter()
         .map(|path| {
-            // A missing file would be read as no rows.
+            // DataFusion would read a missing file as no rows, so this checks that it exists.
             let path = path.canonicalize().map_err(Error::io("read", path))?;
             file_url(&path)
         })
@@ -165,14 +167,14 @@ fn provider(files: &[PathBuf], schema: SchemaRef) -> Result<Arc<dyn TableProvide
     Ok(Arc::new(ListingTable::try_new(config)?))
 }
 
-/// A path as a URL: the characters of globs and URLs stand for themselves in a folder's name.
+/// A path as a URL in which characters special to globs and URLs are escaped.
 pub(crate) fn file_url(path: &Path) -> Result<ListingTableUrl> {
-    let refused = || Error::input(path, "cannot be written as a URL", "use another folder");
-    let url = url::Url::from_file_path(path).map_err(|()| refused())?;
+    let invalid = || Error::input(path, "cannot be written as a URL", "use another folder");
+    let url = url::Url::from_file_path(path).map_err(|()| invalid())?;
     Ok(ListingTableUrl::try_new(url, None)?)
 }
 
-/// The files that were ingested, as a table.
+/// The ingested files as a table.
 fn sources(store: &Store) -> Result<Arc<dyn TableProvider>> {
     let text = |name: &str, nullable| Field::new(name, DataType::Utf8, nullable);
     let integer = |name: &str| Field::new(name, DataType::Int64, false);

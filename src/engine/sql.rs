@@ -1,4 +1,4 @@
-//! How does the pipeline's SQL run? Files with a header, built in or overridden, one step each.
+//! SQL pipeline: SQL files with a header, built in or overridden by a folder, run as one step each.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,10 +20,10 @@ use crate::store::{Part, Store};
 use crate::{Error, Result};
 use polyphony_io::progress::Progress;
 
-/// The values for a file's `$name` placeholders.
+/// The values of a file's `$name` placeholders.
 pub type Options = BTreeMap<String, ScalarValue>;
 
-/// The files that are built into the binary, in the order in which they run.
+/// The built-in files, in execution order.
 pub const BUILT_IN: [(&str, &str); 15] = [
     (
         "00_quarantine.sql",
@@ -75,22 +75,22 @@ pub const BUILT_IN: [(&str, &str); 15] = [
     ("70_card.sql", include_str!("../../sql/70_card.sql")),
 ];
 
-/// Where the pipeline's SQL comes from.
+/// The source of the pipeline's SQL files.
 #[derive(Debug, Clone, Default)]
 pub struct SqlPipeline {
     folder: Option<PathBuf>,
 }
 
-/// A SQL file, read: what its header says, and its statements.
+/// A parsed SQL file: its header and its statements.
 #[derive(Debug)]
 pub struct SqlStep {
-    /// The file's name, or its path when it is not built in.
+    /// The file name, or the path of a file that is not built in.
     pub name: String,
-    /// The tables it reads, as its first lines say.
+    /// The input tables, from the header.
     pub reads: Vec<String>,
-    /// The table it writes.
+    /// The output table, from the header.
     pub writes: String,
-    /// The whole file.
+    /// The entire text of the file.
     pub text: String,
     statements: Vec<Statement>,
 }
@@ -101,10 +101,10 @@ impl SqlPipeline {
         Self::default()
     }
 
-    /// The files in `folder`, and the built-in ones for those that it does not hold.
+    /// The files in `folder`, which override the built-in files of the same name.
     ///
     /// # Errors
-    /// When the folder holds no file of the pipeline.
+    /// When the folder contains no file of the pipeline.
     pub fn overridden_by(folder: PathBuf) -> Result<Self> {
         if BUILT_IN.iter().any(|(name, _)| folder.join(name).is_file()) {
             Ok(Self {
@@ -120,7 +120,7 @@ impl SqlPipeline {
         }
     }
 
-    /// Reads a file of the pipeline.
+    /// Reads and parses a file of the pipeline.
     ///
     /// # Errors
     /// When the file has no header, or its SQL cannot be parsed.
@@ -148,7 +148,7 @@ impl SqlPipeline {
         SqlStep::parse(&format!("sql/{name}"), text)
     }
 
-    /// Runs a file and collects what its last statement gives: for small results only.
+    /// Runs a file and collects the result of its last statement in memory: for small results only.
     ///
     /// # Errors
     /// When a statement fails; the error names the file and the statement.
@@ -163,7 +163,7 @@ impl SqlPipeline {
 }
 
 impl SqlStep {
-    /// Reads the header and the statements of a file.
+    /// Parses the header and the statements of a file.
     ///
     /// # Errors
     /// When it has no header, or its SQL cannot be parsed.
@@ -198,7 +198,7 @@ impl SqlStep {
         })
     }
 
-    /// Runs all statements but the last, and plans the last.
+    /// Executes all statements except the last, and plans the last.
     ///
     /// # Errors
     /// When a statement fails; the error names the file and the statement.
@@ -228,7 +228,7 @@ impl SqlStep {
         last.ok_or_else(|| Error::input(&self.name, "holds no statement", "end it with a SELECT"))
     }
 
-    /// Runs the file and collects what its last statement gives: for small results only.
+    /// Runs the file and collects the result of its last statement in memory: for small results only.
     ///
     /// # Errors
     /// When a statement fails; the error names the file and the statement.
@@ -246,7 +246,7 @@ impl SqlStep {
             .map_err(|error| self.failed(last, error))
     }
 
-    /// What it reads, with the numbers of rows: `sql/X.sql: reads a (3), b (4)`.
+    /// A progress message with the inputs and their numbers of rows: `sql/X.sql: reads a (3), b (4)`.
     pub fn describe(&self, rows: impl Fn(&str) -> u64) -> String {
         let reads: Vec<String> = self
             .reads
@@ -256,10 +256,10 @@ impl SqlStep {
         format!("{}: reads {}", self.name, reads.join(", "))
     }
 
-    /// Runs the file and writes what its last statement gives to a part of the table it names.
+    /// Runs the file and writes the result of its last statement to a part of its output table.
     ///
     /// # Errors
-    /// When a statement fails or the disk is full; nothing half-written is kept.
+    /// When a statement fails or the disk is full; no partial output remains.
     #[instrument(skip_all, fields(file = self.name))]
     pub async fn write(
         &self,
@@ -278,15 +278,15 @@ impl SqlStep {
             let planned = RecordBatch::new_empty(frame.schema().inner().clone());
             crate::store::part::plain(&planned)?.schema()
         };
-        let given = frame.schema().inner();
+        let actual = frame.schema().inner();
         let names = |fields: &arrow::datatypes::Fields| {
             let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
             names.join(", ")
         };
-        if names(given.fields()) != names(schema.fields()) {
+        if names(actual.fields()) != names(schema.fields()) {
             return Err(Error::input(
                 &self.name,
-                format!("gives the columns {}", names(given.fields())),
+                format!("gives the columns {}", names(actual.fields())),
                 format!("`{}` has {}", self.writes, names(schema.fields())),
             ));
         }
@@ -318,21 +318,21 @@ impl SqlStep {
     }
 }
 
-/// The statements of a SQL text, in DataFusion's dialect.
+/// Parses a SQL text into its statements, in DataFusion's dialect.
 ///
 /// # Errors
-/// When the text is not SQL.
+/// When the text is not valid SQL.
 pub fn parse(text: &str) -> datafusion::error::Result<Vec<Statement>> {
     let statements = DFParserBuilder::new(text).build()?.parse_statements()?;
     Ok(statements.into())
 }
 
-/// The texts of the statements of a SQL text, cut at the semicolons that end them.
+/// Splits a SQL text at the semicolons between statements.
 ///
 /// # Errors
-/// When the text is not made of SQL's words.
+/// When the text cannot be tokenized as SQL.
 pub fn split(text: &str) -> datafusion::error::Result<Vec<String>> {
-    // Quotes stay as they were written: what is cut is run again as text.
+    // The tokenizer must not unescape quotes, because the parts are executed as text again.
     let tokens = Tokenizer::new(&GenericDialect {}, text)
         .with_unescape(false)
         .tokenize()
@@ -348,7 +348,7 @@ pub fn split(text: &str) -> datafusion::error::Result<Vec<String>> {
         .collect())
 }
 
-/// Runs a query that gives names and counts, as summaries do.
+/// Runs a query for summaries that returns names and counts.
 ///
 /// # Errors
 /// When the query fails.

@@ -1,6 +1,6 @@
-//! Weights of pairs: min-max of the deviations, geometric mean over spaces, mean 1 a prompt.
+//! Weights of pairs: min-max scaled deviations, geometric mean over spaces, mean 1 per prompt.
 
-/// Min-max to `[0, 1]`; values that are all equal give one half each.
+/// Min-max scaling to `[0, 1]`; if all values are equal, each is 0.5.
 ///
 /// ```
 /// assert_eq!(polyphony_engine::weight::min_max(&[2.0, 4.0, 3.0]), [0.0, 1.0, 0.5]);
@@ -21,10 +21,11 @@ pub fn min_max(values: &[f64]) -> Vec<f64> {
         .collect()
 }
 
-/// The weights of one prompt's responses from their deviations, a slice a space: the geometric
-/// mean over the spaces of each space's min-max, divided by its mean over the prompt.
+/// The weights of one prompt's responses from their deviations, a slice per space: each space is
+/// min-max scaled; the geometric mean over the spaces is divided by its mean over the prompt (Chung et
+/// al. 2025).
 ///
-/// This is the oracle of `sql/50_weights.sql`, which computes the same with window functions.
+/// This is the test oracle for `sql/50_weights.sql`, which computes the same with window functions.
 ///
 /// ```
 /// let weights = polyphony_engine::weight::weights(&[&[1.0, 3.0, 2.0]]);

@@ -1,4 +1,4 @@
-//! How do SQL logic tests reach the engine? DataFusion's driver, and `RUN file WITH ...` beside it.
+//! SQL logic test driver: DataFusion, extended by the statement `RUN file WITH ...`.
 
 #![expect(
     clippy::unwrap_used,
@@ -16,14 +16,14 @@ use polyphony_engine::datafusion::prelude::SessionContext;
 use polyphony_engine::datafusion::scalar::ScalarValue;
 use polyphony_engine::sql;
 
-/// DataFusion, and `RUN file WITH ...`.
+/// A driver with DataFusion and the statement `RUN file WITH ...`.
 pub struct Polyphony {
     context: SessionContext,
     plain: DataFusion,
 }
 
 impl Polyphony {
-    /// A driver on a session.
+    /// A driver for a session.
     pub fn new(context: SessionContext) -> Self {
         let plain = DataFusion::new(context.clone(), PathBuf::new(), ProgressBar::hidden());
         Self { context, plain }

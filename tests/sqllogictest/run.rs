@@ -1,8 +1,9 @@
-//! Do the functions and the pipeline's SQL files do what the `.slt` files beside this one say?
+//! SQL logic tests: runs the `.slt` files next to this file against the functions and the pipeline's
+//! SQL.
 //!
-//! Beside plain SQL a record may run a file of the pipeline on the tables that the test has made:
-//! `RUN 10_candidates.sql WITH seed = 42, tokenizer = ''` (values are SQL literals).
-//! `cargo test -p polyphony-sqllogictest -- --complete` writes what is found as what is expected.
+//! In addition to plain SQL, a record may run a file of the pipeline on the test's tables: `RUN
+//! 10_candidates.sql WITH seed = 42, tokenizer = ''` (values are SQL literals). `cargo test -p
+//! polyphony-sqllogictest -- --complete` replaces the expected results by the actual ones.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,5 +1,5 @@
-//! Lenient deserialization: Reddit's fields whose type changed over the years; a value of another type
-//! counts as absent.
+//! Lenient deserialization of Reddit's fields, whose JSON types changed over the years.
+//! A value of an unexpected type counts as absent.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,5 +1,4 @@
-//! Reconciliation: after all sources are read, duplicates are quarantined, and pending responses whose
-//! prompt has arrived move to `responses`.
+//! Reconciliation: after ingest, duplicates are quarantined and pending responses get their prompts.
 //!
 //! `sql/05_reconciliation.sql` decides which rows move; this file rewrites the parts. Parts without a
 //! moving row are not changed, and all changes are one commit.

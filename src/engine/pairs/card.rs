@@ -10,7 +10,7 @@ use super::Options;
 use crate::store::{Store, part};
 use crate::{Error, Result};
 
-/// The card of one `pairs.parquet`.
+/// The data set card of one `pairs.parquet`.
 #[derive(Debug, Serialize)]
 pub struct Card {
     /// The version of polyphony.
@@ -19,15 +19,16 @@ pub struct Card {
     pub sha256: String,
     /// The number of pairs.
     pub pairs: u64,
-    /// The number of prompts that have a pair.
+    /// The number of prompts with at least one pair.
     pub prompts: u64,
-    /// The pairs of prompts with two responses, whose weight is 1 by construction.
+    /// The number of pairs of prompts with two responses, whose weight is 1 by construction.
     pub pairs_of_two_responses: u64,
-    /// The share of pairs whose weight is 0, in [0, 1].
+    /// The fraction of pairs with weight 0, in [0, 1].
     pub share_of_zero_weights: f64,
-    /// The weights of the chosen responses: the lower bound of each bin, and its number of pairs.
+    /// The histogram of the chosen responses' weights: the lower bound of each bin, and its number of
+    /// pairs.
     pub weight_histogram: Vec<(f64, u64)>,
-    /// The embedders, a line a space: `semantic: NAME, revision R`.
+    /// The embedders, a line per deviation space: `semantic: NAME, revision R`.
     pub embedders: Vec<String>,
     /// The options of the steps, as `step: name = value`.
     pub options: Vec<String>,
@@ -48,7 +49,7 @@ pub struct Section {
 
 /// A row of `70_card.sql`.
 struct Row {
-    /// The name of the number, the same in every wording of the label.
+    /// The name of the count, which does not change with its label.
     name: String,
     section: String,
     label: String,
@@ -59,7 +60,7 @@ impl Card {
     /// The card from the rows of `70_card.sql` (name, section, label, value).
     ///
     /// # Errors
-    /// When the rows have other columns, or lack a number of the card.
+    /// When the rows have other columns, or a required count is missing.
     pub fn new(store: &Store, options: &Options, batches: &[RecordBatch]) -> Result<Self> {
         let rows = rows(batches)?;
         let value = |name: &str| {
@@ -101,12 +102,12 @@ impl Card {
         })
     }
 
-    /// The share of pairs of prompts with two responses, in [0, 1].
+    /// The fraction of pairs of prompts with two responses, in [0, 1].
     pub fn share_of_two_responses(&self) -> f64 {
         self.pairs_of_two_responses as f64 / self.pairs.max(1) as f64
     }
 
-    /// The card as a data set card of the hub: YAML header, then Markdown.
+    /// The card in the Hugging Face Hub's data set card format: YAML header, then Markdown.
     pub fn markdown(&self) -> String {
         let mut text = String::from(
             "---\ntags:\n- preference\n- dpo\n- creative-writing\n---\n\n# Preference pairs, weighted \
@@ -173,7 +174,7 @@ fn rows(batches: &[RecordBatch]) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// The rows by section; a section's rows follow each other.
+/// The rows grouped by section; the rows of a section must be adjacent.
 fn sections<'a>(rows: impl Iterator<Item = &'a Row>) -> Vec<Section> {
     let mut sections: Vec<Section> = Vec::new();
     for row in rows {
@@ -196,10 +197,10 @@ fn capital(text: &str) -> String {
     })
 }
 
-/// Counts without, shares and weights with four decimals.
+/// Formats counts without decimals, fractions and weights with four.
 fn number(value: f64) -> String {
     if value.fract() == 0.0 && value.abs() < 1e15 {
-        // A sum with zero has no sign of its own: -0 is shown as 0.
+        // A zero is added to turn -0 into 0.
         format!("{:.0}", value + 0.0)
     } else {
         format!("{value:.4}")
@@ -211,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_shown_without_needless_decimals_or_signs() {
+    fn counts_have_no_decimals_and_zero_has_no_sign() {
         assert_eq!(number(-0.0), "0");
         assert_eq!(number(12.0), "12");
         assert_eq!(number(0.25), "0.2500");

@@ -21,22 +21,22 @@ use polyphony_io::atomic::{copy_atomic, write_atomic, write_json};
 use polyphony_io::hash::{Sha256, hex};
 use polyphony_io::progress::{Progress, Unit};
 
-/// The files that `pairs` wrote.
+/// The output files of `pairs`.
 #[derive(Debug)]
 pub struct PairsOutput {
-    /// The file of the pairs.
+    /// The path of the pairs.
     pub file: PathBuf,
-    /// The card beside it.
+    /// The path of the data set card, next to the pairs.
     pub card_file: PathBuf,
-    /// The card.
+    /// The data set card.
     pub card: card::Card,
 }
 
-/// Makes weighted pairs out of a store. Steps whose SQL, options and inputs are those of the last
-/// run are not run again.
+/// Makes weighted preference pairs from a store. A step is skipped when its SQL, options and inputs
+/// have not changed since the last run.
 ///
 /// # Errors
-/// When a step fails, the store is empty or being written, or the disk is full.
+/// When a step fails, the store is empty, another process writes to it, or the disk is full.
 pub async fn pairs(
     folder: &std::path::Path,
     options: &Options,
@@ -100,7 +100,7 @@ struct PairsPipeline<'a> {
 }
 
 impl PairsPipeline<'_> {
-    /// Fails when no pair was found.
+    /// Fails if there are no pairs.
     fn expect_pairs(&self) -> Result<()> {
         if self.store.manifest().rows(schema::PAIR_IDS) > 0 {
             return Ok(());
@@ -113,9 +113,9 @@ impl PairsPipeline<'_> {
         ))
     }
 
-    /// Computes vectors, deviations and weights of the table `scored_responses`.
+    /// Computes the vectors, deviations and weights of the responses in `scored_responses`.
     async fn weights(&mut self) -> Result<()> {
-        // Deviations in spaces of an earlier run must not enter the weights.
+        // Deviations of an earlier run in other spaces must not enter the weights.
         let wanted: Vec<&str> = self
             .options
             .spaces
@@ -147,7 +147,7 @@ impl PairsPipeline<'_> {
             .await
     }
 
-    /// Runs one SQL file and commits the table it writes, unless it is up to date.
+    /// Runs one SQL file and commits its output table, unless that is up to date.
     async fn step(
         &mut self,
         name: &str,
@@ -251,7 +251,7 @@ impl PairsPipeline<'_> {
     }
 }
 
-/// A value as the manifest and the card show it.
+/// A SQL value in the notation of the manifest and the card.
 fn shown(value: &ScalarValue) -> String {
     if value.is_null() {
         "none".to_owned()
@@ -260,7 +260,7 @@ fn shown(value: &ScalarValue) -> String {
     }
 }
 
-/// Copies the pairs to where they are wanted, and writes the card beside them.
+/// Copies the pairs to the output path, and writes the card next to them.
 async fn export(store: &Store, options: &Options, folder: &std::path::Path) -> Result<PairsOutput> {
     let file = options
         .out

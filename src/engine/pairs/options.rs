@@ -1,4 +1,4 @@
-//! Options of `pairs`: the strategy, its thresholds, the deviation spaces, and their SQL parameters.
+//! Options of `pairs`: strategy, thresholds, deviation spaces, and the SQL parameters made from them.
 
 use std::path::PathBuf;
 
@@ -7,15 +7,16 @@ use datafusion::scalar::ScalarValue;
 use crate::embed::Embedder;
 use crate::{Error, Result, sql};
 
-/// How pairs are found.
+/// The pairing strategy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Strategy {
-    /// Random pairs whose votes differ by a gap, each response once: the paper's.
+    /// Random pairs whose votes differ by at least a gap, each response at most once (Chung et al.
+    /// 2025).
     #[default]
     Gap,
-    /// A ratio of votes, the winner posted later: SHP's and LitBench's.
+    /// Pairs with a minimum ratio of votes, the winner posted later (SHP, LitBench).
     Ratio,
-    /// Every pair, up to a maximum.
+    /// All pairs, up to a maximum per prompt.
     All,
     /// `DivPO`: the most deviant of the best responses over the least deviant of the worst.
     DivPo,
@@ -29,13 +30,13 @@ impl Strategy {
         ("divpo", Self::DivPo),
     ];
 
-    /// The strategy of a name.
+    /// The strategy by name.
     ///
     /// # Errors
-    /// When there is none of that name.
+    /// When the name is unknown.
     pub fn named(name: &str) -> Result<Self> {
-        let found = Self::NAMES.iter().find(|(known, _)| *known == name);
-        found
+        let strategy = Self::NAMES.iter().find(|(other, _)| *other == name);
+        strategy
             .map(|(_, strategy)| *strategy)
             .ok_or_else(|| Error::Unknown {
                 what: "strategy",
@@ -44,7 +45,7 @@ impl Strategy {
             })
     }
 
-    /// The SQL file that finds the pairs.
+    /// The SQL file that makes the pairs.
     pub(super) fn script(self) -> &'static str {
         match self {
             Self::Gap => "20_pairs_gap.sql",
@@ -55,38 +56,38 @@ impl Strategy {
     }
 }
 
-/// The options of a run. [`Options::default`] is the paper's setup without a deviation space.
+/// The options of a run. [`Options::default`] has the paper's values, without a deviation space.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// How pairs are found.
+    /// The pairing strategy.
     pub strategy: Strategy,
     /// gap: the minimum difference of votes.
     pub gap: i64,
     /// ratio: the minimum ratio of votes, at least 1.
     pub ratio: f64,
-    /// ratio: the chosen response may be older than the rejected one.
+    /// ratio: ignore the time order, so that the chosen response may be the older one.
     pub ignore_time_order: bool,
-    /// ratio: as many chosen responses are longer than the rejected ones as shorter.
+    /// ratio: balance lengths, so that the chosen response is longer in as many pairs as it is shorter.
     pub balance_length: bool,
-    /// divpo: the share of best and of worst responses, in (0, 0.5].
+    /// divpo: the fraction of best and of worst responses, in (0, 0.5].
     pub rho: f64,
-    /// The maximum number of pairs of a prompt; by default 100, for divpo 2.
+    /// The maximum number of pairs per prompt; by default 100, for divpo 2.
     pub max_pairs: Option<u32>,
-    /// The minimum votes of a response; by default 10 for ratio, else none.
+    /// The minimum votes of a response; by default 10 for ratio, otherwise unlimited.
     pub min_votes: Option<i64>,
-    /// The minimum words of a response; by default 50 for ratio, else 1.
+    /// The minimum number of words of a response; by default 50 for ratio, otherwise 1.
     pub min_words: Option<u32>,
-    /// The maximum words of a response, where no tokenizer counts tokens.
+    /// The maximum number of words of a response, used only without a tokenizer.
     pub max_words: u32,
     /// The tokenizer that counts the tokens of prompt and response: a file, a folder or a hub id.
     pub tokenizer: Option<String>,
-    /// The maximum tokens of prompt and response, with a tokenizer.
+    /// The maximum number of tokens of prompt plus response, used only with a tokenizer.
     pub max_tokens: u32,
-    /// The maximum number of responses of a prompt; by default all.
+    /// The maximum number of responses per prompt; by default unlimited.
     pub max_responses: Option<u32>,
-    /// With `max_responses`: the best by votes are kept, not random ones.
+    /// With `max_responses`: select the responses with the most votes instead of random ones.
     pub best_first: bool,
-    /// The spaces in which deviation is measured, each with its embedder.
+    /// The deviation spaces, each with its embedder.
     pub spaces: Vec<(&'static str, Embedder)>,
     /// The minimum weight of a chosen response.
     pub min_weight: f64,
@@ -94,7 +95,7 @@ pub struct Options {
     pub seed: i64,
     /// The SQL files of the pipeline.
     pub pipeline: sql::SqlPipeline,
-    /// The file of the pairs; by default `pairs.parquet` in the store's folder.
+    /// The output path of the pairs; by default `pairs.parquet` in the store's folder.
     pub out: Option<PathBuf>,
 }
 
@@ -125,7 +126,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Refuses options that contradict each other.
+    /// Fails for options that contradict each other.
     pub(super) fn check(&self) -> Result<()> {
         if let Some(out) = &self.out
             && out.extension().is_none_or(|end| end != "parquet")
@@ -146,7 +147,7 @@ impl Options {
         Ok(())
     }
 
-    /// The values of the SQL files' placeholders. An absent `$min_votes` is NULL, which excludes nothing.
+    /// The values of the SQL placeholders. An absent `$min_votes` is NULL, which excludes nothing.
     pub(super) fn sql_values(&self) -> sql::Options {
         let is_ratio = self.strategy == Strategy::Ratio;
         let integer = |number: u32| ScalarValue::from(i64::from(number));

@@ -1,4 +1,4 @@
-//! How do rows become row groups on all cores? Each group is encoded by a task, appended in order.
+//! Parallel Parquet encoder: row groups are encoded by tasks on all cores and appended in order.
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -15,7 +15,7 @@ use parquet::errors::{ParquetError, Result};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 
-/// A Parquet file under way. The bytes do not depend on the number of cores.
+/// A Parquet file being written. Its bytes do not depend on the number of cores.
 pub(super) struct Encoder<W: Write + Send> {
     file: SerializedFileWriter<W>,
     factory: Arc<ArrowRowGroupWriterFactory>,
@@ -28,7 +28,7 @@ pub(super) struct Encoder<W: Write + Send> {
 }
 
 impl<W: Write + Send> Encoder<W> {
-    /// Begins a file whose row groups hold `rows_a_group` rows.
+    /// Creates a file with row groups of `rows_a_group` rows.
     pub(super) fn new(
         to: W,
         schema: SchemaRef,
@@ -49,7 +49,7 @@ impl<W: Write + Send> Encoder<W> {
         })
     }
 
-    /// Takes a batch.
+    /// Adds a batch.
     pub(super) fn write(&mut self, mut batch: RecordBatch) -> Result<()> {
         while self.held_rows + batch.num_rows() >= self.rows_a_group {
             let fits = self.rows_a_group - self.held_rows;
@@ -64,7 +64,7 @@ impl<W: Write + Send> Encoder<W> {
         Ok(())
     }
 
-    /// Completes the file.
+    /// Encodes the remaining rows and completes the file.
     pub(super) fn finish(mut self) -> Result<W> {
         if self.held_rows > 0 {
             self.begin_group()?;
@@ -75,8 +75,9 @@ impl<W: Write + Send> Encoder<W> {
         self.file.into_inner()
     }
 
-    /// Hands what is held to a task; waits for the oldest one when each core has one and one waits for it:
-    /// none is idle while the finished ones are written.
+    /// Starts a task that encodes the buffered rows as a row group. With two unfinished groups per core
+    /// it waits for the oldest, which bounds the memory and leaves no core idle while groups are
+    /// written.
     fn begin_group(&mut self) -> Result<()> {
         let batches = std::mem::take(&mut self.held);
         self.held_rows = 0;
@@ -88,7 +89,7 @@ impl<W: Write + Send> Encoder<W> {
         );
         self.groups += 1;
         rayon::spawn(move || {
-            // Whoever waits for it is gone when the file was given up.
+            // Sending fails when the receiver is gone because writing the file was abandoned.
             drop(sender.send(encode(&factory, &schema, index, &batches)));
         });
         self.encoding.push_back(receiver);

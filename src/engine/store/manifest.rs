@@ -8,30 +8,30 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, Result, schema};
 use polyphony_io::atomic::write_json;
 
-/// The layout of stores that this version writes and reads.
+/// The format version of stores that this program writes and reads.
 const FORMAT: u32 = 2;
 
-/// The contents of `manifest.json`. It holds no time of day: the same input gives the same bytes.
+/// The contents of `manifest.json`. It contains no timestamps, so the same input gives the same bytes.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// The layout of the store.
+    /// The format version of the store.
     pub format: u32,
-    /// The version of polyphony that wrote it last.
+    /// The version of polyphony that last wrote it.
     pub polyphony: String,
-    /// Whether the last ingest finished.
+    /// Whether the last ingest run finished.
     pub complete: bool,
-    /// The files that were ingested, in order.
+    /// The ingested files, in order.
     pub sources: Vec<SourceEntry>,
-    /// The parts of every table.
+    /// The parts of each table.
     pub tables: BTreeMap<String, Vec<Part>>,
-    /// The step that wrote each derived table, by table.
+    /// The step that wrote each derived table, by table name.
     pub steps: BTreeMap<String, StepEntry>,
 }
 
-/// A file that was ingested.
+/// An ingested file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SourceEntry {
-    /// The name in the `source` columns.
+    /// The name of the file in the `source` columns.
     pub name: String,
     /// The SHA-256 of the file.
     pub sha256: String,
@@ -39,15 +39,15 @@ pub struct SourceEntry {
     pub bytes: u64,
     /// The kind: `submissions`, `comments`, `preferences`, `litbench`, `tabular`.
     pub kind: String,
-    /// The options that its rows depend on.
+    /// The options that affect the file's rows.
     pub options: String,
     /// The number of lines or rows read.
     pub lines: u64,
     /// The number of rows of other subreddits, which are not stored.
     pub other_subreddit: u64,
-    /// Why the file is truncated, if it is.
+    /// Why the file counts as truncated; `None` for a complete file.
     pub truncated: Option<String>,
-    /// The prefix of the file names of its parts.
+    /// The file name prefix of its parts.
     pub prefix: String,
 }
 
@@ -69,14 +69,14 @@ pub struct Part {
 pub struct StepEntry {
     /// The SQL file, or the name of the job.
     pub by: String,
-    /// A hash of the SQL, the options and the inputs; equal means up to date.
+    /// A hash of the SQL, the options and the inputs. The step is up to date if it is unchanged.
     pub fingerprint: String,
-    /// The options, by name.
+    /// The options by name.
     pub options: BTreeMap<String, String>,
 }
 
 impl Manifest {
-    /// The parts of a table; empty when there is no such table.
+    /// The parts of a table; empty for an unknown table.
     pub fn parts(&self, table: &str) -> &[Part] {
         self.tables.get(table).map_or(&[], Vec::as_slice)
     }
@@ -86,14 +86,14 @@ impl Manifest {
         self.parts(table).iter().map(|part| part.rows).sum()
     }
 
-    /// Adds a part to a table; parts without rows are not kept.
+    /// Adds a part to a table; parts without rows are dropped.
     pub fn add(&mut self, table: &str, part: Part) {
         if part.rows > 0 {
             self.tables.entry(table.to_owned()).or_default().push(part);
         }
     }
 
-    /// The names and hashes of a table's parts: what a step that reads it depends on.
+    /// The names and hashes of a table's parts, as input of a step's fingerprint.
     pub fn state_of(&self, table: &str) -> String {
         let parts = self.parts(table).iter();
         parts
@@ -101,10 +101,10 @@ impl Manifest {
             .collect()
     }
 
-    /// Writes `manifest.json`, with the layout and the version of this program.
+    /// Writes `manifest.json` with this program's format version and version, atomically.
     ///
     /// # Errors
-    /// When the file cannot be written; the one that is there stays.
+    /// When the file cannot be written; an existing manifest is then unchanged.
     pub fn write(&self, path: &Path) -> Result<()> {
         let stamped = Self {
             format: FORMAT,
@@ -117,7 +117,7 @@ impl Manifest {
     /// Reads `manifest.json` of the store in `folder`.
     ///
     /// # Errors
-    /// When it is not a manifest, or one of a newer version.
+    /// When it is not a manifest, or has a newer format version.
     pub fn from_json(folder: &Path, bytes: &[u8]) -> Result<Self> {
         #[derive(Deserialize)]
         struct Version {
@@ -146,7 +146,7 @@ impl Manifest {
     }
 }
 
-/// Whether a folder of the store with this name is a table's.
+/// Whether a folder of the store with this name belongs to a table.
 pub fn is_table_name(name: &str) -> bool {
     schema::TABLES.contains(&name) || name.starts_with(schema::EMBEDDINGS)
 }

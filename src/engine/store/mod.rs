@@ -1,8 +1,8 @@
-//! Where do tables live, and how are they changed without ever being half-written?
+//! Store: a folder of tables as Parquet parts, changed by atomic commits.
 //!
-//! A store is a folder: `manifest.json` names the parts (Parquet files) of every table, and a part
-//! that it does not name does not exist. Changes write new parts, then replace the manifest in one
-//! rename; what a killed run left behind is swept away by the next writer.
+//! `manifest.json` names the parts (Parquet files) of every table; a part that it does not name does
+//! not exist. A change writes new parts, then replaces the manifest in one rename. The next writer
+//! removes the files that a killed run did not commit.
 
 mod encode;
 pub mod manifest;
@@ -24,13 +24,15 @@ use crate::{Error, Result};
 const MANIFEST: &str = "manifest.json";
 const READERS: &str = "readers";
 
-/// A store as it was when it was opened. Any number may read; one may write ([`Store::lock`]).
+/// A store in the state of its opening. Any number of processes may read; one may write
+/// ([`Store::lock`]).
 #[derive(Debug)]
 pub struct Store {
     folder: PathBuf,
     manifest: Manifest,
     lock: Option<File>,
-    /// Held shared while the store is read: parts that a reader may still need are not removed.
+    /// A shared lock while the store is read: a writer then does not remove parts that this reader may
+    /// need.
     _reading: Option<File>,
 }
 
@@ -38,9 +40,10 @@ impl Store {
     /// Opens a store for reading.
     ///
     /// # Errors
-    /// When the folder holds no store, or one of a newer version.
+    /// When the folder contains no store, or one of a newer format version.
     pub fn open(folder: &Path) -> Result<Self> {
-        // Before the manifest is read; a folder that cannot be written has no writer to wait for.
+        // Locked before the manifest is read. Without the file or the permission there is no writer to
+        // exclude.
         let reading = File::open(folder.join(READERS)).ok();
         let reading = reading.filter(|file| file.lock_shared().is_ok());
         let manifest = read_manifest(folder)?.ok_or_else(|| {
@@ -58,8 +61,8 @@ impl Store {
         })
     }
 
-    /// Opens a store for writing, makes it if there is none, and sweeps away what a killed run
-    /// left behind.
+    /// Opens a store for writing, creates it if there is none, and removes the files that a killed run
+    /// did not commit.
     ///
     /// # Errors
     /// When another process writes to it, or as [`Store::open`].
@@ -98,7 +101,7 @@ impl Store {
             .append(true)
             .open(&readers)
             .map_err(Error::io("write", &readers))?;
-        // Another writer may have committed between the first look and the lock.
+        // Read again: another writer may have committed between the first read and the lock.
         let manifest = read_manifest(folder)?.unwrap_or_default();
         let store = Self {
             folder: folder.to_path_buf(),
@@ -115,12 +118,12 @@ impl Store {
         &self.folder
     }
 
-    /// What the store holds.
+    /// The manifest of the store.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// The files of a table's parts, in order.
+    /// The paths of a table's parts, in order.
     pub fn files(&self, table: &str) -> Vec<PathBuf> {
         self.manifest
             .parts(table)
@@ -129,16 +132,15 @@ impl Store {
             .collect()
     }
 
-    /// Begins a part of a table; it belongs to the table once a manifest that names it is
-    /// committed.
+    /// Creates a part of a table. It belongs to the table once a manifest that names it is committed.
     ///
     /// # Errors
-    /// When the file cannot be made.
+    /// When the file cannot be created.
     pub fn part(&self, table: &str, name: &str, schema: SchemaRef) -> Result<PartWriter> {
         PartWriter::create(&self.folder.join(table), name, schema)
     }
 
-    /// Replaces the manifest in one rename, then removes the parts that it no longer names.
+    /// Replaces the manifest in one rename, then removes the parts that are no longer named in it.
     ///
     /// # Errors
     /// When the store is open for reading only, or the manifest cannot be written.
@@ -154,8 +156,8 @@ impl Store {
         self.sweep()
     }
 
-    /// Removes the files that the manifest does not name; while another process reads the store, that is
-    /// left to the next writer.
+    /// Removes the files that the manifest does not name. While another process reads the store, this
+    /// is deferred to the next writer.
     fn sweep(&self) -> Result<()> {
         let readers = self.folder.join(READERS);
         let readers = File::open(&readers).map_err(Error::io("read", &readers))?;
@@ -183,7 +185,8 @@ impl Store {
                     fs::remove_file(&file).map_err(Error::io("remove", &file))?;
                 }
             }
-            // A table without parts leaves no folder; one that still has files stays.
+            // Removes the folder of a table without parts; this fails harmlessly when it still has
+            // files.
             drop(fs::remove_dir(&table));
         }
         Ok(())
@@ -199,7 +202,7 @@ fn read_manifest(folder: &Path) -> Result<Option<Manifest>> {
     }
 }
 
-/// Whether a folder without manifest is what a run left that was killed before its first commit.
+/// Whether a folder without a manifest is from a run that was killed before its first commit.
 fn is_leftover(folder: &Path) -> bool {
     folder.join(LOCK).is_file()
 }
@@ -209,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_second_writer_is_refused() {
+    fn a_second_writer_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("store");
         let _first = Store::lock(&path).unwrap();
@@ -221,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_of_other_things_is_refused() {
+    fn a_folder_with_other_files_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("thesis.docx"), "x").unwrap();
         let message = Store::lock(folder.path()).unwrap_err().to_string();
@@ -230,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn unnamed_parts_are_swept_away() {
+    fn uncommitted_parts_are_removed_by_the_next_writer() {
         let folder = tempfile::tempdir().unwrap();
         let mut store = Store::lock(folder.path()).unwrap();
         store.commit(Manifest::default()).unwrap();
@@ -246,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_reads_is_not_swept_away() {
+    fn parts_are_not_removed_while_another_process_reads() {
         let folder = tempfile::tempdir().unwrap();
         let mut store = Store::lock(folder.path()).unwrap();
         store.commit(Manifest::default()).unwrap();
@@ -262,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_store_is_refused() {
+    fn a_store_of_a_newer_format_version_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(MANIFEST), "{\"format\": 99}").unwrap();
         let message = Store::open(folder.path()).unwrap_err().to_string();

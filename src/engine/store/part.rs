@@ -1,4 +1,4 @@
-//! How is a part of a table written? Under a temporary name, as Parquet, then renamed.
+//! Part writer: a Parquet file of a table, written under a temporary name, then renamed.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -17,18 +17,18 @@ use super::manifest::Part;
 use crate::{Error, Result};
 use polyphony_io::hash::{Sha256, hex};
 
-/// Row groups are small, so that readers run in parallel and hold little.
+/// The rows of a row group. Small groups let readers run in parallel with little memory.
 const ROWS_A_GROUP: usize = 8_192;
 
-/// Pages of texts stay in a core's cache while they grow and are packed; a page is looked at for being
-/// full after so many texts.
+/// The size of a page of texts in bytes, and the number of texts between two checks of that size. Small
+/// pages stay in a core's cache while they are filled and compressed.
 const BYTES_A_PAGE: usize = 128 << 10;
 const TEXTS_A_BATCH: usize = 8;
 
-/// Row groups of vectors: 4,096 x 1,024 values are 16 MiB.
+/// The rows of a row group of vectors: 4,096 x 1,024 values are 16 MiB.
 const VECTORS_A_GROUP: usize = 4_096;
 
-/// Writes one part. Dropped before [`PartWriter::finish`], it leaves nothing behind.
+/// Writer of one part. If it is dropped before [`PartWriter::finish`], it removes its temporary file.
 pub struct PartWriter {
     encoder: Option<Encoder<Hashing>>,
     schema: SchemaRef,
@@ -38,10 +38,10 @@ pub struct PartWriter {
 }
 
 impl PartWriter {
-    /// Begins `folder/name.parquet`.
+    /// Creates `folder/name.parquet`.
     ///
     /// # Errors
-    /// When the file cannot be made.
+    /// When the file cannot be created.
     pub fn create(folder: &Path, name: &str, schema: SchemaRef) -> Result<Self> {
         fs::create_dir_all(folder).map_err(Error::io("make", folder))?;
         let path = folder.join(format!("{name}.parquet"));
@@ -65,10 +65,10 @@ impl PartWriter {
         })
     }
 
-    /// Writes a batch; its columns are cast to the part's schema where they differ in type only.
+    /// Writes a batch; columns that differ from the part's schema only in representation are cast.
     ///
     /// # Errors
-    /// When a column does not fit, or the disk is full.
+    /// When a column does not fit the schema, or the disk is full.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         let batch = fit(batch, &self.schema)?;
         self.rows += batch.num_rows() as u64;
@@ -80,7 +80,7 @@ impl PartWriter {
         Ok(())
     }
 
-    /// Completes the file and gives it its name.
+    /// Completes the file and renames it to its final name.
     ///
     /// # Errors
     /// When the disk is full.
@@ -114,12 +114,12 @@ impl PartWriter {
 
 impl Drop for PartWriter {
     fn drop(&mut self) {
-        // After `finish` the temporary name is gone and this fails, as it should.
+        // After `finish` the temporary file no longer exists and this fails harmlessly.
         drop(fs::remove_file(&self.temporary));
     }
 }
 
-/// A batch with the columns of `schema`, cast where only their representation differs.
+/// A batch cast to `schema`, where columns differ only in representation.
 ///
 /// # Errors
 /// When a column cannot be cast, or the number of columns differs.
@@ -136,7 +136,8 @@ pub fn fit(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     Ok(RecordBatch::try_new(SchemaRef::clone(schema), columns)?)
 }
 
-/// The properties of a part, and how many rows its groups hold. Texts and vectors get neither dictionary nor statistics: they cost time and gain nothing.
+/// The Parquet properties of a part, and the rows of its row groups. Texts and vectors have neither
+/// dictionary nor statistics, which would cost time without benefit.
 fn properties(schema: &SchemaRef) -> Result<(WriterProperties, usize)> {
     let mut rows_a_group = ROWS_A_GROUP;
     let mut properties = WriterProperties::builder()
@@ -168,7 +169,7 @@ fn properties(schema: &SchemaRef) -> Result<(WriterProperties, usize)> {
     Ok((properties.build(), rows_a_group))
 }
 
-/// A full disk comes out of the Parquet writer without the file's name.
+/// An I/O error of the Parquet writer, as of a full disk, with the file's name added.
 fn name_path(error: parquet::errors::ParquetError, path: &Path) -> Error {
     match error {
         parquet::errors::ParquetError::External(source) => match source.downcast::<io::Error>() {
@@ -179,10 +180,11 @@ fn name_path(error: parquet::errors::ParquetError, path: &Path) -> Error {
     }
 }
 
-/// Bytes after which the disk is asked for them, while more are made: at the end few are left to wait for.
+/// The number of bytes after which written data is synced to disk in the background, so that little
+/// remains to sync at the end.
 const BYTES_A_SYNC: u64 = 64 << 20;
 
-/// Hashes and counts what is written.
+/// Writer that hashes and counts the bytes, and syncs them to disk in the background.
 struct Hashing {
     inner: BufWriter<File>,
     hasher: Sha256,
@@ -192,8 +194,8 @@ struct Hashing {
 }
 
 impl Hashing {
-    /// Has what was written so far brought to the disk by a thread of its own; an earlier one's failure is
-    /// this one's.
+    /// Starts a background thread that syncs the bytes written so far; reports a failure of the
+    /// previous sync.
     fn sync_on(&mut self) -> io::Result<()> {
         self.synced = self.bytes;
         if let Some(before) = self.syncing.take() {
@@ -227,10 +229,10 @@ impl Write for Hashing {
     }
 }
 
-/// A batch whose string views are plain strings, as DataFusion's readers give views.
+/// A batch whose string view columns are plain strings; DataFusion's readers return views.
 ///
 /// # Errors
-/// When Arrow cannot cast, which would be a fault of Arrow.
+/// When Arrow cannot cast, which would be a bug of Arrow.
 pub fn plain(batch: &RecordBatch) -> Result<RecordBatch> {
     let fields: Vec<_> = batch
         .schema()

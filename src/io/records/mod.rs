@@ -4,8 +4,8 @@
 //! |---|---|---|
 //! | JSON lines | `.jsonl`, `.ndjson`, `.json`, and anything else compressed | bare `NaN` and `Infinity` are read |
 //! | JSON array | the same | the array's objects are the rows; read as a stream |
-//! | JSON document | `.json` | an object that is a row, or that holds one list of rows |
-//! | CSV | `.csv` | separator `,` `;` tab or `\|`, found in the file; line breaks in quoted fields |
+//! | JSON document | `.json` | an object that is a row, or that contains one list of rows |
+//! | CSV | `.csv` | separator `,` `;` tab or `\|`, detected from the file; line breaks in quoted fields |
 //! | TSV | `.tsv` | likewise |
 //! | Parquet | `.parquet` | |
 //!

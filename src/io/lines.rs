@@ -120,6 +120,7 @@ pub fn open(path: &Path, position: &Arc<AtomicU64>) -> Result<Decompressed> {
         .unwrap_or_default()
         .to_string_lossy()
         .to_lowercase();
+    // Magic numbers of a zstd frame, of a zstd skippable frame (0x184D2A50 to 0x184D2A5F), and of gzip.
     let is_zstd = magic.starts_with(&[0x28, 0xb5, 0x2f, 0xfd])
         || (magic.len() == 4 && magic[0] & 0xf0 == 0x50 && magic[1..] == [0x2a, 0x4d, 0x18]);
     let is_gzip = magic.starts_with(&[0x1f, 0x8b]);
@@ -363,9 +364,15 @@ mod tests {
     #[test]
     fn an_over_long_line_is_truncated() {
         let outcome = |bytes: &[u8]| read("x.jsonl", bytes).unwrap().1;
-        let cut = outcome(b"{\"a\":1}\n{\"b\":");
-        assert_eq!(cut.truncated.as_deref(), Some("its last line does not end"));
-        assert_eq!(cut.sha256, hex(&Sha256::digest(b"{\"a\":1}\n{\"b\":")));
+        let truncated = outcome(b"{\"a\":1}\n{\"b\":");
+        assert_eq!(
+            truncated.truncated.as_deref(),
+            Some("its last line does not end")
+        );
+        assert_eq!(
+            truncated.sha256,
+            hex(&Sha256::digest(b"{\"a\":1}\n{\"b\":"))
+        );
         for require_complete in [
             &b"{\"a\":1}\n{\"b\":2}"[..],
             b"{\"a\":1}\n",
@@ -384,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_and_misnamed_files_are_refused() {
+    fn empty_and_misnamed_files_are_errors() {
         assert!(
             read("x.zst", b"")
                 .unwrap_err()

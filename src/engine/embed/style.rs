@@ -331,10 +331,10 @@ mod tests {
     #[test]
     fn texts_of_the_same_style_are_closer_than_texts_of_another() {
         let plain = vector("She walked to the door. She opened it. The street was empty and cold.");
-        let alike = vector("He ran to the wall. He climbed it. The field was silent and dark.");
+        let similar = vector("He ran to the wall. He climbed it. The field was silent and dark.");
         let list = vector("1) EGGS!!! 2) FLOUR (x3) 3) -- salt; sugar; yeast -- 4) WHY?!");
         assert!((norm(&plain) - 1.0).abs() < 1e-6);
-        assert!(dot(&plain, &alike) > dot(&plain, &list) + 0.1);
+        assert!(dot(&plain, &similar) > dot(&plain, &list) + 0.1);
         assert!(vector("").iter().all(|value| *value == 0.0));
     }
 }

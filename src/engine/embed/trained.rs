@@ -94,22 +94,22 @@ impl ModelPool {
         let next = || {
             let mut rest = rest.lock().unwrap_or_else(PoisonError::into_inner);
             let longest = texts.ids[*rest.first()?].len().max(1);
-            let most = self.budget.load(Ordering::Relaxed) / longest;
-            let (batch, after) = rest.split_at(most.clamp(1, rest.len()));
+            let max_texts = self.budget.load(Ordering::Relaxed) / longest;
+            let (batch, after) = rest.split_at(max_texts.clamp(1, rest.len()));
             *rest = after;
             Some(batch)
         };
         let work = |worker: &SentenceEncoder| -> Result<()> {
             while let Some(batch) = next() {
-                let made = self.one_batch(worker, texts, batch, &|text, vector| {
+                let outcome = self.one_batch(worker, texts, batch, &|text, vector| {
                     let mut vectors = vectors.lock().unwrap_or_else(PoisonError::into_inner);
                     vectors[text * dimension..][..dimension].copy_from_slice(vector);
                 });
-                if made.is_err() {
+                if outcome.is_err() {
                     // The job has failed: empty the queue so that the other devices stop.
                     *rest.lock().unwrap_or_else(PoisonError::into_inner) = &[];
                 }
-                made?;
+                outcome?;
                 done(
                     batch.len(),
                     batch.iter().map(|&text| texts.ids[text].len()).sum(),
@@ -228,9 +228,9 @@ mod tests {
             let count = |texts: usize, _: usize| {
                 counted.fetch_add(texts, Ordering::Relaxed);
             };
-            let made = trained.embed(&texts, &count).unwrap();
+            let embedded = trained.embed(&texts, &count).unwrap();
             assert_eq!(counted.into_inner(), texts.len());
-            made.vectors
+            embedded.vectors
         };
         assert_eq!(vectors(&[DeviceSpec::Cpu; 3]), vectors(&[DeviceSpec::Cpu]));
     }

@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_found_in_every_script() {
+    fn words_are_split_in_every_script() {
         assert_eq!(
             words("It\u{2019}s Tom's, 'tis 3.5!"),
             ["it's", "tom's", "tis", "3", "5"]

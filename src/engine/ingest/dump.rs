@@ -57,6 +57,7 @@ pub fn read(
             lines.outcome()
         });
         scope.spawn(move || {
+            // A group is parsed in parallel and sent in order, so the output does not depend on the cores.
             while let Some(group) = take(&blocks, group) {
                 let finished: Vec<Result<TableBatches>> =
                     group.into_par_iter().map(parse).collect();

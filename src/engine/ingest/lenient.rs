@@ -91,7 +91,7 @@ impl<'de> Visitor<'de> for IntegerVisitor {
     fn visit_str<E: Error>(self, value: &str) -> Result<Self::Value, E> {
         let value = value.trim();
         match value.parse::<i64>() {
-            Ok(whole) => Ok(Some(whole)),
+            Ok(integer) => Ok(Some(integer)),
             Err(_) => value
                 .parse::<f64>()
                 .map_or(Ok(None), |float| self.visit_f64(float)),

@@ -227,11 +227,11 @@ fn ingest_file(
     };
     let outcome = if source.kind.is_dump() {
         let filter = DumpFilter::new(&options.subreddit, &options.prompt_tags);
-        let known = match source.kind {
+        let prompts = match source.kind {
             Kind::Comments => known_prompts(store)?,
             _ => KnownPrompts::new(),
         };
-        dump::read(source, &filter, &known, progress, &mut |rows| {
+        dump::read(source, &filter, &prompts, progress, &mut |rows| {
             parts.write(&rows)
         })?
     } else {
@@ -377,7 +377,7 @@ fn options_of(source: &Source, options: &Options) -> String {
 
 /// The ids of the prompts in the store.
 fn known_prompts(store: &Store) -> Result<KnownPrompts> {
-    let mut known = KnownPrompts::new();
+    let mut prompts = KnownPrompts::new();
     for path in store.files(schema::PROMPTS) {
         let file = File::open(&path).map_err(Error::io("read", &path))?;
         let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
@@ -385,8 +385,8 @@ fn known_prompts(store: &Store) -> Result<KnownPrompts> {
         for batch in builder.with_projection(only_ids).build()? {
             let batch = batch?;
             let ids = batch.column(0).as_string::<i32>();
-            known.extend(ids.iter().flatten().filter_map(reddit::number));
+            prompts.extend(ids.iter().flatten().filter_map(reddit::number));
         }
     }
-    Ok(known)
+    Ok(prompts)
 }

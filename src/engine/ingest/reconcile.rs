@@ -108,6 +108,7 @@ pub async fn reconcile(
                 manifest.add(table, part);
                 continue;
             }
+            // Part names: `STEM-gN` is a part rewritten in generation N, `STEM-mN` one of rows moved in it.
             let stem = part.file.trim_end_matches(".parquet");
             let stem = stem.rsplit_once("-g").map_or(stem, |(stem, _)| stem);
             let arriving = stem.split("-m").next().unwrap_or(stem);
@@ -119,7 +120,7 @@ pub async fn reconcile(
                 let batch = batch?;
                 let destinations = destinations(&batch, moving);
                 let mask = |to: Option<Destination>| -> BooleanArray {
-                    destinations.iter().map(|of| Some(*of == to)).collect()
+                    destinations.iter().map(|row| Some(*row == to)).collect()
                 };
                 writer.write(&filter_record_batch(&batch, &mask(None))?)?;
                 for to in [

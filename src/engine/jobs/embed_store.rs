@@ -156,9 +156,9 @@ pub fn embed_column(
 ) -> Result<ArrayRef> {
     let texts = texts.as_string::<i32>();
     let present: Vec<&str> = texts.iter().flatten().collect();
-    let made = embedder.embed(&present, &|texts, tokens| meter.on_batch(texts, tokens))?;
-    meter.add(&made);
-    Ok(column(&made.vectors, embedder.dimension(), texts)?)
+    let embedded = embedder.embed(&present, &|texts, tokens| meter.on_batch(texts, tokens))?;
+    meter.add(&embedded);
+    Ok(column(&embedded.vectors, embedder.dimension(), texts)?)
 }
 
 /// Rebatcher: a stream of batches of any size as shards of a fixed number of rows.

@@ -73,6 +73,8 @@ pub async fn pairs(
         progress,
     };
     run.step("10_candidates.sql", None, None).await?;
+    // DivPO selects pairs by deviation, so it needs the weights of all candidates first; the other
+    // strategies only need the weights of the responses in pairs.
     if options.strategy == Strategy::DivPo {
         run.step("30_scored_responses_all.sql", None, None).await?;
         run.weights().await?;
@@ -116,7 +118,7 @@ impl PairsPipeline<'_> {
     /// Computes the vectors, deviations and weights of the responses in `scored_responses`.
     async fn weights(&mut self) -> Result<()> {
         // Deviations of an earlier run in other spaces must not enter the weights.
-        let wanted: Vec<&str> = self
+        let current: Vec<&str> = self
             .options
             .spaces
             .iter()
@@ -124,11 +126,11 @@ impl PairsPipeline<'_> {
             .collect();
         let mut manifest = self.store.manifest().clone();
         if let Some(parts) = manifest.tables.get_mut(schema::DEVIATIONS) {
-            parts.retain(|part| wanted.iter().any(|space| part.file.starts_with(space)));
+            parts.retain(|part| current.iter().any(|space| part.file.starts_with(space)));
         }
         manifest.steps.retain(|key, _| {
             let space = key.strip_prefix("deviations/");
-            space.is_none_or(|space| wanted.contains(&space))
+            space.is_none_or(|space| current.contains(&space))
         });
         if manifest != *self.store.manifest() {
             self.store.commit(manifest)?;
@@ -237,6 +239,7 @@ impl PairsPipeline<'_> {
         let mut hasher = Sha256::new();
         hasher.update(env!("CARGO_PKG_VERSION"));
         hasher.update(&script.text);
+        // A tokenizer file may change under the same name, so its content is part of the fingerprint.
         if values.contains_key("tokenizer") {
             hasher.update(&self.tokenizer_sha256);
         }

@@ -45,8 +45,8 @@ pub(super) fn read(
         .map(|name| String::from_utf8_lossy(name).into_owned())
         .map(|name| {
             let columns = options.columns;
-            let wanted = columns.is_none_or(|columns| columns.contains(&name.as_str()));
-            wanted.then_some(name)
+            let is_requested = columns.is_none_or(|columns| columns.contains(&name.as_str()));
+            is_requested.then_some(name)
         })
         .collect();
     let mut record = ByteRecord::new();
@@ -127,10 +127,14 @@ fn separator(path: &Path, format: Format) -> Result<u8> {
             .from_reader(sample.as_slice());
         let fields = reader.byte_headers().map_or(1, ByteRecord::len);
         let records = reader.byte_records().take(SAMPLE_ROWS);
-        let alike = records
+        let consistent = records
             .filter(|record| matches!(record, Ok(record) if record.len() == fields))
             .count();
-        if fields > 1 { (alike, fields) } else { (0, 1) }
+        if fields > 1 {
+            (consistent, fields)
+        } else {
+            (0, 1)
+        }
     };
     // `max_by_key` returns the last of several equal maxima: the preferred separator must come last.
     let best = SEPARATORS.into_iter().rev().max_by_key(|s| fit(*s));

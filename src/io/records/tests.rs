@@ -165,23 +165,23 @@ fn malformed_rows_are_returned_as_text_with_their_line_number() {
 
 #[test]
 fn unreadable_files_are_errors() {
-    let refused = |name: &str, bytes: &[u8]| {
+    let message = |name: &str, bytes: &[u8]| {
         let rows =
             open(name, bytes).and_then(|(_f, file)| rows_with(&file, &ReadOptions::default()));
         rows.unwrap_err().to_string()
     };
-    let latin1 = refused("a.csv", b"a,b\ncaf\xe9,1\n");
+    let latin1 = message("a.csv", b"a,b\ncaf\xe9,1\n");
     assert!(latin1.contains("Latin-1"), "{latin1}");
     let utf16: Vec<u8> = "\u{feff}a,b\n"
         .encode_utf16()
         .flat_map(u16::to_le_bytes)
         .collect();
-    assert!(refused("a.csv", &utf16).contains("UTF-16"));
-    assert!(refused("a.jsonl", &utf16).contains("UTF-16"));
-    assert!(refused("a.json", b"[{\"a\":1}, ").contains("not a JSON array"));
-    assert!(refused("a.csv", b"a,b\n1,\"x").contains("does not end"));
-    assert!(refused("a.parquet", b"PAR1").contains("not a Parquet file"));
-    assert!(refused("a.txt", b"x").contains("unknown file format"));
+    assert!(message("a.csv", &utf16).contains("UTF-16"));
+    assert!(message("a.jsonl", &utf16).contains("UTF-16"));
+    assert!(message("a.json", b"[{\"a\":1}, ").contains("not a JSON array"));
+    assert!(message("a.csv", b"a,b\n1,\"x").contains("does not end"));
+    assert!(message("a.parquet", b"PAR1").contains("not a Parquet file"));
+    assert!(message("a.txt", b"x").contains("unknown file format"));
 }
 
 #[test]

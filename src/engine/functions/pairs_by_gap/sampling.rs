@@ -90,21 +90,21 @@ fn draw(by_votes: &BTreeMap<i64, Vec<usize>>, gap: i64, random: &mut Random) -> 
         })
         .collect();
     let total = weights.iter().map(|(_, weight, _)| weight).sum::<u64>();
-    let mut left = random.below(total)?;
+    let mut offset = random.below(total)?;
     let (high, _, losers) = *weights.iter().find(|(_, weight, _)| {
-        let here = left < *weight;
-        if !here {
-            left -= weight;
+        let is_here = offset < *weight;
+        if !is_here {
+            offset -= weight;
         }
-        here
+        is_here
     })?;
-    let mut left = random.below(losers)?;
+    let mut offset = random.below(losers)?;
     let (low, _) = groups.iter().find(|(_, count)| {
-        let here = left < *count;
-        if !here {
-            left -= count;
+        let is_here = offset < *count;
+        if !is_here {
+            offset -= count;
         }
-        here
+        is_here
     })?;
     Some((high, *low))
 }

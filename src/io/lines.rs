@@ -362,23 +362,23 @@ mod tests {
     }
 
     #[test]
-    fn an_over_long_line_is_truncated() {
+    fn an_incomplete_last_object_marks_the_file_as_truncated() {
         let outcome = |bytes: &[u8]| read("x.jsonl", bytes).unwrap().1;
-        let truncated = outcome(b"{\"a\":1}\n{\"b\":");
+        let incomplete = outcome(b"{\"a\":1}\n{\"b\":");
         assert_eq!(
-            truncated.truncated.as_deref(),
+            incomplete.truncated.as_deref(),
             Some("its last line does not end")
         );
         assert_eq!(
-            truncated.sha256,
+            incomplete.sha256,
             hex(&Sha256::digest(b"{\"a\":1}\n{\"b\":"))
         );
-        for require_complete in [
+        for complete in [
             &b"{\"a\":1}\n{\"b\":2}"[..],
             b"{\"a\":1}\n",
             b"{\"a\":1} \n\n ",
         ] {
-            assert_eq!(outcome(require_complete).truncated, None);
+            assert_eq!(outcome(complete).truncated, None);
         }
     }
 

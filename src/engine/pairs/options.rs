@@ -35,7 +35,7 @@ impl Strategy {
     /// # Errors
     /// When the name is unknown.
     pub fn named(name: &str) -> Result<Self> {
-        let strategy = Self::NAMES.iter().find(|(other, _)| *other == name);
+        let strategy = Self::NAMES.iter().find(|(candidate, _)| *candidate == name);
         strategy
             .map(|(_, strategy)| *strategy)
             .ok_or_else(|| Error::Unknown {

@@ -92,19 +92,19 @@ fn draw(by_votes: &BTreeMap<i64, Vec<usize>>, gap: i64, random: &mut Random) -> 
     let total = weights.iter().map(|(_, weight, _)| weight).sum::<u64>();
     let mut offset = random.below(total)?;
     let (high, _, losers) = *weights.iter().find(|(_, weight, _)| {
-        let is_here = offset < *weight;
-        if !is_here {
+        let in_group = offset < *weight;
+        if !in_group {
             offset -= weight;
         }
-        is_here
+        in_group
     })?;
     let mut offset = random.below(losers)?;
     let (low, _) = groups.iter().find(|(_, count)| {
-        let is_here = offset < *count;
-        if !is_here {
+        let in_group = offset < *count;
+        if !in_group {
             offset -= count;
         }
-        is_here
+        in_group
     })?;
     Some((high, *low))
 }

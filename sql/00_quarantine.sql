@@ -1,8 +1,8 @@
 -- reads: quarantined, pending, sources
 -- writes: quarantine
--- All rows that are neither a prompt nor a response, with the reason. A comment whose submission is
--- not a prompt is in `pending`. Its reason depends on the submission, which may be read later, so it
--- is computed here and not stored.
+-- Quarantine view: all rows that are neither a prompt nor a response, with the reason. A comment
+-- whose submission is not a prompt is in `pending`. Its reason depends on the submission, which may
+-- be read later, so it is computed here and not stored.
 SELECT source, line, reason, id, retrieved_at, text
 FROM quarantined
 UNION ALL

@@ -1,9 +1,10 @@
 -- reads: prompts, responses, pending, quarantined, sources
 -- writes: reconciliation
--- The rows that move to another table once all sources are read. Of several retrievals of one id the
--- latest is kept, the others are quarantined as duplicates. Responses whose prompt is not in the store
--- move to `pending`; pending responses whose prompt is there move to `responses`. Only repeated ids
--- are ranked. A hash join builds its table from the side that is written first, the small one.
+-- Reconciliation: the rows that move to another table once all sources are read. Of several retrievals
+-- of one id the latest counts, the others are quarantined as duplicates. Responses whose prompt is not
+-- in the store move to `pending`; pending responses whose prompt is in the store move to `responses`.
+-- Only repeated ids are ranked. The small side of each join is written first, because a hash join
+-- builds its table from that side.
 SET datafusion.optimizer.join_reordering = false;
 WITH seen AS (
     SELECT 'prompts' AS table_name, 'prompt' AS kind, prompt_id AS id, source, line, retrieved_at
@@ -27,7 +28,7 @@ WITH seen AS (
         AND quarantined.retrieved_at IS NOT NULL
         AND quarantined.reason <> 'duplicate'
 ),
--- Grouping by one column is twice as fast as by two, so each kind is counted by itself.
+-- Grouping by one column is twice as fast as by two, so each kind is counted separately.
 repeated_ids AS (
     SELECT 'prompt' AS kind, id
     FROM seen

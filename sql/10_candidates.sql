@@ -1,8 +1,8 @@
 -- reads: responses, prompts
 -- writes: candidates
--- The responses that can be in pairs, and why the others are excluded. Duplicate texts of a prompt
--- count once, with their highest votes. --max-responses keeps that many responses of a prompt, at
--- random by --seed, or those with the most votes with --best-first. The hash join builds its table
+-- Candidates: the responses that can be in pairs, and why the others are excluded. Duplicate texts of
+-- a prompt count once, with their highest votes. --max-responses limits the responses per prompt: a
+-- random sample by --seed, or those with the most votes with --best-first. The hash join builds its table
 -- from the prompts, which are written first, and streams the stories.
 SET datafusion.optimizer.join_reordering = false;
 WITH measured AS (

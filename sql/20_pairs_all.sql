@@ -1,6 +1,6 @@
 -- reads: candidates
 -- writes: pair_ids
--- All pairs whose votes differ, at most --max-pairs of a prompt, at random by --seed.
+-- All pairs whose votes differ, at most --max-pairs per prompt, sampled by --seed.
 SELECT prompt_id, chosen_id, rejected_id
 FROM (
     SELECT

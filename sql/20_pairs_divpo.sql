@@ -1,9 +1,9 @@
 -- reads: candidates, weights
 -- writes: pair_ids
--- Diverse preference optimization (DivPO): of the share --rho of a prompt's responses with the most
--- votes (at least two) the most deviant are chosen, of the share with the fewest votes the least
--- deviant are rejected. The i-th chosen is paired with the i-th rejected, at most --max-pairs of a
--- prompt.
+-- Diverse preference optimization (DivPO): of the fraction --rho of a prompt's responses with the most
+-- votes (at least two) the most deviant are chosen; of the fraction --rho with the fewest votes the
+-- least deviant are rejected. The i-th chosen is paired with the i-th rejected, at most --max-pairs
+-- per prompt.
 WITH ranked AS (
     SELECT
         candidates.prompt_id,

@@ -1,9 +1,9 @@
 -- reads: candidates
 -- writes: pair_ids
--- The pairs of SHP and LitBench: the chosen response has --ratio times the votes and (unless
--- --ignore-time-order) was posted later, so that it did not win by being first. With
--- --balance-length as many chosen responses are longer than the rejected ones as are shorter, in
--- every bin of 50 words of difference.
+-- Pairs by vote ratio, as in SHP and LitBench: the chosen response has at least --ratio times the votes
+-- and (unless --ignore-time-order) was posted later, so that it did not win by being first. With
+-- --balance-length the chosen response is longer in as many pairs as it is shorter, in every bin of 50
+-- words of difference.
 WITH pairs AS (
     SELECT
         chosen.prompt_id,

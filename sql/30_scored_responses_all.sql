@@ -1,6 +1,6 @@
 -- reads: candidates
 -- writes: scored_responses
--- The responses whose deviation is measured: all candidates (DivPO selects by deviation).
+-- The responses whose deviation is computed: all candidates (DivPO selects by deviation).
 SELECT prompt_id, response_id, text_hash
 FROM candidates
 WHERE excluded IS NULL

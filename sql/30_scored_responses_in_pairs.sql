@@ -1,6 +1,6 @@
 -- reads: candidates, pair_ids
 -- writes: scored_responses
--- The responses whose deviation is measured: those in pairs.
+-- The responses whose deviation is computed: those in pairs.
 SELECT candidates.prompt_id, candidates.response_id, candidates.text_hash
 FROM candidates
 JOIN (

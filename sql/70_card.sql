@@ -1,7 +1,7 @@
 -- reads: pairs, scored_responses, candidates, quarantine
 -- writes: card
--- The numbers of the data set card, one a row and in order: a name that does not change, the
--- section, the label and the value. The program itself reads `pairs`, `prompts`,
+-- The counts of the data set card, one per row and in order: a stable name, the section, the label and
+-- the value. The program itself reads `pairs`, `prompts`,
 -- `pairs_of_two_responses`, `share_of_zero_weights` and the rows `weight_bin` (label: lower bound).
 WITH sizes AS (
     SELECT prompt_id, count(*) AS n FROM scored_responses GROUP BY prompt_id

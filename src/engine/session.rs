@@ -189,16 +189,16 @@ fn sources(store: &Store) -> Result<Arc<dyn TableProvider>> {
         text("truncated", true),
     ]));
     let entries = &store.manifest().sources;
-    let count = |of: fn(&crate::store::SourceEntry) -> u64| -> ArrayRef {
+    let count = |field: fn(&crate::store::SourceEntry) -> u64| -> ArrayRef {
         Arc::new(
             entries
                 .iter()
-                .map(|entry| i64::try_from(of(entry)).ok())
+                .map(|entry| i64::try_from(field(entry)).ok())
                 .collect::<Int64Array>(),
         )
     };
-    let texts = |of: fn(&crate::store::SourceEntry) -> Option<&str>| -> ArrayRef {
-        Arc::new(entries.iter().map(of).collect::<StringArray>())
+    let texts = |field: fn(&crate::store::SourceEntry) -> Option<&str>| -> ArrayRef {
+        Arc::new(entries.iter().map(field).collect::<StringArray>())
     };
     let columns: Vec<ArrayRef> = vec![
         texts(|entry| Some(&entry.name)),

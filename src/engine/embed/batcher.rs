@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::Embedded;
-use super::trained::ModelPool;
+use super::model_pool::ModelPool;
 use crate::{Error, Result};
 
 /// The maximum number of queued requests. Further callers block until there is room (backpressure).

@@ -1,8 +1,8 @@
 //! Embedders: texts to vectors, by the names `builtin:words`, `builtin:style`, a folder or a hub id.
 
 pub mod batcher;
+pub mod model_pool;
 pub mod style;
-pub mod trained;
 pub mod words;
 
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use rayon::prelude::*;
 
 use self::batcher::Batcher;
-use self::trained::ModelPool;
+use self::model_pool::ModelPool;
 use crate::{Error, Result};
 use polyphony_model::device::DeviceSpec;
 use polyphony_model::files::is_hub_id;

@@ -1,4 +1,4 @@
-//! Cache of loaded models and tokenizers: each is loaded once a process and then shared.
+//! Cache of loaded models and tokenizers: each is loaded once per process and then shared.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -21,8 +21,8 @@ impl<K: Eq + Hash, V> LoadCache<K, V> {
         }
     }
 
-    /// The value of a key, which `load` makes where there is none yet. Callers of the same key wait for
-    /// it, callers of other keys do not. A failed load is not cached.
+    /// The value of a key; calls `load` if it is not cached. Callers of the same key wait for it, callers of
+    /// other keys do not. A failed load is not cached.
     pub(crate) fn get_or_load(&self, key: K, load: impl FnOnce() -> Result<V>) -> Result<Arc<V>> {
         let slot = {
             let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
@@ -50,7 +50,7 @@ mod tests {
         assert!(failure.is_err());
         assert_eq!(*cache.get_or_load(1, || Ok(7)).unwrap(), 7);
         assert_eq!(*cache.get_or_load(1, || Ok(8)).unwrap(), 7);
-        // A load may ask for another key.
+        // `load` may itself load another key of the same cache.
         let nested = cache.get_or_load(2, || Ok(*cache.get_or_load(1, || Ok(9))? + 1));
         assert_eq!(*nested.unwrap(), 8);
     }

@@ -15,7 +15,7 @@ use crate::{Error, Result};
 pub struct Message {
     /// `system`, `user` or `assistant`.
     pub role: String,
-    /// The text.
+    /// The text of the message.
     pub content: String,
 }
 
@@ -25,19 +25,19 @@ pub struct Chat {
     name: String,
     tokenizer: Tokenizer,
     environment: Environment<'static>,
-    /// The beginning-of-sequence token, where the model has one.
+    /// The beginning-of-sequence token (BOS), if the model has one.
     bos_token: Option<String>,
-    /// The end-of-sequence token.
+    /// The end-of-sequence token (EOS).
     eos_token: Option<String>,
     has_template: bool,
 }
 
-/// A prompt and a completion as tokens, one behind the other.
+/// Token ids of a prompt followed by its completion.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PromptCompletion {
     /// The ids of prompt and completion.
     pub ids: Vec<u32>,
-    /// How many of them are the prompt's.
+    /// The number of prompt tokens; the completion's tokens follow them.
     pub prompt_len: usize,
 }
 
@@ -70,7 +70,7 @@ impl Chat {
             .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", |_: String| {
-            // A fixed date: the same input gives the same tokens on every day.
+            // A fixed date, so that the same input gives the same tokens on every day.
             "26 Jul 2024"
         });
         let has_template = template.is_some();
@@ -96,10 +96,10 @@ impl Chat {
         &self.tokenizer
     }
 
-    /// Renders a whole chat as text.
+    /// Renders a complete chat as text (transformers: `apply_chat_template`).
     ///
     /// # Errors
-    /// When the model has no template, or the template refuses the messages.
+    /// When the model has no template, or the template rejects the messages.
     pub fn render(&self, messages: &[Message]) -> Result<String> {
         self.render_template(messages, false)
     }
@@ -139,7 +139,7 @@ impl Chat {
     /// the completion's content begins.
     ///
     /// # Errors
-    /// As [`Self::render`], or when the prompt's tokens are not the first of the whole.
+    /// As [`Self::render`], or when the rendered prompt is not a prefix of the rendered chat.
     pub fn tokenize_chat(
         &self,
         prompt: &[Message],
@@ -161,8 +161,8 @@ impl Chat {
         })
     }
 
-    /// Tokenizes a plain prompt and completion as TRL does texts without roles: joined, with the EOS token
-    /// behind them.
+    /// Tokenizes a plain prompt and completion as TRL tokenizes texts without roles: concatenated, with the EOS
+    /// token appended.
     ///
     /// # Errors
     /// When the tokenizer cannot encode a text.
@@ -182,7 +182,7 @@ impl Chat {
         self.tokenizer.token_to_id(self.eos_token.as_deref()?)
     }
 
-    /// The text of tokens, without special tokens.
+    /// Decodes token ids to text, without special tokens.
     ///
     /// # Errors
     /// When an id is not in the tokenizer's vocabulary.
@@ -193,10 +193,10 @@ impl Chat {
         })
     }
 
-    /// The ids of a text's tokens.
+    /// Encodes a text as token ids.
     ///
     /// # Errors
-    /// When the tokenizer cannot encode it.
+    /// When the tokenizer cannot encode the text.
     pub fn encode(&self, text: &str, special_tokens: SpecialTokens) -> Result<Vec<u32>> {
         let encoding = self
             .tokenizer
@@ -206,7 +206,7 @@ impl Chat {
     }
 }
 
-/// The template of `tokenizer_config.json`: its one template, or the default of several named ones.
+/// The chat template of `tokenizer_config.json`: the only one, or that named `default`.
 fn template_from_config(given: &serde_json::Value) -> Option<String> {
     let is_default = |entry: &&serde_json::Value| entry["name"] == "default";
     let text = given
@@ -215,7 +215,8 @@ fn template_from_config(given: &serde_json::Value) -> Option<String> {
     text.map(str::to_owned)
 }
 
-/// What templates call to refuse a chat, as with roles out of order.
+/// The function `raise_exception`, which templates call to reject a chat, for example one with roles out of
+/// order.
 fn raise_exception(message: String) -> std::result::Result<Value, minijinja::Error> {
     Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
 }
@@ -232,7 +233,7 @@ mod tests {
     /// `tests/fixtures/chats.json`, made by `tests/peers/small_models.py`: templates in
     /// `chat_template.jinja`, in `tokenizer_config.json`, and there among several.
     #[test]
-    fn rendered_chats_equal_those_of_transformers() {
+    fn rendered_chats_match_transformers() {
         let golden = fixtures::json("chats.json");
         let config = fixtures::json("models/llama/model/tokenizer_config.json");
         let tokenizer = fixtures::fixture("models/llama/model/tokenizer.json");

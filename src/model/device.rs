@@ -1,24 +1,24 @@
-//! Where does a model run, and in which precision?
+//! Device: the CPU or a CUDA GPU, and the dtype of the model on it.
 
 use candle_core::{DType, Device};
 
 use crate::{Error, Result};
 
-/// Where and how a model runs.
+/// Device and dtype that a model runs with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DeviceSpec {
-    /// On the CPU, in f32.
+    /// The CPU, in f32.
     Cpu,
-    /// On the CUDA device of that number, in bf16, f16 or f32.
+    /// The CUDA device with that index, in bf16, f16 or f32.
     Cuda(usize, DType),
 }
 
 impl DeviceSpec {
-    /// Reads `cpu`, `cuda:N`, or `cuda:N:f16` (for GPUs older than Ampere, which have no bf16) and
-    /// `cuda:N:f32`; bf16 where a GPU's type is not told.
+    /// Parses `cpu`, `cuda:N` (bf16), `cuda:N:f16` (for GPUs older than Ampere, which have no bf16) or
+    /// `cuda:N:f32`.
     ///
     /// # Errors
-    /// When it is none of these.
+    /// When `name` has none of these forms.
     pub fn parse(name: &str) -> Result<Self> {
         Self::parse_parts(name).ok_or_else(|| Error::Unknown {
             what: "device",
@@ -45,7 +45,7 @@ impl DeviceSpec {
     /// Opens the device.
     ///
     /// # Errors
-    /// When this build has no CUDA, or this machine no such GPU.
+    /// When this build has no CUDA support, or this machine no such GPU.
     pub fn open(self) -> Result<Device> {
         match self {
             Self::Cpu => Ok(Device::Cpu),
@@ -62,7 +62,7 @@ impl DeviceSpec {
         }
     }
 
-    /// The type in which weights and activations are held.
+    /// The dtype of weights and activations.
     pub const fn dtype(self) -> DType {
         match self {
             Self::Cpu => DType::F32,
@@ -86,7 +86,7 @@ mod tests {
     use super::{DType, DeviceSpec};
 
     #[test]
-    fn names_are_read_back() {
+    fn parse_and_display_are_inverse() {
         for name in ["cpu", "cuda:0", "cuda:11", "cuda:1:f16", "cuda:0:f32"] {
             assert_eq!(DeviceSpec::parse(name).unwrap().to_string(), name);
         }

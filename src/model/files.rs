@@ -1,4 +1,4 @@
-//! Model files: found in a folder or in a repository of the Hugging Face hub.
+//! Model files: looked up in a local folder or in a repository of the Hugging Face hub.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use polyphony_io::hash::{Sha256, hex, sha256_file_digest};
 /// A model's files and its name.
 #[derive(Debug)]
 pub struct ModelFiles {
-    /// The hub's `OWNER/NAME`, or the name of the folder.
+    /// The model's name: the hub id `OWNER/NAME`, or the name of the folder.
     pub name: String,
     source: ModelSource,
 }
@@ -28,7 +28,7 @@ impl ModelFiles {
     /// Finds a model by the path of a folder or by a hub id `OWNER/NAME[@REVISION]`.
     ///
     /// # Errors
-    /// When there is no such folder, or the hub does not know it.
+    /// When there is no such folder and no such repository on the hub.
     pub fn find_model(given: &str) -> Result<Self> {
         let path = Path::new(given);
         if path.is_dir() {
@@ -52,11 +52,10 @@ impl ModelFiles {
         })
     }
 
-    /// The path of a file of the model, which is fetched where it is not cached; none where the model does not
-    /// have it.
+    /// The path of a file of the model, downloaded if it is not cached; `None` if the model has no such file.
     ///
     /// # Errors
-    /// When it cannot be fetched.
+    /// When the download fails.
     pub fn find(&self, file: &str) -> Result<Option<PathBuf>> {
         match &self.source {
             ModelSource::Folder(folder) => {
@@ -66,19 +65,19 @@ impl ModelFiles {
         }
     }
 
-    /// As [`Self::find`], for a file that every such model has.
+    /// As [`Self::find`], for a required file.
     ///
     /// # Errors
-    /// When it is missing; the message names it.
+    /// When the file is missing; the message names it.
     pub fn require(&self, file: &str) -> Result<PathBuf> {
         self.find(file)?
             .ok_or_else(|| self.missing_file_error(file))
     }
 
-    /// The JSON value in a file; none where the model does not have it.
+    /// The JSON value in a file; `None` if the model has no such file.
     ///
     /// # Errors
-    /// When it is not valid JSON.
+    /// When the file is not valid JSON.
     pub fn read_json(&self, file: &str) -> Result<Option<Value>> {
         let Some(path) = self.find(file)? else {
             return Ok(None);
@@ -94,7 +93,7 @@ impl ModelFiles {
         Ok(Some(value))
     }
 
-    /// The error for a file that the model does not have.
+    /// The error for a missing file.
     pub fn missing_file_error(&self, file: &str) -> Error {
         match &self.source {
             ModelSource::Folder(folder) => Error::input(
@@ -110,10 +109,11 @@ impl ModelFiles {
         }
     }
 
-    /// How an adapter names its base model: the hub's `OWNER/NAME` and commit, or the folder's absolute path.
+    /// The reference to a base model that an adapter stores: the hub id `OWNER/NAME` and its commit, or the
+    /// folder's absolute path.
     ///
     /// # Errors
-    /// When the folder is gone.
+    /// When the folder no longer exists.
     pub fn base_model_ref(&self) -> Result<(String, Option<String>)> {
         let folder = match &self.source {
             ModelSource::Hub(hub) => return Ok((hub.id.clone(), Some(hub.commit.clone()))),
@@ -126,7 +126,7 @@ impl ModelFiles {
         })
     }
 
-    /// The revision: the hub's commit, or a hash of those of a folder's files that are loaded.
+    /// The revision: the hub's commit, or a hash of those files of the folder that are loaded.
     ///
     /// # Errors
     /// When a file cannot be read.
@@ -150,7 +150,7 @@ impl ModelFiles {
         Ok(hex(&hasher.finalize())[..16].to_owned())
     }
 
-    /// The files that decide what a model computes, by their paths within its folder.
+    /// The files that a model's results depend on, as paths relative to its folder.
     fn loaded_files(&self) -> Result<BTreeSet<String>> {
         let mut files: BTreeSet<String> = CONFIG_FILES.map(str::to_owned).into();
         files.extend(weights::weight_files(self)?);
@@ -162,7 +162,7 @@ impl ModelFiles {
     }
 }
 
-/// The files that are read of a model besides its weights.
+/// The files of a model that are read in addition to its weights.
 const CONFIG_FILES: [&str; 7] = [
     "chat_template.jinja",
     "config.json",

@@ -1,7 +1,7 @@
-//! How do files come from the Hugging Face hub? Through the hf-hub crate, with pinned revisions.
+//! Hugging Face hub: downloads of models and data sets through the hf-hub crate, at pinned revisions.
 //!
-//! The endpoint is `HF_ENDPOINT`, the token `HF_TOKEN` or the file that `hf auth login` writes, the
-//! cache `HF_HOME`: as in the Python library.
+//! Configured as the Python library: endpoint `HF_ENDPOINT`, token `HF_TOKEN` or the file that `hf auth login`
+//! writes, cache folder `HF_HOME`, offline mode `HF_HUB_OFFLINE`.
 
 use std::path::PathBuf;
 
@@ -15,16 +15,16 @@ use polyphony_io::progress::Progress;
 /// A file of a repository, in the local cache.
 #[derive(Debug, Clone)]
 pub struct HubFile {
-    /// `hub:OWNER/NAME@COMMIT/FILE`.
+    /// The file's name for messages and provenance, `hub:OWNER/NAME@COMMIT/FILE`.
     pub name: String,
-    /// Where it lies.
+    /// The file's path in the local cache.
     pub path: PathBuf,
 }
 
-/// Fetches the data files (Parquet, JSON lines, CSV) of the data set `OWNER/NAME[@REVISION]`.
+/// Downloads the data files (Parquet, JSON Lines, CSV) of the data set `OWNER/NAME[@REVISION]`, sorted by name.
 ///
 /// # Errors
-/// When the repository is not there, needs a token, or holds no data file.
+/// When the repository does not exist, needs a token, or has no data file.
 pub fn dataset(repository: &str, progress: &dyn Progress) -> Result<Vec<HubFile>> {
     let (id, revision) = repository.split_once('@').unwrap_or((repository, "main"));
     if id.split('/').filter(|part| !part.is_empty()).count() != 2 {
@@ -75,22 +75,22 @@ pub fn dataset(repository: &str, progress: &dyn Progress) -> Result<Vec<HubFile>
         .collect()
 }
 
-/// A repository of a model, at one commit.
+/// A model repository at one commit.
 #[derive(Debug)]
 pub struct ModelRepository {
-    /// `OWNER/NAME`.
+    /// The hub id, `OWNER/NAME`.
     pub id: String,
-    /// The commit that the name stood for when it was looked up.
+    /// The commit that the revision resolved to.
     pub commit: String,
-    /// What the commit holds; unknown offline, where the cache alone counts.
+    /// The files of the commit; `None` offline, where only the cache can be searched.
     files: Option<Vec<String>>,
 }
 
-/// Looks up the model `OWNER/NAME[@REVISION]`: on the hub, or, where that cannot be reached or
+/// Resolves the model `OWNER/NAME[@REVISION]` to a commit: on the hub or, if the hub cannot be reached or
 /// `HF_HUB_OFFLINE` is set, in the cache.
 ///
 /// # Errors
-/// When neither knows it.
+/// When the model is neither on the hub nor in the cache.
 pub fn model(repository: &str) -> Result<ModelRepository> {
     let (id, revision) = repository.split_once('@').unwrap_or((repository, "main"));
     let repo = model_at(id, revision);
@@ -109,7 +109,7 @@ pub fn model(repository: &str) -> Result<ModelRepository> {
     };
     match answer {
         Ok(info) => {
-            // What the revision stands for is kept, for when the hub cannot be reached.
+            // Caches the commit of the revision for offline use. A failure to do so is not an error.
             drop(Cache::from_env().repo(repo).create_ref(&info.sha));
             let files = info.siblings.into_iter().map(|file| file.rfilename);
             Ok(ModelRepository {
@@ -135,10 +135,10 @@ pub fn model(repository: &str) -> Result<ModelRepository> {
 }
 
 impl ModelRepository {
-    /// A file of the repository, from the cache or fetched; none where it has no such file.
+    /// The path of a file of the repository, downloaded if it is not cached; `None` if there is no such file.
     ///
     /// # Errors
-    /// When the hub refuses it.
+    /// When the download fails.
     pub fn file(&self, name: &str) -> Result<Option<PathBuf>> {
         let pinned = model_at(&self.id, &self.commit);
         let snapshot = Cache::from_env().repo(pinned.clone());
@@ -152,7 +152,8 @@ impl ModelRepository {
                 .get(name)
                 .map(Some)
                 .map_err(|error| failed(&self.id, &error)),
-            // Offline nobody knows whether the model has it; without this one texts are pooled otherwise.
+            // Offline it is unknown whether the model has an uncached file. modules.json must not be skipped:
+            // without it texts would be pooled in another way.
             None if name == "modules.json" => Err(hub(
                 &self.id,
                 "is in the cache only in part, and the hub cannot be reached",
@@ -163,20 +164,22 @@ impl ModelRepository {
     }
 }
 
+/// The model repository at a revision.
 fn model_at(id: &str, revision: &str) -> Repo {
     Repo::with_revision(id.to_owned(), RepoType::Model, revision.to_owned())
 }
 
+/// A client of the hub's API.
 fn api(repository: &str) -> Result<Api> {
     let mut builder = ApiBuilder::from_env().with_progress(false).with_retries(3);
-    // The crate knows the token's file; the variable goes before it, as in Python.
+    // hf-hub itself reads the token file only; `HF_TOKEN` takes precedence, as in Python.
     if let Ok(token) = std::env::var("HF_TOKEN") {
         builder = builder.with_token(Some(token).filter(|token| !token.is_empty()));
     }
     builder.build().map_err(|error| failed(repository, &error))
 }
 
-/// Files beside the data that have a data file's ending.
+/// Whether a file with the extension of a data file is metadata of the data set.
 fn is_about(file: &str) -> bool {
     let name = file.rsplit('/').next().unwrap_or(file);
     matches!(
@@ -193,6 +196,7 @@ fn hub(repository: &str, message: impl Into<String>, hint: &str) -> Error {
     }
 }
 
+/// The error for a failed request, with a hint by HTTP status.
 fn failed(repository: &str, error: &ApiError) -> Error {
     let message = error.to_string();
     let message = message.lines().next().unwrap_or_default();

@@ -1,17 +1,18 @@
-//! What is said where a device's memory runs out? What was to fit in, how large that is, and what to do.
+//! Out-of-memory errors: detection, and messages that name the allocation, its size and a remedy.
 
 use candle_core::{Device, DeviceLocation};
 
 use crate::Error;
 
-/// Whether a device failed because its memory ran out: as the driver says it, and as cuBLAS does.
+/// Whether an error is out of memory, by the messages of the CUDA driver and of cuBLAS.
 pub fn is_oom(error: &candle_core::Error) -> bool {
     let text = error.to_string().to_ascii_lowercase();
-    let said = ["out of memory", "out_of_memory", "alloc_failed"];
-    said.iter().any(|words| text.contains(words))
+    let messages = ["out of memory", "out_of_memory", "alloc_failed"];
+    messages.iter().any(|message| text.contains(message))
 }
 
-/// The error where a device's memory ran out for `what`; any other as it is.
+/// Turns an out-of-memory error into one that names the device and `what` did not fit; returns any other error
+/// unchanged.
 pub fn oom_error(
     error: Error,
     device: &Device,
@@ -32,7 +33,7 @@ pub fn oom_error(
     }
 }
 
-/// A number of bytes in MiB, as a person reads it.
+/// A number of bytes as text, in MiB, rounded up.
 pub fn mebibytes(bytes: usize) -> String {
     format!("{} MiB", bytes.div_ceil(1 << 20))
 }
@@ -42,8 +43,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_want_of_memory_is_told_as_such() {
-        let told = |cause: &str| {
+    fn only_out_of_memory_errors_are_rewritten() {
+        let rewritten = |cause: &str| {
             let error = candle_core::Error::Msg(cause.to_owned()).into();
             oom_error(
                 error,
@@ -53,14 +54,14 @@ mod tests {
             )
             .to_string()
         };
-        let known = "device cpu: has too little memory for 4 MiB: take less";
+        let expected = "device cpu: has too little memory for 4 MiB: take less";
         for cause in [
             "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")",
             "CUBLAS_STATUS_ALLOC_FAILED",
         ] {
-            assert_eq!(told(cause), known);
+            assert_eq!(rewritten(cause), expected);
         }
         assert_eq!(mebibytes(16 << 30), "16384 MiB");
-        assert_eq!(told("shape mismatch"), "the model failed: shape mismatch");
+        assert_eq!(rewritten("shape mismatch"), "the model failed: shape mismatch");
     }
 }

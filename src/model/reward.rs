@@ -18,9 +18,9 @@ use crate::ops::linear::matmul_t;
 use crate::tokenizer::SpecialTokens;
 use crate::{Error, Result};
 
-/// The maximum length of a text, in tokens, where the model's folder has no [`REWARD_CONFIG_FILE`].
+/// The default maximum length of a text, in tokens, for a model without a [`REWARD_CONFIG_FILE`].
 const DEFAULT_MAX_LENGTH: usize = 2048;
-/// The file beside an adapter with the [`RewardConfig`] that it was trained with.
+/// The file in an adapter's folder with the [`RewardConfig`] that it was trained with.
 pub const REWARD_CONFIG_FILE: &str = "reward_config.json";
 /// The maximum number of tokens of a batch.
 const TOKENS_PER_BATCH: usize = 4096;
@@ -32,15 +32,15 @@ static CACHE: LoadCache<(String, DeviceSpec), RewardModel> = LoadCache::new();
 pub struct RewardModel {
     decoder: Decoder<Tensor>,
     chat: Chat,
-    /// Longer texts are truncated to this many tokens.
+    /// Maximum length of a text, in tokens; longer texts are truncated.
     max_length: usize,
-    /// The revision of the model's files, and of the adapter's.
+    /// The revision of the model's files and of the adapter's files.
     pub revision: String,
-    /// Held during a batch on a GPU: partitions of a query must not fill its memory together.
+    /// Lock for a batch on a GPU, so that parallel partitions of a query do not exhaust its memory together.
     gpu_lock: Mutex<()>,
 }
 
-/// What [`REWARD_CONFIG_FILE`] holds.
+/// The contents of [`REWARD_CONFIG_FILE`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RewardConfig {
     /// The maximum length of a text in training, in tokens.
@@ -53,11 +53,11 @@ pub fn format_input(prompt: &str, response: &str) -> String {
 }
 
 impl RewardModel {
-    /// Loads a reward model once a process: a folder of a PEFT adapter, as `polyphony train reward` writes it,
-    /// or a whole model with a `score` head, by folder or hub id.
+    /// Loads a reward model, once per process: the folder of a PEFT adapter, as `polyphony train reward` writes
+    /// it, or a full model with a `score` head, by folder or hub id.
     ///
     /// # Errors
-    /// When it is missing, or has no such head.
+    /// When a file is missing or invalid, or the model has no `score` head.
     pub fn load_cached(name: &str, device: DeviceSpec) -> Result<Arc<Self>> {
         CACHE.get_or_load((name.to_owned(), device), || Self::load(name, device))
     }
@@ -104,7 +104,7 @@ impl RewardModel {
         })
     }
 
-    /// The rewards of pairs of prompt and response, in their order.
+    /// The rewards of pairs of prompt and response, in the order of the pairs; unbounded, higher is better.
     ///
     /// # Errors
     /// When the tokenizer cannot encode a text, the device fails, or a reward is not finite.
@@ -156,7 +156,7 @@ impl RewardModel {
     }
 }
 
-/// The `max_length` of a folder's [`REWARD_CONFIG_FILE`]; none where it has no such file.
+/// The `max_length` of a folder's [`REWARD_CONFIG_FILE`]; `None` if it has no such file.
 fn read_max_length(folder: &Path) -> Result<Option<usize>> {
     let path = folder.join(REWARD_CONFIG_FILE);
     if !path.is_file() {

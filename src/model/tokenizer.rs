@@ -1,4 +1,4 @@
-//! Tokenizers: loading `tokenizer.json` of a model, encoding, counting tokens.
+//! Tokenizers: loading a model's `tokenizer.json`, encoding texts, counting tokens.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,16 +12,16 @@ use polyphony_io::hash::{Sha256, hex};
 
 static CACHE: LoadCache<String, CachedTokenizer> = LoadCache::new();
 
-/// The name of the tokenizer's file.
+/// File name of a tokenizer.
 pub const TOKENIZER_FILE: &str = "tokenizer.json";
 
-/// Whether an encoding gets the special tokens of the tokenizer's post-processor, as BOS (transformers:
+/// Whether encoding adds the special tokens of the tokenizer's post-processor, for example BOS (transformers:
 /// `add_special_tokens`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpecialTokens {
-    /// Add them.
+    /// Add special tokens.
     Add,
-    /// The text has them already, as a rendered chat has.
+    /// Add none: the text already contains them, as a rendered chat does.
     Omit,
 }
 
@@ -29,14 +29,14 @@ pub enum SpecialTokens {
 pub struct CachedTokenizer {
     /// The tokenizer; it neither truncates nor pads.
     pub tokenizer: Tokenizer,
-    /// SHA-256 of the file, hex.
+    /// SHA-256 of the file, in hexadecimal.
     pub sha256: String,
 }
 
-/// Loads a tokenizer once a process: a `tokenizer.json`, a folder with one, or a hub id.
+/// Loads a tokenizer, once per process: a `tokenizer.json`, a folder with one, or a hub id.
 ///
 /// # Errors
-/// When there is none, or the file is invalid.
+/// When the file is missing or invalid.
 pub fn load_cached(name: &str) -> Result<Arc<CachedTokenizer>> {
     CACHE.get_or_load(name.to_owned(), || {
         let path = Path::new(name);
@@ -55,23 +55,23 @@ pub fn load_cached(name: &str) -> Result<Arc<CachedTokenizer>> {
     })
 }
 
-/// Loads a model's tokenizer as its file is: it may truncate and pad.
+/// Loads a model's tokenizer with the truncation and padding that its file configures.
 ///
 /// # Errors
-/// When the model has none, or the file is invalid.
+/// When the file is missing or invalid.
 pub(crate) fn load(files: &ModelFiles) -> Result<Tokenizer> {
     let path = files.require(TOKENIZER_FILE)?;
     Tokenizer::from_file(&path).map_err(|error| invalid(&path, &error, "fetch the model again"))
 }
 
-/// Turns off the truncation and padding that a tokenizer's file may ask for.
+/// Disables the truncation and padding that a tokenizer's file may configure.
 pub(crate) fn disable_padding_and_truncation(tokenizer: &mut Tokenizer) {
-    // Only a truncation's stride can be refused, never its absence.
+    // This cannot fail: only an invalid truncation stride is an error.
     drop(tokenizer.with_truncation(None));
     tokenizer.with_padding(None);
 }
 
-/// The error for a tokenizer's file that cannot be used.
+/// The error for an invalid tokenizer file.
 pub(crate) fn invalid(path: &Path, error: &tokenizers::Error, hint: &str) -> Error {
     Error::input(path, format!("is not a valid tokenizer ({error})"), hint)
 }
@@ -90,7 +90,7 @@ pub(crate) fn encode_error(model: &str, error: &tokenizers::Error) -> Error {
 /// # Errors
 /// When the tokenizer cannot encode a text.
 pub fn count_tokens(tokenizer: &Tokenizer, texts: &[&str]) -> Result<Vec<i64>> {
-    /// An encoding is many times larger than its text.
+    /// Texts are encoded in chunks, because an encoding takes many times the memory of its text.
     const TEXTS_PER_BATCH: usize = 64;
     let mut counts = Vec::with_capacity(texts.len());
     for texts in texts.chunks(TEXTS_PER_BATCH) {

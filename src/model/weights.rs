@@ -1,4 +1,4 @@
-//! Which tensors does a model have? Read from safetensors or PyTorch files, checked by shape.
+//! Model weights: tensors read from safetensors or PyTorch files, with their shapes checked.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -11,9 +11,9 @@ use super::files::ModelFiles;
 use super::memory;
 use crate::{Error, Result};
 
-/// A model's tensors, on the disk until they are asked for.
+/// The weights of a model; a tensor is read from disk when it is requested.
 pub struct Weights {
-    /// What messages name: the one file, or the index of several.
+    /// The file named in messages: the only weight file, or the index of several.
     file: PathBuf,
     tensors: Tensors,
     device: Device,
@@ -25,7 +25,7 @@ enum Tensors {
     Pickled(Vec<PthTensors>),
 }
 
-/// The files that may hold the weights, in the order in which they are looked for.
+/// File names of weights, in order of precedence.
 const CANDIDATES: [&str; 4] = [
     "model.safetensors",
     "model.safetensors.index.json",
@@ -34,10 +34,10 @@ const CANDIDATES: [&str; 4] = [
 ];
 
 impl Weights {
-    /// Opens the weights of a model, in one file or in several.
+    /// Opens the weights of a model, stored in one file or in several (sharded).
     ///
     /// # Errors
-    /// When there are none, or a file is not what its name says.
+    /// When the model has no weights, or a file is not in the format of its extension.
     pub fn open(files: &ModelFiles, device: &Device, precision: DType) -> Result<Self> {
         let names = weight_files(files)?;
         let Some((first, shards)) = names.split_first() else {
@@ -64,8 +64,8 @@ impl Weights {
             Tensors::Pickled(parts.collect::<candle_core::Result<_>>().map_err(refused)?)
         } else {
             #[expect(unsafe_code, reason = "the files are mapped into memory")]
-            // SAFETY: nobody is to change a model's files while it runs; the library checks
-            // every offset against the file's length when it maps it.
+            // SAFETY: a model's files must not be changed while it is in use; the library checks every offset
+            // against the file's length when it maps the file.
             let mapped = unsafe { MmapedSafetensors::multi(&parts) };
             Tensors::Safetensors(mapped.map_err(refused)?)
         };
@@ -77,12 +77,12 @@ impl Weights {
         })
     }
 
-    /// Whether there is a tensor of that name.
+    /// Whether the model has a tensor of that name.
     pub fn has(&self, name: &str) -> bool {
         self.shape(name).is_some()
     }
 
-    /// The shape of a tensor; none where it is not there.
+    /// The shape of a tensor; `None` if there is no such tensor.
     pub fn shape(&self, name: &str) -> Option<Vec<usize>> {
         match &self.tensors {
             Tensors::Safetensors(mapped) => Some(mapped.get(name).ok()?.shape().to_vec()),
@@ -95,22 +95,22 @@ impl Weights {
         }
     }
 
-    /// Loads a tensor of the shape given, in the model's precision.
+    /// Loads a tensor in the model's dtype, and checks its shape.
     ///
     /// # Errors
-    /// When it is not there or has another shape; the message names the file, the tensor and both.
+    /// When the tensor is missing, quantised or of another shape; the message names file, tensor and shapes.
     pub fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
-        let Some(given) = self.shape(name) else {
+        let Some(actual) = self.shape(name) else {
             return Err(Error::input(
                 &self.file,
                 format!("has no tensor `{name}`"),
                 "its config.json belongs to another model: fetch the model again",
             ));
         };
-        if given != shape {
+        if actual != shape {
             return Err(Error::input(
                 &self.file,
-                format!("tensor `{name}` has shape {given:?}, config.json says {shape:?}"),
+                format!("tensor `{name}` has shape {actual:?}, config.json says {shape:?}"),
                 "its config.json belongs to another model: fetch the model again",
             ));
         }
@@ -122,7 +122,7 @@ impl Weights {
                 .unwrap_or_else(|| candle_core::bail!("no tensor {name}"))
                 .and_then(|tensor| tensor.to_device(&self.device)),
         };
-        // A quantised weight means nothing without the scale beside it.
+        // A quantised weight cannot be used without its scale, which is a tensor of its own.
         if let Ok(tensor) = &loaded
             && matches!(tensor.dtype(), DType::F8E4M3 | DType::U8)
         {
@@ -137,7 +137,7 @@ impl Weights {
             .map_err(|error| self.unread(name, error))
     }
 
-    /// The error for a tensor that is not loaded: its file is broken, or the device too small.
+    /// The error for a tensor that failed to load: its file is corrupt, or the device is out of memory.
     fn unread(&self, name: &str, error: candle_core::Error) -> Error {
         if memory::is_oom(&error) {
             let size = || {
@@ -158,7 +158,7 @@ impl Weights {
         )
     }
 
-    /// How many values all tensors hold.
+    /// The number of values of all tensors: the number of parameters.
     fn values(&self) -> usize {
         match &self.tensors {
             Tensors::Safetensors(mapped) => {
@@ -174,11 +174,11 @@ impl Weights {
     }
 }
 
-/// The files of a model's weights: the first of [`CANDIDATES`] that is there, and those that it
-/// names where it is an index.
+/// The weight files of a model: the first of [`CANDIDATES`] that exists and, if it is an index, the files that
+/// it lists. Empty if the model has no weights.
 ///
 /// # Errors
-/// When an index is none.
+/// When an index is invalid.
 pub(super) fn weight_files(files: &ModelFiles) -> Result<Vec<String>> {
     for name in CANDIDATES {
         if let Some(path) = files.find(name)? {
@@ -192,7 +192,7 @@ pub(super) fn weight_files(files: &ModelFiles) -> Result<Vec<String>> {
     Ok(Vec::new())
 }
 
-/// The files that an index names.
+/// The files that an index lists.
 fn shards(index: &std::path::Path) -> Result<BTreeSet<String>> {
     let text = std::fs::read(index).map_err(Error::io("read", index))?;
     let refused = || Error::input(index, "is no index of weights", "fetch the model again");
@@ -208,7 +208,7 @@ fn shards(index: &std::path::Path) -> Result<BTreeSet<String>> {
     Ok(shards)
 }
 
-/// candle appends backtraces on further lines.
+/// The first line of an error: candle appends a backtrace on further lines.
 fn first_line(error: &candle_core::Error) -> String {
     error
         .to_string()
@@ -224,23 +224,23 @@ mod tests {
     use crate::fixtures;
 
     #[test]
-    fn too_small_a_device_is_told_what_was_to_fit() {
+    fn out_of_memory_errors_name_the_size_of_the_weights() {
         for (model, values) in [("tied_llama", 18_592), ("style_roberta", 92_064)] {
             let files = ModelFiles::find_model(&fixtures::model(model)).unwrap();
             let weights = Weights::open(&files, &Device::Cpu, DType::BF16).unwrap();
             assert_eq!(weights.values(), values, "{model}");
             let full = candle_core::Error::Msg("CUDA_ERROR_OUT_OF_MEMORY".to_owned());
-            let said = weights.unread("x", full).to_string();
-            let known = format!(" of {} as bf16", memory::mebibytes(values * 2));
+            let message = weights.unread("x", full).to_string();
+            let size = format!(" of {} as bf16", memory::mebibytes(values * 2));
             assert!(
-                said.contains("too little memory for") && said.contains(&known),
-                "{said}"
+                message.contains("too little memory for") && message.contains(&size),
+                "{message}"
             );
             let broken = candle_core::Error::Msg("unexpected end".to_owned());
-            let said = weights.unread("x", broken).to_string();
+            let message = weights.unread("x", broken).to_string();
             assert!(
-                said.contains("`x` cannot be read (unexpected end)"),
-                "{said}"
+                message.contains("`x` cannot be read (unexpected end)"),
+                "{message}"
             );
         }
     }

@@ -1,4 +1,4 @@
-//! Do texts get the vectors of trained models: of files, of stores, from the hub, killed and resumed?
+//! `polyphony embed` with transformer models: files, stores, models from the hub, resuming after a kill.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use super::model;
 use super::support::{bytes, done, dump, polyphony, query, run, text};
 
 #[test]
-fn a_column_of_a_file_gets_vectors_and_the_others_stay() {
+fn embedding_a_column_of_a_file_leaves_the_other_columns_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let expected = expected("tests/fixtures/models/minilm_bert/expected.json");
@@ -46,7 +46,7 @@ fn a_column_of_a_file_gets_vectors_and_the_others_stay() {
     let field = given.schema().field_with_name("embedding").unwrap().clone();
     assert_eq!(field.metadata()["model"], "model");
     assert_eq!(field.metadata()["revision"].len(), 16);
-    // From Parquet the same, and with nothing left beside it.
+    // Parquet input gives the same embeddings, and no temporary files remain.
     fs::rename(at("a.parquet"), at("b.parquet")).unwrap();
     done(&[
         "sql",
@@ -60,7 +60,7 @@ fn a_column_of_a_file_gets_vectors_and_the_others_stay() {
     let (again, _) = embed("c.parquet", "d.parquet");
     assert_eq!(vectors(&again), vectors(&given));
     assert!(!at("d.parts").exists());
-    // Rows without a text keep their place.
+    // Rows without a text remain, with a null embedding.
     fs::write(at("gap.csv"), "story,number\none,1\n,2\nthree,3\n").unwrap();
     let (gap, _) = embed("gap.csv", "e.parquet");
     let missing: Vec<bool> = vectors(&gap).iter().map(Option::is_none).collect();
@@ -68,7 +68,7 @@ fn a_column_of_a_file_gets_vectors_and_the_others_stay() {
 }
 
 #[test]
-fn pairs_are_weighted_by_trained_models() {
+fn pairs_are_weighted_with_transformer_embeddings() {
     let folder = tempfile::tempdir().unwrap();
     let store = folder.path().join("store");
     dump(&folder.path().join("dump"), 12);
@@ -99,7 +99,7 @@ fn pairs_are_weighted_by_trained_models() {
     );
     let tables: Vec<&str> = tables.lines().skip(1).collect();
     assert_eq!(tables.len(), 2, "{tables:?}");
-    // Both folders are named `model`: the revision, a hash of the weights, tells them apart.
+    // Both folders are named `model`: the revision, a hash of the weights, distinguishes them.
     let revision = |space: &str| {
         let start = format!("{space}: model, revision ");
         let line = summary.lines().find_map(|line| line.strip_prefix(&start));
@@ -123,11 +123,11 @@ fn pairs_are_weighted_by_trained_models() {
          max(abs(deviation_semantic - deviation_style)) > 0 AS d FROM weights",
     );
     assert!(weights.ends_with("\ntrue,true,true,true\n"), "{weights}");
-    // What has a vector is not embedded again.
+    // Texts with an embedding are not embedded again.
     let output = run(&words);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!said.contains("embedded "), "{said}");
-    // Nor by `embed`, which gives the rest of the store theirs.
+    // `embed` does not embed them again either, only the other texts of the store.
     let all: usize = query(&store, "SELECT count(DISTINCT text) AS n FROM responses")
         .lines()
         .nth(1)
@@ -148,7 +148,7 @@ fn pairs_are_weighted_by_trained_models() {
 }
 
 #[test]
-fn killed_at_any_moment_the_job_loses_a_shard_at_most() {
+fn a_killed_run_loses_at_most_one_shard() {
     let folder = tempfile::tempdir().unwrap();
     let dumps = folder.path().join("dump");
     dump(&dumps, 300);
@@ -191,7 +191,7 @@ fn killed_at_any_moment_the_job_loses_a_shard_at_most() {
         assert_eq!(bytes(&store), expected, "round {round}, {random:?}");
     }
     assert!(kills > 2, "only {kills} runs were killed");
-    // The same for a file.
+    // The same test for a file.
     let file = folder.path().join("stories.parquet");
     let copy = format!(
         "COPY (SELECT response_id, text FROM responses ORDER BY 1) TO '{}'",
@@ -280,7 +280,7 @@ fn models_come_from_the_hub_and_then_from_the_cache() {
     let field = first.schema().field_with_name("embedding").unwrap().clone();
     assert_eq!(field.metadata()["model"], "ann/tiny");
     assert_eq!(field.metadata()["revision"], "c0ffee");
-    // The hub is gone, or not to be asked: what is in the cache serves.
+    // Hub unreachable, or HF_HUB_OFFLINE set: the cached model is used.
     for (endpoint, offline) in [("http://127.0.0.1:9", ""), (endpoint.as_str(), "1")] {
         fs::remove_file(&out).unwrap();
         let output = embed("ann/tiny@v2", endpoint, "secret", offline);
@@ -294,7 +294,7 @@ fn models_come_from_the_hub_and_then_from_the_cache() {
 }
 
 #[test]
-fn sql_embeds_with_trained_models() {
+fn sql_embeds_with_transformer_models() {
     let model = model("minilm_bert");
     let query = format!(
         "SELECT story, deviation(embed(story, '{0}')) OVER () > 0.0 AS far, \

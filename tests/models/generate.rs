@@ -1,4 +1,4 @@
-//! Does a model write the same, killed and gone on with, and is what cannot be written refused?
+//! `polyphony generate`: resuming after a kill, output that `eval` reads, effect of the options.
 
 use std::fs;
 use std::path::Path;
@@ -35,11 +35,11 @@ fn words(command: &[String]) -> Vec<&str> {
 }
 
 #[test]
-fn killed_and_gone_on_with_it_writes_the_same() {
+fn a_killed_and_resumed_run_writes_the_same_file() {
     let folder = tempfile::tempdir().unwrap();
-    let whole = folder.path().join("whole.jsonl");
-    done(&words(&command(&whole, &[])));
-    let expected = fs::read(&whole).unwrap();
+    let uninterrupted = folder.path().join("whole.jsonl");
+    done(&words(&command(&uninterrupted, &[])));
+    let expected = fs::read(&uninterrupted).unwrap();
     assert_eq!(std::str::from_utf8(&expected).unwrap().lines().count(), 20);
 
     let mut random = Random::from_clock();
@@ -49,27 +49,27 @@ fn killed_and_gone_on_with_it_writes_the_same() {
     assert!(kills > 0, "{random:?}");
     assert_eq!(fs::read(&killed).unwrap(), expected, "{random:?}");
 
-    // However many are written at a time, and from the middle of a line.
-    let cut = folder.path().join("cut.jsonl");
-    fs::write(&cut, &expected[..expected.len() / 2]).unwrap();
+    // Resumed from the middle of a line, with another batch size.
+    let truncated = folder.path().join("cut.jsonl");
+    fs::write(&truncated, &expected[..expected.len() / 2]).unwrap();
     fs::copy(
         folder.path().join("whole.jsonl.json"),
         folder.path().join("cut.jsonl.json"),
     )
     .unwrap();
-    done(&words(&command(&cut, &["--batch-size", "3"])));
-    assert_eq!(fs::read(&cut).unwrap(), expected);
+    done(&words(&command(&truncated, &["--batch-size", "3"])));
+    assert_eq!(fs::read(&truncated).unwrap(), expected);
 
-    // What was made otherwise is not gone on with.
-    let other = run(&words(&command(&cut, &["--seed", "7"])));
+    // A file that was written with other options is not resumed.
+    let other = run(&words(&command(&truncated, &["--seed", "7"])));
     assert_eq!(other.status.code(), Some(1));
-    let said = String::from_utf8(other.stderr).unwrap();
-    assert!(said.contains("was written with other options"), "{said}");
-    assert_eq!(fs::read(&cut).unwrap(), expected);
+    let stderr = String::from_utf8(other.stderr).unwrap();
+    assert!(stderr.contains("was written with other options"), "{stderr}");
+    assert_eq!(fs::read(&truncated).unwrap(), expected);
 }
 
 #[test]
-fn its_lines_are_outputs_that_a_report_reads() {
+fn eval_reads_the_generated_files() {
     let folder = tempfile::tempdir().unwrap();
     let (tuned, base) = (
         folder.path().join("tuned.jsonl"),
@@ -102,31 +102,31 @@ fn its_lines_are_outputs_that_a_report_reads() {
             .as_f64()
             .unwrap()
     };
-    // Always the likeliest token: five times the same text.
+    // Greedy decoding: five identical samples, so no diversity.
     assert_eq!(models[0]["name"], "greedy");
     assert!(diversity(0).abs() < 1e-6 && diversity(1) > 0.05);
 }
 
-/// With the adapter beside the weights or in them, with a system prompt, and without a template.
+/// Merged and unmerged adapter, system prompt, and no chat template.
 #[test]
-fn what_it_is_told_counts() {
+fn options_take_effect() {
     let folder = tempfile::tempdir().unwrap();
     let written = |name: &str, more: &[&str]| {
         let out = folder.path().join(name);
         let greedy = ["--temperature", "0", "--name", "m"];
         done(&words(&command(&out, &[&greedy, more].concat())));
-        let how = fs::read(folder.path().join(format!("{name}.json"))).unwrap();
-        let how: serde_json::Value = serde_json::from_slice(&how).unwrap();
-        (fs::read_to_string(out).unwrap(), how)
+        let manifest = fs::read(folder.path().join(format!("{name}.json"))).unwrap();
+        let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+        (fs::read_to_string(out).unwrap(), manifest)
     };
     let (merged, _) = written("merged.jsonl", &[]);
-    let (unmerged, how) = written("unmerged.jsonl", &["--no-merge"]);
+    let (unmerged, manifest) = written("unmerged.jsonl", &["--no-merge"]);
     assert_eq!(unmerged, merged);
-    assert_eq!(how["merged"], false);
-    let (system, how) = written("system.jsonl", &["--system", "Write one sad line."]);
+    assert_eq!(manifest["merged"], false);
+    let (system, manifest) = written("system.jsonl", &["--system", "Write one sad line."]);
     assert_ne!(system, merged);
-    assert_eq!(how["system_prompt"], "Write one sad line.");
-    let (plain, how) = written("plain.jsonl", &["--no-chat-template"]);
+    assert_eq!(manifest["system_prompt"], "Write one sad line.");
+    let (plain, manifest) = written("plain.jsonl", &["--no-chat-template"]);
     assert_ne!(plain, merged);
-    assert_eq!(how["chat_template"], false);
+    assert_eq!(manifest["chat_template"], false);
 }

@@ -7,14 +7,14 @@ use candle_core::{DType, Result, Tensor};
 use super::packed::PackedSequences;
 use crate::kernel::masked_softmax::MaskedSoftmax;
 
-/// The attention of one layer.
+/// The attention settings of one layer.
 #[derive(Debug, Clone, Copy)]
 pub struct AttentionConfig {
-    /// The factor of scores.
+    /// The factor that scores are multiplied by before the soft cap, usually `D^(-1/2)`.
     pub scale: f64,
     /// The soft cap of scores: `cap * tanh(score / cap)`.
     pub softcap: Option<f64>,
-    /// How many tokens back a token attends, itself included; none is full attention.
+    /// Sliding window: the number of tokens that a token attends to, itself included; `None` is full attention.
     pub sliding_window: Option<usize>,
 }
 
@@ -44,10 +44,11 @@ pub fn attention(
     Tensor::cat(&outputs, 0)?.flatten(1, 2)
 }
 
-/// Puts the heads of a group one below another: shape (L, heads, D) to (G, heads / G * L, D).
+/// Stacks the query heads of each group, so that one matrix product serves a group: shape (L, heads, D) to
+/// (G, heads / G * L, D).
 ///
 /// # Errors
-/// When the heads do not divide among the groups.
+/// When the number of heads is no multiple of the number of groups.
 pub fn group_heads(x: &Tensor, groups: usize) -> Result<Tensor> {
     let (length, heads, head_dim) = x.dims3()?;
     let per_group = heads / groups;
@@ -60,7 +61,7 @@ pub fn group_heads(x: &Tensor, groups: usize) -> Result<Tensor> {
 /// The inverse of [`group_heads`]: shape (G, heads / G * L, D) to (L, heads, D).
 ///
 /// # Errors
-/// When the rows are no multiple of the length.
+/// When the number of rows is no multiple of the length.
 pub fn ungroup_heads(x: &Tensor, length: usize) -> Result<Tensor> {
     let (groups, rows, head_dim) = x.dims3()?;
     let per_group = rows / length;
@@ -71,8 +72,8 @@ pub fn ungroup_heads(x: &Tensor, length: usize) -> Result<Tensor> {
 }
 
 /// The attention probabilities of grouped queries, shape (G, rows, D), over keys, shape (G, L, D): shape (G,
-/// rows, L), in f32; with them the derivative of the soft cap where there is one, which a backward pass
-/// needs. `mask`, of shape (queries, L), is the same for every head.
+/// rows, L), in f32. Also returns the derivative of the soft cap, if any, for the backward pass. `mask`, of
+/// shape (queries, L), is the same for every head.
 ///
 /// # Errors
 /// When shapes do not fit.

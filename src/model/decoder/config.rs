@@ -9,34 +9,34 @@ use crate::kernel::rotary;
 use crate::ops::activation::Activation;
 use crate::{Error, Result};
 
-/// The shape of a decoder. Fields are named as in config.json where it has them.
+/// The hyperparameters of a decoder. Fields are named as in config.json where it has them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DecoderConfig {
     /// The model family.
     pub family: Family,
-    /// Number of tokens of the vocabulary (V).
+    /// Vocabulary size (V).
     pub vocab_size: usize,
-    /// Size of a token's hidden state (H).
+    /// Hidden size (H): values per token.
     pub hidden_size: usize,
-    /// Size of the MLP's hidden layer (I).
+    /// Hidden layer size of the MLP (I).
     pub intermediate_size: usize,
     /// Number of query heads.
     pub num_attention_heads: usize,
-    /// Number of key and value heads; it divides the number of query heads (grouped-query attention).
+    /// Number of key and value heads, a divisor of the number of query heads (grouped-query attention).
     pub num_key_value_heads: usize,
-    /// Size of one head (D), even.
+    /// Size of one head (D), an even number.
     pub head_dim: usize,
     /// The context length, in tokens.
     pub max_position_embeddings: usize,
-    /// Added to the mean square of an RMS norm.
+    /// Epsilon that RMS norms add to the mean square.
     pub rms_norm_eps: f32,
     /// Whether the LM head shares the weights of the token embeddings.
     pub tie_word_embeddings: bool,
     /// Rotary position embeddings.
     pub rope: RopeConfig,
-    /// The sliding window of each layer, in tokens, the token itself included; none is full attention.
+    /// The sliding window of each layer, in tokens, the token itself included; `None` is full attention.
     pub sliding_windows: Vec<Option<usize>>,
-    /// The factor of attention scores before the softmax: `head_dim^(-1/2)`, or Gemma-2's
+    /// The factor that attention scores are multiplied by before the softmax: `head_dim^(-1/2)`, or Gemma-2's
     /// `query_pre_attn_scalar^(-1/2)`.
     pub attention_scale: f64,
     /// Soft cap of attention scores: `cap * tanh(score / cap)`; Gemma-2 only.
@@ -45,7 +45,7 @@ pub struct DecoderConfig {
     pub final_logit_softcap: Option<f64>,
 }
 
-/// A model family: the layout of a layer.
+/// Model family: the norms and activation function of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
     /// Llama (Dubey et al. 2024) and Mistral (Jiang et al. 2023): two norms a layer, SiLU.
@@ -55,7 +55,7 @@ pub enum Family {
 }
 
 impl Family {
-    /// The activation function of its MLP.
+    /// The activation function of the family's MLP.
     pub const fn activation(self) -> Activation {
         match self {
             Self::Llama => Activation::Silu,
@@ -64,12 +64,12 @@ impl Family {
     }
 }
 
-/// Rotary position embeddings (Su et al. 2021): the base of the frequencies and their scaling.
+/// RoPE parameters (Su et al. 2021): the base of the frequencies and their scaling.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RopeConfig {
     /// The base of the frequencies, `rope_theta`, above 1.
     pub theta: f64,
-    /// How frequencies are scaled to longer contexts.
+    /// The scaling of frequencies to longer contexts.
     pub scaling: RopeScaling,
 }
 
@@ -111,7 +111,7 @@ impl RopeConfig {
                 high_freq_factor: high,
                 original_max_position_embeddings: original,
             } => {
-                // The number of full turns over the original context.
+                // The number of full rotations over the original context.
                 let turns = original * frequency / std::f64::consts::TAU;
                 if turns < low {
                     frequency / factor
@@ -194,7 +194,7 @@ impl DecoderConfig {
     }
 }
 
-/// The fields of one config.json, and the errors that name it.
+/// The fields of one config.json, with its path for error messages.
 struct Fields<'a> {
     raw: &'a Value,
     path: &'a Path,
@@ -205,7 +205,7 @@ impl Fields<'_> {
         Error::input(self.path, message, "choose another model")
     }
 
-    /// Refuses fields that would change the computation and are not implemented.
+    /// Rejects settings that would change the computation and are not implemented.
     fn check_supported(&self, family: Family) -> Result<()> {
         for bias in ["attention_bias", "mlp_bias"] {
             if self.raw[bias].as_bool() == Some(true) {
@@ -216,7 +216,7 @@ impl Fields<'_> {
             let message = "has a quantization_config: quantised weights are not supported";
             return Err(self.wrong(message.to_owned()));
         }
-        // transformers reads this field of Gemma-2, whatever its hidden_act is.
+        // transformers uses this field for Gemma-2 and ignores `hidden_act`.
         let (field, supported) = match family {
             Family::Llama => ("hidden_act", "silu"),
             Family::Gemma2 => ("hidden_activation", "gelu_pytorch_tanh"),
@@ -308,7 +308,7 @@ impl Fields<'_> {
         Ok(RopeConfig { theta, scaling })
     }
 
-    /// Gemma-2 alternates sliding and full attention; in Mistral all layers slide, or none.
+    /// Gemma-2 alternates sliding-window and full attention; in Mistral all layers have the window, or none has.
     fn sliding_window(&self, family: Family, layer: usize) -> Option<usize> {
         let window = self.raw["sliding_window"].as_u64()? as usize;
         let slides = match self.raw["layer_types"][layer].as_str() {
@@ -335,7 +335,7 @@ mod tests {
         parsed.err().map(|error| error.to_string())
     }
 
-    /// transformers 4 wrote most models of the hub; transformers 5 names the fields otherwise.
+    /// Most models of the hub were written by transformers 4; transformers 5 uses other field names.
     #[test]
     fn rope_fields_of_transformers_4_and_5_parse_alike() {
         let rope = |fields: Value| {

@@ -24,7 +24,7 @@ fn argmax(logits: &[f32]) -> u32 {
 }
 
 #[test]
-fn tied_sharded_and_windowed_models_equal_those_of_transformers() {
+fn tied_sharded_and_sliding_window_models_match_transformers() {
     for name in ["tied_llama", "windowed_mistral"] {
         let decoder = decoder(name);
         assert_eq!(decoder.config.tie_word_embeddings, name == "tied_llama");

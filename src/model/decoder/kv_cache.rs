@@ -1,4 +1,4 @@
-//! KV cache: the keys and values of a sequence's tokens in every layer, for decoding token by token.
+//! KV cache: keys and values of earlier tokens in every layer, appended in blocks, for token-by-token decoding.
 
 use candle_core::{DType, Result, Tensor};
 
@@ -9,21 +9,21 @@ use crate::ops::linear::MAX_SKINNY_ROWS;
 use crate::ops::norm::rms_norm;
 use crate::ops::rotary::RotaryEmbedding;
 
-/// The cache's capacity is a multiple of this many tokens.
+/// Block size: the cache's capacity is a multiple of this many tokens.
 const BLOCK: usize = 128;
 
-/// The keys and values of one sequence. Each sequence has its own: on the CPU its next token does not
-/// depend on the batch that it is in.
+/// The KV cache of one sequence. Each sequence has its own, so that on the CPU its next token does not
+/// depend on the other sequences of the batch.
 #[derive(Debug)]
 pub struct KvCache {
     /// Keys and values of each layer, shape (`kv_heads`, capacity, D).
     layers: Vec<Option<(Tensor, Tensor)>>,
-    /// The number of tokens that are cached.
+    /// The number of cached tokens.
     pub tokens: usize,
 }
 
 impl KvCache {
-    /// An empty cache of so many layers.
+    /// An empty cache for a decoder with this many layers.
     pub fn new(layers: usize) -> Self {
         Self {
             layers: vec![None; layers],
@@ -31,15 +31,15 @@ impl KvCache {
         }
     }
 
-    /// Appends keys and values, shape (`kv_heads`, new tokens, D), behind those of `from` tokens; returns
-    /// all keys and all values.
+    /// Appends keys and values, shape (`kv_heads`, new tokens, D), at token offset `from`; returns all keys
+    /// and all values up to and including the new ones.
     fn append(&mut self, layer: usize, from: usize, k: &Tensor, v: &Tensor) -> Result<[Tensor; 2]> {
         let (groups, tokens, head_dim) = k.dims3()?;
         let needed = from + tokens;
         let cached = match &self.layers[layer] {
             Some((keys, values)) if keys.dim(1)? >= needed => (keys.clone(), values.clone()),
             old => {
-                // Twice as much as before, so that the copies are amortised.
+                // Capacity doubles, so that the cost of copies is amortised.
                 let capacity = needed.max(2 * from).next_multiple_of(BLOCK);
                 let grown = |old: Option<&Tensor>, like: &Tensor| {
                     let shape = (groups, capacity, head_dim);
@@ -67,8 +67,8 @@ impl KvCache {
 }
 
 impl<P: Projection> Decoder<P> {
-    /// Prefill: reads prompts, packed without padding, into empty caches; returns the logits of the next
-    /// token of each, V values a prompt.
+    /// Prefill: runs prompts, packed without padding, and fills their empty caches; returns the logits of
+    /// each prompt's next token, V values per prompt.
     ///
     /// # Errors
     /// When a prompt has no token, or the device fails.
@@ -79,7 +79,8 @@ impl<P: Projection> Decoder<P> {
     ) -> Result<Vec<Vec<f32>>> {
         let mut lengths: Vec<usize> = prompts.iter().map(|prompt| prompt.len()).collect();
         let mut ids = prompts.concat();
-        // A short prompt alone gets the bits that it gets in a batch: those of the product of many rows.
+        // Padding to more rows makes a short prompt alone use the same kernel, and give the same bits, as in a
+        // batch.
         if ids.len() <= MAX_SKINNY_ROWS {
             lengths.push(MAX_SKINNY_ROWS + 1 - ids.len());
             ids.resize(MAX_SKINNY_ROWS + 1, 0);
@@ -106,8 +107,8 @@ impl<P: Projection> Decoder<P> {
         self.next_logits(&last)
     }
 
-    /// Decode step: reads one more token of each sequence; returns the logits of the next token of each, V
-    /// values a sequence.
+    /// Decode step: runs one new token of each sequence; returns the logits of each sequence's next token, V
+    /// values per sequence.
     ///
     /// # Errors
     /// When the device fails.
@@ -139,7 +140,7 @@ impl<P: Projection> Decoder<P> {
         self.next_logits(&x)
     }
 
-    /// Logits of the next token from the last layer's output: shape (sequences, H) to V values a sequence.
+    /// Logits of the next token from the last layer's output: shape (sequences, H) to V values per sequence.
     fn next_logits(&self, x: &Tensor) -> Result<Vec<Vec<f32>>> {
         let hidden = rms_norm(x, &self.norm, self.config.rms_norm_eps)?;
         let (count, size) = (hidden.dim(0)?, self.rows_per_product());
@@ -150,7 +151,7 @@ impl<P: Projection> Decoder<P> {
         Ok(parts.collect::<Result<Vec<Vec<_>>>>()?.concat())
     }
 
-    /// How many rows are multiplied at a time: on the CPU always by the kernel of few rows, so that the bits
+    /// The number of rows of one matrix product: on the CPU always few enough for the skinny GEMM kernel, so that the bits
     /// of a sequence do not depend on the batch size.
     fn rows_per_product(&self) -> usize {
         if self.device.is_cpu() {
@@ -161,7 +162,7 @@ impl<P: Projection> Decoder<P> {
     }
 }
 
-/// Attention of one new token over its sequence: `q` of shape (1, heads, D), `k` and `v` of (1, `kv_heads`,
+/// Attention of one new token to its sequence: `q` of shape (1, heads, D), `k` and `v` of (1, `kv_heads`,
 /// D), which are appended to the cache; returns (1, heads * D).
 fn attend_to_cache<P>(
     layer: &DecoderLayer<P>,

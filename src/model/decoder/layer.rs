@@ -13,7 +13,7 @@ use crate::ops::norm::rms_norm;
 use crate::ops::rotary::RotaryEmbedding;
 use crate::weights::Weights;
 
-/// The projections of a layer, as PEFT and vLLM name them.
+/// The names of a layer's linear projections, as in PEFT and vLLM.
 pub const PROJECTIONS: [&str; 7] = [
     "self_attn.q_proj",
     "self_attn.k_proj",
@@ -24,25 +24,25 @@ pub const PROJECTIONS: [&str; 7] = [
     "mlp.down_proj",
 ];
 
-/// One layer. The weights of norms have shape (H), in f32 in Gemma-2.
+/// One decoder layer. Norm weights have shape (H); Gemma-2's are in f32.
 #[derive(Debug)]
 pub struct DecoderLayer<P> {
-    /// The RMS norm before attention.
+    /// RMS norm before attention (`input_layernorm`).
     pub input_norm: Tensor,
-    /// The RMS norm of attention's output; Gemma-2 only.
+    /// RMS norm of attention's output (`post_attention_layernorm`); Gemma-2 only.
     pub post_attention_norm: Option<Tensor>,
-    /// The RMS norm before the MLP.
+    /// RMS norm before the MLP: Llama's `post_attention_layernorm`, Gemma-2's `pre_feedforward_layernorm`.
     pub pre_mlp_norm: Tensor,
-    /// The RMS norm of the MLP's output; Gemma-2 only.
+    /// RMS norm of the MLP's output (`post_feedforward_layernorm`); Gemma-2 only.
     pub post_mlp_norm: Option<Tensor>,
-    /// The projections, in the order of [`PROJECTIONS`].
+    /// The linear projections, in the order of [`PROJECTIONS`].
     pub projections: [P; 7],
-    /// Scale, soft cap and sliding window of its attention.
+    /// Scale, soft cap and sliding window of attention.
     pub attention: AttentionConfig,
 }
 
 impl<P> DecoderLayer<P> {
-    /// Loads the layer of that number.
+    /// Loads the layer with index `number`, from 0.
     pub(super) fn load(
         config: &DecoderConfig,
         weights: &Weights,
@@ -94,7 +94,7 @@ impl<P: Projection> DecoderLayer<P> {
     /// The layer's forward pass over packed sequences: shape (T, H) to (T, H).
     ///
     /// # Errors
-    /// When the device fails, as without memory.
+    /// When the device fails, for example out of memory.
     pub fn forward(
         &self,
         x: &Tensor,
@@ -107,11 +107,12 @@ impl<P: Projection> DecoderLayer<P> {
         self.forward_with(x, config, &packed.rotary, attend, tape)
     }
 
-    /// As [`Self::forward`], with attention by the caller, who may have a KV cache: `attend` gets queries
-    /// of shape (T, heads, D), keys and values of (T, `kv_heads`, D), after RoPE, and returns (T, heads * D).
+    /// [`Self::forward`] with the caller's attention function, as decoding with a KV cache needs: `attend`
+    /// gets queries of shape (T, heads, D) and keys and values of (T, `kv_heads`, D), after RoPE, and
+    /// returns (T, heads * D).
     ///
     /// # Errors
-    /// When the device fails, as without memory.
+    /// When the device fails, for example out of memory.
     pub fn forward_with(
         &self,
         x: &Tensor,

@@ -44,9 +44,9 @@ impl Projection for Tensor {
 /// A decoder whose layers have projections of type `P`.
 #[derive(Debug)]
 pub struct Decoder<P> {
-    /// Its configuration.
+    /// The configuration, from config.json.
     pub config: DecoderConfig,
-    /// The embedding table of tokens, shape (V, H).
+    /// Token embedding table, shape (V, H).
     pub token_embeddings: Tensor,
     /// The layers, first to last.
     pub layers: Vec<DecoderLayer<P>>,
@@ -54,11 +54,11 @@ pub struct Decoder<P> {
     pub norm: Tensor,
     /// The LM head, shape (V, H), or the reward head, shape (1, H).
     pub head: Tensor,
-    /// The device of all its tensors.
+    /// The device of all tensors.
     pub device: Device,
 }
 
-/// Which head a decoder is loaded with.
+/// The output head that a decoder is loaded with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Head {
     /// The LM head: a logit for each token of the vocabulary.
@@ -68,8 +68,8 @@ pub enum Head {
 }
 
 impl<P> Decoder<P> {
-    /// Loads a decoder; `project` makes a projection of each layer's weight, given its name
-    /// `model.layers.N.self_attn.q_proj`.
+    /// Loads a decoder. `project` turns a module path, as `model.layers.N.self_attn.q_proj`, and its weight
+    /// into a projection: this is where LoRA adapters are added.
     ///
     /// # Errors
     /// When a file or tensor is missing or has another shape than config.json says.
@@ -107,7 +107,7 @@ impl<P> Decoder<P> {
         })
     }
 
-    /// Whether the head is all zeros: that of a base model without a reward head.
+    /// Whether the head is all zeros, as [`Head::Score`] loads it for a base model without a reward head.
     pub fn head_is_zero(&self) -> bool {
         let sum = self.head.abs().and_then(|head| head.sum_all());
         let sum = sum.and_then(|sum| sum.to_dtype(DType::F32)?.to_scalar::<f32>());
@@ -117,7 +117,7 @@ impl<P> Decoder<P> {
     /// The token embeddings, input of the first layer: T ids to shape (T, H).
     ///
     /// # Errors
-    /// When an id is not below the size of the vocabulary.
+    /// When an id is not below V.
     pub fn embed(&self, ids: &[u32]) -> candle_core::Result<Tensor> {
         let x = self
             .token_embeddings
@@ -134,10 +134,10 @@ impl<P> Decoder<P> {
 }
 
 impl<P: Projection> Decoder<P> {
-    /// The hidden states behind the last norm of packed sequences: T ids to shape (T, H).
+    /// Forward pass of packed sequences up to the last norm: T ids to hidden states, shape (T, H).
     ///
     /// # Errors
-    /// When the device fails, as without memory.
+    /// When the device fails, for example out of memory.
     pub fn forward(&self, ids: &[u32], packed: &PackedSequences) -> candle_core::Result<Tensor> {
         let mut x = self.embed(ids)?;
         for layer in &self.layers {
@@ -146,7 +146,7 @@ impl<P: Projection> Decoder<P> {
         rms_norm(&x, &self.norm, self.config.rms_norm_eps)
     }
 
-    /// Logits of hidden states behind the last norm: shape (T, H) to (T, V), in f32.
+    /// Logits of hidden states after the last norm: shape (T, H) to (T, V), in f32, with Gemma-2's soft cap.
     ///
     /// # Errors
     /// When the device fails.
@@ -159,7 +159,7 @@ impl<P: Projection> Decoder<P> {
     }
 }
 
-/// The weight of an RMS norm, shape (H). Gemma-2 stores it less 1: 1 is added in f32.
+/// The weight of an RMS norm, shape (H). Gemma-2 stores `w - 1`; 1 is added in f32.
 fn norm_weight(config: &DecoderConfig, weights: &Weights, name: &str) -> Result<Tensor> {
     let weight = weights.get(&format!("{name}.weight"), &[config.hidden_size])?;
     Ok(match config.family {

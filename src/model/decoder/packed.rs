@@ -14,9 +14,9 @@ use crate::ops::rotary::RotaryEmbedding;
 pub struct PackedSequences {
     /// The number of tokens of each sequence; they add up to T.
     pub lengths: Vec<usize>,
-    /// The rotation of each token by its position in its sequence, T rows.
+    /// The RoPE angles of each token at its position in its own sequence, T rows.
     pub rotary: RotaryEmbedding,
-    /// Masks of shape (longest, longest), by sliding window: 0 where a token attends to another, else -inf.
+    /// Causal masks of shape (longest, longest), by sliding window: 0 where query attends to key, else -inf.
     masks: HashMap<Option<usize>, Tensor>,
 }
 
@@ -46,7 +46,7 @@ impl PackedSequences {
     /// The causal mask of a sequence of this length, shape (length, length).
     ///
     /// # Errors
-    /// When no sequence is as long, or no layer has that sliding window.
+    /// When `length` exceeds the longest sequence, or no layer has that sliding window.
     pub fn mask(&self, length: usize, window: Option<usize>) -> Result<Tensor> {
         match self.masks.get(&window) {
             Some(mask) => mask.narrow(0, 0, length)?.narrow(1, 0, length),
@@ -54,7 +54,7 @@ impl PackedSequences {
         }
     }
 
-    /// The row of each sequence's last token, for sequences of these lengths, none of them empty.
+    /// The packed row of each sequence's last token. Every length must be at least 1.
     pub fn last_rows(lengths: &[usize]) -> Vec<u32> {
         let ends = lengths.iter().scan(0, |end, length| {
             *end += length;
@@ -64,6 +64,8 @@ impl PackedSequences {
     }
 }
 
+/// A causal mask of shape (length, length): 0 where `key <= query` and, with a sliding window of `size`
+/// tokens, `query - key < size`; else -inf.
 fn causal_mask(length: usize, window: Option<usize>, device: &Device) -> Result<Tensor> {
     let attends =
         |query: usize, key: usize| key <= query && window.is_none_or(|size| query - key < size);

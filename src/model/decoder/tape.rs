@@ -1,4 +1,4 @@
-//! Tape: what a layer's forward pass hands to whoever records activations for the backward pass.
+//! Tape: callback by which a layer's forward pass records the activations that its backward pass needs.
 
 use candle_core::Tensor;
 
@@ -27,7 +27,7 @@ pub enum LayerTensor {
 
 /// Records the activations of one layer's forward pass.
 pub trait Tape {
-    /// Called once for each activation that the layer computes; a clone of the tensor shares its memory.
+    /// Called once for each activation that the layer computes. A clone of the tensor shares its memory.
     fn record(&mut self, which: LayerTensor, x: &Tensor);
 }
 

@@ -1,4 +1,4 @@
-//! Bidirectional attention of packed texts by candle's operations, on any device and in any dtype; the
+//! Bidirectional attention of packed texts with candle operations, on any device and in any dtype. The
 //! fused CPU kernel is [`crate::kernel::attention`].
 
 use candle_core::{Device, Result, Tensor};
@@ -7,7 +7,8 @@ use candle_nn::ops::softmax_last_dim;
 use crate::ops::norm::upcast_on_cpu;
 use crate::ops::rotary::RotaryEmbedding;
 
-/// How packed texts are padded to a rectangle for the products of attention, and for them only.
+/// Batch layout: index tables that pad packed texts to a rectangle for attention. All other layers run
+/// without padding.
 #[derive(Debug)]
 pub(super) struct BatchLayout {
     /// The number of texts (B).
@@ -23,7 +24,7 @@ pub(super) struct BatchLayout {
 }
 
 impl BatchLayout {
-    /// The layout of texts of these lengths.
+    /// The layout of texts with these numbers of tokens.
     pub(super) fn new(lengths: &[usize], device: &Device) -> Result<Self> {
         let texts = lengths.len();
         let longest = lengths.iter().copied().max().unwrap_or_default();
@@ -49,11 +50,11 @@ impl BatchLayout {
     }
 }
 
-/// Softmax attention within each text: `qkv` of shape (T, 3H), a row `[q | k | v]` a token, to (T, H);
-/// `rotary` has a row a token.
+/// Softmax attention within each text: `qkv` of shape (T, 3H), one row `[q | k | v]` per token, to (T, H).
+/// `rotary` has one row per token.
 ///
 /// # Errors
-/// When the device fails, as without memory.
+/// When the device fails, for example out of memory.
 pub(super) fn attention(
     qkv: &Tensor,
     layout: &BatchLayout,

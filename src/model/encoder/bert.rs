@@ -6,13 +6,13 @@ use super::{Checkpoint, Encoder, EncoderLayer, Positions, fold_token_type_embedd
 use crate::Result;
 use crate::ops::linear::Linear;
 
-/// Loads BERT: positions count from 0.
+/// Loads BERT: positions start at 0.
 pub(super) fn load(checkpoint: &Checkpoint) -> Result<Encoder> {
     load_named(checkpoint, "bert.", 0, Positions::Absolute)
 }
 
-/// Loads an encoder with BERT's tensor names, which may all begin with `prefix`; the first `reserved` rows of
-/// the position table are no token's.
+/// Loads an encoder with BERT's tensor names, with or without `prefix`. The first `reserved` rows of the
+/// position table belong to no token, so the maximum length is shorter by so many.
 pub(super) fn load_named(
     checkpoint: &Checkpoint,
     prefix: &str,
@@ -58,7 +58,7 @@ fn layer(checkpoint: &Checkpoint, name: &str) -> Result<EncoderLayer> {
     };
     let part = |part: &str| linear(&format!("attention.self.{part}"), hidden, hidden);
     let (q, k, v) = (part("query")?, part("key")?, part("value")?);
-    // One product instead of three.
+    // One matrix product instead of three.
     let qkv = Linear {
         weight: Tensor::cat(&[q.weight, k.weight, v.weight], 0)?,
         bias: Tensor::cat(&[q.bias, k.bias, v.bias], 0)?,

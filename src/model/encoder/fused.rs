@@ -10,16 +10,16 @@ use crate::kernel::norm::{LayerNormParams, bias_residual_norm, layer_norm};
 use crate::ops::linear::Linear;
 use crate::ops::norm::LayerNorm;
 
-/// The buffers between the kernels; they grow to the largest batch.
+/// Buffers for intermediate results; they grow to the size of the largest batch.
 #[derive(Debug, Default)]
 pub struct Buffers {
     /// The residual stream, (T, H).
     x: Vec<f32>,
-    /// (T, 3H).
+    /// Queries, keys and values, (T, 3H).
     qkv: Vec<f32>,
-    /// (T, H).
+    /// Output of attention, (T, H).
     attn_out: Vec<f32>,
-    /// (T, I).
+    /// Hidden layer of the MLP, (T, I).
     mlp_hidden: Vec<f32>,
     /// The residual stream between attention and MLP, (T, H).
     sum: Vec<f32>,
@@ -28,7 +28,7 @@ pub struct Buffers {
 /// [`Encoder::forward`] for weights in f32 on the CPU: T rows of H values.
 ///
 /// # Errors
-/// When the weights are not, or an id is not below the size of the vocabulary.
+/// When the weights are not f32 on the CPU, or an id is not below the vocabulary size.
 pub(super) fn forward<'a>(
     encoder: &Encoder,
     ids: &[u32],
@@ -89,7 +89,7 @@ pub(super) fn forward<'a>(
     Ok(x)
 }
 
-/// The first `length` values of a buffer, which grows if it is too short.
+/// The first `length` values of a buffer, which is enlarged if too short. Old values are not cleared.
 fn sized(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
     if buffer.len() < length {
         buffer.resize(length, 0.0);
@@ -97,7 +97,7 @@ fn sized(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
     &mut buffer[..length]
 }
 
-/// Calls `take` with each row and the row of the table of its index.
+/// Embedding lookup: calls `take` with each row and the table's row at that row's index in `which`.
 fn gather(
     rows: &mut [f32],
     table: &[f32],
@@ -117,7 +117,7 @@ fn gather(
     Ok(())
 }
 
-/// `out = x W^T`, without the bias: later kernels add it.
+/// `out = x W^T`, without the bias, which later kernels add.
 fn linear_without_bias(out: &mut [f32], x: &[f32], layer: &Linear) -> Result<()> {
     let (width, depth) = layer.weight.dims2()?;
     with_values(&layer.weight, |weight| {
@@ -139,6 +139,7 @@ fn add_bias_and_residual(
     })?
 }
 
+/// Calls `act` with the weight and bias of a layer norm.
 fn with_norm<R>(norm: &LayerNorm, act: impl FnOnce(LayerNormParams<'_>) -> R) -> Result<R> {
     let eps = norm.eps;
     with_values(&norm.weight, |weight| {
@@ -148,7 +149,7 @@ fn with_norm<R>(norm: &LayerNorm, act: impl FnOnce(LayerNormParams<'_>) -> R) ->
     })?
 }
 
-/// Calls `look` with the values of a contiguous f32 tensor on the CPU.
+/// Calls `look` with the values of a contiguous f32 tensor on the CPU, without a copy.
 fn with_values<R>(tensor: &Tensor, look: impl FnOnce(&[f32]) -> R) -> Result<R> {
     let (storage, layout) = tensor.storage_and_layout();
     match (&*storage, layout.contiguous_offsets()) {

@@ -1,6 +1,6 @@
-//! Do the encoders give what transformers gives? Small random models with known vectors.
+//! Golden tests of encoders against transformers: small random models with expected embeddings.
 //!
-//! Made with transformers 5.23 and torch 2.15 on the CPU in f32.
+//! The expected values were computed with transformers 5.23 and torch 2.15 on the CPU in f32.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -37,7 +37,7 @@ fn floats(value: &Value) -> Vec<f64> {
     values.map(|value| value.as_f64().unwrap()).collect()
 }
 
-/// The largest difference between given and expected values.
+/// The largest absolute difference between actual and expected values.
 fn distance<'a>(given: &[f32], expected: impl Iterator<Item = &'a Value>) -> f64 {
     let expected: Vec<f64> = expected.flat_map(floats).collect();
     assert_eq!(given.len(), expected.len());
@@ -54,7 +54,7 @@ fn embed(model: &SentenceEncoder, texts: &[&str]) -> Vec<f32> {
 }
 
 #[test]
-fn token_ids_are_those_of_transformers() {
+fn token_ids_match_transformers() {
     for name in MODELS {
         let expected = expected(name);
         let rows = expected["rows"].as_array().unwrap();
@@ -68,9 +68,9 @@ fn token_ids_are_those_of_transformers() {
     }
 }
 
-/// In f32 through the fused loops, in f64 through candle's ops, which is what a GPU runs.
+/// f32 tests the fused CPU kernels, f64 candle's operations, which also run on a GPU.
 #[test]
-fn vectors_are_those_of_transformers() {
+fn embeddings_match_transformers() {
     for name in MODELS {
         let expected = expected(name);
         let rows = expected["rows"].as_array().unwrap();
@@ -88,9 +88,10 @@ fn vectors_are_those_of_transformers() {
     }
 }
 
-/// What a GPU computes, in its types, on the CPU: a text's vector keeps its direction.
+/// bf16 and f16, the dtypes of GPUs, on the CPU: cosine similarity to the expected embedding is at least
+/// 0.999.
 #[test]
-fn in_half_the_bits_vectors_point_the_same_way() {
+fn half_precision_embeddings_keep_their_direction() {
     for name in ["minilm_bert", "style_roberta", "jina_v3", "xlm_roberta"] {
         let expected = expected(name);
         let rows = expected["rows"].as_array().unwrap();
@@ -112,9 +113,9 @@ fn in_half_the_bits_vectors_point_the_same_way() {
     }
 }
 
-/// XLM-R reads positions behind its padding token, and this one is pooled by its first token.
+/// XLM-RoBERTa's positions start after the id of its padding token; this model has CLS pooling.
 #[test]
-fn an_xlm_roberta_is_that_of_transformers() {
+fn xlm_roberta_matches_transformers() {
     let expected = expected("xlm_roberta");
     let rows = expected["rows"].as_array().unwrap();
     for precision in [DType::F32, DType::F64] {
@@ -131,7 +132,7 @@ fn an_xlm_roberta_is_that_of_transformers() {
 }
 
 #[test]
-fn a_task_chooses_its_adapter() {
+fn task_selects_its_lora_adapter() {
     let expected = expected("jina_v3");
     let by_task = expected["unit_by_task_first_four_texts"]
         .as_object()
@@ -146,9 +147,9 @@ fn a_task_chooses_its_adapter() {
     }
 }
 
-/// A text's vector does not depend on the texts beside it.
+/// A text's embedding does not depend on the other texts of its batch.
 #[test]
-fn a_batch_gives_what_each_text_gives_alone() {
+fn embeddings_do_not_depend_on_the_batch() {
     for name in MODELS {
         let model = load(name, DType::F32);
         let expected = expected(name);
@@ -166,7 +167,7 @@ fn a_batch_gives_what_each_text_gives_alone() {
     }
 }
 
-/// A folder like the one of a fixture, changed by a test.
+/// A temporary copy of a fixture's model folder, modified by `change`.
 fn changed(name: &str, change: impl FnOnce(&Path)) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let from = PathBuf::from(fixtures::model(name));
@@ -186,12 +187,14 @@ fn changed(name: &str, change: impl FnOnce(&Path)) -> tempfile::TempDir {
     folder
 }
 
+/// Modifies a JSON file.
 fn edit(file: &Path, change: impl FnOnce(&mut Value)) {
     let mut value: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
     change(&mut value);
     fs::write(file, value.to_string()).unwrap();
 }
 
+/// The one-line error of loading the model, with the folder's path replaced by `MODEL`.
 fn refusal(folder: &tempfile::TempDir) -> String {
     let path = folder.path().display().to_string();
     let error = SentenceEncoder::load(&path, DeviceSpec::Cpu)
@@ -202,7 +205,7 @@ fn refusal(folder: &tempfile::TempDir) -> String {
 }
 
 #[test]
-fn what_is_no_model_is_refused_by_name() {
+fn invalid_models_are_rejected_with_the_file_named() {
     let lacking = |file: &'static str| {
         changed("minilm_bert", move |folder| {
             fs::remove_file(folder.join(file)).unwrap();
@@ -302,7 +305,7 @@ fn what_is_no_model_is_refused_by_name() {
 }
 
 #[test]
-fn weights_in_several_files_are_one_model() {
+fn sharded_weights_load_as_one_model() {
     let whole = load("minilm_bert", DType::F32);
     let sharded = changed("minilm_bert", |folder| {
         let file = folder.join("model.safetensors");
@@ -334,9 +337,9 @@ fn weights_in_several_files_are_one_model() {
     assert_ne!(parts.revision, whole.revision);
 }
 
-/// Each pooling that modules.json may choose, on the same tokens.
+/// Every supported pooling mode, on the same tokens.
 #[test]
-fn poolings_are_obeyed() {
+fn pooling_modes_of_the_config_are_applied() {
     let pooled = |mode: &str| {
         let folder = changed("style_roberta", |folder| {
             edit(&folder.join("1_Pooling/config.json"), |config| {

@@ -1,4 +1,4 @@
-//! jina-embeddings-v3 (Sturua et al. 2024): XLM-RoBERTa with RoPE and a LoRA adapter a task.
+//! jina-embeddings-v3 (Sturua et al. 2024): XLM-RoBERTa with RoPE and one LoRA adapter per task.
 
 use candle_core::Tensor;
 use serde_json::Value;
@@ -60,11 +60,11 @@ pub(super) fn load(checkpoint: &Checkpoint) -> Result<Encoder> {
     })
 }
 
-/// A task's LoRA adapter: its index among all, which are stored in one tensor.
+/// A task's LoRA adapter. The adapters of all tasks are stored in one tensor, along its first dimension.
 struct TaskAdapter {
     index: usize,
     count: usize,
-    /// The rank.
+    /// The LoRA rank.
     r: usize,
     /// `lora_alpha / r`.
     scale: f64,
@@ -92,7 +92,7 @@ fn adapter(checkpoint: &Checkpoint, task: &str) -> Result<TaskAdapter> {
     })
 }
 
-/// The weights, with a task's adapter merged where there is a task.
+/// The weights of the checkpoint; with a task, its adapter is merged into them.
 struct MergedWeights<'a> {
     checkpoint: &'a Checkpoint,
     adapter: Option<TaskAdapter>,
@@ -114,7 +114,7 @@ impl MergedWeights<'_> {
         })
     }
 
-    /// `W + scale * left right`: the factors have shapes (rows, r) and (r, columns).
+    /// The merged weight `W + scale * left right`; the factors have shapes (rows, r) and (r, columns).
     fn weight(&self, name: &str, shape: [usize; 2], factors: [&str; 2]) -> Result<Tensor> {
         let name = format!("{name}.parametrizations.weight");
         let weights = &self.checkpoint.weights;

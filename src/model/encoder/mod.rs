@@ -29,11 +29,11 @@ use crate::{Error, Result};
 /// A post-norm transformer encoder: the layers that BERT, RoBERTa, XLM-RoBERTa and jina-v3 share.
 #[derive(Debug)]
 pub struct Encoder {
-    /// Size of a token's hidden state (H).
+    /// Hidden size (H): values per token.
     pub hidden_size: usize,
     /// The maximum length of a text, in tokens, special tokens included.
     pub max_seq_length: usize,
-    /// The embedding table of tokens, shape (V, H), with the token type embedding added.
+    /// Token embedding table, shape (V, H), with the embedding of token type 0 added.
     token_embeddings: Tensor,
     positions: Positions,
     embedding_norm: LayerNorm,
@@ -45,10 +45,10 @@ pub struct Encoder {
 /// Position embeddings.
 #[derive(Debug)]
 enum Positions {
-    /// A learned table, shape (positions, H), from position 0 (BERT).
+    /// A trained table, shape (positions, H), from position 0 (BERT).
     Absolute(Tensor),
-    /// A learned table, shape (positions, H), and the id of the padding token: the first position is that id plus
-    /// one, and padding tokens have the id itself as their position (RoBERTa).
+    /// A trained table, shape (positions, H), and the id of the padding token: the first position is that id
+    /// plus one; padding tokens have the id itself as their position (RoBERTa).
     AbsoluteWithOffset(Tensor, u32),
     /// Rotary position embeddings: the tables of the tensor path and of the fused CPU path.
     Rotary(RotaryEmbedding, RotaryTable),
@@ -56,7 +56,7 @@ enum Positions {
 
 #[derive(Debug)]
 struct EncoderLayer {
-    /// Query, key and value projections as one, shape (3H, H).
+    /// Query, key and value projections, concatenated to shape (3H, H).
     qkv: Linear,
     out_proj: Linear,
     attention_norm: LayerNorm,
@@ -89,7 +89,7 @@ const fn one() -> usize {
     1
 }
 
-/// The supported architectures, as messages list them.
+/// The supported architectures, for error messages.
 const SUPPORTED: &str =
     "bert, roberta, xlm-roberta, xlm-roberta with rotary positions (jina-embeddings-v3)";
 
@@ -135,7 +135,7 @@ impl Encoder {
             let given = &config.hidden_act;
             return Err(wrong(format!("hidden_act must be gelu (got {given})")));
         }
-        // No encoder has more positions, and tables of this size are allocated.
+        // Tables of this size are allocated, so absurd values are rejected; no encoder has more positions.
         let max_positions = 1 << 20;
         let sizes = [
             ("intermediate_size", config.intermediate_size, usize::MAX),
@@ -188,12 +188,13 @@ impl Encoder {
         })
     }
 
-    /// Number of tokens of the vocabulary (V): ids are below this.
+    /// Vocabulary size (V): token ids are below this.
     pub fn vocab_size(&self) -> u32 {
         self.token_embeddings.dims()[0] as u32
     }
 
-    /// Number of parameters of the layers' projections: those that every token is multiplied with.
+    /// Number of parameters of the layers' projections, which every token is multiplied with. It estimates
+    /// the cost per token.
     pub fn parameters(&self) -> usize {
         let of_layer = |layer: &EncoderLayer| {
             let linears = [&layer.qkv, &layer.out_proj, &layer.up, &layer.down];
@@ -208,7 +209,7 @@ impl Encoder {
     /// The last hidden states of packed texts: T ids to shape (T, H). `lengths` are the texts' numbers of tokens.
     ///
     /// # Errors
-    /// When the device fails, as without memory.
+    /// When the device fails, for example out of memory.
     pub fn forward(&self, ids: &[u32], lengths: &[usize]) -> candle_core::Result<Tensor> {
         let positions = self.position_ids(ids, lengths);
         let layout = BatchLayout::new(lengths, &self.device)?;
@@ -235,10 +236,10 @@ impl Encoder {
         Ok(x)
     }
 
-    /// [`Self::forward`] by fused CPU kernels, row by row of H values, for weights in f32 on the CPU.
+    /// [`Self::forward`] with the fused CPU kernels, for weights in f32 on the CPU; returns T rows of H values.
     ///
     /// # Errors
-    /// When the weights are not, or an id is not below the size of the vocabulary.
+    /// When the weights are not f32 on the CPU, or an id is not below V.
     pub fn forward_fused<'a>(
         &self,
         ids: &[u32],
@@ -253,7 +254,7 @@ impl Encoder {
         self.device.is_cpu() && self.token_embeddings.dtype() == DType::F32
     }
 
-    /// The position of each token. They are integers: bf16 has exact ones up to 256 only.
+    /// The position of each token, as integers: bf16 represents them exactly only up to 256.
     fn position_ids(&self, ids: &[u32], lengths: &[usize]) -> Vec<u32> {
         let mut positions = Vec::with_capacity(ids.len());
         let mut rest = ids;
@@ -278,7 +279,7 @@ impl Encoder {
     }
 }
 
-/// What an architecture is loaded from.
+/// A checkpoint: config.json and weights that an architecture is loaded from.
 struct Checkpoint {
     config: EncoderConfig,
     weights: Weights,
@@ -306,7 +307,8 @@ impl Checkpoint {
     }
 }
 
-/// Adds the embedding of token type 0, which every token has, to the token embeddings, once at load.
+/// Adds the embedding of token type 0, the type of every token here, to the token embeddings at load time,
+/// so that the forward pass has one lookup less.
 fn fold_token_type_embedding(tokens: &Tensor, types: &Tensor) -> Result<Tensor> {
     Ok(tokens.broadcast_add(&types.narrow(0, 0, 1)?)?)
 }

@@ -4,7 +4,7 @@
 use super::{Checkpoint, Encoder, Positions, bert};
 use crate::Result;
 
-/// Loads RoBERTa: BERT, but positions count from the padding token's id plus one.
+/// Loads RoBERTa: as BERT, but positions start at the padding token's id plus one.
 pub(super) fn load(checkpoint: &Checkpoint) -> Result<Encoder> {
     let pad = checkpoint.config.pad_token_id.unwrap_or(1);
     let reserved = pad as usize + 1;

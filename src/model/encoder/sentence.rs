@@ -17,19 +17,19 @@ use crate::{Error, Result};
 /// A sentence-transformers model.
 #[derive(Debug)]
 pub struct SentenceEncoder {
-    /// The hub's `OWNER/NAME` or the folder's name; with a task `NAME#TASK`.
+    /// The model's name: the hub id `OWNER/NAME` or the folder's name; with a task `NAME#TASK`.
     pub name: String,
-    /// The hub's commit, or a hash of the folder's files.
+    /// The revision: the hub's commit, or a hash of the folder's files.
     pub revision: String,
-    /// The size of an embedding.
+    /// Embedding dimension.
     pub dimension: usize,
-    /// Longer texts are truncated to this many tokens, special tokens included.
+    /// Maximum length of a text, in tokens, special tokens included; longer texts are truncated.
     pub max_seq_length: usize,
-    /// The licence to tell users of, where it forbids commercial use, and models to use instead.
+    /// The licence notice for users, if the licence forbids commercial use; it also names alternatives.
     pub license_notice: Option<String>,
     tokenizer: Tokenizer,
     lower_case: bool,
-    /// The default prompt, put before every text.
+    /// The default prompt, prepended to every text (sentence-transformers: `default_prompt_name`).
     prefix: String,
     encoder: Encoder,
     buffers: Mutex<Buffers>,
@@ -37,33 +37,33 @@ pub struct SentenceEncoder {
     pub(super) normalize: bool,
 }
 
-/// How the hidden states of a text's tokens become its embedding.
+/// Pooling: how the hidden states of a text's tokens become its embedding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pooling {
-    /// The mean.
+    /// Mean pooling.
     Mean,
-    /// The state of the first token (CLS).
+    /// CLS pooling: the hidden state of the first token.
     Cls,
-    /// The maximum of each component.
+    /// Max pooling: the maximum of each component.
     Max,
-    /// The sum over the square root of the number of tokens.
+    /// The sum divided by the square root of the number of tokens (`mean_sqrt_len_tokens`).
     MeanSqrtLength,
 }
 
 /// Tokenized texts.
 #[derive(Debug)]
 pub struct Tokenized {
-    /// The ids of each text's tokens.
+    /// Token ids of each text.
     pub ids: Vec<Vec<u32>>,
-    /// The number of tokens of all texts.
+    /// The total number of tokens.
     pub tokens: usize,
     /// The number of texts that were truncated.
     pub truncated: usize,
 }
 
 impl SentenceEncoder {
-    /// Loads a model from a folder or the hub: `PATH` or `OWNER/NAME[@REVISION]`, either with `#TASK` behind it
-    /// for a model with a LoRA adapter a task.
+    /// Loads a model from a folder or the hub: `PATH` or `OWNER/NAME[@REVISION]`, either followed by
+    /// `#TASK` for a model with one LoRA adapter per task.
     ///
     /// # Errors
     /// When a file is missing or invalid.
@@ -71,7 +71,7 @@ impl SentenceEncoder {
         Self::load_with_dtype(given, device, device.dtype())
     }
 
-    /// [`Self::load`] in another dtype than the device's own.
+    /// [`Self::load`] in another dtype than the device's default.
     ///
     /// # Errors
     /// As [`Self::load`].
@@ -124,7 +124,7 @@ impl SentenceEncoder {
         })
     }
 
-    /// Number of parameters that every token is multiplied with.
+    /// Number of parameters that every token is multiplied with; it estimates the cost per token.
     pub fn parameters(&self) -> usize {
         self.encoder.parameters()
     }
@@ -167,10 +167,10 @@ impl SentenceEncoder {
         })
     }
 
-    /// The embeddings of a batch of tokenized texts: shape (texts, dimension), row by row.
+    /// Embeddings of a batch of tokenized texts: shape (texts, dimension), row-major.
     ///
     /// # Errors
-    /// When the device fails, as without memory.
+    /// When the device fails, for example out of memory.
     pub fn embed(&self, texts: &[&[u32]]) -> candle_core::Result<Vec<f32>> {
         let lengths: Vec<usize> = texts.iter().map(|ids| ids.len()).collect();
         let ids: Vec<u32> = texts.concat();
@@ -257,7 +257,7 @@ impl SentenceEncoder {
     }
 }
 
-/// The settings of modules.json and of the files that it names.
+/// The settings of modules.json and of the files that it refers to.
 struct Modules {
     max_seq_length: Option<usize>,
     lower_case: bool,
@@ -274,7 +274,7 @@ impl Modules {
             normalize: false,
         };
         let Some(modules) = files.read_json("modules.json")? else {
-            // sentence-transformers pools a model without modules by the mean, too.
+            // sentence-transformers, too, uses mean pooling for a model without modules.json.
             read.read_transformer(files)?;
             return Ok(read);
         };
@@ -344,7 +344,7 @@ fn read_pooling(files: &ModelFiles, file: &str) -> Result<Pooling> {
     }
 }
 
-/// The tokenizer with truncation to so many tokens, on the side that its file says.
+/// The tokenizer with truncation to `max_seq_length` tokens, on the side that its file configures.
 fn with_truncation(
     mut tokenizer: Tokenizer,
     max_length: usize,
@@ -365,7 +365,7 @@ fn with_truncation(
     Ok(tokenizer)
 }
 
-/// The prompt before every text: the model's default prompt, or its task's instruction.
+/// The prompt prepended to every text: the model's default prompt, or its task's instruction.
 fn default_prompt(files: &ModelFiles, task: Option<&str>) -> Result<String> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     if let Some(task) = task {

@@ -1,5 +1,5 @@
-//! Generator: continuous batching of many sequences over one decoder, each with its own KV cache and random
-//! seed.
+//! Generator: text generation by continuous batching of many sequences over one decoder, each with its own KV
+//! cache and random seed.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,53 +14,54 @@ use crate::lora::{Adapter, LinearWeight};
 use crate::{Error, Result};
 use polyphony_io::random::SplitMix64;
 
-/// A model that generates text.
+/// A decoder, its tokenizer and its EOS tokens: a model that generates text.
 #[derive(Debug)]
 pub struct Generator {
-    /// The decoder with its adapter.
+    /// The decoder, with its LoRA adapter.
     pub decoder: Decoder<LinearWeight>,
-    /// Its tokenizer and chat template.
+    /// Tokenizer and chat template.
     pub chat: Chat,
-    /// The tokens that end a text, sorted.
+    /// EOS token ids, sorted: the tokens that end a text.
     pub eos_token_ids: Vec<u32>,
     /// The model's name.
     pub name: String,
-    /// The revision of the model's files, and of the adapter's.
+    /// The revision of the model's files and of the adapter's files.
     pub revision: String,
-    /// How the adapter is applied.
+    /// The way in which the adapter is applied.
     pub adapter_mode: AdapterMode,
 }
 
-/// How an adapter is applied.
+/// The way in which a LoRA adapter is applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AdapterMode {
-    /// It is merged into the weights.
+    /// Merged into the weights.
     Merged,
-    /// It is computed beside the weights, in f32 where they are bf16, at the cost of two small products each.
+    /// Not merged: two small matrix products per projection, in f32 where weights are bf16. Slower, but the
+    /// adapter is not rounded to bf16.
     Unmerged,
 }
 
-/// A text to be generated.
+/// A generation request: one text to be generated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GenerationRequest {
-    /// The tokens of the prompt.
+    /// Token ids of the prompt.
     pub prompt: Vec<u32>,
-    /// The random seed of its sampling.
+    /// Random seed of its sampling.
     pub seed: u64,
-    /// The maximum number of tokens.
+    /// Maximum number of new tokens.
     pub max_new_tokens: usize,
 }
 
-/// A generated text.
+/// A completion: one generated text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Completion {
-    /// Its tokens, without the EOS token.
+    /// Token ids, without the EOS token.
     pub tokens: Vec<u32>,
-    /// Why it ended.
+    /// The reason why generation ended.
     pub finish_reason: FinishReason,
 }
 
-/// Why a text ended, as vLLM and the OpenAI API name it.
+/// Finish reason, with the names of vLLM and the OpenAI API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FinishReason {
     /// The model generated an EOS token.
@@ -80,10 +81,10 @@ impl FinishReason {
 }
 
 impl Generator {
-    /// Loads a model by folder or hub id, with the adapter of a folder.
+    /// Loads a model by folder or hub id, with an adapter from a PEFT folder, if any.
     ///
     /// # Errors
-    /// When a file is missing, or the adapter belongs to another base model.
+    /// When a file is missing or invalid, or the adapter belongs to another base model.
     #[tracing::instrument(name = "load_generator", skip(spec), fields(device = %spec))]
     pub fn load(
         model: &str,
@@ -123,11 +124,11 @@ impl Generator {
         })
     }
 
-    /// Generates all requests, up to `batch_size` at a time, until `stop` is set; `on_completion` gets each with
-    /// its number, in the order of the requests. On the CPU a text does not depend on the batch size.
+    /// Generates all requests, up to `batch_size` at a time, until `stop` is set; `on_completion` gets each
+    /// with its index, in the order of the requests. On the CPU a text does not depend on the batch size.
     ///
     /// # Errors
-    /// When the device fails, a logit is not a number, or `on_completion` fails.
+    /// When the device fails, a logit is NaN, or `on_completion` fails.
     #[tracing::instrument(skip_all, fields(requests = requests.len(), batch_size))]
     pub fn generate(
         &self,
@@ -182,7 +183,7 @@ impl Generator {
         Ok(())
     }
 
-    /// Reads the last token of each sequence: V logits of the next token each.
+    /// Decode step: the logits of each sequence's next token, V values each.
     #[tracing::instrument(level = "trace", skip_all, fields(sequences = sequences.len()))]
     fn decode_step(&self, sequences: &mut [Sequence<'_>]) -> Result<Vec<Vec<f32>>> {
         let last = sequences.iter().filter_map(|s| s.ids.last().copied());
@@ -191,7 +192,7 @@ impl Generator {
         Ok(self.decoder.decode_step(&last, &mut caches)?)
     }
 
-    /// Reads the prompt of each sequence: V logits of the first token each.
+    /// Prefill: the logits of each sequence's first new token, V values each.
     #[tracing::instrument(level = "debug", skip_all, fields(sequences = sequences.len()))]
     fn prefill(&self, sequences: &mut [Sequence<'_>]) -> Result<Vec<Vec<f32>>> {
         let prompts = sequences.iter().map(|s| s.request.prompt.as_slice());
@@ -201,11 +202,11 @@ impl Generator {
     }
 }
 
-/// A sequence in the batch.
+/// A sequence of the running batch.
 struct Sequence<'a> {
     number: usize,
     request: &'a GenerationRequest,
-    /// The prompt and the tokens so far.
+    /// Token ids of the prompt and of the text so far.
     ids: Vec<u32>,
     cache: KvCache,
     random: SplitMix64,
@@ -224,7 +225,7 @@ impl<'a> Sequence<'a> {
         }
     }
 
-    /// Samples the next token from V logits.
+    /// Samples the next token from V logits and appends it.
     fn sample_next(&mut self, logits: &mut [f32], sampling: &SamplingParams, eos: &[u32]) {
         let token = sampling.next_token(logits, &self.ids, &mut self.random);
         if eos.contains(&token) {
@@ -246,7 +247,7 @@ impl<'a> Sequence<'a> {
     }
 }
 
-/// The EOS tokens of `generation_config.json`, or else of `config.json`, and that of the tokenizer.
+/// EOS token ids: those of `generation_config.json`, or else of `config.json`, plus that of the tokenizer.
 fn eos_token_ids(files: &ModelFiles, chat: &Chat) -> Result<Vec<u32>> {
     let mut eos_token_ids: Vec<u32> = chat.eos_token_id().into_iter().collect();
     for file in ["generation_config.json", "config.json"] {

@@ -41,7 +41,7 @@ fn completions(
 }
 
 #[test]
-fn greedy_texts_equal_those_of_transformers() {
+fn greedy_texts_match_transformers() {
     let golden = golden();
     for name in ["llama", "mistral"] {
         let generator = generator(name, None);
@@ -85,7 +85,7 @@ fn greedy_texts_equal_those_of_transformers() {
 }
 
 #[test]
-fn processed_logits_equal_those_of_transformers() {
+fn processed_logits_match_transformers() {
     let golden = golden();
     let logits: Vec<f32> = golden["logits"]
         .as_array()
@@ -145,7 +145,7 @@ fn a_text_does_not_depend_on_the_batch_size() {
 }
 
 #[test]
-fn an_unmerged_adapter_generates_what_a_merged_one_does() {
+fn unmerged_and_merged_adapters_generate_the_same_text() {
     let golden = golden();
     let cases = golden["greedy"]["llama"].as_array().unwrap();
     let requests: Vec<GenerationRequest> = cases

@@ -1,4 +1,5 @@
-//! Generation job: writes the samples of many prompts to a JSON lines file; a killed run is resumed.
+//! Generation job: writes the samples of many prompts to a JSON Lines file; the same command resumes a killed
+//! run.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
@@ -22,31 +23,31 @@ use polyphony_io::progress::{Progress, Unit};
 /// The options of a generation job.
 #[derive(Debug, Clone)]
 pub struct GenerationConfig {
-    /// The model's name in the output lines.
+    /// Model name in the output lines.
     pub name: String,
-    /// How a prompt becomes the model's input.
+    /// Prompt format: how a prompt becomes the model's input.
     pub prompt_format: PromptFormat,
-    /// The number of samples of each prompt.
+    /// Number of samples per prompt.
     pub samples_per_prompt: usize,
-    /// The maximum number of tokens of a text.
+    /// Maximum number of new tokens per text.
     pub max_new_tokens: usize,
     /// The sampling parameters.
     pub sampling: SamplingParams,
-    /// The random seed of all sampling.
+    /// Random seed of all sampling.
     pub seed: u64,
-    /// The number of texts generated at a time.
+    /// Batch size: the number of texts generated at a time.
     pub batch_size: usize,
 }
 
-/// How a prompt becomes the model's input.
+/// Prompt format: how a prompt becomes the model's input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PromptFormat {
-    /// By the model's chat template, after a system prompt where there is one.
+    /// Rendered with the model's chat template, after an optional system prompt.
     Chat {
         /// The system prompt.
         system: Option<String>,
     },
-    /// The prompt's text without a template.
+    /// The prompt's text, without a chat template.
     Plain,
 }
 
@@ -55,9 +56,9 @@ pub enum PromptFormat {
 pub struct Summary {
     /// Texts written by this run.
     pub written: usize,
-    /// Texts that the file had before.
+    /// Texts that the file had before this run.
     pub resumed: usize,
-    /// Texts still to be written, after Ctrl-C.
+    /// Texts still to be written, when Ctrl-C stopped the run.
     pub remaining: usize,
     /// Texts written by this run that reached the maximum number of tokens.
     pub truncated: usize,
@@ -65,7 +66,7 @@ pub struct Summary {
     pub tokens_per_second: f64,
 }
 
-/// A line of the output file.
+/// A line of the output file, in the format that `eval` reads.
 #[derive(Debug, Serialize)]
 struct OutputLine<'a> {
     model: &'a str,
@@ -77,8 +78,8 @@ struct OutputLine<'a> {
     finish_reason: &'a str,
 }
 
-/// Writes the samples of all prompts to `out`, a JSON line each, by prompt and sample; the manifest `out.json`
-/// beside it holds the options. The same command resumes a killed run.
+/// Writes the samples of all prompts to `out`, one JSON line each, ordered by prompt and sample. The manifest
+/// `out.json` next to it records the options. The same command resumes a killed run.
 ///
 /// # Errors
 /// When `out` was written with other options, a prompt leaves no room in the context, or the device fails.
@@ -114,7 +115,8 @@ pub fn run(
             let (prompt, sample) = (number / samples, number % samples);
             let ids = encoded[prompt].clone();
             let room = generator.decoder.config.max_position_embeddings - ids.len();
-            // The seed of a text depends on the run's seed, the prompt and the sample only.
+            // A text's random seed depends only on the run's seed, the prompt id and the sample number, so that a
+        // resumed run generates the same texts.
             let seed = mix64(config.seed) ^ fnv1a(prompts[prompt].id.as_bytes());
             GenerationRequest {
                 prompt: ids,
@@ -194,7 +196,7 @@ fn encode_prompt(
     Ok(ids)
 }
 
-/// Opens the output file for appending. The manifest beside it is written, or compared where the file exists.
+/// Opens the output file for appending. Writes its manifest, or compares it if the output exists.
 fn open_output(
     generator: &Generator,
     prompts: &[Prompt],
@@ -236,7 +238,7 @@ fn open_output(
     Ok(file)
 }
 
-/// Everything that the texts depend on.
+/// The manifest: everything that the generated texts depend on.
 fn manifest(
     generator: &Generator,
     prompts: &[Prompt],
@@ -276,12 +278,12 @@ fn manifest(
     })
 }
 
-/// The shortest decimal of an f32, as f64: 0.95, not 0.949999988079071.
+/// An f32 as the f64 with the same shortest decimal: 0.95, not 0.949999988079071.
 fn decimal(number: f32) -> f64 {
     number.to_string().parse().unwrap_or(f64::from(number))
 }
 
-/// The number of complete lines of the file; an incomplete last line, which a killed run leaves, is cut off.
+/// The number of complete lines of the file. An incomplete last line, left by a killed run, is removed.
 fn count_complete_lines(file: &mut File, out: &Path) -> Result<usize> {
     let failed = || Error::io("read", out);
     let mut reader = BufReader::new(&*file);

@@ -1,4 +1,4 @@
-//! Prompts of generation: the distinct prompts of a file, in their order.
+//! Prompts for generation: the distinct prompts of a file, in file order.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -12,19 +12,19 @@ use polyphony_io::hash::short_id;
 use polyphony_io::progress::{Progress, Unit};
 use polyphony_io::records::{self, ReadOptions};
 
-/// A prompt.
+/// A prompt: one message or a chat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prompt {
-    /// The id of the file's `prompt_id`, or else of [`prompt_id`].
+    /// Prompt id: the file's `prompt_id` if it has one, else that of [`prompt_id`].
     pub id: String,
     /// The messages of the chat.
     pub messages: Vec<Message>,
-    /// The content of the last message: the prompt as reports show it.
+    /// The content of the last message, by which reports show the prompt.
     pub text: String,
 }
 
-/// Reads the prompts of a JSON, CSV, TSV or Parquet file: a row's `prompt`, a text or a chat, and its `prompt_id`
-/// where there is one. `pairs.parquet` is such a file. Rows of another `split` are skipped.
+/// Reads the prompts of a JSON, CSV, TSV or Parquet file: a row's `prompt`, a text or a chat, and its optional
+/// `prompt_id`. `pairs.parquet` is such a file. Rows of another `split` are skipped.
 ///
 /// # Errors
 /// When the file cannot be read, a row has no prompt, or two prompts have the same id.
@@ -99,8 +99,8 @@ fn parse_prompt(object: &Map<String, Value>) -> Option<Prompt> {
     Some(Prompt { id, messages, text })
 }
 
-/// The id of a prompt without one: the hash of its text, or of roles and contents where there are several
-/// messages.
+/// Prompt id of a prompt without one: the hash of its text or, with several messages, of their roles and
+/// contents.
 pub fn prompt_id(messages: &[Message]) -> String {
     match messages {
         [only] => short_id(&[&only.content]),
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn two_prompts_with_one_id_are_refused() {
+    fn two_prompts_with_the_same_id_are_an_error() {
         let same = "{\"prompt_id\":1,\"prompt\":\"a\"}\n";
         assert_eq!(read_rows(&same.repeat(3)).unwrap().len(), 1);
         let other = format!("{same}{{\"prompt_id\":1,\"prompt\":\"b\"}}\n");

@@ -3,23 +3,26 @@
 
 use polyphony_io::random::SplitMix64;
 
-/// Sampling parameters, named as in transformers and vLLM. Each has a value that switches it off.
+/// Sampling parameters, named as in transformers and vLLM. Each has a value that disables it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SamplingParams {
-    /// The divisor of logits, >= 0; 0 is greedy decoding.
+    /// Temperature: the divisor of logits, >= 0; 0 is greedy decoding, 1 leaves logits unchanged.
     pub temperature: f32,
-    /// Sample from the `k` most probable tokens; 0 is off.
+    /// Top-k: sample from the `k` most probable tokens; 0 is off.
     pub top_k: usize,
-    /// Sample from the most probable tokens whose probabilities add up to this, in [0, 1]; 1 is off.
+    /// Top-p (nucleus sampling): sample from the most probable tokens whose probabilities add up to this, in
+    /// [0, 1]; 1 is off.
     pub top_p: f32,
-    /// Sample from tokens at least this probable relative to the most probable one, in [0, 1]; 0 is off.
+    /// Min-p: sample from tokens at least this probable relative to the most probable one, in [0, 1]; 0 is
+    /// off.
     pub min_p: f32,
-    /// Makes tokens of the prompt and the text so far less probable, > 0; 1 is off.
+    /// Repetition penalty, > 0: values above 1 make tokens of the prompt and the text so far less probable;
+    /// 1 is off.
     pub repetition_penalty: f32,
 }
 
 impl SamplingParams {
-    /// Greedy decoding: always the most probable token.
+    /// Greedy decoding: the most probable token at every step.
     pub const GREEDY: Self = Self {
         temperature: 0.0,
         top_k: 0,
@@ -28,7 +31,7 @@ impl SamplingParams {
         repetition_penalty: 1.0,
     };
 
-    /// The paper's evaluation (Chung et al. 2025, appendix).
+    /// The sampling parameters of the paper's evaluation (Chung et al. 2025, appendix).
     pub const PAPER: Self = Self {
         temperature: 1.0,
         top_k: 50,
@@ -135,7 +138,7 @@ pub fn apply_min_p(logits: &mut [f32], p: f32) {
     }
 }
 
-/// The softmax of logits.
+/// Softmax: the probabilities of logits; excluded tokens get 0.
 fn softmax(logits: &[f32]) -> Vec<f32> {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let mut probs: Vec<f32> = logits.iter().map(|logit| (logit - max).exp()).collect();
@@ -146,7 +149,7 @@ fn softmax(logits: &[f32]) -> Vec<f32> {
     probs
 }
 
-/// The token of the largest logit, the first of equal ones.
+/// The token with the largest logit; of equal ones the first.
 fn argmax(logits: &[f32]) -> u32 {
     let mut best = 0;
     for (token, logit) in logits.iter().enumerate() {

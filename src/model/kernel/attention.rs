@@ -7,14 +7,14 @@ use rayon::prelude::*;
 use super::matmul::{Accumulate, Matrix, Threads, matmul};
 use super::softmax::softmax;
 
-/// Queries a task: the scores of so many queries stay in the CPU cache.
+/// Queries per rayon task: few enough that their scores stay in the CPU cache.
 const QUERIES_PER_TASK: usize = 128;
 
 /// Softmax attention of every token to all tokens of its own text, without padding
-/// (`torch.nn.functional.scaled_dot_product_attention` text by text).
+/// (PyTorch: `scaled_dot_product_attention`, text by text).
 ///
-/// `qkv` has shape (T, 3H), a row `[q | k | v]` a token, each of `heads` heads; `lengths` are the texts'
-/// numbers of tokens, T in all; `out` has shape (T, H).
+/// `qkv` has shape (T, 3H), one row `[q | k | v]` per token, with `heads` heads each; `lengths` are the
+/// texts' numbers of tokens, T in total; `out` has shape (T, H).
 pub fn attention(qkv: &[f32], lengths: &[usize], heads: usize, out: &mut [f32]) {
     let tokens: usize = lengths.iter().sum();
     let width = out.len().checked_div(tokens).unwrap_or(0);
@@ -85,7 +85,7 @@ fn one_head(
 mod tests {
     use super::attention;
 
-    /// The definition, in f64, one token at a time.
+    /// Reference implementation by the definition, in f64, one token at a time.
     fn reference(qkv: &[f32], lengths: &[usize], heads: usize, width: usize) -> Vec<f64> {
         let size = width / heads;
         let at = |token: usize, which: usize, head: usize, i: usize| {

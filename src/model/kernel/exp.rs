@@ -25,7 +25,7 @@ pub fn exp(x: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn agrees_with_the_standard_library() {
+    fn exp_matches_the_standard_library() {
         for step in -87_000..88_000 {
             let x = step as f32 / 1000.0;
             let relative = (super::exp(x) / x.exp() - 1.0).abs();

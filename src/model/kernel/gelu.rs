@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::exp::exp;
 
-/// Values a task.
+/// Values per rayon task.
 const VALUES_PER_TASK: usize = 1 << 14;
 
 /// `x / 2 * (1 + erf(x / sqrt 2))` of every value plus its column's bias, in place: `rows` of shape (T, I),
@@ -50,7 +50,7 @@ fn gelu(x: f32) -> f32 {
 mod tests {
     /// Values of `torch.nn.functional.gelu` in f64.
     #[test]
-    fn agrees_with_pytorch() {
+    fn gelu_matches_pytorch() {
         let cases = [
             (-6.0, -5.919_526e-9),
             (-3.0, -0.004_049_694),

@@ -4,12 +4,12 @@ use candle_core::{CpuStorage, InplaceOp2, Layout, Result};
 
 use super::softmax::softmax;
 
-/// Replaces scores, shape (.., queries, keys), by the softmax of `scale * score` over the keys that are not
-/// masked, and masked ones by 0. The mask, of shape (queries, keys), holds 0 or minus infinity; a query's
-/// unmasked keys are contiguous. f32 on the CPU.
+/// Replaces scores, shape (.., queries, keys), by the softmax of `scale * score` over the unmasked keys, and
+/// masked ones by 0. The mask, of shape (queries, keys), has the values 0 and -inf; a query's unmasked keys
+/// must be contiguous. f32 on the CPU.
 #[derive(Debug, Clone, Copy)]
 pub struct MaskedSoftmax {
-    /// The factor of scores.
+    /// The factor that scores are multiplied by.
     pub scale: f32,
 }
 

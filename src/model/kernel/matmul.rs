@@ -41,12 +41,12 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// The number of threads of a product.
+/// The threads that compute a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Threads {
     /// The calling thread only.
     One,
-    /// All of rayon's pool.
+    /// All threads of rayon's pool.
     All,
 }
 
@@ -107,7 +107,7 @@ pub fn matmul(
     }
 }
 
-/// The number of values from the first of the first row to the last of the last.
+/// The number of values that a matrix spans in its slice, from its first value to its last.
 const fn spans(rows: usize, columns: usize, row_stride: usize) -> usize {
     if rows == 0 || columns == 0 {
         return 0;

@@ -1,7 +1,7 @@
-//! CPU kernels on slices of f32, one a file.
+//! CPU kernels on slices of f32, one per file.
 //!
-//! Each loop is compiled for AVX-512, AVX2 and the baseline instruction set, and dispatched at run time
-//! ([`pulp`]).
+//! Each loop is compiled for AVX-512, AVX2 and the baseline instruction set; the best one is chosen at run
+//! time ([`pulp`]).
 
 #![expect(
     clippy::inline_always,

@@ -1,4 +1,4 @@
-//! Layer norm kernel, alone or with the bias and residual before it.
+//! Layer norm kernel, alone or fused with the bias and residual addition before it.
 
 use rayon::prelude::*;
 
@@ -8,11 +8,11 @@ const ROWS_PER_TASK: usize = 64;
 /// The parameters of a layer norm: `weight` and `bias` of shape (H).
 #[derive(Debug, Clone, Copy)]
 pub struct LayerNormParams<'a> {
-    /// The scale, shape (H).
+    /// Scale (gamma), shape (H).
     pub weight: &'a [f32],
-    /// The shift, shape (H).
+    /// Shift (beta), shape (H).
     pub bias: &'a [f32],
-    /// Added to the variance.
+    /// Epsilon, added to the variance.
     pub eps: f32,
 }
 

@@ -8,18 +8,18 @@ pub fn inv_freq(theta: f64, head_dim: usize) -> Vec<f64> {
     exponents.map(|exponent| theta.powf(exponent)).collect()
 }
 
-/// Cosines and sines of every position up to a longest one.
+/// Cosines and sines of every position below a maximum.
 #[derive(Debug, Clone)]
 pub struct RotaryTable {
     half: usize,
-    /// `half` cosines a position.
+    /// `half` cosines per position.
     cos: Vec<f32>,
-    /// `half` sines a position.
+    /// `half` sines per position.
     sin: Vec<f32>,
 }
 
 impl RotaryTable {
-    /// The angles `position * inv_freq[i]` of positions from 0, in f32 as transformers computes them.
+    /// The table of the angles `position * inv_freq[i]`, positions from 0, computed in f32 as in transformers.
     pub fn new(inv_freq: &[f64], positions: usize) -> Self {
         let angles = (0..positions).flat_map(|position| {
             let angle = move |frequency: &f64| position as f32 * *frequency as f32;
@@ -34,7 +34,7 @@ impl RotaryTable {
     }
 
     /// Rotates the queries and keys of rows `[q | k | v]`, `heads` heads each, in place: value `i` of a
-    /// head with value `i + D/2`. `positions` has each row's position in its sequence.
+    /// head is paired with value `i + D/2`. `positions` has each row's position in its sequence.
     pub fn apply_rotary(&self, rows: &mut [f32], positions: &[u32], heads: usize) {
         let head_dim = 2 * self.half;
         let stride = 3 * heads * head_dim;

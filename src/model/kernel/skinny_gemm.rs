@@ -1,19 +1,19 @@
-//! Skinny GEMM kernel: the product of few rows with a weight, each row of which is read once for all of them.
+//! Skinny GEMM kernel: the product of few rows with a weight whose every row is read from memory only once.
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape};
 use rayon::prelude::*;
 
 const LANES: usize = 16;
-/// Independent accumulators of lanes, so that no addition waits for the one before.
+/// Independent SIMD accumulators, so that no addition waits for the result of the previous one.
 const ACCUMULATORS: usize = 4;
 /// Rows of `x` that share one read of the weight.
 const ROWS_PER_READ: usize = 4;
-/// Rows of the weight a task.
+/// Rows of the weight per rayon task.
 const WEIGHT_ROWS_PER_TASK: usize = 32;
 
-/// `x W^T`: `x` of shape (T, in), `W` of (out, in), both contiguous f32 on the CPU. The values of a row are
-/// added up in one order, whichever rows are beside it and whatever the machine: its bits do not depend on
-/// the batch.
+/// `x W^T`: `x` of shape (T, in), `W` of (out, in), both contiguous f32 on the CPU. The summation order
+/// of a row is the same on every machine and with any other rows in the batch: its bits do not depend on the
+/// batch size.
 #[derive(Debug, Clone, Copy)]
 pub struct SkinnyGemm;
 
@@ -56,7 +56,7 @@ pub fn skinny_gemm(x: &[f32], weight: &[f32], into: usize, y: &mut [f32]) {
         return;
     }
     let (rows, out) = (x.len() / into, weight.len() / into);
-    // Column by column, a block of columns a task; then transposed to rows.
+    // Column by column, one block of columns per task; then transposed to rows.
     let mut columns = vec![0.0; y.len()];
     columns
         .par_chunks_mut(WEIGHT_ROWS_PER_TASK * rows)

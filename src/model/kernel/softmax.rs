@@ -1,4 +1,4 @@
-//! Softmax kernel.
+//! Softmax kernel: softmax of each row, in place.
 
 use super::exp::exp;
 

@@ -5,11 +5,11 @@
     reason = "the kernels are compiled anew for every instruction set"
 )]
 
-/// The number of partial sums, whatever the machine: the same input gives the same bits with SSE2, AVX2 and
-/// AVX-512. With more, the compiler no longer holds them in registers.
+/// The number of partial sums. It is the same on every machine, so that the same input gives the same bits
+/// with SSE2, AVX2 and AVX-512. More of them would no longer fit into registers.
 const LANES: usize = 16;
 
-/// The dot product of two vectors of the same length, in f32 partial sums that are added up in f64.
+/// Dot product of two vectors of the same length: f32 partial sums, added up in f64.
 ///
 /// ```
 /// assert_eq!(polyphony_model::kernel::vector::dot(&[1.0, 2.0], &[3.0, 4.0]), 11.0);

@@ -1,4 +1,4 @@
-//! Reading an adapter: a PEFT folder with its tensors, checked against the model it is put on.
+//! LoRA adapter reader: a PEFT folder with its tensors, checked against the base model.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -14,13 +14,13 @@ use crate::decoder::Head;
 use crate::{Error, Result};
 use polyphony_io::hash::{fnv1a, sha256_file};
 
-/// What to do where an adapter's tensors are not those of the model.
+/// The hint of errors about tensors that do not match the model.
 const OTHER_BASE: &str = "the adapter belongs to another base model: name that with --model";
 
-/// An adapter in memory.
+/// A LoRA adapter, with its tensors in memory.
 #[derive(Debug)]
 pub struct Adapter {
-    /// Its configuration.
+    /// The configuration, from `adapter_config.json`.
     pub config: LoraConfig,
     file: PathBuf,
     tensors: HashMap<String, Tensor>,
@@ -52,7 +52,7 @@ impl Adapter {
         })
     }
 
-    /// A tensor of the adapter, in f32, on a device.
+    /// A tensor of the adapter, in f32, on the device; an error if it is missing or not of that shape.
     fn tensor(&self, name: &str, shape: [usize; 2], device: &Device) -> Result<Tensor> {
         let Some(tensor) = self.tensors.get(name) else {
             return Err(Error::input(
@@ -69,10 +69,11 @@ impl Adapter {
         Ok(tensor.to_dtype(DType::F32)?.to_device(device)?)
     }
 
-    /// The factors of a module whose weight has shape (out, in), in f32; none where the module has no adapter.
+    /// The factors A and B, in f32, of a module whose weight has shape (out, in); `None` for a module without
+    /// an adapter.
     ///
     /// # Errors
-    /// When they are missing or of another shape.
+    /// When a factor is missing or has another shape.
     pub fn factors(
         &self,
         module_path: &str,
@@ -90,18 +91,18 @@ impl Adapter {
         }))
     }
 
-    /// The reward head of an adapter of a reward model, shape (1, H), in f32.
+    /// The reward head saved with the adapter of a reward model, shape (1, H), in f32.
     ///
     /// # Errors
-    /// When the adapter has none, or one of another shape.
+    /// When the adapter has no reward head, or one of another shape.
     pub fn score_head(&self, hidden_size: usize, device: &Device) -> Result<Tensor> {
         self.tensor(SCORE_HEAD, [1, hidden_size], device)
     }
 
-    /// A module's weight, shape (out, in), with its adapter merged; unchanged where it has none.
+    /// A module's weight, shape (out, in), with its adapter merged; unchanged without an adapter.
     ///
     /// # Errors
-    /// When the adapter's shapes are not the weight's.
+    /// When the adapter's shapes do not match the weight.
     pub fn merge(&self, module_path: &str, weight: Tensor) -> Result<Tensor> {
         match self.factors(module_path, weight.dims2()?, weight.device())? {
             None => Ok(weight),
@@ -109,10 +110,10 @@ impl Adapter {
         }
     }
 
-    /// A module's weight, shape (out, in), with its adapter unmerged.
+    /// A module's weight, shape (out, in), with its adapter stored separately (unmerged).
     ///
     /// # Errors
-    /// When the adapter's shapes are not the weight's.
+    /// When the adapter's shapes do not match the weight.
     pub fn unmerged(&self, module_path: &str, weight: Tensor) -> Result<LinearWeight> {
         Ok(
             match self.factors(module_path, weight.dims2()?, weight.device())? {
@@ -125,7 +126,7 @@ impl Adapter {
     /// A hash of the adapter's files.
     ///
     /// # Errors
-    /// When they cannot be read.
+    /// When a file cannot be read.
     pub fn revision(&self) -> Result<String> {
         let weights = sha256_file(&self.file)?;
         let config = sha256_file(&self.file.with_file_name(ADAPTER_CONFIG_FILE))?;
@@ -135,10 +136,10 @@ impl Adapter {
         ))
     }
 
-    /// Refuses tensors that a decoder of so many layers with that head does not use.
+    /// Rejects an adapter with tensors that a decoder with this many layers and this head does not use.
     ///
     /// # Errors
-    /// When there is one: it would be ignored in silence.
+    /// When there is such a tensor: it would be ignored silently.
     pub fn refuse_unused(&self, layers: usize, head: Head) -> Result<()> {
         let paths = self.config.module_paths(layers);
         let mut used: HashSet<String> = paths.iter().flat_map(|path| factor_names(path)).collect();

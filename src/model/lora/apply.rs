@@ -15,13 +15,13 @@ pub struct LoraFactors {
     pub a: Tensor,
     /// B, shape (out, r).
     pub b: Tensor,
-    /// The factor of `B A`, see [`super::LoraConfig::scale`].
+    /// Scale: the factor of `B A`, see [`super::LoraConfig::scale`].
     pub scale: f64,
 }
 
 impl LoraFactors {
-    /// The term `scale (x A^T) B^T`: shape (T, in) to (T, out). `matmul_t` is the product `x W^T`: the one
-    /// of inference, or the one that keeps gradients.
+    /// The low-rank term `scale (x A^T) B^T`: shape (T, in) to (T, out). `matmul_t` computes `x W^T`, either by
+    /// the inference kernel or by the product that tracks gradients.
     ///
     /// # Errors
     /// When shapes do not fit.

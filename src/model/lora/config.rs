@@ -9,23 +9,23 @@ use crate::decoder::PROJECTIONS;
 use crate::files::is_hub_id;
 use crate::{Error, Result};
 
-/// What PEFT calls all linear layers of the decoder layers.
+/// PEFT's name for all linear layers except the output head.
 const ALL_LINEAR: &str = "all-linear";
 
-/// The configuration of an adapter. Fields are named as in PEFT.
+/// The hyperparameters of a LoRA adapter. Fields are named as in PEFT.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoraConfig {
-    /// The rank, at least 1.
+    /// LoRA rank, at least 1.
     pub r: usize,
-    /// The numerator of the scale.
+    /// LoRA alpha: the numerator of the scale.
     pub lora_alpha: f64,
-    /// Whether the scale is `lora_alpha / sqrt(r)` (Kalajdzievski 2023) instead of `lora_alpha / r`.
+    /// rsLoRA: whether the scale is `lora_alpha / sqrt(r)` (Kalajdzievski 2023) instead of `lora_alpha / r`.
     pub use_rslora: bool,
-    /// The projections with an adapter: the last part of their names, as `q_proj`, or `all-linear`.
+    /// Target modules: the last part of a projection's name, as `q_proj`, or `all-linear`.
     pub target_modules: Vec<String>,
     /// The base model: a hub id or a folder (PEFT: `base_model_name_or_path`).
     pub base_model: Option<String>,
-    /// The commit of the base model, where it is a hub id.
+    /// The commit of the base model, if it is a hub id.
     pub revision: Option<String>,
 }
 
@@ -43,21 +43,21 @@ impl Default for LoraConfig {
 }
 
 impl LoraConfig {
-    /// The factor of `B A`.
+    /// The scale: the factor of `B A`, `lora_alpha / r` or `lora_alpha / sqrt(r)`.
     pub fn scale(&self) -> f64 {
         let r = self.r as f64;
         self.lora_alpha / if self.use_rslora { r.sqrt() } else { r }
     }
 
-    /// Whether a projection, as `self_attn.q_proj`, has an adapter.
+    /// Whether a projection, for example `self_attn.q_proj`, has an adapter.
     pub fn targets(&self, projection: &str) -> bool {
         self.target_modules
             .iter()
             .any(|target| matches_target(target, projection))
     }
 
-    /// The last parts of the names of all projections with an adapter. They are what is saved: PEFT would
-    /// take a saved `all-linear` for a module's name.
+    /// The last parts of the names of all projections with an adapter. These are saved as `target_modules`,
+    /// because PEFT would read a saved `all-linear` as a module name.
     pub fn target_module_names(&self) -> Vec<&str> {
         let targeted = PROJECTIONS
             .iter()
@@ -67,8 +67,8 @@ impl LoraConfig {
             .collect()
     }
 
-    /// The paths of all modules with an adapter in a decoder of so many layers:
-    /// `model.layers.N.self_attn.q_proj`.
+    /// The paths of all modules with an adapter in a decoder with this many layers, for example
+    /// `model.layers.0.self_attn.q_proj`.
     pub fn module_paths(&self, layers: usize) -> Vec<String> {
         let of_layer = |layer: usize| {
             let targeted = PROJECTIONS
@@ -79,7 +79,7 @@ impl LoraConfig {
         (0..layers).flat_map(of_layer).collect()
     }
 
-    /// The first target that matches no projection of a decoder.
+    /// The first target that matches no projection of a decoder, if any.
     pub fn unknown_target(&self) -> Option<&str> {
         let is_unknown = |target: &&String| {
             !PROJECTIONS
@@ -92,7 +92,7 @@ impl LoraConfig {
             .map(String::as_str)
     }
 
-    /// The base model as it is loaded: a folder, or `OWNER/NAME@COMMIT`.
+    /// The base model in the form that is loaded: a folder, or `OWNER/NAME@COMMIT`.
     pub fn base_model_ref(&self) -> Option<String> {
         let base = self.base_model.as_ref()?;
         match &self.revision {
@@ -104,7 +104,7 @@ impl LoraConfig {
     /// Reads `adapter_config.json` of a PEFT folder.
     ///
     /// # Errors
-    /// When the file is missing, is not of a LoRA, or has a setting that is not supported.
+    /// When the file is missing, does not describe a LoRA adapter, or has an unsupported setting.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(ADAPTER_CONFIG_FILE);
         let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
@@ -165,7 +165,7 @@ impl LoraConfig {
     }
 }
 
-/// Whether a target stands for a projection: by its whole name, its last part, or as one of all.
+/// Whether a target matches a projection: by its full name, its last part, or `all-linear`.
 fn matches_target(target: &str, projection: &str) -> bool {
     target == ALL_LINEAR || projection == target || projection.rsplit('.').next() == Some(target)
 }
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn targets_match_by_last_part_whole_name_or_all_linear() {
+    fn targets_match_by_last_part_full_name_or_all_linear() {
         let config = |targets: &[&str]| LoraConfig {
             target_modules: targets.iter().map(|target| (*target).to_owned()).collect(),
             ..LoraConfig::default()

@@ -4,7 +4,7 @@
 pub const ADAPTER_CONFIG_FILE: &str = "adapter_config.json";
 /// The file of the adapter's tensors.
 pub const ADAPTER_WEIGHTS_FILE: &str = "adapter_model.safetensors";
-/// The tensor of a reward model's head, shape (1, H), saved whole as one of `modules_to_save`.
+/// The tensor of a reward model's head, shape (1, H), saved in full as one of `modules_to_save`.
 pub const SCORE_HEAD: &str = "base_model.model.score.weight";
 
 /// The path of a layer's projection, `model.layers.N.self_attn.q_proj`.
@@ -12,7 +12,7 @@ pub fn module_path(layer: usize, projection: &str) -> String {
     format!("model.layers.{layer}.{projection}")
 }
 
-/// The projection of a module path: `self_attn.q_proj` of `model.layers.N.self_attn.q_proj`.
+/// The projection in a module path: `self_attn.q_proj` for `model.layers.N.self_attn.q_proj`.
 pub fn projection_of(module_path: &str) -> &str {
     module_path.splitn(4, '.').last().unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Writing an adapter as a PEFT folder, so that PEFT, TRL and vLLM load it.
+//! LoRA adapter writer: a PEFT folder that PEFT, TRL and vLLM load.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -25,7 +25,7 @@ pub fn write_adapter(
     values: &[Tensor],
 ) -> Result<()> {
     let has_score_head = names.iter().any(|name| name == SCORE_HEAD);
-    // PEFT writes a whole alpha as an integer.
+    // PEFT writes an integral alpha without a decimal point.
     let lora_alpha = if config.lora_alpha.fract() == 0.0 {
         json!(config.lora_alpha as i64)
     } else {
@@ -56,7 +56,7 @@ pub fn write_adapter(
     write_tensors(&folder.join(ADAPTER_WEIGHTS_FILE), names, values)
 }
 
-/// Writes tensors in f32 under their names as safetensors that PyTorch reads, sorted as the format does.
+/// Writes tensors in f32 as a safetensors file, sorted by name, with PyTorch's metadata.
 ///
 /// # Errors
 /// When the file cannot be written.

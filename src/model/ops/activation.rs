@@ -12,12 +12,12 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// Applies it: any shape to the same shape and dtype.
+    /// Applies the function elementwise: any shape to the same shape and dtype.
     ///
     /// # Errors
     /// When the device fails.
     pub fn forward(self, x: &Tensor) -> Result<Tensor> {
-        // candle rounds after each step of these; PyTorch computes in f32 and rounds once.
+        // In half precision candle would round after each step; PyTorch computes in f32 and rounds once.
         let exact = match x.dtype() {
             DType::BF16 | DType::F16 => x.to_dtype(DType::F32)?,
             _ => x.clone(),

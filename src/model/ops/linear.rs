@@ -7,9 +7,9 @@ use crate::kernel::skinny_gemm::SkinnyGemm;
 /// A linear layer with a bias (PyTorch: `nn.Linear`).
 #[derive(Debug, Clone)]
 pub struct Linear {
-    /// Shape (out, in).
+    /// Weight, shape (out, in).
     pub weight: Tensor,
-    /// Shape (out).
+    /// Bias, shape (out).
     pub bias: Tensor,
 }
 
@@ -23,7 +23,7 @@ impl Linear {
     }
 }
 
-/// `x W^T` by candle's product, which keeps gradients: `x` of shape (T, in), `weight` of (out, in).
+/// `x W^T` by candle's matrix product, which tracks gradients: `x` of shape (T, in), `weight` of (out, in).
 ///
 /// # Errors
 /// When shapes do not fit.
@@ -31,18 +31,18 @@ pub fn matmul_t(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     x.matmul(&weight.t()?)
 }
 
-/// Up to this many rows are multiplied by a kernel of their own on the CPU, more by gemm.
+/// On the CPU, up to this many rows are multiplied by [`crate::kernel::skinny_gemm`], more by gemm.
 pub const MAX_SKINNY_ROWS: usize = 32;
 
-/// `x W^T` with the same bits for a row whichever rows are beside it: `x` of shape (T, in), `weight` of
-/// (out, in). That holds in f32 on the CPU, among up to [`MAX_SKINNY_ROWS`] rows and among more. Gradients of
-/// `weight` are not tracked.
+/// `x W^T` whose rows do not depend on the other rows of the batch: `x` of shape (T, in), `weight` of (out, in).
+/// In f32 on the CPU a row has the same bits in all batches of up to [`MAX_SKINNY_ROWS`] rows, and in all larger
+/// ones. Gradients of `weight` are not tracked.
 ///
 /// # Errors
 /// When shapes do not fit.
 pub fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    /// gemm adds up small products in other orders than all others: with fewer than 65 rows, or than 257
-    /// values. Those of narrow weights are padded with rows of zeros.
+    /// gemm uses another summation order for small products: with fewer than 65 rows, or fewer than 257
+    /// values. Products of narrow weights are padded with rows of zeros.
     const NARROW: usize = 64;
     const ROWS: usize = 257;
     let (rows, out) = (x.dim(0)?, weight.dim(0)?);
@@ -68,7 +68,7 @@ mod tests {
 
     /// Shapes of MLPs, of projections with few key heads and of LoRA factors, at sizes of real models.
     #[test]
-    fn a_row_has_the_same_bits_whichever_rows_are_beside_it() {
+    fn a_row_has_the_same_bits_in_every_batch() {
         let mut random = SplitMix64::seed_from_u64(5);
         let mut values = |rows: usize, width: usize| {
             let values = (0..rows * width).map(|_| (random.next_f64() - 0.5) as f32);

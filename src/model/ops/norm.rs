@@ -24,22 +24,22 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
 /// A layer norm (PyTorch: `nn.LayerNorm`).
 #[derive(Debug, Clone)]
 pub struct LayerNorm {
-    /// Shape (H).
+    /// Scale (gamma), shape (H).
     pub weight: Tensor,
-    /// Shape (H).
+    /// Shift (beta), shape (H).
     pub bias: Tensor,
-    /// Added to the variance.
+    /// Epsilon, added to the variance.
     pub eps: f32,
 }
 
 impl LayerNorm {
-    /// Normalises each row: shape (T, H) to the same.
+    /// Normalises each row: shape (T, H) to (T, H).
     ///
     /// # Errors
-    /// When the device fails, as without memory.
+    /// When the device fails, for example out of memory.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match x.dtype() {
-            // candle's fused one knows no f64.
+            // candle's fused layer norm does not support f64.
             DType::F64 => layer_norm_slow(x, &self.weight, &self.bias, self.eps),
             DType::F32 => layer_norm(x, &self.weight, &self.bias, self.eps),
             _ => upcast_on_cpu(x, |x| {
@@ -51,8 +51,8 @@ impl LayerNorm {
     }
 }
 
-/// Runs an operation in f32 where `x` is of half precision and on the CPU, as in tests only: there candle
-/// accumulates in half precision what a GPU accumulates in f32.
+/// Runs an operation in f32 if `x` is in half precision on the CPU, which happens in tests only: candle's CPU
+/// operations accumulate in half precision, those of a GPU in f32.
 ///
 /// # Errors
 /// When the operation fails.
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn rms_norm_with_an_f32_weight_rounds_once() {
-        // 1 + 2^-9 is no bfloat16: the nearest is 1, and 1.5 * (1 + 2^-9) lies between two others.
+        // bf16 cannot represent 1 + 2^-9 (the nearest value is 1), nor 1.5 * (1 + 2^-9).
         let weight = Tensor::new(&[1.0_f32 + 1.0 / 512.0; 4], &Device::Cpu).unwrap();
         let x = Tensor::new(&[[3.0_f32, 3.0, 3.0, 1.0]], &Device::Cpu).unwrap();
         let rounded = |x: &Tensor| x.to_dtype(DType::BF16).unwrap();

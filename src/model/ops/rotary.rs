@@ -3,12 +3,12 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 
-/// Cosines and sines of rotation angles, a row a position.
+/// Cosines and sines of rotation angles, one row per position.
 #[derive(Debug, Clone)]
 pub struct RotaryEmbedding {
-    /// Shape (positions, 1, D/2).
+    /// Cosines, shape (positions, 1, D/2).
     cos: Tensor,
-    /// Shape (positions, 1, D/2).
+    /// Sines, shape (positions, 1, D/2).
     sin: Tensor,
 }
 
@@ -60,7 +60,7 @@ impl RotaryEmbedding {
     }
 
     /// Rotates queries or keys, shape (T, heads, D), each by its row of the table: value `i` of a head
-    /// with value `i + D/2` (transformers: `apply_rotary_pos_emb`).
+    /// is paired with value `i + D/2` (transformers: `apply_rotary_pos_emb`).
     ///
     /// # Errors
     /// When shapes do not fit.
@@ -69,7 +69,8 @@ impl RotaryEmbedding {
         rotate(x, &cos, &sin)
     }
 
-    /// The gradient of [`Self::forward`] by its input: the rotation by the negative angle.
+    /// Backward pass: the gradient of the input of [`Self::forward`], which is the rotation by the negative
+    /// angle.
     ///
     /// # Errors
     /// When shapes do not fit.
@@ -99,7 +100,7 @@ mod tests {
     use crate::kernel::rotary::{RotaryTable, inv_freq};
 
     #[test]
-    fn tensors_and_the_cpu_kernel_rotate_alike_and_backward_inverts() {
+    fn rotary_matches_the_cpu_kernel_and_backward_inverts_it() {
         let (heads, head_dim, positions) = (2, 6, [0_u32, 5, 3]);
         let values: Vec<f32> = (0..3 * 3 * heads * head_dim)
             .map(|i| (i % 7) as f32 - 3.0)

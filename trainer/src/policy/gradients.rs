@@ -1,4 +1,4 @@
-//! Gradients of the trainable parameters, accumulated in f32.
+//! Gradients of the trainable parameters, accumulated in f32 over micro-batches.
 
 use candle_core::{DType, Result, Tensor};
 
@@ -7,7 +7,7 @@ use candle_core::{DType, Result, Tensor};
 pub struct Gradients(Vec<Option<Tensor>>);
 
 impl Gradients {
-    /// No gradients yet of so many parameters.
+    /// No gradients yet, for this many parameters.
     pub fn empty(parameters: usize) -> Self {
         Self(vec![None; parameters])
     }
@@ -39,7 +39,7 @@ impl Gradients {
         Ok(())
     }
 
-    /// The gradients as tensors; zeros of the parameter's shape where there is none.
+    /// The gradients as tensors; zeros of the parameter's shape for a parameter without a gradient.
     ///
     /// # Errors
     /// When the device fails.

@@ -7,21 +7,21 @@ use polyphony_model::ops::linear::matmul_t;
 
 use super::gradients::Gradients;
 
-/// The trainable adapter of one linear layer.
+/// The trainable LoRA adapter of one linear layer.
 #[derive(Debug, Clone)]
 pub struct TrainableLora {
-    /// A and B in f32; they are rounded to the dtype of the activations for products, as autocast does.
+    /// A and B, in f32; for products they are rounded to the dtype of the activations (PyTorch: autocast).
     pub factors: LoraFactors,
-    /// The index of A among the trainable parameters; B has the next.
+    /// The index of A among the trainable parameters; B has the next index.
     pub index: usize,
 }
 
 /// A frozen weight of shape (out, in), with an adapter or without.
 #[derive(Debug, Clone)]
 pub struct LoraLinear {
-    /// The weight; it never gets a gradient.
+    /// The frozen weight, which gets no gradient.
     pub weight: Tensor,
-    /// The adapter.
+    /// The adapter; `None` if this layer is no target module.
     pub lora: Option<TrainableLora>,
 }
 
@@ -30,7 +30,7 @@ impl Projection for LoraLinear {
         let y = matmul_t(x, &self.weight)?;
         match &self.lora {
             None => Ok(y),
-            // Products that keep gradients: the tests compare with candle's autograd.
+            // Products that track gradients, because the tests compare with candle's autograd.
             Some(lora) => y + lora.factors.to_dtype(x.dtype())?.forward(x, matmul_t)?,
         }
     }
@@ -51,8 +51,8 @@ impl LoraLinear {
         }
     }
 
-    /// Adds `dA = (scale dY B)^T x` and `dB = scale dY^T (x A^T)`; returns `scale dY B`, shape (T, r); none
-    /// without an adapter. Alone it is the backward pass where no gradient of the input is needed.
+    /// Adds `dA = (scale dY B)^T x` and `dB = scale dY^T (x A^T)`; returns `scale dY B`, shape (T, r), or
+    /// `None` without an adapter. Sufficient as backward pass where no gradient of the input is needed.
     ///
     /// # Errors
     /// When shapes do not fit.

@@ -1,5 +1,5 @@
-//! Policy: the decoder that is trained, frozen but for its LoRA adapters (and a reward head), with its log-
-//! probabilities, scores and gradients.
+//! Policy: the decoder that is fine-tuned, frozen except for its LoRA adapters (and a reward head), with its
+//! log-probabilities, scores and gradients.
 
 pub mod backward;
 mod gradients;
@@ -24,18 +24,18 @@ use crate::data::batch::Batch;
 pub use self::gradients::Gradients;
 pub use self::lora::{LoraLinear, TrainableLora};
 
-/// A frozen decoder with trainable adapters.
+/// A frozen decoder with trainable LoRA adapters.
 #[derive(Debug)]
 pub struct Policy {
     /// The decoder.
     pub decoder: Decoder<LoraLinear>,
-    /// The configuration of its adapters.
+    /// The configuration of the adapters.
     pub lora_config: LoraConfig,
-    /// Whether the head is trained, too: that of a reward model.
+    /// Whether the head is trained, too, as for a reward model.
     trains_head: bool,
 }
 
-/// The adapters of a policy without adapters, one for each projection; see [`Policy::detach_lora`].
+/// The adapters that [`Policy::detach_lora`] removed, one entry for each projection.
 #[derive(Debug)]
 pub struct DetachedLora(Vec<Option<TrainableLora>>);
 
@@ -49,7 +49,7 @@ impl Policy {
         let mut decoder = Decoder::load(files, head, device.dtype(), &device.open()?, frozen)?;
         let trains_head = head == Head::Score;
         if trains_head {
-            // Parameters are f32, as their gradients and moments are.
+            // Parameters are f32, as their gradients and the optimizer's moments are.
             decoder.head = decoder.head.to_dtype(DType::F32)?;
         }
         Ok(Self {
@@ -83,10 +83,10 @@ impl Policy {
         })
     }
 
-    /// Adds the adapters of a folder, and its reward head where the head is trained.
+    /// Adds the adapters of a PEFT folder, and its reward head if the head is trained.
     ///
     /// # Errors
-    /// When they belong to another base model: the message names the shapes.
+    /// When the adapters belong to another base model; the message names the shapes.
     pub fn load_adapter(&mut self, adapter: &Adapter) -> Result<()> {
         let device = self.decoder.device.clone();
         self.insert_lora(&adapter.config, |path, shape| {
@@ -129,7 +129,7 @@ impl Policy {
         Ok(())
     }
 
-    /// PEFT's names of the trainable parameters, in one order.
+    /// PEFT's names of the trainable parameters. Their order is that of all lists of parameters.
     pub fn parameter_names(&self) -> Vec<String> {
         let mut names = Vec::new();
         for (number, layer) in self.decoder.layers.iter().enumerate() {
@@ -171,8 +171,7 @@ impl Policy {
         }
     }
 
-    /// Removes the adapters, to be put back by [`Self::attach_lora`]: the model without them is the reference
-    /// of DPO.
+    /// Removes the adapters until [`Self::attach_lora`]. The model without them is the reference model of DPO.
     pub fn detach_lora(&mut self) -> DetachedLora {
         let layers = self.decoder.layers.iter_mut();
         DetachedLora(
@@ -182,7 +181,7 @@ impl Policy {
         )
     }
 
-    /// Puts back adapters that [`Self::detach_lora`] removed.
+    /// Restores the adapters that [`Self::detach_lora`] removed.
     pub fn attach_lora(&mut self, loras: DetachedLora) {
         let mut loras = loras.0.into_iter();
         for layer in &mut self.decoder.layers {
@@ -192,7 +191,7 @@ impl Policy {
         }
     }
 
-    /// Merges the adapters into the weights and drops them.
+    /// Merges the adapters into the weights and removes them.
     ///
     /// # Errors
     /// When the device fails.
@@ -215,25 +214,25 @@ impl Policy {
         PackedSequences::new(&batch.lengths, &self.decoder.config, &self.decoder.device)
     }
 
-    /// The hidden states behind the last norm at these rows of the batch, shape (rows, H).
+    /// The hidden states after the last norm at these rows of the batch, shape (rows, H).
     fn hidden_at(&self, batch: &Batch, rows: &[u32]) -> CandleResult<Tensor> {
         let hidden = self.decoder.forward(&batch.ids, &self.pack(batch)?)?;
         hidden.index_select(&Tensor::new(rows, hidden.device())?, 0)
     }
 
-    /// The log-probability of each target.
+    /// The log-probability of each target token.
     ///
     /// # Errors
-    /// When the device fails, as without memory.
+    /// When the device fails, for example out of memory.
     pub fn logps(&self, batch: &Batch) -> CandleResult<Vec<f32>> {
         let hidden = self.hidden_at(batch, &batch.rows)?;
         self.lm_head()?.logps(&hidden, &batch.targets)
     }
 
-    /// Statistics of the predicted distribution at each target.
+    /// Statistics of the predicted distribution at each target token.
     ///
     /// # Errors
-    /// When the device fails, as without memory.
+    /// When the device fails, for example out of memory.
     pub fn token_stats(&self, batch: &Batch) -> CandleResult<TokenStats> {
         let hidden = self.hidden_at(batch, &batch.rows)?;
         self.lm_head()?.token_stats(&hidden, &batch.targets)
@@ -242,17 +241,17 @@ impl Policy {
     /// The reward of each text: the head's output at its last token.
     ///
     /// # Errors
-    /// When the device fails, as without memory.
+    /// When the device fails, for example out of memory.
     pub fn scores(&self, batch: &Batch) -> CandleResult<Vec<f32>> {
         self.scores_of(&self.hidden_at(batch, &PackedSequences::last_rows(&batch.lengths))?)
     }
 
-    /// Forward and backward pass of a batch: `loss` returns the derivatives of the loss by the targets' log-
-    /// probabilities, given their statistics; the parameters' gradients are added to `gradients`. With gradient
-    /// checkpointing layers keep their inputs only.
+    /// Forward and backward pass of a micro-batch. `loss` gets the statistics of the targets and returns the
+    /// derivatives of the loss by their log-probabilities; the parameters' gradients are added to `gradients`.
+    /// With gradient checkpointing, layers store only their inputs.
     ///
     /// # Errors
-    /// When the device fails, as without memory.
+    /// When the device fails, for example out of memory.
     pub fn forward_backward(
         &self,
         batch: &Batch,
@@ -270,11 +269,11 @@ impl Policy {
         self.backward(pass, &d_hidden, gradients)
     }
 
-    /// Forward and backward pass of a reward model: `loss` returns the derivatives of the loss by the scores;
-    /// the parameters' gradients are added to `gradients`. Returns the scores.
+    /// Forward and backward pass of a reward model. `loss` gets the scores and returns the derivatives of the
+    /// loss by them; the parameters' gradients are added to `gradients`. Returns the scores.
     ///
     /// # Errors
-    /// When the device fails, as without memory.
+    /// When the device fails, for example out of memory.
     pub fn forward_backward_scores(
         &self,
         batch: &Batch,
@@ -341,14 +340,14 @@ impl Policy {
                 .iter()
                 .any(|projection| projection.lora.is_some())
         };
-        // Layers below the first with an adapter need no gradient.
+        // Layers below the lowest one with an adapter need no backward pass.
         let Some(first) = (0..layers.len()).find(has_lora) else {
             return Ok(());
         };
         let norm = &self.decoder.norm;
         let mut d = backward::norm::backward(&pass.last, norm, config.rms_norm_eps, d_hidden)?;
         let trained = pass.activations.into_iter().enumerate().skip(first);
-        // Last to first; a layer's activations are freed as soon as they are used.
+        // From last to first; a layer's activations are freed as soon as they have been used.
         for (number, activations) in trained.rev() {
             let input_gradient = if number > first {
                 InputGradient::Compute
@@ -373,14 +372,14 @@ impl Policy {
     }
 }
 
-/// A forward pass in training.
+/// The result of a forward pass in training.
 struct ForwardPass {
     packed: PackedSequences,
-    /// What each layer kept, first to last.
+    /// The stored activations of each layer, first to last.
     activations: Vec<backward::LayerActivations>,
     /// The output of the last layer, shape (T, H).
     last: Tensor,
-    /// The hidden states behind the last norm, shape (T, H).
+    /// The hidden states after the last norm, shape (T, H).
     hidden: Tensor,
 }
 

@@ -8,7 +8,7 @@ use polyphony_model::ops::activation::Activation;
 /// # Errors
 /// When shapes do not fit.
 pub fn backward(x: &Tensor, dy: &Tensor, activation: Activation) -> Result<Tensor> {
-    // `1 - s` of a rounded `s` is mostly rounding error: derivatives are computed in f32, as in PyTorch.
+    // Derivatives are computed in f32, as in PyTorch: in bf16 `1 - s` would be mostly rounding error.
     let exact = match x.dtype() {
         DType::F64 => DType::F64,
         _ => DType::F32,
@@ -48,20 +48,20 @@ mod tests {
     /// In bf16 the only error is the rounding of the result.
     #[test]
     fn bf16_derivatives_are_rounded_once() {
-        let values: Vec<f32> = (-96..=96).map(|at| at as f32 / 12.0).collect();
+        let values: Vec<f32> = (-96..=96).map(|step| step as f32 / 12.0).collect();
         let x = Tensor::new(values.as_slice(), &Device::Cpu).unwrap();
         let rounded = x.to_dtype(DType::BF16).unwrap();
         let x = rounded.to_dtype(DType::F32).unwrap();
         let dy = x.ones_like().unwrap();
         for activation in [Activation::Silu, Activation::GeluTanh] {
-            let known = backward(&x, &dy, activation).unwrap();
+            let exact = backward(&x, &dy, activation).unwrap();
             let dy = dy.to_dtype(DType::BF16).unwrap();
-            let given = backward(&rounded, &dy, activation).unwrap();
-            let given = given.to_dtype(DType::F32).unwrap();
-            let pairs = known.to_vec1::<f32>().unwrap();
-            for (known, given) in pairs.iter().zip(given.to_vec1::<f32>().unwrap()) {
-                let off = (known - given).abs();
-                assert!(off <= known.abs() / 256.0, "{known} {given}");
+            let in_bf16 = backward(&rounded, &dy, activation).unwrap();
+            let in_bf16 = in_bf16.to_dtype(DType::F32).unwrap();
+            let exact = exact.to_vec1::<f32>().unwrap();
+            for (exact, actual) in exact.iter().zip(in_bf16.to_vec1::<f32>().unwrap()) {
+                let error = (exact - actual).abs();
+                assert!(error <= exact.abs() / 256.0, "{exact} {actual}");
             }
         }
     }

@@ -1,32 +1,32 @@
-//! LM head: log-probabilities, entropies and their gradients, in chunks of rows: the logits of all tokens are
-//! never in memory at once.
+//! LM head: log-probabilities, entropies and gradients, computed in chunks of rows so that the logits of all
+//! tokens are never in memory at once.
 //!
 //! Shapes: N targets, V vocabulary, H hidden size.
 
 use candle_core::{D, DType, Result, Tensor};
 
-/// The number of logits of a chunk, in f32, on the CPU.
+/// The number of f32 logits of a chunk on the CPU.
 const CPU_CHUNK_LOGITS: usize = 1 << 25;
-/// The same on a GPU.
+/// The number of f32 logits of a chunk on a GPU.
 const GPU_CHUNK_LOGITS: usize = 1 << 26;
-/// A GPU multiplies matrices in tiles: a chunk's rows are a multiple of this.
+/// A chunk's number of rows is a multiple of this, because a GPU multiplies matrices in tiles.
 const GPU_TILE_ROWS: usize = 256;
 
 /// The LM head of a decoder.
 #[derive(Debug, Clone, Copy)]
 pub struct LmHead<'a> {
-    /// Shape (V, H), frozen.
+    /// The frozen weight, shape (V, H).
     weight: &'a Tensor,
-    /// The soft cap of logits.
+    /// Soft cap of logits: `cap * tanh(logit / cap)`; Gemma-2 only.
     softcap: Option<f64>,
-    /// The number of rows of a chunk.
+    /// Chunk size, in rows.
     chunk_rows: usize,
 }
 
 /// Statistics of the predicted distribution at each target token; N values each.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TokenStats {
-    /// The target's log-probability.
+    /// The target's log-probability, natural logarithm.
     pub logps: Vec<f32>,
     /// The entropy of the distribution, in nats.
     pub entropy: Vec<f32>,
@@ -37,7 +37,7 @@ pub struct TokenStats {
 }
 
 impl<'a> LmHead<'a> {
-    /// A head of this weight, shape (V, H), with a soft cap of its logits.
+    /// A head with this weight, shape (V, H), and an optional soft cap of its logits.
     ///
     /// # Errors
     /// When the weight is not a matrix.
@@ -68,8 +68,7 @@ impl<'a> LmHead<'a> {
         }
     }
 
-    /// The log-probability of each target, given the rows behind the last norm, shape (rows,
-    /// width).
+    /// The log-probability of each target, for the hidden states after the last norm, shape (N, H).
     ///
     /// # Errors
     /// When the device fails.
@@ -85,7 +84,7 @@ impl<'a> LmHead<'a> {
         Ok(logps)
     }
 
-    /// The statistics of each target, given the hidden states behind the last norm, shape (N, H).
+    /// The statistics of each target, for the hidden states after the last norm, shape (N, H).
     ///
     /// # Errors
     /// When the device fails.
@@ -103,7 +102,7 @@ impl<'a> LmHead<'a> {
                 logits.mean_keepdim(D::Minus1)?,
                 argmax.eq(&of_target)?.to_dtype(DType::F32)?,
             ];
-            // One copy to the host: each one waits for the device.
+            // A single copy to the host, because each copy waits for the device.
             let columns = Tensor::cat(&columns, 1)?.t()?.to_vec2::<f32>()?;
             let fields = [
                 &mut all.logps,
@@ -152,7 +151,7 @@ fn softmax_with_log_sum(logits: &Tensor) -> Result<(Tensor, Tensor)> {
     Ok((probs, log_sum))
 }
 
-/// Chunks of at most `size` targets, with their first index.
+/// Chunks of at most `size` targets, each with the index of its first one.
 fn chunks(targets: &[u32], size: usize) -> impl Iterator<Item = (usize, &[u32])> {
     let chunks = targets.chunks(size).enumerate();
     chunks.map(move |(number, chunk)| (number * size, chunk))
@@ -165,59 +164,59 @@ mod tests {
 
     use super::*;
 
-    /// A head of 7 tokens, with and without a soft cap, in chunks of 3 rows.
+    /// A head with a vocabulary of 7 tokens, with and without a soft cap, in chunks of 3 rows.
     #[test]
-    fn chunks_equal_the_whole_the_definition_and_finite_differences() {
+    fn chunked_head_matches_the_unchunked_head_the_definition_and_finite_differences() {
         let mut random = SplitMix64::seed_from_u64(3);
         let mut values = |rows: usize, width: usize| {
-            let drawn = (0..rows * width).map(|_| 4.0 * (random.next_f64() - 0.5) as f32);
-            Tensor::from_vec(drawn.collect(), (rows, width), &Device::Cpu).unwrap()
+            let sampled = (0..rows * width).map(|_| 4.0 * (random.next_f64() - 0.5) as f32);
+            Tensor::from_vec(sampled.collect(), (rows, width), &Device::Cpu).unwrap()
         };
         let (weight, rows) = (values(7, 5), values(8, 5));
         let targets = [0, 6, 3, 3, 1, 5, 2, 4];
-        let slopes: Vec<f32> = (0..8).map(|at| 0.3 * at as f32 - 1.0).collect();
+        let slopes: Vec<f32> = (0..8).map(|row| 0.3 * row as f32 - 1.0).collect();
         for cap in [None, Some(2.5)] {
-            let whole = LmHead::new(&weight, cap).unwrap();
-            let parts = LmHead {
+            let unchunked = LmHead::new(&weight, cap).unwrap();
+            let chunked = LmHead {
                 chunk_rows: 3,
-                ..whole
+                ..unchunked
             };
-            let known = whole.token_stats(&rows, &targets).unwrap();
-            assert_eq!(parts.token_stats(&rows, &targets).unwrap(), known);
-            assert_eq!(parts.logps(&rows, &targets).unwrap(), known.logps);
+            let stats = unchunked.token_stats(&rows, &targets).unwrap();
+            assert_eq!(chunked.token_stats(&rows, &targets).unwrap(), stats);
+            assert_eq!(chunked.logps(&rows, &targets).unwrap(), stats.logps);
 
-            // By definition, row by row in f64.
+            // The definition, row by row in f64.
             let logits: Vec<Vec<f32>> = rows
                 .matmul(&weight.t().unwrap())
                 .unwrap()
                 .to_vec2()
                 .unwrap();
-            let bend = |z: f32| {
+            let softcap = |z: f32| {
                 let z = f64::from(z);
                 cap.map_or(z, |cap| cap * (z / cap).tanh())
             };
-            for (at, row) in logits.iter().enumerate() {
-                let z: Vec<f64> = row.iter().map(|z| bend(*z)).collect();
+            for (index, row) in logits.iter().enumerate() {
+                let z: Vec<f64> = row.iter().map(|z| softcap(*z)).collect();
                 let sum = z.iter().map(|z| z.exp()).sum::<f64>();
                 let p = z.iter().map(|z| z.exp() / sum);
                 let entropy: f64 = p.map(|p| -p * p.ln()).sum();
-                let target = z[targets[at] as usize];
-                let most = z.iter().copied().fold(f64::MIN, f64::max);
+                let target = z[targets[index] as usize];
+                let max = z.iter().copied().fold(f64::MIN, f64::max);
                 let near =
-                    |given: f32, known: f64| assert!((f64::from(given) - known).abs() < 1e-5);
-                near(known.logps[at], target - sum.ln());
-                near(known.entropy[at], entropy);
-                near(known.logits[at], z.iter().sum::<f64>() / 7.0);
-                near(known.top[at], f64::from(target >= most));
+                    |actual: f32, expected: f64| assert!((f64::from(actual) - expected).abs() < 1e-5);
+                near(stats.logps[index], target - sum.ln());
+                near(stats.entropy[index], entropy);
+                near(stats.logits[index], z.iter().sum::<f64>() / 7.0);
+                near(stats.top[index], f64::from(target >= max));
             }
 
-            // The gradient is that of finite differences.
+            // The gradient, by central finite differences.
             let total = |rows: &Tensor| -> f64 {
-                let logps = parts.logps(rows, &targets).unwrap();
+                let logps = chunked.logps(rows, &targets).unwrap();
                 let terms = logps.iter().zip(&slopes);
                 terms.map(|(p, d)| f64::from(*p) * f64::from(*d)).sum()
             };
-            let given: Vec<f32> = parts
+            let gradient: Vec<f32> = chunked
                 .backward(&rows, &targets, &slopes)
                 .unwrap()
                 .flatten_all()
@@ -225,16 +224,16 @@ mod tests {
                 .to_vec1()
                 .unwrap();
             let flat: Vec<f32> = rows.flatten_all().unwrap().to_vec1().unwrap();
-            for place in 0..flat.len() {
+            for index in 0..flat.len() {
                 let moved = |by: f32| {
                     let mut flat = flat.clone();
-                    flat[place] += by;
+                    flat[index] += by;
                     total(&Tensor::from_vec(flat, (8, 5), &Device::Cpu).unwrap())
                 };
                 let slope = (moved(1e-2) - moved(-1e-2)) / 2e-2;
                 assert!(
-                    (slope - f64::from(given[place])).abs() < 2e-3,
-                    "{place}: {slope}"
+                    (slope - f64::from(gradient[index])).abs() < 2e-3,
+                    "{index}: {slope}"
                 );
             }
         }

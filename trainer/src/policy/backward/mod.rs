@@ -1,8 +1,8 @@
 //! Backward pass of a decoder layer, written by hand from the activations that its forward pass records.
 //!
-//! candle's autograd is not used: it would keep every intermediate tensor and compute gradients of frozen
-//! weights. Here a layer keeps what its own backward pass needs, or, with gradient checkpointing (Chen et al.
-//! 2016), only its input, from which the forward pass is run again.
+//! candle's autograd is not used, because it would store every intermediate tensor and compute gradients of
+//! frozen weights. Here a layer stores only what its own backward pass needs or, with gradient checkpointing
+//! (Chen et al. 2016), only its input, from which the forward pass is run again.
 
 pub mod activation;
 pub mod attention;
@@ -18,12 +18,12 @@ use polyphony_model::ops::norm::rms_norm;
 use super::gradients::Gradients;
 use super::lora::LoraLinear;
 
-/// What is kept of a layer's forward pass.
+/// The activations that a layer's forward pass stores for its backward pass.
 #[derive(Debug)]
 pub struct LayerActivations {
     /// The layer's input, shape (T, H).
     input: Tensor,
-    /// The recorded activations; none with gradient checkpointing.
+    /// The recorded activations; `None` with gradient checkpointing.
     recorded: Option<Recorded>,
 }
 
@@ -36,7 +36,7 @@ pub enum InputGradient {
     Skip,
 }
 
-/// A tape that keeps every activation, by the number of its [`LayerTensor`].
+/// A tape that stores every activation, indexed by its [`LayerTensor`].
 #[derive(Debug, Default)]
 struct Recorded([Option<Tensor>; 9]);
 
@@ -58,7 +58,7 @@ impl Recorded {
 /// The layer's forward pass: its output, shape (T, H), and what its backward pass needs.
 ///
 /// # Errors
-/// When the device fails, as without memory.
+/// When the device fails, for example out of memory.
 pub fn forward(
     layer: &DecoderLayer<LoraLinear>,
     x: &Tensor,
@@ -80,11 +80,11 @@ pub fn forward(
     Ok((out, activations))
 }
 
-/// The layer's backward pass: adds the adapters' gradients for the gradient `dy` of its output, shape (T, H);
-/// returns that of its input, shape (T, H), if it is to be computed.
+/// The layer's backward pass for the gradient `dy` of its output, shape (T, H): adds the gradients of the
+/// adapters; returns the gradient of its input, shape (T, H), if requested.
 ///
 /// # Errors
-/// When the device fails, as without memory.
+/// When the device fails, for example out of memory.
 pub fn backward(
     layer: &DecoderLayer<LoraLinear>,
     activations: LayerActivations,
@@ -104,7 +104,7 @@ pub fn backward(
         layer.forward(&x, config, packed, &mut tape)?;
         tape
     };
-    // The gradient of a branch's last projection, through the norm behind it where the family has one.
+    // The gradient of a branch's last projection, through the norm after it in Gemma-2.
     let branch = |dy: &Tensor, before_norm: LayerTensor, weight: Option<&Tensor>| match weight {
         Some(weight) => norm::backward(recorded.get(before_norm)?, weight, eps, dy),
         None => Ok(dy.clone()),

@@ -135,8 +135,8 @@ impl Chat {
         })
     }
 
-    /// Tokenizes a chat prompt and its completion as TRL does: both rendered together; the prompt ends where
-    /// the completion's content begins.
+    /// Tokenizes a chat prompt and its completion as TRL does: both are rendered together; the prompt ends
+    /// where the completion's content begins.
     ///
     /// # Errors
     /// As [`Self::render`], or when the rendered prompt is not a prefix of the rendered chat.

@@ -11,8 +11,8 @@ pub fn is_oom(error: &candle_core::Error) -> bool {
     messages.iter().any(|message| text.contains(message))
 }
 
-/// Turns an out-of-memory error into one that names the device and `what` did not fit; returns any other error
-/// unchanged.
+/// Turns an out-of-memory error into one that names the device and the allocation `what`; returns any other
+/// error unchanged.
 pub fn oom_error(
     error: Error,
     device: &Device,
@@ -62,6 +62,9 @@ mod tests {
             assert_eq!(rewritten(cause), expected);
         }
         assert_eq!(mebibytes(16 << 30), "16384 MiB");
-        assert_eq!(rewritten("shape mismatch"), "the model failed: shape mismatch");
+        assert_eq!(
+            rewritten("shape mismatch"),
+            "the model failed: shape mismatch"
+        );
     }
 }

@@ -64,7 +64,10 @@ fn a_killed_and_resumed_run_writes_the_same_file() {
     let other = run(&words(&command(&truncated, &["--seed", "7"])));
     assert_eq!(other.status.code(), Some(1));
     let stderr = String::from_utf8(other.stderr).unwrap();
-    assert!(stderr.contains("was written with other options"), "{stderr}");
+    assert!(
+        stderr.contains("was written with other options"),
+        "{stderr}"
+    );
     assert_eq!(fs::read(&truncated).unwrap(), expected);
 }
 

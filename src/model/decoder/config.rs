@@ -308,7 +308,7 @@ impl Fields<'_> {
         Ok(RopeConfig { theta, scaling })
     }
 
-    /// Gemma-2 alternates sliding-window and full attention; in Mistral all layers have the window, or none has.
+    /// Gemma-2 alternates sliding-window and full attention; in Mistral either all layers have it or none.
     fn sliding_window(&self, family: Family, layer: usize) -> Option<usize> {
         let window = self.raw["sliding_window"].as_u64()? as usize;
         let slides = match self.raw["layer_types"][layer].as_str() {

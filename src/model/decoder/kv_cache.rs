@@ -151,8 +151,8 @@ impl<P: Projection> Decoder<P> {
         Ok(parts.collect::<Result<Vec<Vec<_>>>>()?.concat())
     }
 
-    /// The number of rows of one matrix product: on the CPU always few enough for the skinny GEMM kernel, so that the bits
-    /// of a sequence do not depend on the batch size.
+    /// The number of rows of one matrix product: on the CPU always few enough for the skinny GEMM kernel, so
+    /// that the bits of a sequence do not depend on the batch size.
     fn rows_per_product(&self) -> usize {
         if self.device.is_cpu() {
             MAX_SKINNY_ROWS

@@ -24,7 +24,7 @@ impl PackedSequences {
     /// The tables for sequences of these lengths.
     ///
     /// # Errors
-    /// When the device has no memory left.
+    /// When the device is out of memory.
     pub fn new(lengths: &[usize], config: &DecoderConfig, device: &Device) -> Result<Self> {
         let positions = lengths.iter().flat_map(|&length| 0..length);
         let inv_freq = config.rope.inv_freq(config.head_dim);

@@ -12,7 +12,7 @@ pub(super) fn load(checkpoint: &Checkpoint) -> Result<Encoder> {
 }
 
 /// Loads an encoder with BERT's tensor names, with or without `prefix`. The first `reserved` rows of the
-/// position table belong to no token, so the maximum length is shorter by so many.
+/// position table belong to no token, which shortens the maximum length.
 pub(super) fn load_named(
     checkpoint: &Checkpoint,
     prefix: &str,

@@ -194,7 +194,7 @@ fn edit(file: &Path, change: impl FnOnce(&mut Value)) {
     fs::write(file, value.to_string()).unwrap();
 }
 
-/// The one-line error of loading the model, with the folder's path replaced by `MODEL`.
+/// The error message of loading the model, a single line, with the folder's path replaced by `MODEL`.
 fn refusal(folder: &tempfile::TempDir) -> String {
     let path = folder.path().display().to_string();
     let error = SentenceEncoder::load(&path, DeviceSpec::Cpu)

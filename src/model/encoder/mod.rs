@@ -206,7 +206,8 @@ impl Encoder {
         self.layers.iter().map(of_layer).sum()
     }
 
-    /// The last hidden states of packed texts: T ids to shape (T, H). `lengths` are the texts' numbers of tokens.
+    /// The last hidden states of packed texts: T ids to shape (T, H). `lengths` has the number of
+    /// tokens of each text.
     ///
     /// # Errors
     /// When the device fails, for example out of memory.

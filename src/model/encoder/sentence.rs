@@ -231,7 +231,7 @@ impl SentenceEncoder {
         let mut start = 0;
         let pooled = lengths.iter().map(|&length| {
             if length == 0 {
-                // The empty text has no token where the tokenizer adds no special ones.
+                // An empty text has no tokens if the tokenizer adds no special tokens.
                 return Tensor::zeros((1, self.dimension), hidden.dtype(), hidden.device());
             }
             let rows = hidden.narrow(0, start, length)?;
@@ -248,7 +248,7 @@ impl SentenceEncoder {
     }
 
     fn divisor(&self, length: usize) -> f32 {
-        // The empty text has no token where the tokenizer adds no special ones: its mean is zero.
+        // An empty text has no tokens if the tokenizer adds no special tokens: its mean is zero.
         let length = length.max(1) as f32;
         match self.pooling {
             Pooling::MeanSqrtLength => length.sqrt(),

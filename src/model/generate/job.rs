@@ -115,8 +115,8 @@ pub fn run(
             let (prompt, sample) = (number / samples, number % samples);
             let ids = encoded[prompt].clone();
             let room = generator.decoder.config.max_position_embeddings - ids.len();
-            // A text's random seed depends only on the run's seed, the prompt id and the sample number, so that a
-        // resumed run generates the same texts.
+            // A text's random seed depends only on the run's seed, the prompt id and the sample number, so
+            // that a resumed run generates the same texts.
             let seed = mix64(config.seed) ^ fnv1a(prompts[prompt].id.as_bytes());
             GenerationRequest {
                 prompt: ids,

@@ -85,8 +85,7 @@ pub fn apply_repetition_penalty(logits: &mut [f32], ids: &[u32], penalty: f32) {
     }
 }
 
-/// Top-k: keeps the `k` largest logits, and those equal to the smallest of them (transformers:
-/// `TopKLogitsWarper`).
+/// Top-k: excludes all logits below the `k`-th largest (transformers: `TopKLogitsWarper`).
 pub fn apply_top_k(logits: &mut [f32], k: usize) {
     if k == 0 || k >= logits.len() {
         return;
@@ -102,7 +101,7 @@ pub fn apply_top_k(logits: &mut [f32], k: usize) {
 }
 
 /// Top-p, nucleus sampling (Holtzman et al. 2020; transformers: `TopPLogitsWarper`): from the least probable
-/// up, tokens are excluded while their probabilities add up to at most 1 - p. At least one token is kept.
+/// up, tokens are excluded while their probabilities add up to at most 1 - p. At least one token remains.
 pub fn apply_top_p(logits: &mut [f32], p: f32) {
     if p >= 1.0 {
         return;
@@ -123,7 +122,7 @@ pub fn apply_top_p(logits: &mut [f32], p: f32) {
     }
 }
 
-/// Min-p: keeps tokens at least `p` times as probable as the most probable one (transformers:
+/// Min-p: excludes tokens less than `p` times as probable as the most probable one (transformers:
 /// `MinPLogitsWarper`).
 pub fn apply_min_p(logits: &mut [f32], p: f32) {
     if p <= 0.0 {

@@ -1,4 +1,4 @@
-//! Matrix product of f32 slices with strides: the `gemm` crate behind checked bounds.
+//! Matrix product of f32 slices with strides: the `gemm` crate with bounds checks.
 
 use gemm::Parallelism;
 
@@ -50,7 +50,7 @@ pub enum Threads {
     All,
 }
 
-/// Whether a product replaces what `out` holds or is added to it.
+/// Whether a product replaces the values of `out` or is added to them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accumulate {
     /// `out = ..`
@@ -59,8 +59,8 @@ pub enum Accumulate {
     Yes,
 }
 
-/// `out = scale * a b`, or `out += scale * a b`: `a` of shape (M, K), `b` of (K, N), `out` of (M, N), whose rows
-/// begin `out_stride` values apart.
+/// `out = scale * a b`, or `out += scale * a b`: `a` of shape (M, K), `b` of (K, N), `out` of (M, N). Rows of
+/// `out` begin `out_stride` values apart.
 ///
 /// # Panics
 /// When the shapes do not fit.
@@ -80,7 +80,7 @@ pub fn matmul(
         Threads::All => Parallelism::Rayon(rayon::current_num_threads()),
     };
     #[expect(unsafe_code, reason = "the crate takes pointers and strides")]
-    // SAFETY: `Matrix::new` and the assertions above hold every index within its slice, and `out`
+    // SAFETY: `Matrix::new` and the assertions above keep every index within its slice, and `out`
     // is borrowed for writing, so it overlaps neither input.
     unsafe {
         gemm::gemm(

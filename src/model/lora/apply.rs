@@ -47,7 +47,7 @@ impl LoraFactors {
     /// The same factors in another dtype.
     ///
     /// # Errors
-    /// When the device has no memory left.
+    /// When the device is out of memory.
     pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
         Ok(Self {
             a: self.a.to_dtype(dtype)?,

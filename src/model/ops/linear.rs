@@ -34,9 +34,9 @@ pub fn matmul_t(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
 /// On the CPU, up to this many rows are multiplied by [`crate::kernel::skinny_gemm`], more by gemm.
 pub const MAX_SKINNY_ROWS: usize = 32;
 
-/// `x W^T` whose rows do not depend on the other rows of the batch: `x` of shape (T, in), `weight` of (out, in).
-/// In f32 on the CPU a row has the same bits in all batches of up to [`MAX_SKINNY_ROWS`] rows, and in all larger
-/// ones. Gradients of `weight` are not tracked.
+/// `x W^T` with batch-independent rows: `x` of shape (T, in), `weight` of (out, in). In f32 on the CPU a row
+/// has the same bits in all batches of up to [`MAX_SKINNY_ROWS`] rows, and the same bits in all larger
+/// batches. Gradients of `weight` are not tracked.
 ///
 /// # Errors
 /// When shapes do not fit.

@@ -17,7 +17,7 @@ impl RotaryEmbedding {
     /// `inv_freq` has D/2 values.
     ///
     /// # Errors
-    /// When the device has no memory left.
+    /// When the device is out of memory.
     pub fn new(
         positions: impl Iterator<Item = usize>,
         inv_freq: &[f64],
@@ -40,7 +40,7 @@ impl RotaryEmbedding {
     /// The same angles in another dtype.
     ///
     /// # Errors
-    /// When the device has no memory left.
+    /// When the device is out of memory.
     pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
         Ok(Self {
             cos: self.cos.to_dtype(dtype)?,
@@ -48,10 +48,10 @@ impl RotaryEmbedding {
         })
     }
 
-    /// The rows of these positions: `positions` of shape (T), u32.
+    /// Looks up the rows of these positions: `positions` of shape (T), u32.
     ///
     /// # Errors
-    /// When a position is not in the table.
+    /// When a position exceeds the table.
     pub fn index_select(&self, positions: &Tensor) -> Result<Self> {
         Ok(Self {
             cos: self.cos.index_select(positions, 0)?,

@@ -7,7 +7,8 @@ use polyphony_model::decoder::attention::{
 use polyphony_model::decoder::packed::PackedSequences;
 
 /// The gradients of `q`, shape (T, heads, D), and of `k` and `v`, shape (T, `kv_heads`, D), for the output
-/// `attn_out` and its gradient `dy`, shape (T, heads * D). Scores are recomputed, one sequence at a time, to save memory.
+/// `attn_out` and its gradient `dy`, shape (T, heads * D). Scores are recomputed, one
+/// sequence at a time, to save memory.
 ///
 /// With `P` the probabilities: `dV = P^T dY`, `dS = P (dY V^T - rowsum(dY Y))`, times the derivative of the
 /// soft cap if there is one, `dQ = scale dS K`, `dK = scale dS^T Q` (Dao et al. 2022, appendix B).

@@ -118,8 +118,8 @@ impl<'a> LmHead<'a> {
         Ok(all)
     }
 
-    /// The gradient of the hidden states, shape (N, H), for the gradients `dlogps` of the targets' log-probabilities:
-    /// `(onehot - softmax) W` times them. The weight is frozen and gets none.
+    /// The gradient of the hidden states, shape (N, H), for the gradients `dlogps` of the targets'
+    /// log-probabilities: `dlogps (onehot - softmax) W`. The weight is frozen and gets no gradient.
     ///
     /// # Errors
     /// When the device fails.
@@ -202,8 +202,9 @@ mod tests {
                 let entropy: f64 = p.map(|p| -p * p.ln()).sum();
                 let target = z[targets[index] as usize];
                 let max = z.iter().copied().fold(f64::MIN, f64::max);
-                let near =
-                    |actual: f32, expected: f64| assert!((f64::from(actual) - expected).abs() < 1e-5);
+                let near = |actual: f32, expected: f64| {
+                    assert!((f64::from(actual) - expected).abs() < 1e-5)
+                };
                 near(stats.logps[index], target - sum.ln());
                 near(stats.entropy[index], entropy);
                 near(stats.logits[index], z.iter().sum::<f64>() / 7.0);

@@ -53,8 +53,8 @@ impl Chat {
             .read_json("tokenizer_config.json")?
             .unwrap_or_default();
         let token = |name: &str| {
-            let given = &config[name];
-            let text = given.as_str().or(given["content"].as_str());
+            let value = &config[name];
+            let text = value.as_str().or(value["content"].as_str());
             text.map(str::to_owned)
         };
         let template = match files.find("chat_template.jinja")? {
@@ -146,8 +146,8 @@ impl Chat {
         completion: &[Message],
     ) -> Result<PromptCompletion> {
         let prompt_ids = self.encode(&self.render_prompt(prompt)?, SpecialTokens::Omit)?;
-        let whole = [prompt, completion].concat();
-        let ids = self.encode(&self.render(&whole)?, SpecialTokens::Omit)?;
+        let conversation = [prompt, completion].concat();
+        let ids = self.encode(&self.render(&conversation)?, SpecialTokens::Omit)?;
         if !ids.starts_with(&prompt_ids) || ids.len() == prompt_ids.len() {
             return Err(Error::input(
                 &self.name,
@@ -207,11 +207,11 @@ impl Chat {
 }
 
 /// The chat template of `tokenizer_config.json`: the only one, or that named `default`.
-fn template_from_config(given: &serde_json::Value) -> Option<String> {
+fn template_from_config(value: &serde_json::Value) -> Option<String> {
     let is_default = |entry: &&serde_json::Value| entry["name"] == "default";
-    let text = given
+    let text = value
         .as_str()
-        .or_else(|| given.as_array()?.iter().find(is_default)?["template"].as_str());
+        .or_else(|| value.as_array()?.iter().find(is_default)?["template"].as_str());
     text.map(str::to_owned)
 }
 
@@ -238,7 +238,7 @@ mod tests {
         let config = fixtures::json("models/llama/model/tokenizer_config.json");
         let tokenizer = fixtures::fixture("models/llama/model/tokenizer.json");
         let templates = golden["templates"].as_object().unwrap();
-        let mut refused = 0;
+        let mut rejected = 0;
         for (name, template) in templates {
             for source in ["file", "config", "list"] {
                 let folder = tempfile::tempdir().unwrap();
@@ -266,16 +266,16 @@ mod tests {
                     } else {
                         chat.render(&messages)
                     };
-                    if let Some(known) = row["text"].as_str() {
-                        assert_eq!(rendered.unwrap(), known, "{name} in {source}");
+                    if let Some(expected) = row["text"].as_str() {
+                        assert_eq!(rendered.unwrap(), expected, "{name} in {source}");
                     } else {
                         let message = rendered.unwrap_err().to_string();
                         assert!(message.contains("turn"), "{name}: {message}");
-                        refused += 1;
+                        rejected += 1;
                     }
                 }
             }
         }
-        assert_eq!(refused, 3 * 6);
+        assert_eq!(rejected, 3 * 6);
     }
 }

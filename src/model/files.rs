@@ -29,8 +29,8 @@ impl ModelFiles {
     ///
     /// # Errors
     /// When there is no such folder and no such repository on the hub.
-    pub fn find_model(given: &str) -> Result<Self> {
-        let path = Path::new(given);
+    pub fn find_model(reference: &str) -> Result<Self> {
+        let path = Path::new(reference);
         if path.is_dir() {
             let absolute = path.canonicalize().map_err(Error::io("read", path))?;
             return Ok(Self {
@@ -38,14 +38,14 @@ impl ModelFiles {
                 source: ModelSource::Folder(path.to_path_buf()),
             });
         }
-        if !is_hub_id(given) {
+        if !is_hub_id(reference) {
             return Err(Error::input(
                 path,
                 "is not the folder of a model",
                 "name a folder with config.json, or a hub id OWNER/NAME[@REVISION]",
             ));
         }
-        let repository = hub::model(given)?;
+        let repository = hub::model(reference)?;
         Ok(Self {
             name: repository.id.clone(),
             source: ModelSource::Hub(repository),
@@ -174,14 +174,14 @@ const CONFIG_FILES: [&str; 7] = [
 ];
 
 /// Whether a name has the form of a hub id, `OWNER/NAME[@REVISION]`, and is not an existing path.
-pub fn is_hub_id(given: &str) -> bool {
-    let (id, _) = given.split_once('@').unwrap_or((given, ""));
+pub fn is_hub_id(name: &str) -> bool {
+    let (id, _) = name.split_once('@').unwrap_or((name, ""));
     let parts: Vec<&str> = id.split('/').collect();
     parts.len() == 2
         && parts
             .iter()
             .all(|part| !part.is_empty() && !part.starts_with('.'))
-        && !Path::new(given).exists()
+        && !Path::new(name).exists()
 }
 
 /// The hub id and commit of a folder of the hub's cache: `models--OWNER--NAME/snapshots/COMMIT`.

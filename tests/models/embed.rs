@@ -17,7 +17,7 @@ fn embedding_a_column_of_a_file_leaves_the_other_columns_unchanged() {
     let embed = |file: &str, out: &str| {
         let model = model("minilm_bert");
         let (file, out) = (at(file), at(out));
-        let words = [
+        let args = [
             "embed",
             text(&file),
             "--column",
@@ -27,23 +27,27 @@ fn embedding_a_column_of_a_file_leaves_the_other_columns_unchanged() {
             "--out",
             text(&out),
         ];
-        let output = run(&words);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{said}");
-        (rows(&out), said)
+        let output = run(&args);
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{stderr}");
+        (rows(&out), stderr)
     };
-    let (given, said) = embed("stories.jsonl", "a.parquet");
-    assert_eq!(given.num_columns(), 3);
+    let (embedded, stderr) = embed("stories.jsonl", "a.parquet");
+    assert_eq!(embedded.num_columns(), 3);
     assert!(
-        said.contains("embedded 16 texts with model: 1178 tokens"),
-        "{said}"
+        stderr.contains("embedded 16 texts with model: 1178 tokens"),
+        "{stderr}"
     );
     assert!(
-        said.contains("were longer than the model's 100 tokens and were truncated"),
-        "{said}"
+        stderr.contains("were longer than the model's 100 tokens and were truncated"),
+        "{stderr}"
     );
-    assert_near(&vectors(&given), &expected, 2e-5);
-    let field = given.schema().field_with_name("embedding").unwrap().clone();
+    assert_near(&vectors(&embedded), &expected, 2e-5);
+    let field = embedded
+        .schema()
+        .field_with_name("embedding")
+        .unwrap()
+        .clone();
     assert_eq!(field.metadata()["model"], "model");
     assert_eq!(field.metadata()["revision"].len(), 16);
     // Parquet input gives the same embeddings, and no temporary files remain.
@@ -58,7 +62,7 @@ fn embedding_a_column_of_a_file_leaves_the_other_columns_unchanged() {
         ),
     ]);
     let (again, _) = embed("c.parquet", "d.parquet");
-    assert_eq!(vectors(&again), vectors(&given));
+    assert_eq!(vectors(&again), vectors(&embedded));
     assert!(!at("d.parts").exists());
     // Rows without a text remain, with a null embedding.
     fs::write(at("gap.csv"), "story,number\none,1\n,2\nthree,3\n").unwrap();
@@ -79,7 +83,7 @@ fn pairs_are_weighted_with_transformer_embeddings() {
         text(&store),
     ]);
     let (semantic, style) = (model("jina_v3"), model("style_roberta"));
-    let words = [
+    let args = [
         "pairs",
         "--store",
         text(&store),
@@ -88,10 +92,10 @@ fn pairs_are_weighted_with_transformer_embeddings() {
         "--style",
         text(&style),
     ];
-    let output = run(&words);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{said}");
-    assert_eq!(said.matches("CC-BY-NC-4.0").count(), 1, "{said}");
+    let output = run(&args);
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{stderr}");
+    assert_eq!(stderr.matches("CC-BY-NC-4.0").count(), 1, "{stderr}");
     let summary = String::from_utf8(output.stdout).unwrap();
     let tables = query(
         &store,
@@ -124,11 +128,11 @@ fn pairs_are_weighted_with_transformer_embeddings() {
     );
     assert!(weights.ends_with("\ntrue,true,true,true\n"), "{weights}");
     // Texts with an embedding are not embedded again.
-    let output = run(&words);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!said.contains("embedded "), "{said}");
+    let output = run(&args);
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!stderr.contains("embedded "), "{stderr}");
     // `embed` does not embed them again either, only the other texts of the store.
-    let all: usize = query(&store, "SELECT count(DISTINCT text) AS n FROM responses")
+    let total: usize = query(&store, "SELECT count(DISTINCT text) AS n FROM responses")
         .lines()
         .nth(1)
         .unwrap()
@@ -140,10 +144,13 @@ fn pairs_are_weighted_with_transformer_embeddings() {
         .unwrap()
         .parse()
         .unwrap();
-    let said = done(&["embed", "--store", text(&store), "--model", text(&style)]);
+    let stdout = done(&["embed", "--store", text(&store), "--model", text(&style)]);
     assert!(
-        said.starts_with(&format!("{} new vectors, {all} in total, ", all - before)),
-        "{said} {before}"
+        stdout.starts_with(&format!(
+            "{} new vectors, {total} in total, ",
+            total - before
+        )),
+        "{stdout} {before}"
     );
 }
 
@@ -158,8 +165,8 @@ fn a_killed_run_loses_at_most_one_shard() {
         store
     };
     let style = model("style_roberta");
-    let words = |store: &Path| -> Vec<String> {
-        let words = [
+    let args = |store: &Path| -> Vec<String> {
+        let args = [
             "embed",
             "--store",
             text(store),
@@ -168,26 +175,26 @@ fn a_killed_run_loses_at_most_one_shard() {
             "--shard-size",
             "150",
         ];
-        words.map(str::to_owned).to_vec()
+        args.map(str::to_owned).to_vec()
     };
-    let calm = ingest("calm");
-    let began = Instant::now();
+    let uninterrupted = ingest("calm");
+    let start = Instant::now();
     assert!(
         polyphony()
-            .args(words(&calm))
+            .args(args(&uninterrupted))
             .output()
             .unwrap()
             .status
             .success()
     );
-    let whole = began.elapsed();
-    let expected = bytes(&calm);
+    let duration = start.elapsed();
+    let expected = bytes(&uninterrupted);
     let mut random = super::support::Random::from_clock();
     let mut kills = 0;
     for round in 0..3 {
         let store = ingest(&format!("stormy{round}"));
-        let delay = whole.mul_f64(0.5 * random.next_f64());
-        kills += super::support::kill_until_done(&words(&store), delay, whole / 10);
+        let delay = duration.mul_f64(0.5 * random.next_f64());
+        kills += super::support::kill_until_done(&args(&store), delay, duration / 10);
         assert_eq!(bytes(&store), expected, "round {round}, {random:?}");
     }
     assert!(kills > 2, "only {kills} runs were killed");
@@ -197,9 +204,9 @@ fn a_killed_run_loses_at_most_one_shard() {
         "COPY (SELECT response_id, text FROM responses ORDER BY 1) TO '{}'",
         text(&file)
     );
-    done(&["sql", "--store", text(&calm), "-c", &copy]);
-    let words = |out: &Path| -> Vec<String> {
-        let words = [
+    done(&["sql", "--store", text(&uninterrupted), "-c", &copy]);
+    let args = |out: &Path| -> Vec<String> {
+        let args = [
             "embed",
             text(&file),
             "--column",
@@ -211,23 +218,23 @@ fn a_killed_run_loses_at_most_one_shard() {
             "--out",
             text(out),
         ];
-        words.map(str::to_owned).to_vec()
+        args.map(str::to_owned).to_vec()
     };
-    let calm = folder.path().join("calm.parquet");
+    let uninterrupted = folder.path().join("calm.parquet");
     assert!(
         polyphony()
-            .args(words(&calm))
+            .args(args(&uninterrupted))
             .output()
             .unwrap()
             .status
             .success()
     );
-    let stormy = folder.path().join("stormy.parquet");
-    let delay = whole.mul_f64(0.5 * random.next_f64());
-    assert!(super::support::kill_until_done(&words(&stormy), delay, whole / 10) > 0);
+    let killed = folder.path().join("stormy.parquet");
+    let delay = duration.mul_f64(0.5 * random.next_f64());
+    assert!(super::support::kill_until_done(&args(&killed), delay, duration / 10) > 0);
     assert_eq!(
-        fs::read(calm).unwrap(),
-        fs::read(stormy).unwrap(),
+        fs::read(uninterrupted).unwrap(),
+        fs::read(killed).unwrap(),
         "{random:?}"
     );
 }
@@ -260,16 +267,22 @@ fn models_come_from_the_hub_and_then_from_the_cache() {
     };
     let refusal = |output: std::process::Output| {
         assert_eq!(output.status.code(), Some(1));
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(said.lines().count(), 1, "{said}");
-        said
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        stderr
     };
-    let said = refusal(embed("ann/tiny", &endpoint, "", "1"));
-    assert!(said.contains("hub:ann/tiny: is not in the cache"), "{said}");
-    let said = refusal(embed("ann/tiny", &endpoint, "", ""));
-    assert!(said.contains("set HF_TOKEN"), "{said}");
-    let said = refusal(embed("ann/gone", &endpoint, "secret", ""));
-    assert!(said.contains("hub:ann/gone: cannot be fetched"), "{said}");
+    let stderr = refusal(embed("ann/tiny", &endpoint, "", "1"));
+    assert!(
+        stderr.contains("hub:ann/tiny: is not in the cache"),
+        "{stderr}"
+    );
+    let stderr = refusal(embed("ann/tiny", &endpoint, "", ""));
+    assert!(stderr.contains("set HF_TOKEN"), "{stderr}");
+    let stderr = refusal(embed("ann/gone", &endpoint, "secret", ""));
+    assert!(
+        stderr.contains("hub:ann/gone: cannot be fetched"),
+        "{stderr}"
+    );
     assert!(
         embed("ann/tiny@v2", &endpoint, "secret", "")
             .status
@@ -302,9 +315,9 @@ fn sql_embeds_with_transformer_models() {
          FROM (VALUES ('one'), (NULL), ('two stories')) AS t (story)",
         text(&model)
     );
-    let said = done(&["sql", "--format", "csv", "-c", &query]);
+    let csv = done(&["sql", "--format", "csv", "-c", &query]);
     assert_eq!(
-        said,
+        csv,
         "story,far,same\none,true,true\n,,\ntwo stories,true,true\n"
     );
 }

@@ -11,7 +11,7 @@ fn command(out: &Path, more: &[&str]) -> Vec<String> {
     let golden = root().join("tests/fixtures/models/llama");
     let (model, adapter) = (model("llama"), golden.join("adapter"));
     let prompts = golden.join("pairs.jsonl");
-    let words = [
+    let args = [
         "generate",
         "--model",
         text(&model),
@@ -26,8 +26,8 @@ fn command(out: &Path, more: &[&str]) -> Vec<String> {
         "--max-tokens",
         "48",
     ];
-    let words = words.iter().chain(more);
-    words.map(|word| (*word).to_owned()).collect()
+    let args = args.iter().chain(more);
+    args.map(|arg| (*arg).to_owned()).collect()
 }
 
 fn words(command: &[String]) -> Vec<&str> {

@@ -221,22 +221,22 @@ impl Fields<'_> {
             Family::Llama => ("hidden_act", "silu"),
             Family::Gemma2 => ("hidden_activation", "gelu_pytorch_tanh"),
         };
-        let given = &self.raw[field];
-        if !given.is_null() && given != supported {
-            let message = format!("{field} must be \"{supported}\" (got {given})");
+        let value = &self.raw[field];
+        if !value.is_null() && value != supported {
+            let message = format!("{field} must be \"{supported}\" (got {value})");
             return Err(self.wrong(message));
         }
         Ok(())
     }
 
     fn count(&self, name: &str) -> Result<usize> {
-        let given = &self.raw[name];
-        let number = given
+        let value = &self.raw[name];
+        let number = value
             .as_u64()
             .filter(|number| (1..1 << 32).contains(number));
         let number = number.ok_or_else(|| {
             self.wrong(format!(
-                "{name} must be an integer from 1 to 2^32 - 1 (got {given})"
+                "{name} must be an integer from 1 to 2^32 - 1 (got {value})"
             ))
         })?;
         Ok(number as usize)
@@ -250,14 +250,14 @@ impl Fields<'_> {
     }
 
     fn positive(&self, name: &str, default: Option<f64>) -> Result<f64> {
-        let given = &self.raw[name];
-        let number = if given.is_null() {
+        let value = &self.raw[name];
+        let number = if value.is_null() {
             default
         } else {
-            given.as_f64()
+            value.as_f64()
         };
         let positive = number.filter(|number| *number > 0.0 && number.is_finite());
-        positive.ok_or_else(|| self.wrong(format!("{name} must be > 0 (got {given})")))
+        positive.ok_or_else(|| self.wrong(format!("{name} must be > 0 (got {value})")))
     }
 
     fn softcap(&self, name: &str) -> Result<Option<f64>> {
@@ -343,8 +343,8 @@ mod tests {
                 "model_type": "llama", "vocab_size": 8, "hidden_size": 8, "intermediate_size": 8,
                 "num_attention_heads": 2, "num_hidden_layers": 1, "max_position_embeddings": 8,
             });
-            let all = raw.as_object_mut().unwrap();
-            all.extend(fields.as_object().unwrap().clone());
+            let object = raw.as_object_mut().unwrap();
+            object.extend(fields.as_object().unwrap().clone());
             DecoderConfig::parse(&raw, Path::new("config.json"))
                 .unwrap()
                 .rope
@@ -353,7 +353,7 @@ mod tests {
             "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
             "original_max_position_embeddings": 8192, "rope_type": "llama3",
         });
-        let known = RopeConfig {
+        let expected = RopeConfig {
             theta: 500_000.0,
             scaling: RopeScaling::Llama3 {
                 factor: 8.0,
@@ -363,18 +363,18 @@ mod tests {
             },
         };
         let old = json!({"rope_theta": 500_000.0, "rope_scaling": llama3});
-        assert_eq!(rope(old), known);
+        assert_eq!(rope(old), expected);
         let mut new = llama3;
         new["rope_theta"] = json!(500_000.0);
-        assert_eq!(rope(json!({"rope_parameters": new})), known);
-        let known = RopeConfig {
+        assert_eq!(rope(json!({"rope_parameters": new})), expected);
+        let expected = RopeConfig {
             theta: 10_000.0,
             scaling: RopeScaling::Linear(4.0),
         };
         let linear = json!({"rope_scaling": {"type": "linear", "factor": 4.0}});
-        assert_eq!(rope(linear), known);
+        assert_eq!(rope(linear), expected);
         let linear = json!({"rope_parameters": {"rope_type": "linear", "factor": 4.0}});
-        assert_eq!(rope(linear), known);
+        assert_eq!(rope(linear), expected);
         let plain = RopeConfig {
             theta: 1e6,
             scaling: RopeScaling::None,

@@ -38,18 +38,18 @@ fn tied_sharded_and_sliding_window_models_match_transformers() {
             let x = decoder.forward(&text, &packed).unwrap();
             let logps = log_softmax(&decoder.logits(&x).unwrap(), D::Minus1).unwrap();
             let logps: Vec<Vec<f32>> = logps.to_vec2().unwrap();
-            let known = row["logps"].as_array().unwrap();
-            assert_eq!(known.len(), text.len() - 1);
-            for (position, known) in known.iter().enumerate() {
-                let given = f64::from(logps[position][text[position + 1] as usize]);
-                let off = (given - known.as_f64().unwrap()).abs();
-                assert!(off < 1e-4, "{name} at {position}: off by {off}");
+            let expected_logps = row["logps"].as_array().unwrap();
+            assert_eq!(expected_logps.len(), text.len() - 1);
+            for (position, expected) in expected_logps.iter().enumerate() {
+                let logp = f64::from(logps[position][text[position + 1] as usize]);
+                let error = (logp - expected.as_f64().unwrap()).abs();
+                assert!(error < 1e-4, "{name} at {position}: off by {error}");
             }
             let mut cache = KvCache::new(decoder.layers.len());
             let mut logits = decoder.prefill(&[&text], &mut [&mut cache]).unwrap();
-            for known in ids(&row["greedy"]) {
+            for expected_id in ids(&row["greedy"]) {
                 let next = argmax(&logits[0]);
-                assert_eq!(next, known, "{name} after {} tokens", cache.tokens);
+                assert_eq!(next, expected_id, "{name} after {} tokens", cache.tokens);
                 logits = decoder.decode_step(&[next], &mut [&mut cache]).unwrap();
             }
         }

@@ -38,12 +38,12 @@ fn floats(value: &Value) -> Vec<f64> {
 }
 
 /// The largest absolute difference between actual and expected values.
-fn distance<'a>(given: &[f32], expected: impl Iterator<Item = &'a Value>) -> f64 {
+fn distance<'a>(actual: &[f32], expected: impl Iterator<Item = &'a Value>) -> f64 {
     let expected: Vec<f64> = expected.flat_map(floats).collect();
-    assert_eq!(given.len(), expected.len());
-    let pairs = given.iter().zip(expected);
+    assert_eq!(actual.len(), expected.len());
+    let pairs = actual.iter().zip(expected);
     pairs
-        .map(|(given, expected)| (f64::from(*given) - expected).abs())
+        .map(|(actual, expected)| (f64::from(*actual) - expected).abs())
         .fold(0.0, f64::max)
 }
 
@@ -58,13 +58,13 @@ fn token_ids_match_transformers() {
     for name in MODELS {
         let expected = expected(name);
         let rows = expected["rows"].as_array().unwrap();
-        let given = load(name, DType::F32)
+        let actual = load(name, DType::F32)
             .tokenize(&texts(&expected["rows"]))
             .unwrap();
-        for (ids, row) in given.ids.iter().zip(rows) {
+        for (ids, row) in actual.ids.iter().zip(rows) {
             assert_eq!(json!(ids), row["ids"], "{name}: {}", row["text"]);
         }
-        assert!(given.truncated > 0, "{name}");
+        assert!(actual.truncated > 0, "{name}");
     }
 }
 
@@ -98,10 +98,10 @@ fn half_precision_embeddings_keep_their_direction() {
         for precision in [DType::BF16, DType::F16] {
             let mut model = load(name, precision);
             model.normalize = true;
-            let given = embed(&model, &texts(&expected["rows"]));
-            for (vector, row) in given.chunks_exact(model.dimension).zip(rows) {
-                let known = floats(&row["unit"]);
-                let pairs = vector.iter().zip(&known);
+            let actual = embed(&model, &texts(&expected["rows"]));
+            for (vector, row) in actual.chunks_exact(model.dimension).zip(rows) {
+                let unit = floats(&row["unit"]);
+                let pairs = vector.iter().zip(&unit);
                 let cosine: f64 = pairs.map(|(a, b)| f64::from(*a) * b).sum();
                 let text = &row["text"];
                 assert!(
@@ -140,8 +140,8 @@ fn task_selects_its_lora_adapter() {
     assert!(!by_task.is_empty());
     for (task, vectors) in by_task {
         let model = load(&format!("jina_v3#{task}"), DType::F32);
-        let given = embed(&model, &texts(&expected["rows"])[..4]);
-        let off = distance(&given, vectors.as_array().unwrap().iter());
+        let actual = embed(&model, &texts(&expected["rows"])[..4]);
+        let off = distance(&actual, vectors.as_array().unwrap().iter());
         assert!(off < 2e-5, "{task}: {off}");
         assert_eq!(model.name, format!("model#{task}"));
     }
@@ -282,15 +282,15 @@ fn invalid_models_are_rejected_with_the_file_named() {
             refusal(&garbage)
         );
     }
-    let cut = changed("style_roberta", |folder| {
+    let truncated = changed("style_roberta", |folder| {
         let file = folder.join("pytorch_model.bin");
         let bytes = fs::read(&file).unwrap();
         fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
     });
     assert!(
-        refusal(&cut).starts_with("MODEL/pytorch_model.bin: "),
+        refusal(&truncated).starts_with("MODEL/pytorch_model.bin: "),
         "{}",
-        refusal(&cut)
+        refusal(&truncated)
     );
     let dense = changed("minilm_bert", |folder| {
         edit(&folder.join("modules.json"), |modules| {
@@ -306,7 +306,7 @@ fn invalid_models_are_rejected_with_the_file_named() {
 
 #[test]
 fn sharded_weights_load_as_one_model() {
-    let whole = load("minilm_bert", DType::F32);
+    let single_file = load("minilm_bert", DType::F32);
     let sharded = changed("minilm_bert", |folder| {
         let file = folder.join("model.safetensors");
         let tensors = candle_core::safetensors::load(&file, &Device::Cpu).unwrap();
@@ -333,8 +333,8 @@ fn sharded_weights_load_as_one_model() {
     let path = sharded.path().display().to_string();
     let parts = SentenceEncoder::load(&path, DeviceSpec::Cpu).unwrap();
     let texts = ["a story", ""];
-    assert_eq!(embed(&parts, &texts), embed(&whole, &texts));
-    assert_ne!(parts.revision, whole.revision);
+    assert_eq!(embed(&parts, &texts), embed(&single_file, &texts));
+    assert_ne!(parts.revision, single_file.revision);
 }
 
 /// Every supported pooling mode, on the same tokens.
@@ -360,8 +360,8 @@ fn pooling_modes_of_the_config_are_applied() {
             .iter()
             .all(|ratio| (ratio - ratios[0]).abs() < 1e-3 && *ratio > 1.5)
     );
-    let (first, most) = (pooled("cls_token"), pooled("max_tokens"));
-    assert!(first.iter().zip(&most).all(|(first, most)| first <= most));
-    assert!(mean.iter().zip(&most).all(|(mean, most)| mean <= most));
+    let (first, max) = (pooled("cls_token"), pooled("max_tokens"));
+    assert!(first.iter().zip(&max).all(|(first, max)| first <= max));
+    assert!(mean.iter().zip(&max).all(|(mean, max)| mean <= max));
     assert_ne!(first, mean);
 }

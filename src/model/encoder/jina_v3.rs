@@ -62,7 +62,9 @@ pub(super) fn load(checkpoint: &Checkpoint) -> Result<Encoder> {
 
 /// A task's LoRA adapter. The adapters of all tasks are stored in one tensor, along its first dimension.
 struct TaskAdapter {
+    /// The task's index in the stacked tensor.
     index: usize,
+    /// The number of tasks.
     count: usize,
     /// The LoRA rank.
     r: usize,
@@ -70,6 +72,7 @@ struct TaskAdapter {
     scale: f64,
 }
 
+/// The adapter of a task of config.json's `lora_adaptations`; an unknown task is an error.
 fn adapter(checkpoint: &Checkpoint, task: &str) -> Result<TaskAdapter> {
     let rest = &checkpoint.config.rest;
     let tasks: Vec<&str> = rest
@@ -77,7 +80,7 @@ fn adapter(checkpoint: &Checkpoint, task: &str) -> Result<TaskAdapter> {
         .and_then(Value::as_array)
         .map(|tasks| tasks.iter().filter_map(Value::as_str).collect())
         .unwrap_or_default();
-    let index = tasks.iter().position(|known| *known == task);
+    let index = tasks.iter().position(|name| *name == task);
     let number = |name: &str| rest.get(name).and_then(Value::as_f64).unwrap_or(1.0);
     let rank = number("lora_rank");
     Ok(TaskAdapter {
@@ -123,8 +126,8 @@ impl MergedWeights<'_> {
             return Ok(original);
         };
         let factor = |which: usize, shape: [usize; 2]| -> Result<Tensor> {
-            let all = [adapter.count, shape[0], shape[1]];
-            let tensor = weights.get(&format!("{name}.0.{}", factors[which]), &all)?;
+            let stacked = [adapter.count, shape[0], shape[1]];
+            let tensor = weights.get(&format!("{name}.0.{}", factors[which]), &stacked)?;
             Ok(tensor.get(adapter.index)?)
         };
         let left = factor(0, [shape[0], adapter.r])?;

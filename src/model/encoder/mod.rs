@@ -132,8 +132,8 @@ impl Encoder {
         })?;
         let wrong = |message: String| Error::input(&path, message, "choose another model");
         if config.hidden_act != "gelu" {
-            let given = &config.hidden_act;
-            return Err(wrong(format!("hidden_act must be gelu (got {given})")));
+            let hidden_act = &config.hidden_act;
+            return Err(wrong(format!("hidden_act must be gelu (got {hidden_act})")));
         }
         // Tables of this size are allocated, so absurd values are rejected; no encoder has more positions.
         let max_positions = 1 << 20;

@@ -207,7 +207,7 @@ impl SentenceEncoder {
                     vector
                         .iter_mut()
                         .zip(row)
-                        .for_each(|(most, value)| *most = most.max(*value));
+                        .for_each(|(max, value)| *max = max.max(*value));
                 }),
                 Pooling::Mean | Pooling::MeanSqrtLength => {
                     rows.for_each(|row| {
@@ -354,7 +354,9 @@ fn with_truncation(
         max_length,
         direction: tokenizer
             .get_truncation()
-            .map_or(TruncationDirection::Right, |given| given.direction),
+            .map_or(TruncationDirection::Right, |configured| {
+                configured.direction
+            }),
         ..TruncationParams::default()
     };
     tokenizer

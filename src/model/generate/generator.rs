@@ -252,10 +252,10 @@ fn eos_token_ids(files: &ModelFiles, chat: &Chat) -> Result<Vec<u32>> {
     let mut eos_token_ids: Vec<u32> = chat.eos_token_id().into_iter().collect();
     for file in ["generation_config.json", "config.json"] {
         let config = files.read_json(file)?.unwrap_or_default();
-        let given = &config["eos_token_id"];
-        let several = given.as_array().into_iter().flatten();
+        let value = &config["eos_token_id"];
+        let several = value.as_array().into_iter().flatten();
         let ids: Vec<u32> = several
-            .chain([given])
+            .chain([value])
             .filter_map(|id| u32::try_from(id.as_u64()?).ok())
             .collect();
         if !ids.is_empty() {

@@ -107,13 +107,13 @@ fn processed_logits_match_transformers() {
         };
         let mut processed = logits.clone();
         sampling.process_logits(&mut processed, &text);
-        let kept: Vec<(u64, f32)> = (0..)
+        let remaining: Vec<(u64, f32)> = (0..)
             .zip(processed)
             .filter(|(_, logit)| logit.is_finite())
             .collect();
         let expected = case["kept"].as_array().unwrap();
-        assert_eq!(kept.len(), expected.len(), "{}", case["setting"]);
-        for ((token, logit), expected) in kept.iter().zip(expected) {
+        assert_eq!(remaining.len(), expected.len(), "{}", case["setting"]);
+        for ((token, logit), expected) in remaining.iter().zip(expected) {
             assert_eq!(*token, expected[0].as_u64().unwrap(), "{}", case["setting"]);
             assert!((f64::from(*logit) - expected[1].as_f64().unwrap()).abs() < 1e-5);
         }

@@ -184,10 +184,10 @@ fn encode_prompt(
             chat.encode(&chat.render_prompt(&messages)?, SpecialTokens::Omit)?
         }
     };
-    let most = generator.decoder.config.max_position_embeddings - 1;
-    if ids.is_empty() || ids.len() > most {
+    let max_tokens = generator.decoder.config.max_position_embeddings - 1;
+    if ids.is_empty() || ids.len() > max_tokens {
         let message = format!(
-            "prompt {} must have 1 to {most} tokens (got {})",
+            "prompt {} must have 1 to {max_tokens} tokens (got {})",
             prompt.id,
             ids.len()
         );

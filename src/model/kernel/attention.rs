@@ -88,7 +88,7 @@ mod tests {
     /// Reference implementation by the definition, in f64, one token at a time.
     fn reference(qkv: &[f32], lengths: &[usize], heads: usize, width: usize) -> Vec<f64> {
         let size = width / heads;
-        let at = |token: usize, which: usize, head: usize, i: usize| {
+        let value = |token: usize, which: usize, head: usize, i: usize| {
             f64::from(qkv[token * 3 * width + which * width + head * size + i])
         };
         let mut out = vec![0.0; lengths.iter().sum::<usize>() * width];
@@ -99,7 +99,7 @@ mod tests {
                     let scores: Vec<f64> = (start..start + length)
                         .map(|key| {
                             let dot: f64 = (0..size)
-                                .map(|i| at(query, 0, head, i) * at(key, 1, head, i))
+                                .map(|i| value(query, 0, head, i) * value(key, 1, head, i))
                                 .sum();
                             (dot / (size as f64).sqrt()).exp()
                         })
@@ -108,7 +108,7 @@ mod tests {
                     for (key, score) in scores.iter().enumerate() {
                         for i in 0..size {
                             out[query * width + head * size + i] +=
-                                score / sum * at(start + key, 2, head, i);
+                                score / sum * value(start + key, 2, head, i);
                         }
                     }
                 }
@@ -126,10 +126,10 @@ mod tests {
         let qkv: Vec<f32> = (0..tokens * 3 * width)
             .map(|i| ((i * 2_654_435_761_usize) % 1000) as f32 / 500.0 - 1.0)
             .collect();
-        let mut given = vec![0.0; tokens * width];
-        attention(&qkv, &lengths, heads, &mut given);
-        for (given, expected) in given.iter().zip(reference(&qkv, &lengths, heads, width)) {
-            assert!((f64::from(*given) - expected).abs() < 1e-6);
+        let mut actual = vec![0.0; tokens * width];
+        attention(&qkv, &lengths, heads, &mut actual);
+        for (actual, expected) in actual.iter().zip(reference(&qkv, &lengths, heads, width)) {
+            assert!((f64::from(*actual) - expected).abs() < 1e-6);
         }
     }
 }

@@ -62,9 +62,9 @@ mod tests {
             (4.0, 3.999_873_3),
         ];
         for (x, expected) in cases {
-            let mut given = [x - 0.25; 38];
-            super::bias_gelu(&mut given, &[0.25; 19]);
-            for value in given {
+            let mut values = [x - 0.25; 38];
+            super::bias_gelu(&mut values, &[0.25; 19]);
+            for value in values {
                 assert!((value - expected).abs() < 4e-7, "{x}: {value}");
             }
         }

@@ -152,21 +152,21 @@ mod tests {
                     .collect()
             };
             let (x, weight) = (values(9 * into), values(out * into));
-            let mut all = vec![0.0; 9 * out];
-            skinny_gemm(&x, &weight, into, &mut all);
+            let mut batch = vec![0.0; 9 * out];
+            skinny_gemm(&x, &weight, into, &mut batch);
             for (row, x) in x.chunks(into).enumerate() {
                 for (column, w) in weight.chunks(into).enumerate() {
                     let pairs = x.iter().zip(w);
-                    let known: f64 = pairs.map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
-                    let given = f64::from(all[row * out + column]);
-                    assert!((given - known).abs() < 1e-5, "{given} {known}");
+                    let expected: f64 = pairs.map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
+                    let actual = f64::from(batch[row * out + column]);
+                    assert!((actual - expected).abs() < 1e-5, "{actual} {expected}");
                 }
             }
             for rows in 1..9 {
                 for start in 0..9 - rows {
-                    let mut some = vec![0.0; rows * out];
-                    skinny_gemm(&x[start * into..][..rows * into], &weight, into, &mut some);
-                    assert_eq!(some, all[start * out..][..rows * out]);
+                    let mut part = vec![0.0; rows * out];
+                    skinny_gemm(&x[start * into..][..rows * into], &weight, into, &mut part);
+                    assert_eq!(part, batch[start * out..][..rows * out]);
                 }
             }
         }

@@ -62,8 +62,9 @@ impl Adapter {
             ));
         };
         if tensor.dims() != shape {
-            let given = tensor.dims();
-            let message = format!("tensor `{name}` has shape {given:?}, the model needs {shape:?}");
+            let actual = tensor.dims();
+            let message =
+                format!("tensor `{name}` has shape {actual:?}, the model needs {shape:?}");
             return Err(Error::input(&self.file, message, OTHER_BASE));
         }
         Ok(tensor.to_dtype(DType::F32)?.to_device(device)?)

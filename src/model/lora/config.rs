@@ -117,9 +117,9 @@ impl LoraConfig {
             Error::input(&path, message, hint)
         };
         if config["peft_type"] != "LORA" {
-            let given = &config["peft_type"];
+            let peft_type = &config["peft_type"];
             return Err(unsupported(format!(
-                "peft_type must be \"LORA\" (got {given})"
+                "peft_type must be \"LORA\" (got {peft_type})"
             )));
         }
         for flag in ["use_dora", "fan_in_fan_out", "lora_bias"] {

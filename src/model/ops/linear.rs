@@ -94,18 +94,22 @@ mod tests {
         for (width, out) in shapes {
             let (weight, x) = (values(out, width), values(300, width));
             let rows_of = |start: usize, rows: usize| -> Vec<Vec<f32>> {
-                let some = x.narrow(0, start, rows).unwrap();
-                linear(&some, &weight).unwrap().to_vec2().unwrap()
+                let batch = x.narrow(0, start, rows).unwrap();
+                linear(&batch, &weight).unwrap().to_vec2().unwrap()
             };
-            for of in [
+            for batch_sizes in [
                 &[300, 33, 34, 64, 65, 100, 130, 256, 257][..],
                 &[32, 1, 2, 3, 4, 5, 8, 13, 31],
             ] {
-                let all = rows_of(0, of[0]);
-                for &rows in of {
-                    for start in [0, 1.min(of[0] - rows), of[0] - rows] {
-                        let known = &all[start..start + rows];
-                        assert_eq!(rows_of(start, rows), known, "{rows} of {width}, {out} wide");
+                let largest = rows_of(0, batch_sizes[0]);
+                for &rows in batch_sizes {
+                    for start in [0, 1.min(batch_sizes[0] - rows), batch_sizes[0] - rows] {
+                        let expected = &largest[start..start + rows];
+                        assert_eq!(
+                            rows_of(start, rows),
+                            expected,
+                            "{rows} of {width}, {out} wide"
+                        );
                     }
                 }
             }

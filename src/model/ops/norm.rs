@@ -77,10 +77,10 @@ mod tests {
         let x = Tensor::new(&[[3.0_f32, 3.0, 3.0, 1.0]], &Device::Cpu).unwrap();
         let rounded = |x: &Tensor| x.to_dtype(DType::BF16).unwrap();
         let precise = rms_norm(&x, &weight, 1e-6).unwrap();
-        let given = rms_norm(&rounded(&x), &weight, 1e-6).unwrap();
-        assert_eq!(given.dtype(), DType::BF16);
+        let actual = rms_norm(&rounded(&x), &weight, 1e-6).unwrap();
+        assert_eq!(actual.dtype(), DType::BF16);
         let values =
             |x: &Tensor| -> Vec<Vec<f32>> { x.to_dtype(DType::F32).unwrap().to_vec2().unwrap() };
-        assert_eq!(values(&given), values(&rounded(&precise)));
+        assert_eq!(values(&actual), values(&rounded(&precise)));
     }
 }

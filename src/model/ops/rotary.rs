@@ -123,8 +123,8 @@ mod tests {
         );
         assert_ne!(flat(&rotated), flat(&qk));
         let back = rotary.backward(&rotated).unwrap();
-        for (given, expected) in flat(&back).iter().zip(flat(&qk)) {
-            assert!((given - expected).abs() < 1e-5, "{given} {expected}");
+        for (actual, expected) in flat(&back).iter().zip(flat(&qk)) {
+            assert!((actual - expected).abs() < 1e-5, "{actual} {expected}");
         }
     }
 }

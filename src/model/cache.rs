@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use crate::Result;
 
+/// The value of one key: a mutex of its own, which is locked during loading.
 type Slot<V> = Arc<Mutex<Option<Arc<V>>>>;
 
 /// Values by key, each loaded once. Meant for a `static`.

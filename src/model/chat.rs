@@ -113,6 +113,7 @@ impl Chat {
         self.render_template(messages, true)
     }
 
+    /// Renders the chat template; `add_generation_prompt` appends the beginning of the assistant's reply.
     fn render_template(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
         if !self.has_template {
             return Err(Error::input(

@@ -28,6 +28,7 @@ impl DeviceSpec {
         })
     }
 
+    /// [`Self::parse`]; `None` if the name is invalid.
     fn parse_parts(name: &str) -> Option<Self> {
         let parts: Vec<&str> = name.split(':').collect();
         let (number, precision) = match parts[..] {

@@ -195,6 +195,7 @@ fn cached_snapshot(folder: &Path) -> Option<(String, String)> {
         .then(|| (id.replacen("--", "/", 1), commit.to_owned()))
 }
 
+/// The hub id of a folder of the hub's cache, else the name of the folder.
 fn folder_name(folder: &Path) -> String {
     if let Some((id, _)) = cached_snapshot(folder) {
         return id;

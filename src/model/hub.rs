@@ -188,6 +188,7 @@ fn is_about(file: &str) -> bool {
     )
 }
 
+/// An error about a repository of the hub.
 fn hub(repository: &str, message: impl Into<String>, hint: &str) -> Error {
     Error::Hub {
         repository: repository.to_owned(),

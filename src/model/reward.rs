@@ -25,6 +25,7 @@ pub const REWARD_CONFIG_FILE: &str = "reward_config.json";
 /// The maximum number of tokens of a batch.
 const TOKENS_PER_BATCH: usize = 4096;
 
+/// Reward models by name and device, shared in the process.
 static CACHE: LoadCache<(String, DeviceSpec), RewardModel> = LoadCache::new();
 
 /// A decoder with a reward head.
@@ -62,6 +63,7 @@ impl RewardModel {
         CACHE.get_or_load((name.to_owned(), device), || Self::load(name, device))
     }
 
+    /// Loads the base model, merges the adapter and takes its reward head.
     #[tracing::instrument(name = "load_reward_model", skip(spec), fields(device = %spec))]
     fn load(name: &str, spec: DeviceSpec) -> Result<Self> {
         let folder = Path::new(name);
@@ -145,6 +147,7 @@ impl RewardModel {
         Ok(rewards)
     }
 
+    /// The reward head's output at the last token of each text, computed in one batch without padding.
     fn scores(&self, texts: &[Vec<u32>]) -> candle_core::Result<Vec<f32>> {
         let lengths: Vec<usize> = texts.iter().map(Vec::len).collect();
         let device = &self.decoder.device;

@@ -20,6 +20,7 @@ pub struct Weights {
     precision: DType,
 }
 
+/// The opened weight files, by format.
 enum Tensors {
     Safetensors(MmapedSafetensors),
     Pickled(Vec<PthTensors>),

@@ -101,6 +101,7 @@ impl RopeConfig {
         unscaled.map(|frequency| self.scaled(frequency)).collect()
     }
 
+    /// An inverse frequency after RoPE scaling.
     fn scaled(&self, frequency: f64) -> f64 {
         match self.scaling {
             RopeScaling::None => frequency,
@@ -137,6 +138,7 @@ impl DecoderConfig {
         Self::parse(&raw, &path)
     }
 
+    /// Parses and checks config.json; `path` is named in errors.
     fn parse(raw: &Value, path: &Path) -> Result<Self> {
         let fields = Fields { raw, path };
         let model_type = raw["model_type"].as_str().unwrap_or_default();
@@ -201,6 +203,7 @@ struct Fields<'a> {
 }
 
 impl Fields<'_> {
+    /// The error for a field.
     fn wrong(&self, message: String) -> Error {
         Error::input(self.path, message, "choose another model")
     }
@@ -229,6 +232,7 @@ impl Fields<'_> {
         Ok(())
     }
 
+    /// A required integer from 1 to 2^32 - 1.
     fn count(&self, name: &str) -> Result<usize> {
         let value = &self.raw[name];
         let number = value
@@ -242,6 +246,7 @@ impl Fields<'_> {
         Ok(number as usize)
     }
 
+    /// An integer from 1 to 2^32 - 1; `default` if the field is missing and `default` is not 0.
     fn count_or(&self, name: &str, default: usize) -> Result<usize> {
         if self.raw[name].is_null() && default > 0 {
             return Ok(default);
@@ -249,6 +254,7 @@ impl Fields<'_> {
         self.count(name)
     }
 
+    /// A number above 0; `default` if the field is missing.
     fn positive(&self, name: &str, default: Option<f64>) -> Result<f64> {
         let value = &self.raw[name];
         let number = if value.is_null() {
@@ -260,6 +266,7 @@ impl Fields<'_> {
         positive.ok_or_else(|| self.wrong(format!("{name} must be > 0 (got {value})")))
     }
 
+    /// An optional soft cap; `None` if the field is missing or null.
     fn softcap(&self, name: &str) -> Result<Option<f64>> {
         if self.raw[name].is_null() {
             return Ok(None);

@@ -119,6 +119,7 @@ impl<P: Projection> Decoder<P> {
         Ok(logits.collect::<Result<Vec<_>>>()?.concat())
     }
 
+    /// [`Self::decode_step`] for at most [`Self::rows_per_product`] sequences.
     fn decode_chunk(&self, ids: &[u32], caches: &mut [&mut KvCache]) -> Result<Vec<Vec<f32>>> {
         let positions = caches.iter().map(|cache| cache.tokens);
         let inv_freq = self.config.rope.inv_freq(self.config.head_dim);

@@ -50,6 +50,7 @@ pub(super) fn load_named(
     })
 }
 
+/// The encoder layer with this name prefix.
 fn layer(checkpoint: &Checkpoint, name: &str) -> Result<EncoderLayer> {
     let hidden = checkpoint.config.hidden_size;
     let intermediate = checkpoint.config.intermediate_size;

@@ -102,11 +102,14 @@ struct MergedWeights<'a> {
 }
 
 impl MergedWeights<'_> {
+    /// The embedding table, shape (rows, H). Its LoRA factors are swapped relative to linear
+    /// layers: `lora_A` has shape (rows, r).
     fn embedding(&self, name: &str, rows: usize) -> Result<Tensor> {
         let shape = [rows, self.checkpoint.config.hidden_size];
         self.weight(name, shape, ["lora_A", "lora_B"])
     }
 
+    /// The linear layer with this name prefix; its bias has no adapter.
     fn linear(&self, name: &str, out: usize, into: usize) -> Result<Linear> {
         Ok(Linear {
             weight: self.weight(name, [out, into], ["lora_B", "lora_A"])?,

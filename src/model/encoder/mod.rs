@@ -54,6 +54,7 @@ enum Positions {
     Rotary(RotaryEmbedding, RotaryTable),
 }
 
+/// A post-norm encoder layer: attention, then MLP, each followed by a residual addition and a layer norm.
 #[derive(Debug)]
 struct EncoderLayer {
     /// Query, key and value projections, concatenated to shape (3H, H).
@@ -81,10 +82,12 @@ struct EncoderConfig {
     layer_norm_eps: f64,
     hidden_act: String,
     pad_token_id: Option<u32>,
+    /// The other fields; jina-v3 reads its RoPE and LoRA settings from them.
     #[serde(flatten)]
     rest: serde_json::Map<String, Value>,
 }
 
+/// The default of `type_vocab_size`.
 const fn one() -> usize {
     1
 }
@@ -146,10 +149,10 @@ impl Encoder {
                 max_positions,
             ),
         ];
-        for (name, size, most) in sizes {
-            if size == 0 || size > most {
+        for (name, size, max) in sizes {
+            if size == 0 || size > max {
                 return Err(wrong(format!(
-                    "{name} must be from 1 to {most} (got {size})"
+                    "{name} must be from 1 to {max} (got {size})"
                 )));
             }
         }
@@ -291,6 +294,7 @@ struct Checkpoint {
 }
 
 impl Checkpoint {
+    /// The layer norm with this name prefix, parameters of shape (H).
     fn layer_norm(&self, name: &str) -> Result<LayerNorm> {
         let shape = [self.config.hidden_size];
         Ok(LayerNorm {
@@ -300,6 +304,7 @@ impl Checkpoint {
         })
     }
 
+    /// The linear layer with this name prefix, weight of shape (out, into).
     fn linear(&self, name: &str, out: usize, into: usize) -> Result<Linear> {
         Ok(Linear {
             weight: self.weights.get(&format!("{name}.weight"), &[out, into])?,

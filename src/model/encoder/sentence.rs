@@ -247,6 +247,7 @@ impl SentenceEncoder {
         Tensor::cat(&pooled.collect::<candle_core::Result<Vec<_>>>()?, 0)
     }
 
+    /// The divisor of the sum of hidden states in the two mean poolings.
     fn divisor(&self, length: usize) -> f32 {
         // An empty text has no tokens if the tokenizer adds no special tokens: its mean is zero.
         let length = length.max(1) as f32;
@@ -266,6 +267,7 @@ struct Modules {
 }
 
 impl Modules {
+    /// Reads modules.json; a module of an unsupported type is an error.
     fn read(files: &ModelFiles) -> Result<Self> {
         let mut read = Self {
             max_seq_length: None,
@@ -297,6 +299,7 @@ impl Modules {
         Ok(read)
     }
 
+    /// Reads the maximum length and lower-casing of the Transformer module.
     fn read_transformer(&mut self, files: &ModelFiles) -> Result<()> {
         let config = files.read_json("sentence_bert_config.json")?;
         let config = config.unwrap_or_default();
@@ -310,6 +313,7 @@ impl Modules {
     }
 }
 
+/// Reads the pooling mode, from the field `pooling_mode` or the flags `pooling_mode_*`.
 fn read_pooling(files: &ModelFiles, file: &str) -> Result<Pooling> {
     let path = files.require(file)?;
     let config = files.read_json(file)?.unwrap_or_default();

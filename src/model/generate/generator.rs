@@ -128,7 +128,7 @@ impl Generator {
     /// with its index, in the order of the requests. On the CPU a text does not depend on the batch size.
     ///
     /// # Errors
-    /// When the device fails, a logit is NaN, or `on_completion` fails.
+    /// When the device fails, a logit is NaN or +inf, or `on_completion` fails.
     #[tracing::instrument(skip_all, fields(requests = requests.len(), batch_size))]
     pub fn generate(
         &self,
@@ -175,6 +175,7 @@ impl Generator {
                 let number = sequence.number;
                 finished[number] = sequence.into_completion();
             }
+            // Completions are passed on in the order of the requests, whichever finishes first.
             while let Some(completion) = finished.get_mut(next).and_then(Option::take) {
                 on_completion(next, completion)?;
                 next += 1;
@@ -204,6 +205,7 @@ impl Generator {
 
 /// A sequence of the running batch.
 struct Sequence<'a> {
+    /// The index of the request.
     number: usize,
     request: &'a GenerationRequest,
     /// Token ids of the prompt and of the text so far.
@@ -214,6 +216,7 @@ struct Sequence<'a> {
 }
 
 impl<'a> Sequence<'a> {
+    /// A sequence with an empty KV cache, before prefill.
     fn new(number: usize, request: &'a GenerationRequest, layers: usize) -> Self {
         Self {
             number,

@@ -82,6 +82,7 @@ pub fn read_prompts(
     Ok(prompts)
 }
 
+/// The prompt of a row: a text, which becomes a user message, or a list of messages; `None` if invalid.
 fn parse_prompt(object: &Map<String, Value>) -> Option<Prompt> {
     let messages = match object.get("prompt")? {
         Value::String(text) => vec![Message {

@@ -41,6 +41,8 @@ pub fn attention(qkv: &[f32], lengths: &[usize], heads: usize, out: &mut [f32]) 
         });
 }
 
+/// Attention of one head: the output of `queries` over all tokens of `text`, written to the head's columns of
+/// `rows`.
 fn one_head(
     qkv: &[f32],
     text: &Range<usize>,

@@ -16,6 +16,7 @@ pub fn bias_gelu(rows: &mut [f32], bias: &[f32]) {
         .for_each(|rows| pulp::Arch::new().dispatch(BiasGelu { rows, bias }));
 }
 
+/// [`bias_gelu`] of some rows, for the dispatch by instruction set.
 struct BiasGelu<'a> {
     rows: &'a mut [f32],
     bias: &'a [f32],

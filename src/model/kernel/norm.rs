@@ -2,7 +2,9 @@
 
 use rayon::prelude::*;
 
+/// Number of partial sums of a row, the same on every machine.
 const LANES: usize = 16;
+/// Rows per rayon task.
 const ROWS_PER_TASK: usize = 64;
 
 /// The parameters of a layer norm: `weight` and `bias` of shape (H).
@@ -43,6 +45,7 @@ pub fn bias_residual_norm(
         });
 }
 
+/// [`layer_norm`] of some rows, for the dispatch by instruction set.
 struct Rows<'a> {
     rows: &'a mut [f32],
     norm: LayerNormParams<'a>,
@@ -59,6 +62,7 @@ impl pulp::WithSimd for Rows<'_> {
     }
 }
 
+/// [`bias_residual_norm`] of some rows, for the dispatch by instruction set.
 struct SummedRows<'a> {
     rows: Rows<'a>,
     bias: &'a [f32],

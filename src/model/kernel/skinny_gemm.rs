@@ -3,6 +3,7 @@
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape};
 use rayon::prelude::*;
 
+/// Lanes of an accumulator, the same on every machine.
 const LANES: usize = 16;
 /// Independent SIMD accumulators, so that no addition waits for the result of the previous one.
 const ACCUMULATORS: usize = 4;
@@ -76,6 +77,7 @@ pub fn skinny_gemm(x: &[f32], weight: &[f32], into: usize, y: &mut [f32]) {
     }
 }
 
+/// The columns of `y` that a block of weight rows gives, for the dispatch by instruction set.
 struct ColumnBlock<'a> {
     x: &'a [f32],
     weight: &'a [f32],

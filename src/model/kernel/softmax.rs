@@ -2,6 +2,7 @@
 
 use super::exp::exp;
 
+/// Number of partial results of a row, the same on every machine.
 const LANES: usize = 16;
 
 /// Replaces each row of `columns` values by its softmax (PyTorch: `torch.softmax(dim=-1)`).
@@ -9,6 +10,7 @@ pub fn softmax(rows: &mut [f32], columns: usize) {
     pulp::Arch::new().dispatch(Softmax(rows, columns));
 }
 
+/// [`softmax`] for the dispatch by instruction set.
 struct Softmax<'a>(&'a mut [f32], usize);
 
 impl pulp::WithSimd for Softmax<'_> {

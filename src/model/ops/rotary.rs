@@ -83,6 +83,7 @@ impl RotaryEmbedding {
     }
 }
 
+/// Rotates pairs `(x[i], x[i + D/2])` of each head by the angles of `cos` and `sin`.
 fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
     let half = x.dim(2)? / 2;
     let first = x.narrow(2, 0, half)?;

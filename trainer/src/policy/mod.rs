@@ -205,11 +205,13 @@ impl Policy {
         Ok(())
     }
 
+    /// The LM head, with the model's soft cap.
     fn lm_head(&self) -> CandleResult<LmHead<'_>> {
         let softcap = self.decoder.config.final_logit_softcap;
         LmHead::new(&self.decoder.head, softcap)
     }
 
+    /// The RoPE angles and masks of the batch's sequences.
     fn pack(&self, batch: &Batch) -> CandleResult<PackedSequences> {
         PackedSequences::new(&batch.lengths, &self.decoder.config, &self.decoder.device)
     }
@@ -306,6 +308,7 @@ impl Policy {
             .to_vec1()
     }
 
+    /// Forward pass that stores what the backward pass needs of each layer.
     fn forward(&self, batch: &Batch, gradient_checkpointing: bool) -> CandleResult<ForwardPass> {
         let config = &self.decoder.config;
         let packed = self.pack(batch)?;
@@ -326,6 +329,7 @@ impl Policy {
         })
     }
 
+    /// Backward pass from the gradient `d_hidden` of the hidden states after the last norm, shape (T, H).
     fn backward(
         &self,
         pass: ForwardPass,
@@ -383,10 +387,11 @@ struct ForwardPass {
     hidden: Tensor,
 }
 
-fn unknown_target(given: &str) -> Error {
+/// The error for a LoRA target module that the model does not have.
+fn unknown_target(target: &str) -> Error {
     Error::Unknown {
         what: "target module",
-        given: given.to_owned(),
+        given: target.to_owned(),
         known: "all-linear, q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj"
             .to_owned(),
     }

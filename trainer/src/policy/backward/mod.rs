@@ -47,6 +47,7 @@ impl Tape for Recorded {
 }
 
 impl Recorded {
+    /// A recorded activation.
     fn get(&self, which: LayerTensor) -> Result<&Tensor> {
         match &self.0[which as usize] {
             Some(tensor) => Ok(tensor),

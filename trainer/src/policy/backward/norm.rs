@@ -2,9 +2,9 @@
 
 use candle_core::{D, DType, Result, Tensor};
 
-/// The gradient of the input `x`, shape (T, H), for the gradient `dy` of the output, shape (T, H), and the weight
-/// `w`, shape (H): with `y = w x r`, `r = (mean(x^2) + eps)^(-1/2)` it is `dx = r w dy - x r^3 mean(x w dy)`,
-/// computed in f32.
+/// The gradient of the input `x`, shape (T, H), for the gradient `dy` of the output, shape (T, H), and the
+/// weight `w`, shape (H). With `y = w x r` and `r = (mean(x^2) + eps)^(-1/2)` it is
+/// `dx = r w dy - x r^3 mean(x w dy)`, computed in f32.
 ///
 /// # Errors
 /// When shapes do not fit.

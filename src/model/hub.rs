@@ -118,13 +118,13 @@ pub fn model(repository: &str) -> Result<ModelRepository> {
                 files: Some(files.collect()),
             })
         }
-        Err(refused) => {
+        Err(error) => {
             // A cached file's path ends in COMMIT/config.json.
             let cached = Cache::from_env().repo(repo).get("config.json");
             let commit = cached
                 .as_deref()
                 .and_then(|path| path.parent()?.file_name()?.to_str());
-            let commit = commit.ok_or(refused)?;
+            let commit = commit.ok_or(error)?;
             Ok(ModelRepository {
                 id: id.to_owned(),
                 commit: commit.to_owned(),

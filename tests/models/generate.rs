@@ -30,7 +30,7 @@ fn command(out: &Path, more: &[&str]) -> Vec<String> {
     args.map(|arg| (*arg).to_owned()).collect()
 }
 
-fn words(command: &[String]) -> Vec<&str> {
+fn as_strs(command: &[String]) -> Vec<&str> {
     command.iter().map(String::as_str).collect()
 }
 
@@ -38,7 +38,7 @@ fn words(command: &[String]) -> Vec<&str> {
 fn a_killed_and_resumed_run_writes_the_same_file() {
     let folder = tempfile::tempdir().unwrap();
     let uninterrupted = folder.path().join("whole.jsonl");
-    done(&words(&command(&uninterrupted, &[])));
+    done(&as_strs(&command(&uninterrupted, &[])));
     let expected = fs::read(&uninterrupted).unwrap();
     assert_eq!(std::str::from_utf8(&expected).unwrap().lines().count(), 20);
 
@@ -57,11 +57,11 @@ fn a_killed_and_resumed_run_writes_the_same_file() {
         folder.path().join("cut.jsonl.json"),
     )
     .unwrap();
-    done(&words(&command(&truncated, &["--batch-size", "3"])));
+    done(&as_strs(&command(&truncated, &["--batch-size", "3"])));
     assert_eq!(fs::read(&truncated).unwrap(), expected);
 
     // A file that was written with other options is not resumed.
-    let other = run(&words(&command(&truncated, &["--seed", "7"])));
+    let other = run(&as_strs(&command(&truncated, &["--seed", "7"])));
     assert_eq!(other.status.code(), Some(1));
     let stderr = String::from_utf8(other.stderr).unwrap();
     assert!(
@@ -78,7 +78,7 @@ fn eval_reads_the_generated_files() {
         folder.path().join("tuned.jsonl"),
         folder.path().join("base.jsonl"),
     );
-    done(&words(&command(&tuned, &["--name", "tuned"])));
+    done(&as_strs(&command(&tuned, &["--name", "tuned"])));
     let greedy = [
         "--temperature",
         "0",
@@ -87,7 +87,7 @@ fn eval_reads_the_generated_files() {
         "--name",
         "greedy",
     ];
-    done(&words(&command(&base, &greedy)));
+    done(&as_strs(&command(&base, &greedy)));
     let query = format!("SELECT count(DISTINCT response) FROM '{}'", text(&base));
     assert!(done(&["sql", "--format", "csv", "-c", &query]).ends_with("\n4\n"));
     let out = folder.path().join("report");
@@ -114,22 +114,22 @@ fn eval_reads_the_generated_files() {
 #[test]
 fn options_take_effect() {
     let folder = tempfile::tempdir().unwrap();
-    let written = |name: &str, more: &[&str]| {
+    let generate = |name: &str, more: &[&str]| {
         let out = folder.path().join(name);
         let greedy = ["--temperature", "0", "--name", "m"];
-        done(&words(&command(&out, &[&greedy, more].concat())));
+        done(&as_strs(&command(&out, &[&greedy, more].concat())));
         let manifest = fs::read(folder.path().join(format!("{name}.json"))).unwrap();
         let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
         (fs::read_to_string(out).unwrap(), manifest)
     };
-    let (merged, _) = written("merged.jsonl", &[]);
-    let (unmerged, manifest) = written("unmerged.jsonl", &["--no-merge"]);
+    let (merged, _) = generate("merged.jsonl", &[]);
+    let (unmerged, manifest) = generate("unmerged.jsonl", &["--no-merge"]);
     assert_eq!(unmerged, merged);
     assert_eq!(manifest["merged"], false);
-    let (system, manifest) = written("system.jsonl", &["--system", "Write one sad line."]);
+    let (system, manifest) = generate("system.jsonl", &["--system", "Write one sad line."]);
     assert_ne!(system, merged);
     assert_eq!(manifest["system_prompt"], "Write one sad line.");
-    let (plain, manifest) = written("plain.jsonl", &["--no-chat-template"]);
+    let (plain, manifest) = generate("plain.jsonl", &["--no-chat-template"]);
     assert_ne!(plain, merged);
     assert_eq!(manifest["chat_template"], false);
 }

@@ -332,6 +332,7 @@ mod tests {
 
     use super::*;
 
+    /// The error of config.json with one field replaced, if any.
     fn refusal(field: &str, value: Value) -> Option<String> {
         let mut raw = json!({
             "model_type": "llama", "vocab_size": 8, "hidden_size": 8, "intermediate_size": 8,
@@ -395,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn unsupported_activation_and_quantization_are_refused() {
+    fn unsupported_activation_and_quantization_are_rejected() {
         assert_eq!(refusal("hidden_act", json!("silu")), None);
         assert_eq!(refusal("hidden_act", Value::Null), None);
         let message = refusal("hidden_act", json!("gelu")).unwrap();

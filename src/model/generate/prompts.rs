@@ -119,6 +119,7 @@ mod tests {
     use super::*;
     use polyphony_io::progress::NoProgress;
 
+    /// The prompts of JSON Lines.
     fn read_rows(rows: &str) -> Result<Vec<Prompt>> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("prompts.jsonl");

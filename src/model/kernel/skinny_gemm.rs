@@ -145,7 +145,7 @@ mod tests {
     use polyphony_io::random::SplitMix64;
 
     #[test]
-    fn rows_equal_f64_products_and_do_not_depend_on_each_other() {
+    fn skinny_gemm_matches_f64_and_rows_do_not_depend_on_each_other() {
         let mut random = SplitMix64::seed_from_u64(11);
         for (into, out) in [(1, 1), (63, 70), (64, 33), (200, 31), (1030, 65)] {
             let mut values = |count: usize| -> Vec<f32> {

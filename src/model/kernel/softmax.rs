@@ -63,7 +63,7 @@ fn softmax_row(row: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn rows_equal_softmax_in_f64() {
+    fn softmax_matches_f64() {
         let mut rows: Vec<f32> = (0..2 * 37).map(|i| (i * 7 % 11) as f32 - 5.0).collect();
         let before = rows.clone();
         super::softmax(&mut rows, 37);

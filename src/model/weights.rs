@@ -52,7 +52,7 @@ impl Weights {
                 .map(|shard| files.require(shard))
                 .collect::<Result<_>>()?,
         };
-        let refused = |error: candle_core::Error| {
+        let invalid = |error: candle_core::Error| {
             Error::input(
                 &file,
                 format!("cannot be read as weights ({})", first_line(&error)),
@@ -62,13 +62,13 @@ impl Weights {
         let pickled = parts[0].extension().is_some_and(|end| end == "bin");
         let tensors = if pickled {
             let parts = parts.iter().map(|part| PthTensors::new(part, None));
-            Tensors::Pickled(parts.collect::<candle_core::Result<_>>().map_err(refused)?)
+            Tensors::Pickled(parts.collect::<candle_core::Result<_>>().map_err(invalid)?)
         } else {
             #[expect(unsafe_code, reason = "the files are mapped into memory")]
             // SAFETY: a model's files must not be changed while it is in use; the library checks every offset
             // against the file's length when it maps the file.
             let mapped = unsafe { MmapedSafetensors::multi(&parts) };
-            Tensors::Safetensors(mapped.map_err(refused)?)
+            Tensors::Safetensors(mapped.map_err(invalid)?)
         };
         Ok(Self {
             file,
@@ -196,15 +196,15 @@ pub(super) fn weight_files(files: &ModelFiles) -> Result<Vec<String>> {
 /// The files that an index lists.
 fn shards(index: &std::path::Path) -> Result<BTreeSet<String>> {
     let text = std::fs::read(index).map_err(Error::io("read", index))?;
-    let refused = || Error::input(index, "is no index of weights", "fetch the model again");
-    let index: serde_json::Value = serde_json::from_slice(&text).map_err(|_| refused())?;
-    let map = index["weight_map"].as_object().ok_or_else(refused)?;
+    let invalid = || Error::input(index, "is no index of weights", "fetch the model again");
+    let index: serde_json::Value = serde_json::from_slice(&text).map_err(|_| invalid())?;
+    let map = index["weight_map"].as_object().ok_or_else(invalid)?;
     let shards: BTreeSet<String> = map
         .values()
         .filter_map(|file| Some(file.as_str()?.to_owned()))
         .collect();
     if shards.is_empty() {
-        return Err(refused());
+        return Err(invalid());
     }
     Ok(shards)
 }

@@ -114,10 +114,10 @@ fn dots<const ROWS: usize>(x: &[f32], weight: &[f32], dots: &mut [f32]) {
     let steps = into / (LANES * ACCUMULATORS);
     for step in 0..steps {
         for accumulator in 0..ACCUMULATORS {
-            let at = (step * ACCUMULATORS + accumulator) * LANES;
-            let w = &weight[at..at + LANES];
+            let offset = (step * ACCUMULATORS + accumulator) * LANES;
+            let w = &weight[offset..offset + LANES];
             for (row, sums) in sums.iter_mut().enumerate() {
-                let x = &x[row * into + at..][..LANES];
+                let x = &x[row * into + offset..][..LANES];
                 for lane in 0..LANES {
                     sums[accumulator][lane] += x[lane] * w[lane];
                 }
@@ -125,9 +125,9 @@ fn dots<const ROWS: usize>(x: &[f32], weight: &[f32], dots: &mut [f32]) {
         }
     }
     for (row, (sums, dot)) in sums.iter_mut().zip(dots).enumerate() {
-        for at in steps * LANES * ACCUMULATORS..into {
-            let slot = at % (LANES * ACCUMULATORS);
-            sums[slot / LANES][slot % LANES] += x[row * into + at] * weight[at];
+        for offset in steps * LANES * ACCUMULATORS..into {
+            let slot = offset % (LANES * ACCUMULATORS);
+            sums[slot / LANES][slot % LANES] += x[row * into + offset] * weight[offset];
         }
         let mut lanes = [0.0_f32; LANES];
         for sums in sums {

@@ -89,7 +89,7 @@ impl<'a> LmHead<'a> {
     /// # Errors
     /// When the device fails.
     pub fn token_stats(&self, rows: &Tensor, targets: &[u32]) -> Result<TokenStats> {
-        let mut all = TokenStats::default();
+        let mut stats = TokenStats::default();
         for (start, targets) in chunks(targets, self.chunk_rows) {
             let (logits, _) = self.logits(&rows.narrow(0, start, targets.len())?)?;
             let of_target = Tensor::new(targets, rows.device())?.unsqueeze(1)?;
@@ -105,17 +105,17 @@ impl<'a> LmHead<'a> {
             // A single copy to the host, because each copy waits for the device.
             let columns = Tensor::cat(&columns, 1)?.t()?.to_vec2::<f32>()?;
             let fields = [
-                &mut all.logps,
-                &mut all.entropy,
-                &mut all.logits,
-                &mut all.top,
+                &mut stats.logps,
+                &mut stats.entropy,
+                &mut stats.logits,
+                &mut stats.top,
             ];
             fields
                 .into_iter()
                 .zip(columns)
-                .for_each(|(all, chunk)| all.extend(chunk));
+                .for_each(|(stats, chunk)| stats.extend(chunk));
         }
-        Ok(all)
+        Ok(stats)
     }
 
     /// The gradient of the hidden states, shape (N, H), for the gradients `dlogps` of the targets'

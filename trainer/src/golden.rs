@@ -1,6 +1,7 @@
-//! Does the trainer give what PyTorch gives? Small random models with known losses and gradients.
+//! Golden tests of the trainer: losses and gradients of small random models, compared with PyTorch and with
+//! candle's autograd.
 //!
-//! Made with transformers 5.23, peft 0.21 and torch 2.15 on the CPU in f32.
+//! Expected values are from transformers 5.23, peft 0.21 and torch 2.15 on the CPU in f32.
 
 use std::path::{Path, PathBuf};
 
@@ -61,30 +62,31 @@ fn number(value: &Value) -> f64 {
     value.as_f64().unwrap()
 }
 
-/// The golden pairs as one batch, with their references; of SFT the chosen texts alone.
+/// The golden pairs as one batch, with their reference log-probabilities; for methods without pairs the chosen
+/// texts alone.
 fn batch(name: &str, objective: &Objective) -> (Batch, Vec<PairConstants>, StepTotals) {
-    let whole = objective.includes_prompt_targets();
+    let with_prompt = objective.includes_prompt_targets();
     let chat = Chat::load(&files(name)).unwrap();
     let expected = json(&fixture(name).join("expected.json"));
     let mut batch = Batch::default();
-    let mut fixed = Vec::new();
+    let mut constants = Vec::new();
     for (row, pair) in rows(name).iter().zip(expected["pairs"].as_array().unwrap()) {
-        for (side, whole) in [("chosen", whole), ("rejected", false)] {
+        for (side, with_prompt) in [("chosen", with_prompt), ("rejected", false)] {
             if side == "rejected" && !objective.has_pairs() {
                 continue;
             }
             let tokens = chat.tokenize_chat(&messages(&row["prompt"]), &messages(&row[side]));
-            batch.add(&tokens.unwrap(), whole);
+            batch.add(&tokens.unwrap(), with_prompt);
         }
-        fixed.push(PairConstants {
+        constants.push(PairConstants {
             weight: number(&row["weight"]),
             ref_chosen: number(&pair["ref_logp_chosen"]),
             ref_rejected: number(&pair["ref_logp_rejected"]),
         });
     }
     let totals = StepTotals {
-        examples: fixed.len(),
-        weights: fixed.iter().map(|fixed| fixed.weight).sum(),
+        examples: constants.len(),
+        weights: constants.iter().map(|constants| constants.weight).sum(),
         chosen_tokens: batch
             .texts
             .iter()
@@ -92,7 +94,7 @@ fn batch(name: &str, objective: &Objective) -> (Batch, Vec<PairConstants>, StepT
             .map(|rows| rows.all.len())
             .sum(),
     };
-    (batch, fixed, totals)
+    (batch, constants, totals)
 }
 
 fn objective(method: Method) -> Objective {
@@ -108,28 +110,29 @@ fn objective(method: Method) -> Objective {
     }
 }
 
-fn near(given: f64, expected: f64, tolerance: f64) -> bool {
-    (given - expected).abs() <= tolerance * expected.abs().max(1e-3)
+/// Whether a value is within a relative tolerance; expected values below 1e-3 count as 1e-3.
+fn near(actual: f64, expected: f64, tolerance: f64) -> bool {
+    (actual - expected).abs() <= tolerance * expected.abs().max(1e-3)
 }
 
 #[test]
-fn token_ids_are_those_of_transformers() {
+fn token_ids_match_transformers() {
     for name in MODELS {
         let chat = Chat::load(&files(name)).unwrap();
         let expected = json(&fixture(name).join("expected.json"));
         for (row, pair) in rows(name).iter().zip(expected["pairs"].as_array().unwrap()) {
             for side in ["chosen", "rejected"] {
-                let given = chat.tokenize_chat(&messages(&row["prompt"]), &messages(&row[side]));
-                let given = given.unwrap();
-                assert_eq!(json!(given.ids), pair[format!("{side}_ids")], "{name}");
-                assert_eq!(json!(given.prompt_len), pair["prompt_len"], "{name}");
+                let tokens = chat.tokenize_chat(&messages(&row["prompt"]), &messages(&row[side]));
+                let tokens = tokens.unwrap();
+                assert_eq!(json!(tokens.ids), pair[format!("{side}_ids")], "{name}");
+                assert_eq!(json!(tokens.prompt_len), pair["prompt_len"], "{name}");
             }
         }
     }
 }
 
 #[test]
-fn log_probabilities_are_those_of_transformers() {
+fn log_probabilities_match_transformers() {
     for name in MODELS {
         let expected = json(&fixture(name).join("expected.json"));
         let mut policy = policy(name, Head::Lm);
@@ -146,60 +149,65 @@ fn log_probabilities_are_those_of_transformers() {
         };
         let adapted = sums(&policy);
         let loras = policy.detach_lora();
-        let bare = sums(&policy);
+        let base = sums(&policy);
         policy.attach_lora(loras);
         policy.merge_lora().unwrap();
         let merged = sums(&policy);
-        for (number_of_pair, pair) in expected["pairs"].as_array().unwrap().iter().enumerate() {
-            for (side, place) in [("chosen", 0), ("rejected", 1)] {
-                let place = 2 * number_of_pair + place;
-                let of = |name: &str| number(&pair[format!("{name}_{side}")]);
-                assert!(near(adapted[place], of("logp"), 1e-5), "{name} {side}");
-                assert!(near(bare[place], of("ref_logp"), 1e-5), "{name} {side}");
-                assert!(near(merged[place], adapted[place], 1e-5), "{name} {side}");
+        for (pair_index, pair) in expected["pairs"].as_array().unwrap().iter().enumerate() {
+            for (side, offset) in [("chosen", 0), ("rejected", 1)] {
+                let text = 2 * pair_index + offset;
+                let expected = |name: &str| number(&pair[format!("{name}_{side}")]);
+                assert!(near(adapted[text], expected("logp"), 1e-5), "{name} {side}");
+                assert!(
+                    near(base[text], expected("ref_logp"), 1e-5),
+                    "{name} {side}"
+                );
+                assert!(near(merged[text], adapted[text], 1e-5), "{name} {side}");
             }
         }
     }
 }
 
-/// The gradients of one batch in the real way.
+/// Loss and gradients of one batch by the trainer's own backward pass, with gradient checkpointing if
+/// `recompute`.
 fn gradients(
     policy: &Policy,
     objective: &Objective,
     name: &str,
     recompute: bool,
 ) -> (f64, Vec<Tensor>) {
-    let (batch, fixed, totals) = batch(name, objective);
+    let (batch, constants, totals) = batch(name, objective);
     let mut gradients = Gradients::empty(policy.parameter_names().len());
     let mut loss = 0.0;
     policy
         .forward_backward(&batch, &mut gradients, recompute, |token_stats| {
-            let (sums, by) = objective.loss(&batch, &token_stats.logps, &fixed, &totals);
+            let (sums, dloss_dlogp) =
+                objective.loss(&batch, &token_stats.logps, &constants, &totals);
             loss = sums.loss;
-            by
+            dloss_dlogp
         })
         .unwrap();
     let parameters = policy.parameters();
     (loss, gradients.into_tensors(parameters.iter()).unwrap())
 }
 
-/// The gradients of one batch by candle's autograd, through ops that keep them.
+/// Loss and gradients of one batch by candle's autograd, through ops that record gradients.
 fn oracle(policy: &mut Policy, objective: &Objective, name: &str) -> (f64, Vec<Tensor>) {
-    let (batch, fixed, totals) = batch(name, objective);
-    let by = |logps: &[f32]| {
-        let (sums, by) = objective.loss(&batch, logps, &fixed, &totals);
-        (sums.loss, by)
+    let (batch, constants, totals) = batch(name, objective);
+    let loss = |logps: &[f32]| {
+        let (sums, dloss_dlogp) = objective.loss(&batch, logps, &constants, &totals);
+        (sums.loss, dloss_dlogp)
     };
-    taped(policy, |policy| logps_of(policy, &batch), by)
+    taped(policy, |policy| logps_of(policy, &batch), loss)
 }
 
-/// The loss and its gradients by candle's autograd, through ops that keep them: `of` makes of the numbers
-/// that a policy gives, one dimension of them, the loss and its derivatives, which are proved by finite
-/// differences.
+/// A loss and its gradients by the policy's parameters, by candle's autograd. `outputs` gives a vector of the
+/// policy's outputs, through ops that record gradients; `loss_of` gives the loss of these and its derivative by
+/// each, which other tests compare with finite differences.
 fn taped(
     policy: &mut Policy,
-    given: impl FnOnce(&Policy) -> Tensor,
-    of: impl FnOnce(&[f32]) -> (f64, Vec<f32>),
+    outputs: impl FnOnce(&Policy) -> Tensor,
+    loss_of: impl FnOnce(&[f32]) -> (f64, Vec<f32>),
 ) -> (f64, Vec<Tensor>) {
     let before = policy.parameters();
     let vars: Vec<Var> = before
@@ -207,10 +215,12 @@ fn taped(
         .map(|t| Var::from_tensor(t).unwrap())
         .collect();
     policy.set_parameters(vars.iter().map(|var| var.as_tensor().clone()).collect());
-    let given = given(policy);
-    let (loss, by) = of(&given.to_vec1::<f32>().unwrap());
-    let by = Tensor::new(by, given.device()).unwrap();
-    let grads = (given * by).unwrap().sum_all().unwrap().backward().unwrap();
+    let outputs = outputs(policy);
+    let (loss, derivatives) = loss_of(&outputs.to_vec1::<f32>().unwrap());
+    let derivatives = Tensor::new(derivatives, outputs.device()).unwrap();
+    // The gradient of sum(outputs * derivatives) is the loss's, by the chain rule.
+    let weighted = (outputs * derivatives).unwrap();
+    let grads = weighted.sum_all().unwrap().backward().unwrap();
     let grads = vars
         .iter()
         .map(|var| grads.get(var).unwrap().clone())
@@ -219,8 +229,8 @@ fn taped(
     (loss, grads)
 }
 
-/// Some rows behind the last norm, through ops that keep gradients.
-fn rows_behind(policy: &Policy, batch: &Batch, rows: &[u32]) -> Tensor {
+/// Hidden states after the last norm at some positions, through ops that record gradients.
+fn hidden_states(policy: &Policy, batch: &Batch, rows: &[u32]) -> Tensor {
     let decoder = &policy.decoder;
     let segments = PackedSequences::new(&batch.lengths, &decoder.config, &decoder.device).unwrap();
     let x = decoder.forward(&batch.ids, &segments).unwrap();
@@ -228,9 +238,9 @@ fn rows_behind(policy: &Policy, batch: &Batch, rows: &[u32]) -> Tensor {
         .unwrap()
 }
 
-/// The targets' log-probabilities, through ops that keep gradients.
+/// The targets' log-probabilities, through ops that record gradients.
 fn logps_of(policy: &Policy, batch: &Batch) -> Tensor {
-    let rows = rows_behind(policy, batch, &batch.rows);
+    let rows = hidden_states(policy, batch, &batch.rows);
     let logits = policy.decoder.logits(&rows).unwrap();
     let targets = Tensor::new(batch.targets.as_slice(), logits.device()).unwrap();
     candle_nn::ops::log_softmax(&logits, 1)
@@ -241,12 +251,12 @@ fn logps_of(policy: &Policy, batch: &Batch) -> Tensor {
         .unwrap()
 }
 
-/// Each gradient is there, and within 1e-4 of its norm what it should be.
-fn same_gradients(policy: &Policy, given: &[Tensor], known: &[Tensor]) {
+/// Asserts that gradients agree with the expected ones: the norm of each difference is at most 1e-4 of the norm.
+fn assert_same_gradients(policy: &Policy, actual: &[Tensor], expected: &[Tensor]) {
     let names = policy.parameter_names();
-    assert_eq!((given.len(), known.len()), (names.len(), names.len()));
-    for ((given, known), name) in given.iter().zip(known).zip(names) {
-        let (off, size) = (norm(&(given - known).unwrap()), norm(known));
+    assert_eq!((actual.len(), expected.len()), (names.len(), names.len()));
+    for ((actual, expected), name) in actual.iter().zip(expected).zip(names) {
+        let (off, size) = (norm(&(actual - expected).unwrap()), norm(expected));
         assert!(
             size > 0.0 && off <= 1e-4 * size,
             "{name}: off by {off} of {size}"
@@ -260,44 +270,44 @@ fn norm(tensor: &Tensor) -> f64 {
 }
 
 #[test]
-fn losses_and_gradients_are_those_of_pytorch() {
+fn losses_and_gradients_match_pytorch_and_autograd() {
     for name in MODELS {
         let expected = json(&fixture(name).join("expected.json"));
         let mut policy = policy(name, Head::Lm);
         for method in METHODS {
-            let known = &expected["grad"][method.name()];
+            let expected_gradients = &expected["grad"][method.name()];
             let objective = objective(method);
-            let (loss, kept) = gradients(&policy, &objective, name, false);
+            let (loss, analytic) = gradients(&policy, &objective, name, false);
             let (_, recomputed) = gradients(&policy, &objective, name, true);
-            let (of_oracle, taped) = oracle(&mut policy, &objective, name);
+            let (oracle_loss, taped) = oracle(&mut policy, &objective, name);
             let what = format!("{name} {}", method.name());
-            for loss in [loss, of_oracle] {
+            for loss in [loss, oracle_loss] {
                 let expected = number(&expected["loss"][method.name()]);
                 assert!(near(loss, expected, 1e-5), "{what}: {loss} {expected}");
             }
-            for (place, parameter) in policy.parameter_names().iter().enumerate() {
-                let expected = &known[parameter];
+            for (index, parameter) in policy.parameter_names().iter().enumerate() {
+                let expected = &expected_gradients[parameter];
                 let size = number(&expected[0]);
                 assert!(size > 0.0);
-                for given in [&kept[place], &recomputed[place], &taped[place]] {
-                    assert!(near(norm(given), size, 1e-4), "{what} {parameter}");
-                    let first: Vec<f32> = given.flatten_all().unwrap().to_vec1().unwrap();
-                    for (given, expected) in first.iter().zip(expected[1].as_array().unwrap()) {
-                        let off = (f64::from(*given) - number(expected)).abs();
+                for gradient in [&analytic[index], &recomputed[index], &taped[index]] {
+                    assert!(near(norm(gradient), size, 1e-4), "{what} {parameter}");
+                    let first: Vec<f32> = gradient.flatten_all().unwrap().to_vec1().unwrap();
+                    for (value, expected) in first.iter().zip(expected[1].as_array().unwrap()) {
+                        let off = (f64::from(*value) - number(expected)).abs();
                         assert!(off <= 1e-4 * size, "{what} {parameter}: off by {off}");
                     }
                 }
-                let off = norm(&(&kept[place] - &taped[place]).unwrap());
+                let off = norm(&(&analytic[index] - &taped[index]).unwrap());
                 assert!(off <= 1e-4 * size, "{what} {parameter}: off by {off}");
-                assert_eq!(norm(&(&kept[place] - &recomputed[place]).unwrap()), 0.0);
+                assert_eq!(norm(&(&analytic[index] - &recomputed[index]).unwrap()), 0.0);
             }
         }
     }
 }
 
-/// SFT of the completions, and of all tokens but the first: the mean over all tokens.
+/// SFT on completions, and on all tokens except the first: the loss is the mean over all target tokens.
 #[test]
-fn likelihoods_and_their_gradients_are_those_of_pytorch() {
+fn sft_losses_and_gradients_match_pytorch_and_autograd() {
     for name in MODELS {
         let expected = json(&fixture(name).join("expected.json"));
         let mut policy = policy(name, Head::Lm);
@@ -313,24 +323,25 @@ fn likelihoods_and_their_gradients_are_those_of_pytorch() {
             for pair in expected["pairs"].as_array().unwrap() {
                 let length = pair["chosen_ids"].as_array().unwrap().len() as f64;
                 let prompt = number(&pair["prompt_len"]);
-                let learnt = length - if train_on_prompts { 1.0 } else { prompt };
-                sum += learnt * number(&pair[field]);
-                tokens += learnt;
+                let targets = length - if train_on_prompts { 1.0 } else { prompt };
+                sum += targets * number(&pair[field]);
+                tokens += targets;
             }
-            let (loss, kept) = gradients(&policy, &objective, name, false);
-            let (of_oracle, taped) = oracle(&mut policy, &objective, name);
-            for loss in [loss, of_oracle] {
+            let (loss, analytic) = gradients(&policy, &objective, name, false);
+            let (oracle_loss, taped) = oracle(&mut policy, &objective, name);
+            for loss in [loss, oracle_loss] {
                 assert!(near(loss, sum / tokens, 1e-5), "{name} {field}: {loss}");
             }
-            same_gradients(&policy, &kept, &taped);
+            assert_same_gradients(&policy, &analytic, &taped);
         }
     }
 }
 
-/// A window in Mistral, tied words in Llama, and Gemma-2's caps, norms and windows under a head of words:
-/// the real backward gives what candle's autograd does, with an adapter on every product.
+/// Features of the model families: Mistral's sliding window, Llama's tied embeddings, Gemma-2's softcaps, extra
+/// norms and sliding windows. With an adapter on every linear layer, the trainer's backward pass agrees with
+/// candle's autograd.
 #[test]
-fn whatever_the_family_gradients_are_those_of_autograd() {
+fn gradients_of_every_model_family_match_autograd() {
     for name in ["windowed_mistral", "tied_llama", "gemma2_reward"] {
         let mut policy = Policy::load(&files(name), Head::Lm, DeviceSpec::Cpu).unwrap();
         let lora_config = LoraConfig {
@@ -340,11 +351,11 @@ fn whatever_the_family_gradients_are_those_of_autograd() {
             ..LoraConfig::default()
         };
         policy.init_lora(&lora_config, 9).unwrap();
-        // Fresh adapters add nothing, and half of them would have no gradient.
+        // In a new adapter B is zero, so that A has no gradient: random values replace both.
         let mut random = SplitMix64::seed_from_u64(4);
         let values = policy.parameters().into_iter().map(|value| {
-            let drawn = (0..value.elem_count()).map(|_| (random.next_f64() - 0.5) as f32);
-            Tensor::from_vec(drawn.collect(), value.dims(), value.device()).unwrap()
+            let sampled = (0..value.elem_count()).map(|_| (random.next_f64() - 0.5) as f32);
+            Tensor::from_vec(sampled.collect(), value.dims(), value.device()).unwrap()
         });
         policy.set_parameters(values.collect());
         let mut batch = Batch::default();
@@ -354,28 +365,29 @@ fn whatever_the_family_gradients_are_those_of_autograd() {
             batch.add(&text, length == 5);
         }
         let count = batch.targets.len();
-        let by: Vec<f32> = (0..count).map(|at| (at % 5) as f32 - 1.5).collect();
+        let derivatives: Vec<f32> = (0..count).map(|at| (at % 5) as f32 - 1.5).collect();
         let mut gradients = Gradients::empty(policy.parameter_names().len());
-        let slopes = by.clone();
+        let same_derivatives = derivatives.clone();
         policy
-            .forward_backward(&batch, &mut gradients, false, |_| slopes)
+            .forward_backward(&batch, &mut gradients, false, |_| same_derivatives)
             .unwrap();
-        let kept = gradients.into_tensors(policy.parameters().iter()).unwrap();
-        let (_, known) = taped(
+        let analytic = gradients.into_tensors(policy.parameters().iter()).unwrap();
+        let (_, expected) = taped(
             &mut policy,
             |policy| logps_of(policy, &batch),
-            |_| (0.0, by),
+            |_| (0.0, derivatives),
         );
-        same_gradients(&policy, &kept, &known);
+        assert_same_gradients(&policy, &analytic, &expected);
     }
 }
 
-/// `tests/fixtures/token_stats.json`, made by `tests/peers/small_models.py` as TRL counts.
+/// Expected values: `tests/fixtures/foretold.json`, written by `tests/peers/small_models.py` with TRL's
+/// definitions.
 #[test]
-fn a_model_is_as_sure_as_pytorch_finds_it() {
-    let known = json(&fixture("..").join("foretold.json"));
+fn token_metrics_match_pytorch() {
+    let expected = json(&fixture("..").join("foretold.json"));
     let policy = policy("llama", Head::Lm);
-    // Dorpo asks for the prompts of chosen texts, too, which do not count here.
+    // With DORPO the chosen texts' prompts are targets, too, which the metrics must not count.
     for method in [Method::Dpo, Method::Dorpo] {
         let (batch, _, _) = batch("llama", &objective(method));
         let token_stats = policy.token_stats(&batch).unwrap();
@@ -385,15 +397,15 @@ fn a_model_is_as_sure_as_pytorch_finds_it() {
         }
         let means = TokenMetrics::new(&batch, &token_stats, method).means();
         assert_eq!(means.len(), 4);
-        for (name, given) in means {
-            let off = (given - number(&known[name])).abs();
-            assert!(off < 2e-6, "{name}: {given}, off by {off}");
+        for (name, value) in means {
+            let off = (value - number(&expected[name])).abs();
+            assert!(off < 2e-6, "{name}: {value}, off by {off}");
         }
     }
 }
 
 #[test]
-fn rewards_and_their_gradients_are_those_of_pytorch() {
+fn rewards_and_their_gradients_match_pytorch_and_autograd() {
     let expected = json(&fixture("gemma2_reward").join("expected.json"));
     let mut policy = policy("gemma2_reward", Head::Score);
     let chat = Chat::load(&files("gemma2_reward")).unwrap();
@@ -420,17 +432,17 @@ fn rewards_and_their_gradients_are_those_of_pytorch() {
     let mut loss = 0.0;
     let scores = policy
         .forward_backward_scores(&batch, &mut gradients, false, |scores| {
-            let (sums, by) = objective.reward_loss(scores, &targets, &totals);
+            let (sums, dloss_dreward) = objective.reward_loss(scores, &targets, &totals);
             loss = sums.loss;
-            by
+            dloss_dreward
         })
         .unwrap();
     assert!(near(loss, number(&expected["l1"]), 1e-5));
-    for (given, row) in scores.iter().zip(expected["rows"].as_array().unwrap()) {
-        assert!(near(f64::from(*given), number(&row["reward"]), 1e-4));
+    for (score, row) in scores.iter().zip(expected["rows"].as_array().unwrap()) {
+        assert!(near(f64::from(*score), number(&row["reward"]), 1e-4));
     }
     assert_eq!(policy.scores(&batch).unwrap(), scores);
-    let kept = gradients.into_tensors(policy.parameters().iter()).unwrap();
+    let analytic = gradients.into_tensors(policy.parameters().iter()).unwrap();
 
     let ends = |batch: &Batch| -> Vec<u32> {
         let ends = batch.lengths.iter().scan(0, |end, length| {
@@ -439,14 +451,14 @@ fn rewards_and_their_gradients_are_those_of_pytorch() {
         });
         ends.collect()
     };
-    let given = |policy: &Policy| {
-        let rows = rows_behind(policy, &batch, &ends(&batch));
-        let given = rows.matmul(&policy.decoder.head.t().unwrap()).unwrap();
-        given.squeeze(1).unwrap()
+    let rewards = |policy: &Policy| {
+        let rows = hidden_states(policy, &batch, &ends(&batch));
+        let rewards = rows.matmul(&policy.decoder.head.t().unwrap()).unwrap();
+        rewards.squeeze(1).unwrap()
     };
-    let (_, taped) = taped(&mut policy, given, |scores| {
-        let (sums, by) = objective.reward_loss(scores, &targets, &totals);
-        (sums.loss, by)
+    let (_, taped) = taped(&mut policy, rewards, |scores| {
+        let (sums, dloss_dreward) = objective.reward_loss(scores, &targets, &totals);
+        (sums.loss, dloss_dreward)
     });
-    same_gradients(&policy, &kept, &taped);
+    assert_same_gradients(&policy, &analytic, &taped);
 }

@@ -1,9 +1,9 @@
-//! LoRA trainer: adapters for decoders by SFT, DPO, DDPO, ORPO, DORPO, and reward models.
+//! LoRA trainer: fine-tunes decoders by SFT, DPO, DDPO, ORPO and DORPO, and trains reward models.
 //!
-//! The modules stand in the order of the data: options, rows as tokens, the model with its adapter, loss and
-//! gradients, the optimizer, and the run that ties them together.
+//! Order of the data: method and hyperparameters, rows as tokens, the policy with its adapter, loss and gradients,
+//! the optimizer, and the run that combines them.
 
-/// Training methods, and what each needs of the data.
+/// Training methods, and the data that each needs.
 pub mod method;
 
 /// The dataset: rows to tokens, batches and their schedule, counts, score transform.
@@ -18,7 +18,7 @@ pub mod policy;
 /// Losses and their derivatives: SFT, DPO, ORPO, reward.
 pub mod loss;
 
-/// The optimizer: AdamW, gradient clipping, learning rate schedules.
+/// The optimizer: AdamW, gradient clipping, learning-rate schedules.
 pub mod optim;
 
 /// Hyperparameters: flags over a TOML file over the method's defaults.

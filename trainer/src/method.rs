@@ -1,4 +1,4 @@
-//! Training methods, and what each needs of the data.
+//! Training methods (SFT, DPO, DDPO, ORPO, DORPO, reward model), and the data that each needs.
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -34,17 +34,18 @@ impl Method {
         }
     }
 
-    /// Whether it needs a reference model.
+    /// Whether the method needs a reference model.
     pub const fn has_reference(self) -> bool {
         matches!(self, Self::Dpo | Self::Ddpo)
     }
 
-    /// Whether it needs weights.
+    /// Whether the method needs weights of pairs.
     pub const fn is_weighted(self) -> bool {
         matches!(self, Self::Ddpo | Self::Dorpo)
     }
 
-    /// Whether it always needs pairs of responses; a reward model needs them with one of its losses.
+    /// Whether the method always needs pairs of responses; a reward model needs them for the Bradley-Terry
+    /// loss only.
     pub const fn has_pairs(self) -> bool {
         matches!(self, Self::Dpo | Self::Ddpo | Self::Orpo | Self::Dorpo)
     }

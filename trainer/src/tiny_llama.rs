@@ -23,14 +23,14 @@ pub struct TinyLlama {
     pub seed: u64,
 }
 
-/// The special tokens, with ids from 256 on.
+/// The special tokens, with ids from 256 on: ids below are bytes.
 const SPECIAL: [&str; 4] = ["<|begin|>", "<|user|>", "<|assistant|>", "<|end|>"];
 
 const TEMPLATE: &str = "{{ bos_token }}{% for message in messages %}{{ '<|' + message['role'] + '|>' \
     + message['content'] + '<|end|>' }}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}";
 
 impl TinyLlama {
-    /// The smallest one, for tests.
+    /// The smallest shape, for tests.
     #[cfg(test)]
     pub(crate) const SMALLEST: Self = Self {
         hidden_size: 8,
@@ -100,7 +100,7 @@ impl TinyLlama {
         let mut names = Vec::new();
         let mut tensors = Vec::new();
         let mut add = |name: String, shape: &[usize], std: f64| -> Result<()> {
-            // The sum of twelve uniform numbers is close to a normal one (Irwin-Hall).
+            // The sum of twelve uniform numbers minus 6 is approximately standard normal (Irwin-Hall).
             let mut normal = || (0..12).map(|_| random.next_f64()).sum::<f64>() - 6.0;
             let count = shape.iter().product();
             let values: Vec<f32> = match shape {
@@ -203,19 +203,19 @@ mod tests {
         tiny.write(folder.path()).unwrap();
         let files = ModelFiles::find_model(folder.path().to_str().unwrap()).unwrap();
         let chat = Chat::load(&files).unwrap();
-        let says = |role: &str, content: &str| Message {
+        let message = |role: &str, content: &str| Message {
             role: role.to_owned(),
             content: content.to_owned(),
         };
         let tokens = chat
-            .tokenize_chat(&[says("user", "Ä b\n")], &[says("assistant", "!")])
+            .tokenize_chat(&[message("user", "Ä b\n")], &[message("assistant", "!")])
             .unwrap();
         let bytes = "Ä b\n".bytes().map(u32::from);
-        let known = [256, 257]
+        let expected = [256, 257]
             .into_iter()
             .chain(bytes)
             .chain([259, 258, 33, 259]);
-        assert_eq!(tokens.ids, known.collect::<Vec<_>>());
+        assert_eq!(tokens.ids, expected.collect::<Vec<_>>());
         assert_eq!(tokens.prompt_len, tokens.ids.len() - 2);
     }
 }

@@ -1,10 +1,10 @@
-//! Bounds of hyperparameters, and the error of a value outside.
+//! Bounds of hyperparameters, and the error for a value out of bounds.
 
 use std::fmt;
 
 use polyphony_io::{Error, Result};
 
-/// The valid values of a number; infinity and NaN never are.
+/// The range of valid values of a hyperparameter; infinity and NaN are always invalid.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Bound {
     /// Greater than.
@@ -25,7 +25,7 @@ impl Bound {
             }
     }
 
-    /// Checks a hyperparameter; `name` is its name in the file.
+    /// Checks the value of a hyperparameter; the error has its `name` as in the TOML file, the value and the bound.
     pub(super) fn check(self, name: &str, value: impl Number) -> Result<()> {
         match value.number() {
             Some(value) if !self.contains(value) => {
@@ -51,7 +51,7 @@ impl fmt::Display for Bound {
 
 /// A value that a bound applies to.
 pub(super) trait Number {
-    /// The number; none where there is none.
+    /// The number as f64; none for an option that is not set.
     fn number(self) -> Option<f64>;
 }
 

@@ -1,12 +1,12 @@
 //! `define_settings!`: each hyperparameter is written once, as flag, TOML field, default and bound.
 
-/// The type of a field of `Config`.
+/// The type of a field of `Config`: `T` for required fields and defaults, `Option<T>` for optional ones.
 macro_rules! config_type {
     (optional, $type:ty) => { Option<$type> };
     ($kind:ident, $type:ty) => { $type };
 }
 
-/// A field of `Config` from that of `Settings`.
+/// The value of a field of `Config`, from the same field of `Settings` and the default.
 macro_rules! config_value {
     (required, $name:ident, $value:expr) => {
         $value.ok_or(stringify!($name))?
@@ -59,7 +59,7 @@ macro_rules! define_settings {
         }
 
         impl Settings {
-            /// These settings; those that are not set from `lower`.
+            /// These settings; fields that are not set are taken from `lower`.
             pub(super) fn or(self, lower: Self) -> Self {
                 Self {
                     method: self.method.or(lower.method),
@@ -67,7 +67,7 @@ macro_rules! define_settings {
                 }
             }
 
-            /// These settings with the method's defaults, or the name of a required one that is missing.
+            /// These settings completed by the method's defaults, or the name of a required one that is missing.
             pub(super) fn complete(
                 self,
                 $method: Method,
@@ -81,7 +81,7 @@ macro_rules! define_settings {
         }
 
         impl Config {
-            /// Checks all bounds.
+            /// Checks every hyperparameter against its bound.
             pub(super) fn check_bounds(&self) -> polyphony_io::Result<()> {
                 $($($($bound.check(stringify!($name), self.$name)?;)?)+)+
                 Ok(())

@@ -13,7 +13,7 @@ mod settings;
 /// Flags, file, adapter and defaults merged into one configuration.
 mod resolve;
 
-/// What other modules need of a configuration: LoRA, objective, optimizer, batches.
+/// Parts of a configuration: LoRA, objective, optimizer, batch size.
 mod parts;
 
 pub use resolve::ConfigFile;

@@ -1,4 +1,4 @@
-//! Parts of a configuration, as the modules that use them have them.
+//! Parts of a configuration, in the types of the modules that use them: LoRA, objective, optimizer, batch size.
 
 use polyphony_io::{Error, Result};
 use polyphony_model::lora::LoraConfig;
@@ -9,7 +9,7 @@ use crate::loss::objective::Objective;
 use crate::optim::adamw::AdamW;
 
 impl Config {
-    /// A new adapter's configuration.
+    /// The LoRA configuration of a new adapter.
     pub fn lora_config(&self) -> LoraConfig {
         LoraConfig {
             r: self.lora_r,
@@ -20,7 +20,7 @@ impl Config {
         }
     }
 
-    /// The method with its hyperparameters.
+    /// The training objective: the method with the hyperparameters of its loss.
     pub fn objective(&self) -> Objective {
         Objective {
             method: self.method,
@@ -34,7 +34,7 @@ impl Config {
         }
     }
 
-    /// The optimizer.
+    /// The optimizer: AdamW with its hyperparameters.
     pub fn adamw(&self) -> AdamW {
         AdamW {
             beta1: self.adam_beta1,
@@ -44,7 +44,7 @@ impl Config {
         }
     }
 
-    /// The size of a step's batch.
+    /// The batch size: examples or tokens per step.
     pub fn batch_size(&self) -> BatchSize {
         match (self.batch_tokens, self.batch_size) {
             (Some(tokens), _) => BatchSize::Tokens(tokens),
@@ -52,13 +52,13 @@ impl Config {
         }
     }
 
-    /// The length of the run.
+    /// The length of the run: epochs or steps.
     pub fn duration(&self) -> Duration {
         self.max_steps
             .map_or(Duration::Epochs(self.num_train_epochs), Duration::Steps)
     }
 
-    /// The number of warmup steps of a run of `total_steps`.
+    /// The number of warmup steps of a run of `total_steps`; a setting below 1 is a share of them.
     pub fn warmup_of(&self, total_steps: usize) -> usize {
         if self.warmup_steps < 1.0 {
             (self.warmup_steps * total_steps as f64).ceil() as usize
@@ -67,7 +67,7 @@ impl Config {
         }
     }
 
-    /// The configuration as TOML, which [`super::Settings::read`] reads again.
+    /// The configuration as TOML, which [`super::Settings::read`] can read.
     ///
     /// # Errors
     /// Never for valid configurations; an internal error otherwise.
@@ -82,7 +82,7 @@ mod tests {
     use crate::method::Method;
 
     #[test]
-    fn warmup_below_one_is_a_share_of_the_steps() {
+    fn warmup_below_one_is_a_share_of_all_steps() {
         let settings = Settings {
             model: Some("m".to_owned()),
             data: Some("p".into()),

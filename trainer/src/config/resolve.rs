@@ -14,14 +14,14 @@ use crate::method::Method;
 /// A TOML file of settings.
 #[derive(Debug, Clone, Copy)]
 pub struct ConfigFile<'a> {
-    /// Its path, for messages.
+    /// The path, for error messages.
     pub path: &'a Path,
-    /// Its settings.
+    /// The settings that the file contains.
     pub settings: &'a Settings,
 }
 
 impl Settings {
-    /// Reads a TOML file.
+    /// Reads settings from a TOML file.
     ///
     /// # Errors
     /// When it cannot be read, or has an unknown field or a value of a wrong type.
@@ -31,7 +31,7 @@ impl Settings {
             let line = error
                 .span()
                 .map_or(0, |span| text[..span.start].matches('\n').count() + 1);
-            // toml lists all fields in further lines.
+            // The first line names the problem; the others list all valid fields.
             let message = error.message().lines().next().unwrap_or_default();
             let hint = "`polyphony train METHOD --help` lists the fields";
             Error::input(file, format!("line {line}: {message}"), hint)
@@ -121,7 +121,7 @@ impl Settings {
     }
 }
 
-/// A device that can be trained on.
+/// Parses a device name and checks that training supports its number type (f32, bf16).
 fn training_device(name: &str) -> Result<DeviceSpec> {
     let device = DeviceSpec::parse(name)?;
     if device.dtype() == DType::F16 {
@@ -134,7 +134,7 @@ fn training_device(name: &str) -> Result<DeviceSpec> {
     Ok(device)
 }
 
-/// Checks that an adapter has the options that are set.
+/// Checks that an adapter to start from has the LoRA options that are set in flags or file.
 fn check_adapter(folder: &Path, adapter: &LoraConfig, set: &LoraConfig) -> Result<()> {
     let differences: Vec<String> = [
         ("--lora-r", adapter.r.to_string(), set.r.to_string()),

@@ -177,8 +177,8 @@ define_settings! { |method, on_gpu|
 mod tests {
     use super::*;
 
-    /// As in the published scripts (`scripts_finetuning`, `scripts_dpo`, `scripts_orpo`,
-    /// `scripts_reward_modeling`); batch sizes are theirs times devices and accumulation.
+    /// Values from the published scripts (`scripts_finetuning`, `scripts_dpo`, `scripts_orpo`,
+    /// `scripts_reward_modeling`); batch sizes are theirs multiplied by devices and gradient accumulation steps.
     #[test]
     fn defaults_match_the_papers_scripts() {
         let methods = [
@@ -207,7 +207,7 @@ mod tests {
             assert_eq!(config.target_modules, ["q_proj", "v_proj"]);
             assert_eq!(config.max_length, 2048);
         }
-        // SFT's learning rate ends at half.
+        // A quarter of a cosine cycle: SFT's learning rate ends at half its maximum.
         let end = LrScheduler::Cosine.factor(1000, 1000, 500, 0.25);
         assert!((end - 0.5).abs() < 1e-12, "{end}");
     }

@@ -29,7 +29,8 @@ pub struct TargetSpan {
 }
 
 impl Batch {
-    /// Adds a text. With `with_prompt` the prompt's tokens are targets, too, except the first.
+    /// Adds a text. With `with_prompt` the prompt's tokens are targets, too, except the first, which no
+    /// token precedes.
     pub fn add(&mut self, text: &PromptCompletion, with_prompt: bool) {
         let start = self.ids.len();
         let first = if with_prompt {
@@ -75,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_keep_the_token_limit() {
+    fn ranges_stay_within_the_token_limit() {
         let ranges = split_by_tokens([3, 3, 5, 1, 1, 9, 1].into_iter(), 6);
         assert_eq!(ranges, [0..2, 2..4, 4..5, 5..6, 6..7]);
         assert!(split_by_tokens(std::iter::empty(), 6).is_empty());

@@ -1,11 +1,11 @@
-//! Batch schedule: which examples each step takes, shuffled anew for each epoch by the random seed.
+//! Batch schedule (data loader): which examples each step takes, shuffled in each epoch by the random seed.
 
 use polyphony_io::random::SplitMix64;
 
 use super::batch::split_by_tokens;
 use super::example::Example;
 
-/// The size of a step's batch.
+/// The batch size: how many examples a step takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BatchSize {
     /// A number of examples.
@@ -14,7 +14,7 @@ pub enum BatchSize {
     Tokens(usize),
 }
 
-/// The length of a run.
+/// The length of a training run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Duration {
     /// A number of passes over all examples.
@@ -68,7 +68,7 @@ mod tests {
 
     use super::*;
 
-    /// Examples of one text each, of so many tokens.
+    /// Examples of one text each; `sizes` are their numbers of tokens.
     fn examples(sizes: &[usize]) -> Vec<Example> {
         let example = |(row, &size): (usize, &usize)| Example {
             chosen: PromptCompletion {
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn batches_by_tokens_keep_the_limit() {
+    fn batches_by_tokens_stay_within_the_limit() {
         let train = examples(&[3, 3, 5, 1, 9, 1]);
         let schedule = batch_schedule(&train, BatchSize::Tokens(6), Duration::Epochs(2), None);
         let epoch = [vec![0, 1], vec![2, 3], vec![4], vec![5]];

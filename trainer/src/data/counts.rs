@@ -1,11 +1,11 @@
-//! Dataset counts: how many rows are trained on, held out, dropped, truncated or duplicates.
+//! Dataset counts: numbers of rows that are trained on, held out, dropped, truncated or duplicates.
 
 use polyphony_io::progress::Progress;
 use serde::{Deserialize, Serialize};
 
 use super::example::Examples;
 
-/// The number of rows by what became of them.
+/// Numbers of rows by their use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct DatasetCounts {
     /// Rows that are trained on.
@@ -14,11 +14,11 @@ pub struct DatasetCounts {
     pub held_out: usize,
     /// Rows of the evaluation split that are evaluated.
     pub evaluated: usize,
-    /// SFT on pairs: rows whose chosen response came before.
+    /// SFT on pairs: rows with the same chosen response as an earlier row, not used.
     pub duplicates: usize,
-    /// Rows with a text above the length limit, not used.
+    /// Rows with a text above the length limit that are not used.
     pub dropped: usize,
-    /// Rows with a text above the length limit, used up to the limit.
+    /// Rows with a text above the length limit that are truncated to it.
     pub truncated: usize,
 }
 
@@ -35,7 +35,7 @@ impl DatasetCounts {
         }
     }
 
-    /// Reports rows that are not used, or not as they are.
+    /// Reports rows that are dropped, truncated or duplicates.
     pub fn report(&self, max_length: usize, progress: &dyn Progress) {
         if self.evaluated < self.held_out {
             progress.message(&format!(

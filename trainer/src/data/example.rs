@@ -3,10 +3,10 @@
 use polyphony_io::hash::Sha256;
 use polyphony_model::chat::PromptCompletion;
 
-/// What is learned from one row.
+/// A training example: the tokens of one row with its weight or score.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Example {
-    /// The chosen text, or the only one.
+    /// The chosen text of a pair, or the only text.
     pub chosen: PromptCompletion,
     /// The rejected text of a pair.
     pub rejected: Option<PromptCompletion>,
@@ -21,27 +21,27 @@ pub struct Example {
 }
 
 impl Example {
-    /// The number of tokens of its texts.
+    /// The number of tokens of its texts, prompts included.
     pub fn tokens(&self) -> usize {
         let rejected = self.rejected.as_ref().map_or(0, |text| text.ids.len());
         self.chosen.ids.len() + rejected
     }
 }
 
-/// The rows of a file as examples, with counts of those that are not used as they are.
+/// The examples of a file, with counts of duplicate, dropped and truncated rows.
 #[derive(Debug, Default)]
 pub struct Examples {
-    /// The split `train`, and rows without a split.
+    /// The training split: rows of the split `train`, or without a split.
     pub train: Vec<Example>,
-    /// The splits `validation`, `valid`, `eval` and `test`.
+    /// The evaluation split: rows of the splits `validation`, `valid`, `eval` and `test`.
     pub eval: Vec<Example>,
     /// The size of the evaluation split before [`Self::subsample_eval`].
     pub held_out: usize,
-    /// Rows of pairs whose chosen response came before, where chosen responses alone are learned (SFT).
+    /// SFT on pairs: rows with the same chosen response as an earlier row, not used.
     pub duplicates: usize,
-    /// Rows with a text above the length limit, not used.
+    /// Rows with a text above the length limit that are not used.
     pub dropped: usize,
-    /// Rows with a text above the length limit, used up to the limit.
+    /// Rows with a text above the length limit that are truncated to it.
     pub truncated: usize,
 }
 

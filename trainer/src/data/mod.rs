@@ -1,6 +1,6 @@
-//! Dataset: a file's rows as tokens, batches of them, and which batch each step takes.
+//! Dataset: rows of a file as tokens, packed batches, the batch schedule.
 
-/// Examples: what is learned from one row.
+/// Examples: the tokens of one row, with its weight or score.
 pub mod example;
 
 mod rows;
@@ -11,7 +11,7 @@ pub mod reader;
 /// Score transform: votes to targets from -1 to 1.
 pub mod score_transform;
 
-/// Counts of rows by what became of them.
+/// Counts of rows: trained on, held out, dropped, truncated, duplicates.
 pub mod counts;
 
 /// A batch: texts that go through the model together.

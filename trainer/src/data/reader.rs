@@ -18,7 +18,7 @@ use super::example::{Example, Examples, hash_tokens};
 use super::rows::{Row, Text, content, extract_prompt, is_conversation, rows, split_response};
 use crate::method::Method;
 
-/// What is done with texts above the length limit.
+/// What to do with texts above the length limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Overlength {
@@ -33,19 +33,20 @@ pub enum Overlength {
 /// The number of rows that are tokenized in parallel.
 const ROWS_PER_BATCH: usize = 1024;
 
-/// A row as an example, with what decides where it goes.
+/// A parsed row: its example, its split, and whether it may be a duplicate.
 struct ParsedRow {
     example: Example,
-    /// Whether its split is one of evaluation.
+    /// Whether the row belongs to the evaluation split.
     held_out: bool,
-    /// Whether its text is the chosen one of a pair whose rejected one is not used: such a text may recur.
+    /// Whether the text is the chosen one of a pair whose rejected one is not used (SFT): several pairs may
+    /// share it.
     from_pair: bool,
 }
 
-/// How rows become examples.
+/// A dataset file with the options of its conversion to examples.
 #[derive(Debug, Clone, Copy)]
 pub struct DatasetReader<'a> {
-    /// The dataset's file.
+    /// The path of the dataset.
     pub file: &'a Path,
     /// The method that the examples are for.
     pub method: Method,
@@ -53,12 +54,12 @@ pub struct DatasetReader<'a> {
     pub has_pairs: bool,
     /// The length limit of a text, in tokens.
     pub max_length: usize,
-    /// What is done with longer texts.
+    /// What to do with longer texts.
     pub overlength: Overlength,
 }
 
 impl DatasetReader<'_> {
-    /// Reads all rows in order and tokenizes them on all cores; none once `stop` is set.
+    /// Reads all rows in order and tokenizes them on all cores. Returns none once `stop` is set.
     ///
     /// # Errors
     /// When the file cannot be read, a row is invalid, or no row is left to train on.
@@ -112,7 +113,7 @@ impl DatasetReader<'_> {
         Ok(Some(examples))
     }
 
-    /// Makes an example of a row.
+    /// Converts a row, with its `number` in the file, to an example.
     fn parse_row(&self, chat: &Chat, number: usize, row: Row) -> Result<ParsedRow> {
         let held_out = match row.split.as_deref() {
             None | Some("train") => false,
@@ -147,7 +148,7 @@ impl DatasetReader<'_> {
         let mut texts = vec![&mut example.chosen];
         texts.extend(example.rejected.as_mut());
         if texts.iter().any(|text| text.ids.len() > self.max_length) {
-            // A prompt that reaches the limit alone would leave no target token.
+            // A prompt as long as the limit would leave no target token.
             let no_targets = texts.iter().any(|text| text.prompt_len >= self.max_length);
             if no_targets || self.overlength == Overlength::Drop {
                 examples.dropped += 1;
@@ -334,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn strings_beside_message_lists_are_messages() {
+    fn strings_next_to_message_lists_are_messages() {
         let fixture = Fixture::new();
         let (user, good, bad) = (
             message("user", "tell"),
@@ -398,7 +399,7 @@ mod tests {
         assert_eq!((read.train.len(), read.duplicates), (2, 1));
         let read = fixture.read(&file, Method::Dpo, true).unwrap();
         assert_eq!((read.train.len(), read.duplicates), (3, 0));
-        // Repeated rows of responses are intended, as upsampling is.
+        // Repeated rows of single responses are intended: users upsample that way.
         let row = json!({"prompt": "tell", "response": "once"});
         let file = fixture.jsonl(&[row.clone(), row]);
         assert_eq!(
@@ -465,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn response_without_tokens_is_refused() {
+    fn response_without_tokens_is_an_error() {
         let fixture = Fixture::new();
         let row = || json!({"prompt": "tell", "response": ""});
         assert!(fixture.read_one(Method::Sft, row()).is_ok());
@@ -481,8 +482,8 @@ mod tests {
     fn parquet_rows_are_numbered_across_batches() {
         let fixture = Fixture::new();
         let file = fixture.folder.path().join("rows.parquet");
-        let text = |of: &dyn Fn(usize) -> String| -> ArrayRef {
-            Arc::new(StringArray::from_iter_values((1..=3000).map(of)))
+        let text = |cell: &dyn Fn(usize) -> String| -> ArrayRef {
+            Arc::new(StringArray::from_iter_values((1..=3000).map(cell)))
         };
         let write = |bad: usize| {
             let columns = [
@@ -514,7 +515,7 @@ mod tests {
     }
 
     #[test]
-    fn stop_ends_the_reading() {
+    fn reading_ends_once_stop_is_set() {
         let fixture = Fixture::new();
         let row = json!({"prompt": "a", "response": "b"});
         let reader = DatasetReader {

@@ -18,7 +18,7 @@ pub(crate) enum Text {
     Chat(Vec<Message>),
 }
 
-/// A row, with TRL's column names.
+/// A row of training data, with TRL's column names.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Row {
     pub(crate) prompt: Option<Text>,
@@ -34,7 +34,7 @@ pub(crate) struct Row {
     pub(crate) split: Option<String>,
 }
 
-/// The columns of a [`Row`], by all their names: no others are read.
+/// The columns of a [`Row`] and their aliases: no others are read.
 const COLUMNS: [&str; 10] = [
     "prompt",
     "chosen",
@@ -53,12 +53,12 @@ impl Text {
         matches!(self, Self::Plain(_))
     }
 
-    /// Whether it is a full conversation, not the response alone.
+    /// Whether it is a full conversation, which includes the prompt, not the response alone.
     pub(crate) fn is_conversation(&self) -> bool {
         matches!(self, Self::Chat(messages) if is_conversation(messages))
     }
 
-    /// As messages: a string is one message of `role`.
+    /// The messages; a string becomes one message of `role`.
     pub(crate) fn messages(&self, role: &str) -> Vec<Message> {
         match self {
             Self::Chat(messages) => messages.clone(),
@@ -70,18 +70,18 @@ impl Text {
     }
 }
 
-/// Whether messages begin before the response.
+/// Whether messages are a full conversation: they begin with the prompt, not with the response.
 pub(crate) fn is_conversation(messages: &[Message]) -> bool {
     messages.first().is_some_and(|m| m.role != "assistant")
 }
 
-/// A conversation as prompt and response, its last message.
+/// Splits a conversation into prompt and response, the last message.
 pub(crate) fn split_response(mut messages: Vec<Message>) -> (Text, Text) {
     let response = messages.split_off(messages.len().saturating_sub(1));
     (Text::Chat(messages), Text::Chat(response))
 }
 
-/// The string, or the contents of the messages, one a line.
+/// The string, or the contents of the messages joined by newlines.
 pub(crate) fn content(text: &Text) -> String {
     match text {
         Text::Plain(text) => text.clone(),
@@ -92,7 +92,7 @@ pub(crate) fn content(text: &Text) -> String {
     }
 }
 
-/// The prompt that two conversations share, and what follows it in each (TRL: `extract_prompt`).
+/// The prompt that two conversations share, and the messages after it in each (TRL: `extract_prompt`).
 pub(crate) fn extract_prompt(chosen: Text, rejected: Text) -> Option<(Text, Text, Text)> {
     let (Text::Chat(chosen), Text::Chat(rejected)) = (chosen, rejected) else {
         return None;
@@ -109,7 +109,7 @@ pub(crate) fn extract_prompt(chosen: Text, rejected: Text) -> Option<(Text, Text
     })
 }
 
-/// Reads the rows of a file and gives each to `take`, with its number.
+/// Reads the rows of a file and passes each to `take`, with its number, from 1.
 ///
 /// # Errors
 /// When the file cannot be read, a column has a wrong type, or `take` fails.
@@ -135,7 +135,7 @@ pub(crate) fn rows(path: &Path, mut take: impl FnMut(i64, Row) -> Result<()>) ->
 }
 
 impl Row {
-    /// A row from its fields. Numbers and splits of CSV files are strings, empty where missing.
+    /// A row from its fields. In CSV files numbers and splits are strings, empty where missing.
     fn from_fields(mut fields: Map<String, Value>) -> serde_json::Result<Self> {
         let mut number = |names: [&str; 2]| {
             let values = names.map(|name| fields.remove(name));
@@ -152,7 +152,8 @@ impl Row {
     }
 }
 
-/// A number, or a string that is one. Any other value is NaN, which the reader refuses where it is used.
+/// A number, or a string that is parsed as one. Any other value becomes NaN, which the reader rejects where
+/// the number is used.
 fn number(value: &Value) -> Option<f64> {
     match value {
         Value::Null => None,
@@ -174,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_format_gives_the_same_rows() {
+    fn all_formats_give_the_same_rows() {
         let folder = tempfile::tempdir().unwrap();
         let row = r#"{"prompt":"p","chosen":"a\nb","rejected":"c","weight":0.5,"votes":3}"#;
         let csv = "prompt,chosen,rejected,weight,votes,split\np,\"a\nb\",c,0.5,3,\n";
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chat_in_a_json_file_is_a_row() {
+    fn a_conversation_in_a_json_file_is_a_row() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.json");
         fs::write(&path, r#"{"messages":[{"role":"user","content":"p"}]}"#).unwrap();
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_weight_that_is_not_finite_is_read_as_such() {
+    fn a_non_finite_weight_is_read_as_non_finite() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.jsonl");
         fs::write(

@@ -30,8 +30,8 @@ mod tests {
     fn targets_match_the_reference_script() {
         let golden = include_str!("../../../tests/fixtures/eval.json");
         let golden: serde_json::Value = serde_json::from_str(golden).unwrap();
-        let numbers = |case: &str, of: &str| -> Vec<f64> {
-            let values = golden["misc"][case][of].as_array().unwrap().iter();
+        let numbers = |case: &str, field: &str| -> Vec<f64> {
+            let values = golden["misc"][case][field].as_array().unwrap().iter();
             values.map(|value| value.as_f64().unwrap()).collect()
         };
         let case = "reddit_transform_factor100_min1_max23079";

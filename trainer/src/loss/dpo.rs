@@ -41,11 +41,11 @@ impl DpoLoss {
 /// A response's log-probabilities, in nats, summed over its tokens.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SequenceLogps {
-    /// The policy's.
+    /// The policy's log-probability.
     pub logps: f64,
-    /// The reference model's.
+    /// The reference model's log-probability.
     pub ref_logps: f64,
-    /// The number of tokens.
+    /// The number of tokens, for the mean of [`DpoLoss::Ipo`].
     pub tokens: usize,
 }
 
@@ -57,7 +57,7 @@ impl SequenceLogps {
 }
 
 /// The loss of a pair, `h = log_ratio(chosen) - log_ratio(rejected)`, and its derivatives by the
-/// policy's `logps`. `label_smoothing` is of [`DpoLoss::Sigmoid`].
+/// policy's `logps`. `label_smoothing` applies to [`DpoLoss::Sigmoid`] only.
 pub fn dpo(
     chosen: &SequenceLogps,
     rejected: &SequenceLogps,

@@ -1,4 +1,4 @@
-//! Metric sums: what a step reports of its examples, added up over micro-batches.
+//! Metric sums: a step's metrics, added up over examples and micro-batches.
 
 use super::token_metrics::TokenMetrics;
 
@@ -16,7 +16,7 @@ pub struct MetricSums {
     pub accuracies: f64,
     /// The chosen response's log-probability, in nats: summed over tokens, for ORPO their mean.
     pub logps_chosen: f64,
-    /// The rejected response's log-probability.
+    /// The rejected response's log-probability, likewise.
     pub logps_rejected: f64,
     /// ORPO: the mean negative log-likelihood of the chosen text, in nats.
     pub nll_loss: f64,
@@ -52,11 +52,11 @@ impl MetricSums {
 pub struct RewardStats {
     /// The number of texts.
     pub count: usize,
-    /// The sum.
+    /// The sum of outputs.
     pub sum: f64,
-    /// The smallest; positive infinity for no texts.
+    /// The smallest output; positive infinity for no texts.
     pub min: f64,
-    /// The largest; negative infinity for no texts.
+    /// The largest output; negative infinity for no texts.
     pub max: f64,
 }
 

@@ -20,9 +20,9 @@ pub mod objective;
 pub struct PairLoss {
     /// The loss.
     pub loss: f64,
-    /// The derivative by the chosen response's number.
+    /// The derivative by the chosen response's log-probability or reward.
     pub chosen: f64,
-    /// The derivative by the rejected response's number.
+    /// The derivative by the rejected response's log-probability or reward.
     pub rejected: f64,
 }
 
@@ -38,11 +38,11 @@ pub fn sigmoid(x: f64) -> f64 {
 
 #[cfg(test)]
 pub(crate) mod finite {
-    //! Finite differences: a check of derivatives.
+    //! Finite differences: check of analytic derivatives.
 
     use super::PairLoss;
 
-    /// Whether the derivatives of `loss` at a point are what small steps give.
+    /// Whether the derivatives of `loss` at a point agree with central differences.
     pub(crate) fn agrees(loss: impl Fn(f64, f64) -> PairLoss, chosen: f64, rejected: f64) -> bool {
         let step = 1e-6;
         let at = loss(chosen, rejected);

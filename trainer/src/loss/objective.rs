@@ -1,4 +1,4 @@
-//! Objective: a batch's loss by method, and its derivative by each token's log-probability.
+//! Objective: the loss of a batch by method, and its derivative by each token's log-probability.
 
 use std::ops::Range;
 
@@ -25,10 +25,10 @@ pub enum DorpoForm {
     Reference,
 }
 
-/// A method with its hyperparameters.
+/// The training objective: a method with the hyperparameters of its loss.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Objective {
-    /// The method.
+    /// The training method.
     pub method: Method,
     /// DPO's beta: the strength of the penalty for deviating from the reference, above 0.
     pub beta: f64,
@@ -57,18 +57,18 @@ pub struct StepTotals {
     pub chosen_tokens: usize,
 }
 
-/// What is constant about a pair over the run.
+/// Constants of a pair over the run: weight and reference log-probabilities.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PairConstants {
-    /// The factor of its loss.
+    /// The factor of the pair's loss.
     pub weight: f64,
     /// The reference model's log-probability of the chosen response, in nats; 0 without a reference.
     pub ref_chosen: f64,
-    /// The reference model's log-probability of the rejected response.
+    /// The reference model's log-probability of the rejected response, in nats; 0 without a reference.
     pub ref_rejected: f64,
 }
 
-/// A text's log-probabilities, summed in f64.
+/// Sums of a text's log-probabilities, accumulated in f64: single tokens are in f32.
 struct TextLogps {
     span: TargetSpan,
     completion: f64,
@@ -116,8 +116,8 @@ impl Objective {
         }
     }
 
-    /// The share of these texts in a step's mean loss of a reward model, and its derivative by each
-    /// reward. `targets` are those of [`RewardLoss::L1`], one a text; pairs are chosen and rejected
+    /// A reward model's loss: the share of these texts in the mean loss of a step, and its derivative by each
+    /// reward. `targets` has one score a text for [`RewardLoss::L1`]; pairs are chosen and rejected texts
     /// alternately.
     pub fn reward_loss(
         &self,
@@ -158,9 +158,9 @@ impl Objective {
         (sums, dloss_dreward)
     }
 
-    /// The share of these examples in a step's mean loss, and its derivative by every target's
-    /// log-probability. `batch` holds their texts: chosen and rejected alternately, or chosen ones alone
-    /// for a method without pairs; `logps` has one log-probability a target, in nats.
+    /// The share of these examples in the mean loss of a step, and its derivative by every target's
+    /// log-probability. `batch` has their texts: chosen and rejected alternately, or chosen ones alone for a
+    /// method without pairs; `logps` has one log-probability a target, in nats.
     pub fn loss(
         &self,
         batch: &Batch,

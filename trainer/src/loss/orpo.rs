@@ -19,9 +19,9 @@ pub fn log1mexp(x: f64) -> f64 {
     }
 }
 
-/// `-log sigmoid(factor * z)`, `z` the log odds ratio of the chosen and the rejected response,
-/// and its derivatives by their mean log-probabilities. The published DORPO code has the weight as
-/// `factor`; otherwise it is 1.
+/// The odds ratio term `-log sigmoid(factor * z)`, `z` the log odds ratio of the chosen and the rejected
+/// response, and its derivatives by their mean log-probabilities. `factor` is the weight in the published
+/// DORPO code; otherwise it is 1.
 pub fn odds_ratio(chosen_mean: f64, rejected_mean: f64, factor: f64) -> PairLoss {
     let ((chosen, d_chosen), (rejected, d_rejected)) =
         (log_odds(chosen_mean), log_odds(rejected_mean));

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{PairLoss, log_sigmoid, sigmoid};
 
-/// The loss of a reward model, which decides what it is trained on.
+/// The loss of a reward model, which decides whether it is trained on scores or on pairs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]

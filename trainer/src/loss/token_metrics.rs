@@ -14,9 +14,9 @@ pub struct TokenMetrics {
     pub chosen: usize,
     /// The number of tokens of rejected responses.
     pub rejected: usize,
-    /// The entropy of the next-token distribution, in nats.
+    /// The entropy of the next-token distribution, in nats, summed over both responses' tokens.
     pub entropy: f64,
-    /// The number of the chosen responses' tokens that have the highest probability.
+    /// The number of the chosen responses' tokens with the highest probability (argmax hits).
     pub top_1: f64,
     /// The mean logit over the vocabulary, at the chosen responses' tokens.
     pub logits_chosen: f64,
@@ -25,8 +25,8 @@ pub struct TokenMetrics {
 }
 
 impl TokenMetrics {
-    /// The metrics of a batch's texts: chosen and rejected alternately for methods with pairs, otherwise
-    /// chosen ones alone, of which all targets count.
+    /// The metrics of a batch: chosen and rejected texts alternately for methods with pairs, otherwise chosen
+    /// texts alone, whose targets all count.
     pub fn new(batch: &Batch, token_stats: &TokenStats, method: Method) -> Self {
         let has_pairs = method.has_pairs();
         let mut sums = Self::default();
@@ -53,7 +53,7 @@ impl TokenMetrics {
         sums
     }
 
-    /// Adds the sums of other texts.
+    /// Adds the sums of another batch.
     pub fn add(&mut self, other: &Self) {
         self.chosen += other.chosen;
         self.rejected += other.rejected;
@@ -63,7 +63,7 @@ impl TokenMetrics {
         self.logits_rejected += other.logits_rejected;
     }
 
-    /// The means under TRL's names; those of rejected responses where there are any.
+    /// The means over tokens under TRL's names; those of rejected responses only where there are any.
     pub fn means(&self) -> Vec<(&'static str, f64)> {
         let chosen = self.chosen.max(1) as f64;
         let mut means = vec![

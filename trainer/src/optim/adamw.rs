@@ -5,11 +5,11 @@ use candle_core::{DType, Result, Tensor};
 /// AdamW's hyperparameters except the learning rate.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamW {
-    /// The decay rate of the first moment, in `[0, 1)`.
+    /// beta1: the decay rate of the first moment, in `[0, 1)`.
     pub beta1: f64,
-    /// The decay rate of the second moment, in `[0, 1)`.
+    /// beta2: the decay rate of the second moment, in `[0, 1)`.
     pub beta2: f64,
-    /// Added to the denominator, 0 or more.
+    /// Epsilon, added to the denominator: 0 or more.
     pub eps: f64,
     /// Decoupled weight decay, 0 or more.
     pub weight_decay: f64,
@@ -18,7 +18,7 @@ pub struct AdamW {
 /// AdamW's state, in the order of the parameters.
 #[derive(Debug, Clone)]
 pub struct Moments {
-    /// The number of steps so far.
+    /// The number of steps so far, for the bias correction.
     pub steps: usize,
     /// First moments: running means of the gradients.
     pub first: Vec<Tensor>,
@@ -45,8 +45,8 @@ impl Moments {
 }
 
 impl AdamW {
-    /// Parameters and moments after one step (PyTorch: `torch.optim.AdamW`). The old ones are not changed,
-    /// so that a step that fails halfway leaves them whole.
+    /// Parameters and moments after one step (PyTorch: `torch.optim.AdamW`). The inputs are not changed, so
+    /// that they stay consistent when a step fails halfway.
     ///
     /// # Errors
     /// When shapes do not fit, or memory runs out.
@@ -89,7 +89,7 @@ pub fn global_norm(gradients: &[Tensor]) -> Result<f64> {
     if squares.is_empty() {
         return Ok(0.0);
     }
-    // One transfer: each would wait for the device.
+    // One transfer for all norms: each transfer waits for the device.
     let squares: Vec<f64> = Tensor::stack(&squares, 0)?.to_vec1()?;
     Ok(squares.iter().sum::<f64>().sqrt())
 }
@@ -132,15 +132,15 @@ mod tests {
             (values, moments) = adamw
                 .step(&values, &[new(gradient)], &moments, 0.1)
                 .unwrap();
-            let given: Vec<f32> = values[0].to_vec1().unwrap();
-            for (given, expected) in given.iter().zip(expected) {
-                assert!((given - expected).abs() < 2e-6, "{given} {expected}");
+            let actual: Vec<f32> = values[0].to_vec1().unwrap();
+            for (actual, expected) in actual.iter().zip(expected) {
+                assert!((actual - expected).abs() < 2e-6, "{actual} {expected}");
             }
         }
     }
 
     #[test]
-    fn clipping_keeps_the_direction() {
+    fn clipping_preserves_the_direction() {
         let gradients = vec![Tensor::new(&[3.0_f32, 4.0], &Device::Cpu).unwrap()];
         let norm = global_norm(&gradients).unwrap();
         assert_eq!(norm, 5.0);

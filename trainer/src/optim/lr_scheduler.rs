@@ -1,4 +1,4 @@
-//! Learning rate schedulers with warmup (transformers: `get_scheduler`).
+//! Learning-rate schedules with warmup (transformers: `get_scheduler`).
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -16,8 +16,8 @@ pub enum LrScheduler {
 }
 
 impl LrScheduler {
-    /// The factor of the learning rate at a step, counted from 0. `num_cycles` is of the cosine: 0.5 ends at
-    /// 0, 0.25 at one half.
+    /// The factor of the learning rate at a step, counted from 0. `num_cycles` applies to the cosine: 0.5 ends
+    /// at 0, 0.25 at one half.
     pub fn factor(self, step: usize, steps: usize, warmup: usize, num_cycles: f64) -> f64 {
         if step < warmup {
             return step as f64 / warmup as f64;
@@ -40,7 +40,8 @@ mod tests {
 
     #[test]
     fn factors_match_transformers() {
-        let near = |given: f64, expected: f64| assert!((given - expected).abs() < 1e-12, "{given}");
+        let near =
+            |actual: f64, expected: f64| assert!((actual - expected).abs() < 1e-12, "{actual}");
         near(LrScheduler::Constant.factor(0, 10, 0, 0.5), 1.0);
         near(LrScheduler::Constant.factor(1, 10, 4, 0.5), 0.25);
         near(LrScheduler::Linear.factor(4, 10, 4, 0.5), 1.0);

@@ -1,7 +1,7 @@
-//! Optimizer: AdamW, gradient clipping, learning rate schedules.
+//! Optimizer: AdamW, gradient clipping, learning-rate schedules.
 
 /// AdamW and gradient clipping.
 pub mod adamw;
 
-/// Learning rate schedules.
+/// Learning-rate schedules with warmup.
 pub mod lr_scheduler;

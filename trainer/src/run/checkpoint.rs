@@ -1,4 +1,5 @@
-//! Checkpoints: a folder with all that the next step needs, written atomically.
+//! Checkpoints: the complete training state after a step (counters, adapter, AdamW moments) in a folder,
+//! written atomically.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use tracing::instrument;
 use crate::optim::adamw::Moments;
 use polyphony_model::lora::{write_adapter, write_tensors};
 
-/// Counters between two steps. The order of the data follows from the random seed and the step.
+/// Counters after a step. The order of the data follows from the random seed and the step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Counters {
     /// Steps so far.
@@ -27,7 +28,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Those of a run before its first step.
+    /// The counters of a run before its first step.
     pub fn new(fingerprint: &str) -> Self {
         Self {
             step: 0,
@@ -119,7 +120,7 @@ fn list(out: &Path) -> Vec<PathBuf> {
     checkpoints
 }
 
-/// Removes partial checkpoints, which a kill leaves.
+/// Removes partial checkpoints, which a killed run leaves behind.
 ///
 /// # Errors
 /// When one cannot be removed.
@@ -131,8 +132,8 @@ pub fn remove_partial(out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The counters, parameters and moments of the latest checkpoint, if there is one. `values` are the
-/// parameters of the model in memory, by their `names`: shapes and devices are theirs.
+/// The counters, parameters and moments of the latest checkpoint, if there is one. `names` and `values` are
+/// the parameters of the model in memory, which give the shapes and the device.
 ///
 /// # Errors
 /// When it cannot be read, or belongs to another run or to parameters of other shapes.
@@ -185,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn another_run_or_shape_is_refused_and_partial_checkpoints_are_removed() {
+    fn other_runs_and_shapes_are_errors_and_partial_checkpoints_are_removed() {
         let out = tempfile::tempdir().unwrap();
         let tensor = |rows: usize| Tensor::zeros((rows, 2), DType::F32, &Device::Cpu).unwrap();
         let names = ["base_model.model.a".to_owned()];

@@ -17,14 +17,14 @@ use crate::method::Method;
 const REWARD_EVAL_FILE: &str = "reward_eval.json";
 
 impl Trainer<'_> {
-    /// Whether an evaluation is due after the last step: every `eval_steps` and after the last one.
+    /// Whether an evaluation is due at the current step: every `eval_steps` steps, and after the last step.
     pub(super) fn is_evaluation_due(&self, total_steps: usize) -> bool {
         let step = self.counters.step;
         let due = step == total_steps || (step > 0 && step.is_multiple_of(self.config.eval_steps));
         due && !self.eval.is_empty() && !self.log.is_evaluated(step)
     }
 
-    /// Evaluates the held-out split and logs it, unless `stop` is set meanwhile.
+    /// Evaluates the held-out split and logs its metrics, unless `stop` is set meanwhile.
     #[instrument(name = "evaluation", level = "debug", skip_all, fields(step = self.counters.step))]
     pub(super) fn evaluate(
         &mut self,

@@ -1,4 +1,4 @@
-//! Run manifest: hashes of everything that decides a run's result, its counts and version.
+//! Run manifest: hashes of all inputs that a run's result depends on, dataset counts, version.
 
 use std::fs;
 use std::path::Path;
@@ -17,10 +17,10 @@ use crate::data::example::{Examples, hash_tokens};
 
 /// The manifest's file in the folder of a run.
 pub const MANIFEST_FILE: &str = "run.json";
-/// The file with the run's complete configuration.
+/// The file with the run's complete configuration, in the folder of a run.
 pub const CONFIG_FILE: &str = "config.toml";
 
-/// What makes a run repeatable, written beside its adapter.
+/// The manifest of a run, which makes it repeatable; written next to its adapter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunManifest {
     /// The version of polyphony.
@@ -35,7 +35,7 @@ pub struct RunManifest {
     pub adapter_sha256: Option<String>,
     /// The SHA-256 of the reference model's adapter, if it has one of its own.
     pub reference_sha256: Option<String>,
-    /// The dataset's counts.
+    /// The numbers of rows that are trained on, held out, dropped, truncated or duplicates.
     #[serde(default)]
     pub rows: DatasetCounts,
     /// A hash of the hashes above and of the hyperparameters that change the result.
@@ -65,7 +65,7 @@ impl RunManifest {
             rows: DatasetCounts::new(examples),
             fingerprint: String::new(),
         };
-        // Paths and the frequency of checkpoints do not change the result.
+        // The fingerprint has only what changes the result: not paths, nor the frequency of checkpoints.
         let mut decides = config.clone();
         decides.model.clear();
         decides.out = "".into();
@@ -90,7 +90,7 @@ impl RunManifest {
         Ok(manifest)
     }
 
-    /// A hash of everything that decides the reference model's log-probabilities.
+    /// A hash of all inputs that the reference model's log-probabilities depend on.
     pub fn reference_fingerprint(&self, config: &Config) -> String {
         // A new adapter's B is zero: the initial policy is the base model.
         let adapter = match ReferenceModel::parse(&config.reference) {
@@ -107,10 +107,10 @@ impl RunManifest {
         ])
     }
 
-    /// Checks that a folder is free or holds the same run.
+    /// Checks that an output folder is empty or has the same run.
     ///
     /// # Errors
-    /// When it holds another run, or a configuration that no run wrote.
+    /// When it has another run, or a configuration that no run wrote.
     pub fn check_out_dir(&self, out: &Path) -> Result<()> {
         let Ok(text) = fs::read(out.join(MANIFEST_FILE)) else {
             if out.join(CONFIG_FILE).exists() {

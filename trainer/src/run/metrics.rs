@@ -6,16 +6,16 @@ use crate::loss::metric_sums::MetricSums;
 use crate::loss::objective::Objective;
 use crate::method::Method;
 
-/// The numbers of a step that are no means over its examples.
+/// Metrics of a step that are not means over its examples.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct StepInfo {
     /// The step's number, from 1.
     pub step: usize,
-    /// The number of passes over the data so far, with its fraction.
+    /// The number of epochs so far, with a fraction.
     pub epoch: f64,
     /// The L2 norm of all gradients before clipping.
     pub grad_norm: f64,
-    /// The learning rate.
+    /// The learning rate of the step, after the schedule.
     pub learning_rate: f64,
     /// The number of tokens seen since the start of the run.
     pub num_tokens: u64,
@@ -23,7 +23,7 @@ pub struct StepInfo {
     pub tokens_per_second: f64,
 }
 
-/// The line of a step over `count` examples.
+/// The line of `metrics.jsonl` for a step over `count` examples.
 pub fn step_metrics(
     objective: &Objective,
     info: &StepInfo,
@@ -43,7 +43,7 @@ pub fn step_metrics(
     line
 }
 
-/// The line of an evaluation over `count` examples: means with the prefix `eval_`.
+/// The line of `metrics.jsonl` for an evaluation over `count` examples: means with the prefix `eval_`.
 pub fn eval_metrics(
     objective: &Objective,
     step: usize,

@@ -8,20 +8,20 @@ use polyphony_io::atomic::write_atomic;
 use polyphony_io::{Error, Result};
 use serde_json::{Map, Value};
 
-/// The file's name.
+/// The name of the metrics log in the folder of a run.
 pub const METRICS_FILE: &str = "metrics.jsonl";
 
-/// The lines of a run's metrics, in memory and in the file.
+/// The metrics log of a run: its lines, in memory and in the file.
 #[derive(Debug)]
 pub struct MetricsLog {
     path: PathBuf,
     entries: Vec<Entry>,
 }
 
-/// A line, with the numbers that the run itself needs.
+/// A line, with the parsed numbers that the run itself needs.
 #[derive(Debug)]
 struct Entry {
-    /// The line as it was first written: a number that is parsed and written again may lose its last digit.
+    /// The text of the line as first written: a number that is parsed and formatted again may lose its last digit.
     line: String,
     step: usize,
     loss: Option<f64>,
@@ -29,7 +29,7 @@ struct Entry {
 }
 
 impl Entry {
-    /// Parses a line; none where it is incomplete, as a kill leaves it.
+    /// Parses a line; none where it is incomplete, as after a kill.
     fn parse(line: &str) -> Option<Self> {
         let values: Map<String, Value> = serde_json::from_str(line).ok()?;
         let number = |name: &str| values.get(name)?.as_f64();
@@ -51,7 +51,7 @@ impl MetricsLog {
         }
     }
 
-    /// Opens the log of a folder and removes what is after `step`: those steps are made again.
+    /// Opens the log of a folder and removes the lines after `step`: a resumed run repeats those steps.
     ///
     /// # Errors
     /// When the file cannot be read or written.
@@ -72,7 +72,7 @@ impl MetricsLog {
         Ok(Self { path, entries })
     }
 
-    /// Appends a line with a `step`.
+    /// Appends a line, which must have a `step`.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -90,13 +90,13 @@ impl MetricsLog {
         Ok(())
     }
 
-    /// Whether a step was evaluated.
+    /// Whether there is a line of an evaluation after this step.
     pub fn is_evaluated(&self, step: usize) -> bool {
         let evaluated = |entry: &Entry| entry.step == step && entry.eval_loss.is_some();
         self.entries.iter().any(evaluated)
     }
 
-    /// The losses as (step, loss).
+    /// The training losses as (step, loss).
     pub fn losses(&self) -> Vec<(f64, f64)> {
         self.curve(|entry| entry.loss)
     }

@@ -19,23 +19,23 @@ use crate::policy::Gradients;
 use crate::policy::Policy;
 use crate::policy::backward::head::TokenStats;
 
-/// An example with its constants.
+/// An example with its weight and reference log-probabilities.
 pub type TrainItem<'a> = (&'a Example, &'a PairConstants);
 
-/// A stop that never comes: a training step is not interrupted.
+/// A stop flag that is never set: a training step is not interrupted.
 static NEVER: AtomicBool = AtomicBool::new(false);
 
 /// Runs batches in micro-batches.
 #[derive(Debug)]
 pub struct MicroBatcher {
     objective: Objective,
-    /// The limit of tokens of a micro-batch, reduced where memory runs out.
+    /// The micro-batch size in tokens, reduced where memory runs out.
     tokens: Cell<usize>,
     gradient_checkpointing: bool,
 }
 
 impl MicroBatcher {
-    /// Micro-batches of at most `tokens` tokens.
+    /// A batcher with micro-batches of at most `tokens` tokens.
     pub fn new(objective: Objective, tokens: usize, gradient_checkpointing: bool) -> Self {
         Self {
             objective,
@@ -44,12 +44,12 @@ impl MicroBatcher {
         }
     }
 
-    /// The limit of tokens, if it was reduced below `configured`.
+    /// The micro-batch size in tokens, if memory has reduced it below `configured`.
     pub fn reduced_tokens(&self, configured: usize) -> Option<usize> {
         Some(self.tokens.get()).filter(|tokens| *tokens < configured)
     }
 
-    /// The metrics of a batch and its loss's gradients, in the order of the policy's parameters.
+    /// The metrics of a batch and the gradients of its loss, in the order of the policy's parameters.
     ///
     /// # Errors
     /// When the device fails, or has too little memory for a single example.
@@ -92,7 +92,8 @@ impl MicroBatcher {
         Ok((sums, gradients.into_tensors(parameters.iter())?))
     }
 
-    /// The metrics of examples without gradients, and a reward model's outputs; none once `stop` is set.
+    /// The metrics of examples, without gradients, and a reward model's outputs. Returns none once `stop` is
+    /// set.
     ///
     /// # Errors
     /// As [`Self::forward_backward`].
@@ -156,7 +157,7 @@ impl MicroBatcher {
     }
 }
 
-/// The targets of a reward model.
+/// The target scores of a reward model.
 fn targets(part: &[TrainItem<'_>]) -> Vec<f64> {
     part.iter().map(|(example, _)| example.score).collect()
 }
@@ -186,7 +187,7 @@ fn batch(objective: &Objective, part: &[TrainItem<'_>]) -> Batch {
     batch
 }
 
-/// The number of micro-batches in parallel: one a core on the CPU, one on a GPU.
+/// The number of micro-batches in parallel: one for each core on the CPU, one on a GPU.
 pub fn parallelism(policy: &Policy) -> usize {
     if policy.decoder.device.is_cpu() {
         rayon::current_num_threads()
@@ -195,10 +196,10 @@ pub fn parallelism(policy: &Policy) -> usize {
     }
 }
 
-/// Runs `pass` over micro-batches of at most `tokens` tokens by `size`, `parallelism` of them in parallel,
-/// and gives their results to `then` in order: so results do not depend on the number of cores. Without
-/// parallelism, a micro-batch that runs out of memory is halved, and so are those after it. Returns whether
-/// it finished: it stops once `stop` is set.
+/// Runs `pass` over micro-batches of at most `tokens` tokens, as `size` counts them, `parallelism` of them in
+/// parallel, and passes their results to `then` in order, so that results do not depend on the number of
+/// cores. Without parallelism, a micro-batch that runs out of memory is halved, and so are those after it.
+/// Returns whether it finished: it stops once `stop` is set.
 ///
 /// # Errors
 /// When a pass fails, or the device has too little memory for a single example.

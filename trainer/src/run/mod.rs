@@ -1,15 +1,15 @@
-//! The run: reads the data, then steps with metrics, evaluations and checkpoints, resumable after a kill.
+//! Training run: preparation, then steps with metrics, evaluations and checkpoints; resumable after a kill.
 
-/// The run's identity: hashes of everything that decides its result.
+/// The run manifest: hashes of all inputs that the result depends on.
 pub mod manifest;
 
-/// Micro-batches: a batch in parts that fit the memory.
+/// Micro-batches (gradient accumulation): parts of a batch that fit in memory.
 pub mod micro_batch;
 
 /// The reference model's log-probabilities, computed once and cached in a file.
 pub mod reference;
 
-/// Checkpoints: all that the next step needs.
+/// Checkpoints: the complete training state after a step.
 pub mod checkpoint;
 
 /// The metrics of a step or an evaluation, under TRL's names.

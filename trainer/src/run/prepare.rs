@@ -33,7 +33,8 @@ use crate::policy::Policy;
 const REFERENCE_FILE: &str = "reference_logps.jsonl";
 
 impl<'a> Trainer<'a> {
-    /// Reads and computes everything that the first step needs; none where `stop` is set meanwhile.
+    /// Prepares the first step: loads data and model, computes reference log-probabilities. Returns none where
+    /// `stop` is set meanwhile.
     pub(super) fn prepare(
         config: &'a Config,
         stop: &AtomicBool,
@@ -43,7 +44,7 @@ impl<'a> Trainer<'a> {
         if !config.data.is_file() {
             return Err(Error::input(&config.data, "is not a file", "check --data"));
         }
-        // An unsupported architecture is reported before the dataset is read, which takes long.
+        // Reading a dataset takes long: an unsupported architecture is reported before that.
         ModelConfig::read(&files)?;
         let chat = Chat::load(&files)?;
         let reader = DatasetReader {
@@ -75,7 +76,7 @@ impl<'a> Trainer<'a> {
         let Some(constants) = constants else {
             return Ok(None);
         };
-        // Written last: a run that was refused leaves the folder free for another.
+        // Written last: a run that fails before its first step leaves the folder free for another run.
         write_json(&config.out.join(MANIFEST_FILE), &manifest)?;
         write_atomic(&config.out.join(CONFIG_FILE), config.to_toml()?.as_bytes())?;
         let (train, eval) = constants.split_at(examples.train.len());
@@ -99,7 +100,7 @@ impl<'a> Trainer<'a> {
     }
 }
 
-/// The base model with the adapter to train: that of a folder, or a new one.
+/// The base model with the adapter to train: one read from a folder, or a new one.
 #[instrument(name = "load model", level = "debug", skip_all, fields(model = config.model))]
 fn load_policy(config: &Config, files: &ModelFiles, progress: &dyn Progress) -> Result<Policy> {
     let head = match config.method {
@@ -140,7 +141,7 @@ fn transform_targets(examples: &mut Examples) {
         .for_each(|(example, target)| example.score = target);
 }
 
-/// The last part of a model's name or path, which stays when a folder is moved.
+/// The last component of a model's name or path, which does not change when its parent folder is moved.
 fn last_part(base: &str) -> &str {
     let name = base.split_once('@').map_or(base, |(name, _)| name);
     let name = name.trim_end_matches('/');

@@ -20,31 +20,31 @@ use crate::data::batch::{Batch, TargetSpan};
 use crate::data::example::Example;
 use crate::policy::Policy;
 
-/// A pair's log-probabilities by the reference model, in nats, summed over each response's tokens.
+/// The reference model's log-probabilities of a pair, in nats, summed over each response's tokens.
 ///
-/// In the file a row is an object of these two numbers; what is read is what was computed, bit for bit.
+/// In the cache a line is a JSON object of these two numbers; reading restores them bit for bit.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct RefLogps {
-    /// The chosen response's.
+    /// The log-probability of the chosen response.
     pub chosen: f64,
-    /// The rejected response's.
+    /// The log-probability of the rejected response.
     pub rejected: f64,
 }
 
-/// The first line of the file: the run that the rows belong to.
+/// The first line of the cache: identifies reference model and examples.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Header {
     fingerprint: String,
     pairs: usize,
 }
 
-/// How often the file is written during the computation.
+/// The time between two writes of the cache during the computation.
 const WRITE_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The reference model of DPO.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReferenceModel {
-    /// The policy before the first step.
+    /// The initial policy: base model with the adapter that training starts from.
     Init,
     /// The base model without an adapter.
     Base,
@@ -66,19 +66,19 @@ impl ReferenceModel {
 /// The file of cached log-probabilities.
 #[derive(Debug, Clone, Copy)]
 pub struct LogpCache<'a> {
-    /// Its path.
+    /// The path of the cache.
     pub file: &'a Path,
-    /// Whether the file of another run is replaced, rather than refused: not where the user named it.
+    /// Whether a cache of other inputs is replaced. Where the user named the file, it is an error instead.
     pub may_replace: bool,
-    /// A hash of reference model and examples.
+    /// A hash of reference model and examples, which the header must have.
     pub fingerprint: &'a str,
 }
 
-/// The reference model's log-probabilities of all examples, in their order: from the cache, and computed
-/// from where it ends, `tokens` at a time; none once `stop` is set.
+/// The reference model's log-probabilities of all examples, in their order: the first from the cache, the
+/// others computed in micro-batches of `tokens` tokens. Returns none once `stop` is set.
 ///
 /// # Errors
-/// When the model fails, the file belongs to something else, or cannot be written.
+/// When the model fails, the cache has other inputs or is another file, or it cannot be written.
 #[instrument(name = "reference log-probabilities", level = "debug", skip_all, fields(pairs = examples.len()))]
 pub fn reference_logps(
     policy: &mut Policy,
@@ -161,7 +161,8 @@ fn pair_logps(policy: &Policy, examples: &[&Example]) -> Result<Vec<RefLogps>> {
         .collect())
 }
 
-/// The rows of the file under this header; none where there is no file, or one that may be replaced.
+/// The rows of the cache if its header is `header`; no rows where there is no file, or one that may be
+/// replaced.
 fn read(cache: LogpCache<'_>, header: &Header) -> Result<Vec<RefLogps>> {
     let text = match fs::read(cache.file) {
         Ok(text) => String::from_utf8_lossy(&text).into_owned(),
@@ -174,7 +175,7 @@ fn read(cache: LogpCache<'_>, header: &Header) -> Result<Vec<RefLogps>> {
         .and_then(|line| serde_json::from_str(line).ok());
     match first {
         Some(first) if first == *header => {
-            // A line that a kill left incomplete ends the rows: it is computed again.
+            // A kill may leave the last line incomplete: that row is computed again.
             let rows = lines.map_while(parse_row);
             Ok(rows.take(header.pairs).collect())
         }
@@ -190,7 +191,7 @@ fn read(cache: LogpCache<'_>, header: &Header) -> Result<Vec<RefLogps>> {
     }
 }
 
-/// A row of the file. The digits are parsed by `str::parse`, which is exact: `serde_json` may miss the last bit.
+/// Parses a row of the cache. `str::parse` is exact, while `serde_json` may lose the last bit of a float.
 fn parse_row(line: &str) -> Option<RefLogps> {
     let numbers = line.strip_prefix("{\"chosen\":")?.strip_suffix('}')?;
     let (chosen, rejected) = numbers.split_once(",\"rejected\":")?;
@@ -232,7 +233,7 @@ mod tests {
     use crate::tiny_llama::TinyLlama;
 
     #[test]
-    fn cached_log_probabilities_are_reused_and_other_files_are_refused() {
+    fn cached_log_probabilities_are_reused_and_other_files_are_errors() {
         let folder = tempfile::tempdir().unwrap();
         TinyLlama::SMALLEST.write(folder.path()).unwrap();
         let files = ModelFiles::find_model(folder.path().to_str().unwrap()).unwrap();
@@ -279,7 +280,7 @@ mod tests {
             "{message}"
         );
         assert_eq!(logps("b", true, false).unwrap(), complete);
-        // Half a file is completed.
+        // A truncated cache is completed.
         let text = fs::read_to_string(&file).unwrap();
         let first_row = text.lines().take(2).map(str::len).sum::<usize>() + 2;
         fs::write(&file, &text[..first_row + 9]).unwrap();

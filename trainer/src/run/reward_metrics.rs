@@ -6,7 +6,7 @@ use std::fmt;
 use polyphony_io::correlation::spearman;
 use serde::Serialize;
 
-/// The metrics, as `reward_eval.json` has them.
+/// Metrics of a reward model, in the format of `reward_eval.json`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct RewardMetrics {
     /// The number of texts.
@@ -15,10 +15,10 @@ pub struct RewardMetrics {
     pub spearman: Option<f64>,
     /// The slope of rewards over targets by least squares (scipy: `linregress`); NaN for constant targets.
     pub slope: f64,
-    /// The mean absolute error.
+    /// The mean absolute error (MAE) of rewards.
     pub mae: f64,
-    /// The share of pairs of one prompt whose higher target has the higher reward; equal rewards count half.
-    /// NaN for no pairs.
+    /// Pairwise accuracy: the share of pairs of one prompt whose text with the higher target has the higher
+    /// reward; equal rewards count half. NaN for no pairs.
     pub pairwise_accuracy: f64,
     /// The number of pairs of one prompt with different targets.
     pub pairs: usize,
@@ -42,7 +42,7 @@ impl fmt::Display for RewardMetrics {
     }
 }
 
-/// Compares rewards with their targets; `prompts` are equal for texts of one prompt.
+/// Compares rewards with their targets; `prompts` has the prompt hash of each text.
 pub fn reward_metrics(rewards: &[f64], targets: &[f64], prompts: &[u64]) -> RewardMetrics {
     let rows = rewards.len();
     let errors = rewards.iter().zip(targets).map(|(a, b)| (a - b).abs());
@@ -79,7 +79,7 @@ pub fn reward_metrics(rewards: &[f64], targets: &[f64], prompts: &[u64]) -> Rewa
     }
 }
 
-/// The slope of the least-squares line through points.
+/// The slope of the least-squares line of `y` over `x`.
 fn slope(x: &[f64], y: &[f64]) -> f64 {
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
     let (mean_x, mean_y) = (mean(x), mean(y));

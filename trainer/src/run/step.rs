@@ -16,7 +16,7 @@ use super::trainer::Trainer;
 use crate::optim::adamw::{clip_grad_norm, global_norm};
 
 impl Trainer<'_> {
-    /// One step on the training examples of these indices; gives the line of its metrics.
+    /// One training step on the examples of these indices; returns its metrics.
     #[instrument(name = "step", level = "debug", skip_all, fields(step = self.counters.step + 1))]
     pub(super) fn step(
         &mut self,
@@ -62,16 +62,17 @@ impl Trainer<'_> {
         Ok(step_metrics(&self.config.objective(), &info, &sums, count))
     }
 
-    /// The number of passes over the training examples so far.
+    /// The number of epochs so far, with a fraction.
     pub(super) fn epoch(&self) -> f64 {
         self.counters.num_examples as f64 / self.train.len() as f64
     }
 
-    /// The error of a step; where memory ran out, with how much the optimizer needs beside the model.
+    /// The error of a step; where memory ran out, with the memory that the optimizer needs in addition to the
+    /// model.
     fn optimizer_oom_error(&self, error: Error) -> Error {
         let values = self.policy.parameters();
         let count: usize = values.iter().map(Tensor::elem_count).sum();
-        // Gradients, and old and new values and both moments, in f32.
+        // 7 f32 values a parameter: its gradient, and old and new versions of parameter and both moments.
         let size = memory::mebibytes(count * 4 * 7);
         let what = || format!("AdamW's step on {count} adapter values, which takes {size}");
         let device = &self.policy.decoder.device;
@@ -96,7 +97,7 @@ impl Trainer<'_> {
             start.display()
         );
         if config.method.has_reference() {
-            // The reference is the adapter the run began with, not the one it goes on from.
+            // The reference is the adapter that the run started from, not the current one.
             let reference = match (ReferenceModel::parse(&config.reference), &config.adapter) {
                 (ReferenceModel::Init, Some(adapter)) => adapter.display().to_string(),
                 (ReferenceModel::Init, None) => "base".to_owned(),

@@ -24,21 +24,21 @@ use crate::optim::adamw::Moments;
 use crate::policy::Policy;
 use polyphony_model::lora::write_adapter;
 
-/// The result of a run.
+/// The result of a training run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunSummary {
-    /// The number of steps so far, those before a resume included.
+    /// The number of steps so far, including those before a resume.
     pub steps: usize,
-    /// The number of steps of the whole run; 0 where it was stopped before that was known.
+    /// The number of steps of the complete run; 0 where it was stopped during its preparation.
     pub total_steps: usize,
     /// Whether it was stopped before its end.
     pub stopped: bool,
-    /// The losses as (step, loss).
+    /// The training losses as (step, loss).
     pub losses: Vec<(f64, f64)>,
 }
 
-/// Trains by `config`; resumes where the folder holds the same run. Stops early, with a checkpoint, once
-/// `stop` is set.
+/// Trains by `config`; resumes the same run if the output folder has one. Once `stop` is set, it writes a
+/// checkpoint and returns.
 ///
 /// # Errors
 /// When an input is missing or invalid, memory runs out, or a loss is not finite.
@@ -55,7 +55,7 @@ pub fn run(config: &Config, stop: &AtomicBool, progress: &dyn Progress) -> Resul
     trainer.train(stop, progress)
 }
 
-/// A run in memory.
+/// The state of a run in memory.
 pub(super) struct Trainer<'a> {
     pub(super) config: &'a Config,
     pub(super) policy: Policy,
@@ -67,7 +67,7 @@ pub(super) struct Trainer<'a> {
     pub(super) moments: Moments,
     pub(super) counters: Counters,
     pub(super) log: MetricsLog,
-    /// Locked while the run lasts: nobody else writes to its folder.
+    /// The lock of the output folder for the duration of the run: no other process writes there.
     pub(super) _lock: File,
 }
 
@@ -120,8 +120,8 @@ impl Trainer<'_> {
             let line = match self.step(&schedule[step], config.learning_rate * factor) {
                 Ok(line) => line,
                 Err(error) => {
-                    // What failed the step may fail the checkpoint, too: the step's error is the one to
-                    // report.
+                    // The cause of the failure may prevent a checkpoint, too: the step's error is returned,
+                    // the checkpoint's is only reported.
                     if let Err(second) = self.save() {
                         progress.message(&format!("cannot write a checkpoint: {second}"));
                     }
@@ -137,7 +137,7 @@ impl Trainer<'_> {
             ));
             self.log.append(&line)?;
             if self.is_evaluation_due(total_steps) {
-                // An evaluation takes long: a kill in its midst must not lose the steps before it.
+                // An evaluation takes long: a kill during it must not lose the steps before it.
                 self.save()?;
                 saved = Instant::now();
                 self.evaluate(total_steps, stop, progress)?;
@@ -197,7 +197,7 @@ impl Trainer<'_> {
         self.write_adapter(&self.config.out)
     }
 
-    /// Writes the adapter in PEFT's format, and what a reward model needs beside it.
+    /// Writes the adapter in PEFT's format, and a reward model's maximum length.
     pub(super) fn write_adapter(&self, folder: &Path) -> Result<()> {
         let (names, values) = (self.policy.parameter_names(), self.policy.parameters());
         write_adapter(folder, &self.policy.lora_config, &names, &values)?;

@@ -6,12 +6,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// Rows flow through many small allocations on many threads; mimalloc serves those well.
+/// mimalloc: rows take many small allocations on many threads, for which it is fast.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// candle spreads each elementwise step over threads that spin while they wait: on two busy cores that
-/// doubles what a training step costs. Products are spread by rayon all the same.
+/// The number of threads of candle's elementwise operations. They spin while they wait, which doubles the time
+/// of a training step on two busy cores. Matrix products use rayon's threads in any case.
 const CANDLE_THREADS: &str = "CANDLE_NUM_THREADS";
 
 fn main() -> ExitCode {

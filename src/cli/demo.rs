@@ -1,4 +1,4 @@
-//! `polyphony demo`: the whole pipeline on a small built-in sample, offline.
+//! `polyphony demo`: the complete pipeline on a small built-in sample, offline.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ pub(crate) struct Arguments {
     out: PathBuf,
 }
 
-/// The sample: a small Reddit dump of prompts and stories that were written for this demo.
+/// The sample: a small dump in Reddit's format, of prompts and stories written for this demo.
 const SAMPLE: [(&str, &str); 2] = [
     (
         "WritingPrompts_submissions.jsonl",
@@ -27,7 +27,7 @@ const SAMPLE: [(&str, &str); 2] = [
     ),
 ];
 
-/// The model that is fine-tuned: random weights, 2 layers.
+/// The model to fine-tune: 2 layers, random weights.
 const TINY: TinyLlama = TinyLlama {
     hidden_size: 64,
     num_layers: 2,
@@ -53,7 +53,7 @@ const TRAIN_OPTIONS: [&str; 14] = [
     "constant",
 ];
 
-/// The stories with the largest weights, which deviate most from the others to their prompt.
+/// A query of the stories with the largest weights, which deviate most from the other stories of their prompt.
 const TOP_WEIGHTS: &str = "SELECT prompts.title, responses.score, round(weight, 2) AS weight, \
     substr(responses.text, 1, 40) AS story \
     FROM weights \

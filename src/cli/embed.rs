@@ -79,15 +79,16 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The devices that a list of them names.
+/// Parses a comma-separated list of devices, which must have the same number type.
 pub(crate) fn devices(list: &str) -> anyhow::Result<Vec<DeviceSpec>> {
-    let places = list.split(',').map(|name| DeviceSpec::parse(name.trim()));
-    let places: Vec<DeviceSpec> = places.collect::<Result<_, _>>()?;
-    let alike = |place: &DeviceSpec| place.dtype() == places[0].dtype();
+    let devices = list.split(',').map(|name| DeviceSpec::parse(name.trim()));
+    let devices: Vec<DeviceSpec> = devices.collect::<Result<_, _>>()?;
+    let has_same_dtype = |device: &DeviceSpec| device.dtype() == devices[0].dtype();
     anyhow::ensure!(
-        places.len() == 1 || (!places.contains(&DeviceSpec::Cpu) && places.iter().all(alike)),
+        devices.len() == 1
+            || (!devices.contains(&DeviceSpec::Cpu) && devices.iter().all(has_same_dtype)),
         "--device {list}: all devices must have one precision: name GPUs of one precision, or cpu \
          alone"
     );
-    Ok(places)
+    Ok(devices)
 }

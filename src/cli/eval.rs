@@ -1,4 +1,4 @@
-//! `polyphony eval`: measures of diversity and reward of what models wrote.
+//! `polyphony eval`: diversity and reward of model outputs, with confidence intervals and tests.
 
 use std::path::PathBuf;
 

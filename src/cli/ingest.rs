@@ -69,7 +69,7 @@ pub(crate) fn pipeline(folder: Option<PathBuf>) -> anyhow::Result<SqlPipeline> {
     Ok(folder.map_or_else(|| Ok(SqlPipeline::built_in()), SqlPipeline::overridden_by)?)
 }
 
-/// Reports the rows of the store and the quarantined rows by reason.
+/// Prints the numbers of rows in the store, and of quarantined rows by reason.
 async fn report(folder: &Path, pipeline: &SqlPipeline, summary: &Summary) -> anyhow::Result<()> {
     let store = Store::open(folder)?;
     for name in &summary.already_ingested {

@@ -9,18 +9,18 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt};
 
-/// Which modules are logged, each down to which level.
+/// A log filter: the minimum level of each module.
 pub(crate) type Filter = Targets;
 
-/// A level applies to this project's crates, and libraries print no more than their warnings;
-/// a list of `MODULE=LEVEL` is taken as it is.
+/// Parses a log filter. A single level applies to this project's crates, and libraries log at most warnings;
+/// a list of `MODULE=LEVEL` is used as it is.
 pub(crate) fn parse_filter(text: &str) -> Result<Filter, String> {
     if let Ok(level) = LevelFilter::from_str(text) {
         return Ok(Targets::new()
             .with_target("polyphony", level)
             .with_default(level.min(LevelFilter::WARN)));
     }
-    // A name alone would log that module in full: more likely it is a mistyped level.
+    // tracing would log a module that is named without a level in full: a mistyped level is more likely.
     if text.split(',').any(|part| !part.contains('=')) {
         return Err("give off, error, warn, info, debug, trace, or MODULE=LEVEL,...".to_owned());
     }

@@ -1,4 +1,4 @@
-//! Commands: one file each with its arguments; each validates them and calls a library crate.
+//! Commands: each file has one command with its arguments, validates them, and calls a library crate.
 
 mod demo;
 mod embed;
@@ -60,7 +60,7 @@ enum Command {
 }
 
 impl Command {
-    /// The span under which the command runs: closed, it prints the command's duration.
+    /// The tracing span of the command: when it closes, the log has the command's duration.
     fn span(&self) -> Span {
         match self {
             Self::Demo(_) => info_span!("demo"),

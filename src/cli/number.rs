@@ -1,10 +1,10 @@
-//! Value parsers of numbers within bounds, for clap.
+//! Number parsers with bounds: value parsers for clap.
 
 use std::fmt::Display;
 use std::ops::{Bound, RangeBounds};
 use std::str::FromStr;
 
-/// A parser of finite numbers within a range, as `0.0..=1.0`.
+/// A value parser of finite numbers within a range such as `0.0..=1.0`.
 pub(crate) fn number<T>(
     range: impl RangeBounds<f64> + Clone + Send + Sync + 'static,
 ) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static
@@ -24,7 +24,7 @@ where
     }
 }
 
-/// A parser of finite numbers above `bound`.
+/// A value parser of finite numbers greater than `bound`.
 pub(crate) fn above<T>(
     bound: f64,
 ) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static
@@ -34,7 +34,7 @@ where
     number((Bound::Excluded(bound), Bound::Unbounded))
 }
 
-/// The bounds in words: `>= 0`, `> 0`, `>= 0 and <= 1`.
+/// The bounds as text for error messages: `>= 0`, `> 0`, `>= 0 and <= 1`.
 fn describe(range: &impl RangeBounds<f64>) -> String {
     let bound = |included: &str, excluded: &str, bound: Bound<&f64>| {
         let (sign, value): (&str, &dyn Display) = match bound {

@@ -142,7 +142,7 @@ fn options(arguments: Arguments) -> anyhow::Result<(PathBuf, Options)> {
     Ok((arguments.store, options))
 }
 
-/// Shows the counts and a histogram of the weights.
+/// Prints counts, and a histogram of the weights.
 pub(crate) fn summarize(output: &PairsOutput) {
     let card = &output.card;
     terminal::result(&format!(

@@ -34,7 +34,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    // Open to the end: its files are not removed while they are read.
+    // Open until the command ends, so that files of the store are not removed while they are read.
     let store = arguments.store.as_deref().map(Store::open).transpose()?;
     let context = match &store {
         Some(store) => {
@@ -45,7 +45,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         None => session::bare(&session::MemoryLimit::unbounded())?,
     };
     polyphony_eval::measures::udaf::register_all(&context);
-    // `FROM 'file.parquet'` reads a file of rows.
+    // Enables `FROM 'file.parquet'`: a file as a table.
     let mut shell = Shell::new(row_table::enable(&context), arguments.format);
     if let Some(query) = arguments.command {
         return shell.script("-c", &query).await;

@@ -11,13 +11,13 @@ use clap::error::ErrorKind;
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 use polyphony_io::progress::{Progress, Unit};
 
-/// Prints a result.
+/// Prints a result on stdout.
 pub(crate) fn result(text: &str) {
-    // A reader that closed the pipe has what it wanted.
+    // A reader such as `head` closes the pipe once it has enough: not an error.
     drop(writeln!(std::io::stdout(), "{text}"));
 }
 
-/// Prints a message on stderr. File names may hold escape sequences: control characters are left out.
+/// Prints a message on stderr without control characters: file names may contain escape sequences.
 pub(crate) fn talk(text: &str) {
     let plain: String = text
         .chars()
@@ -26,13 +26,13 @@ pub(crate) fn talk(text: &str) {
     drop(writeln!(std::io::stderr(), "{plain}"));
 }
 
-/// Shows an error with its causes, on one line.
+/// Prints an error with its causes on stderr, on one line.
 pub(crate) fn error(error: &anyhow::Error) {
     talk(&format!("error: {error:#}"));
 }
 
-/// Prints what clap found: help and version where they were asked for (exit code 0), help on stderr for a
-/// command without its arguments (1), a wrong command line as one line (1).
+/// Prints clap's result and returns the exit code: help and version that were requested (0), help on stderr for a
+/// command without its arguments (1), the error of an invalid command line on one line (1).
 pub(crate) fn clap_error(error: &clap::Error) -> ExitCode {
     let is_help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
     if is_help || !error.use_stderr() {
@@ -73,11 +73,11 @@ fn one_line(text: &str) -> String {
 /// A flag that Ctrl-C sets, with the message `what`; a second Ctrl-C ends the program with exit code 130.
 pub(crate) fn stop_on_ctrl_c(what: &'static str) -> Arc<AtomicBool> {
     let stop = Arc::new(AtomicBool::new(false));
-    let asked = Arc::clone(&stop);
+    let flag = Arc::clone(&stop);
     tokio::spawn(async move {
         if tokio::signal::ctrl_c().await.is_ok() {
             talk(&format!("{what}; Ctrl-C again ends at once"));
-            asked.store(true, Ordering::Relaxed);
+            flag.store(true, Ordering::Relaxed);
         }
         if tokio::signal::ctrl_c().await.is_ok() {
             std::process::exit(130);
@@ -86,7 +86,7 @@ pub(crate) fn stop_on_ctrl_c(what: &'static str) -> Arc<AtomicBool> {
     stop
 }
 
-/// A sparkline: a curve in a line of at most forty block characters, each the mean of some values.
+/// A sparkline: values over time as at most forty block characters, each the mean of consecutive values.
 pub(crate) fn spark(values: &[f64]) -> String {
     const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let stretch = values.len().div_ceil(40).max(1);
@@ -101,7 +101,7 @@ pub(crate) fn spark(values: &[f64]) -> String {
     means.iter().map(level).collect()
 }
 
-/// Progress bars with rate and time left, where stderr is a terminal.
+/// Progress bars with rate and remaining time, where stderr is a terminal.
 #[derive(Debug, Default)]
 pub(crate) struct Bars {
     bar: Mutex<Option<ProgressBar>>,
@@ -113,7 +113,7 @@ impl Bars {
     }
 }
 
-/// Rate and time left, which are unknown before the first step: nothing is written then.
+/// Rate and remaining time; empty before the first step, when both are unknown.
 fn speed(unit: Unit, state: &ProgressState) -> String {
     if state.pos() == 0 {
         return String::new();
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn possible_values_stand_in_brackets() {
+    fn possible_values_are_in_brackets() {
         let text = "error: invalid value 'x' for '--format <FORMAT>'\n  [possible values: table, csv]\n\n\
                     For more information, try '--help'.\n";
         assert_eq!(

@@ -1,10 +1,10 @@
-//! Meta commands of the SQL shell, as psql names them: `\d`, `\x`, `\timing`, `\q`.
+//! Meta commands of the SQL shell, named as in psql: `\d`, `\x`, `\timing`, `\q`.
 
 use clap::ValueEnum as _;
 
 use super::print::Format;
 
-/// A meta command, parsed.
+/// A parsed meta command with its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Command {
     /// `\q`: leave.
@@ -21,7 +21,7 @@ pub(super) enum Command {
     Include(String),
     /// `\o FORMAT`: set the output format.
     Format(Format),
-    /// `\x [on|off]`: one line a column instead of one line a row.
+    /// `\x [on|off]`: expanded display, one line a column instead of one line a row.
     Expanded(Option<bool>),
     /// `\timing [on|off]`: print how long a statement took.
     Timing(Option<bool>),
@@ -49,7 +49,7 @@ pub(super) const COMMANDS: [(&str, &str); 10] = [
     ("\\q", "leave (also Ctrl-D, exit, quit)"),
 ];
 
-/// Words that are understood without a backslash, since people type them into any shell.
+/// Commands without a backslash (exit, quit, help), since users type them into any shell.
 pub(super) fn plain_word(line: &str) -> Option<Command> {
     match line.trim().trim_end_matches(';').trim_end() {
         "exit" | "quit" => Some(Command::Quit),
@@ -100,7 +100,7 @@ impl std::str::FromStr for Command {
     }
 }
 
-/// `on`, `off`, or nothing, which switches to the other.
+/// Parses `on`, `off`, or no argument, which toggles the setting.
 fn switch(name: &str, argument: Option<&str>) -> Result<Option<bool>, String> {
     match argument {
         None => Ok(None),
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_commands_name_what_is_wrong_and_what_is_known() {
+    fn errors_name_the_wrong_part_and_the_valid_choices() {
         let error = |text: &str| text.parse::<Command>().err().unwrap_or_default();
         assert!(error("\\list").contains("unknown command `\\list`: \\? lists"));
         assert!(error("\\o results.csv").contains("COPY (SELECT ...) TO"));
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn words_of_other_shells_are_understood() {
+    fn quit_and_help_work_without_a_backslash() {
         assert_eq!(plain_word("exit"), Some(Command::Quit));
         assert_eq!(plain_word(" quit ;"), Some(Command::Quit));
         assert_eq!(plain_word("help"), Some(Command::Help));

@@ -9,17 +9,17 @@ use polyphony_engine::datafusion::prelude::SessionContext;
 use super::command::COMMANDS;
 use super::input::is_command;
 
-/// Keywords that complete, of the statements that one types into a shell.
+/// SQL keywords to complete, of statements that are common in an interactive shell.
 const KEYWORDS: &str = "ALL ANALYZE AND AS ASC BETWEEN BY CASE CAST COPY CREATE CROSS CSV DELETE DESC DESCRIBE \
     DISTINCT DROP ELSE END EXCEPT EXISTS EXPLAIN EXTERNAL FILTER FROM FULL GROUP HAVING ILIKE IN \
     INNER INSERT INTERSECT INTO IS JOIN LATERAL LEFT LIKE LIMIT LOCATION NOT NULL OFFSET ON OR \
     ORDER OUTER OVER PARQUET PARTITION RIGHT SELECT SET SHOW STORED TABLE TABLES THEN UNION USING \
     VALUES VIEW WHEN WHERE WINDOW WITH";
 
-/// Keywords before the name of a table.
+/// Keywords that a table name follows.
 const BEFORE_TABLE: [&str; 6] = ["FROM", "JOIN", "INTO", "TABLE", "DESCRIBE", "\\D"];
 
-/// The names that a session knows.
+/// The names in a session that completion offers.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     /// Tables and views with their columns.
@@ -28,7 +28,7 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// The names of a session; what cannot be read is left out.
+    /// The names in a session, except those that cannot be read.
     pub(super) async fn of(context: &SessionContext) -> Self {
         let mut names = Self::default();
         for catalog in context.catalog_names() {
@@ -90,8 +90,8 @@ pub(super) fn complete(names: &Names, text: &str) -> (usize, Vec<String>) {
         name.get(..word.len())
             .is_some_and(|begin| begin.eq_ignore_ascii_case(word))
     };
-    let pick = |known: &mut dyn Iterator<Item = &str>| -> Vec<String> {
-        let unique: BTreeSet<&str> = known.filter(|name| matching(name)).collect();
+    let pick = |all: &mut dyn Iterator<Item = &str>| -> Vec<String> {
+        let unique: BTreeSet<&str> = all.filter(|name| matching(name)).collect();
         unique.into_iter().map(str::to_owned).collect()
     };
     let mut tables = names.tables.keys().map(String::as_str);
@@ -99,9 +99,9 @@ pub(super) fn complete(names: &Names, text: &str) -> (usize, Vec<String>) {
     let last = before.trim_end();
     if let Some(qualified) = before.strip_suffix('.') {
         let table = last_word(qualified);
-        let known = names.tables.get(table).into_iter().flatten();
-        let of_table = pick(&mut known.map(String::as_str));
-        // An alias stands for any table.
+        let all = names.tables.get(table).into_iter().flatten();
+        let of_table = pick(&mut all.map(String::as_str));
+        // Not a table: an alias, which may be of any table.
         return (
             start,
             if of_table.is_empty() {
@@ -133,17 +133,17 @@ pub(super) fn complete(names: &Names, text: &str) -> (usize, Vec<String>) {
 /// The candidates of a meta command: its own name, or its argument.
 fn command<'a>(names: &Names, text: &'a str) -> Option<(&'a str, Vec<String>)> {
     let Some((name, argument)) = text.split_once(' ') else {
-        let known: BTreeSet<&str> = COMMANDS
+        let matching: BTreeSet<&str> = COMMANDS
             .iter()
             .filter_map(|(usage, _)| usage.split(' ').next())
             .filter(|name| name.starts_with(text))
             .collect();
-        return Some((text, known.into_iter().map(str::to_owned).collect()));
+        return Some((text, matching.into_iter().map(str::to_owned).collect()));
     };
     let argument = argument.trim_start();
-    let pick = |known: &[&str]| -> Vec<String> {
-        let known = known.iter().filter(|name| name.starts_with(argument));
-        known.map(|name| (*name).to_owned()).collect()
+    let pick = |all: &[&str]| -> Vec<String> {
+        let matching = all.iter().filter(|name| name.starts_with(argument));
+        matching.map(|name| (*name).to_owned()).collect()
     };
     let candidates = match name {
         "\\d" => pick(&names.tables.keys().map(String::as_str).collect::<Vec<_>>()),
@@ -165,7 +165,7 @@ fn command<'a>(names: &Names, text: &'a str) -> Option<(&'a str, Vec<String>)> {
     Some((argument, candidates))
 }
 
-/// Where the text inside an open single quote begins.
+/// The byte offset at which the text inside an open single quote begins.
 fn open_quote(text: &str) -> Option<usize> {
     let mut open = None;
     for (position, letter) in text.char_indices() {
@@ -179,7 +179,7 @@ fn open_quote(text: &str) -> Option<usize> {
     open
 }
 
-/// The files whose paths begin with `typed`, folders with a `/`, and where their names begin in it.
+/// The byte offset of the file name in `typed`, and the files whose paths begin with `typed`; folders end in `/`.
 fn files(typed: &str) -> (usize, Vec<String>) {
     let start = typed.rfind('/').map_or(0, |slash| slash + 1);
     let (folder, part) = typed.split_at(start);
@@ -278,7 +278,7 @@ mod tests {
             )
         );
         assert_eq!(candidates(&format!("{begin}stori")), ["stories.csv"]);
-        // A closed quote is no file any more.
+        // After a closed quote there is no file to complete.
         assert_eq!(
             candidates(&format!("{begin}stories.csv' WHE")),
             ["WHEN", "WHERE"]

@@ -1,4 +1,4 @@
-//! Line editor of the SQL shell: history, completion, statements of several lines.
+//! Line editor of the SQL shell: history, completion, multi-line statements.
 
 use std::path::PathBuf;
 
@@ -16,10 +16,10 @@ use super::input::{is_command, is_complete};
 
 const PROMPT: &str = "polyphony> ";
 
-/// The width of a terminal that does not tell its own, in characters.
+/// The width in characters where the terminal does not report one.
 const WIDTH: usize = 80;
 
-/// What the user entered.
+/// One input of the user.
 pub(super) enum Line {
     /// Statements or a meta command.
     Text(String),
@@ -36,7 +36,7 @@ pub(super) struct Editor {
 }
 
 impl Editor {
-    /// An editor with the history of earlier sessions, where there is one.
+    /// An editor with the history of earlier sessions, if there is one.
     pub(super) fn new() -> rustyline::Result<Self> {
         let config = Config::builder()
             .completion_type(CompletionType::List)
@@ -45,13 +45,13 @@ impl Editor {
         editor.set_helper(Some(Assistant::default()));
         let history = history_file(|name| std::env::var_os(name).map(PathBuf::from));
         if let Some(file) = &history {
-            // There is none before the first session.
+            // Before the first session there is no history file: that is not an error.
             drop(editor.load_history(file));
         }
         Ok(Self { editor, history })
     }
 
-    /// Sets the names that completion knows.
+    /// Sets the names that completion offers.
     pub(super) fn set_names(&mut self, names: Names) {
         if let Some(assistant) = self.editor.helper_mut() {
             assistant.names = names;
@@ -83,7 +83,7 @@ impl Editor {
 impl Drop for Editor {
     fn drop(&mut self) {
         if let Some(file) = &self.history {
-            // A history that cannot be written is no reason to end with an error.
+            // A history that cannot be written is not worth an error at exit.
             if let Some(folder) = file.parent() {
                 drop(std::fs::create_dir_all(folder));
             }
@@ -119,8 +119,8 @@ impl Completer for Assistant {
 }
 
 impl Validator for Assistant {
-    /// Only an open statement keeps the editor reading: one that is wrong is run, shows its error, and
-    /// leaves an empty line.
+    /// Only an incomplete statement continues on the next line: an invalid one is run to show its error, and
+    /// the next input starts on an empty line.
     fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
         let text = context.input();
         let ready = text.trim().is_empty()
@@ -148,7 +148,7 @@ mod tests {
     use super::history_file;
 
     #[test]
-    fn the_history_lies_in_the_state_folder() {
+    fn history_is_in_the_state_folder() {
         let under = |state: Option<&str>, home: Option<&str>| {
             history_file(|name| match name {
                 "XDG_STATE_HOME" => state.map(PathBuf::from),
@@ -165,7 +165,7 @@ mod tests {
             under(None, Some("/home/a")),
             file("/home/a/.local/state/polyphony/sql_history")
         );
-        // The XDG specification has relative paths ignored.
+        // By the XDG specification relative paths are ignored.
         assert_eq!(
             under(Some("state"), Some("/h")),
             file("/h/.local/state/polyphony/sql_history")

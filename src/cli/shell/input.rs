@@ -1,11 +1,11 @@
-//! Input of the SQL shell: statements ended by `;`, and meta commands, lines that begin with `\`.
+//! Input of the SQL shell: statements that end in `;`, and meta commands, lines that begin with `\`.
 
 use polyphony_engine::datafusion::error::Result;
 use polyphony_engine::datafusion::sql::sqlparser::dialect::GenericDialect;
 use polyphony_engine::datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use polyphony_engine::sql;
 
-/// One thing to run.
+/// One input: a statement or a meta command.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Input {
     /// A SQL statement without its semicolon.
@@ -14,7 +14,8 @@ pub(super) enum Input {
     Command(String),
 }
 
-/// Reads inputs from a text one after another, so that a mistake stops only what comes after it.
+/// An iterator over the inputs of a text. It parses lazily, so that a syntax error only affects the inputs after
+/// it.
 pub(super) struct Inputs<'a> {
     lines: std::str::SplitInclusive<'a, char>,
     ready: std::vec::IntoIter<String>,
@@ -53,7 +54,7 @@ impl Iterator for Inputs<'_> {
         }
         match self.ready.next() {
             Some(statement) => Some(Ok(Input::Statement(statement))),
-            // Comments and semicolons alone: whatever follows them counts.
+            // Only comments and semicolons: go on with the input after them.
             None if !statements.is_empty() => self.next(),
             None => None,
         }
@@ -65,8 +66,8 @@ pub(super) fn is_command(line: &str) -> bool {
     line.trim_start().starts_with('\\')
 }
 
-/// Whether a text can be run: its last token is a semicolon that stands outside quotes and comments.
-/// A text that the tokenizer refuses for another reason than an open quote is run, to show its error.
+/// Whether a text is complete: its last token is a semicolon outside quotes and comments. A text that the
+/// tokenizer rejects for another reason than an open quote counts as complete: running it shows the error.
 pub(super) fn is_complete(text: &str) -> bool {
     match Tokenizer::new(&GenericDialect {}, text).tokenize() {
         Ok(tokens) => {
@@ -111,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn meta_commands_stand_between_statements() {
+    fn meta_commands_are_read_between_statements() {
         assert_eq!(
             split("\\d\nSELECT 1;\n  \\x\nSELECT '\n\\d\n';"),
             ["command \\d", "SELECT 1", "command \\x", "SELECT '\n\\d\n'"]

@@ -24,17 +24,17 @@ pub(crate) use self::print::Format;
 use self::print::{Extent, Printed, Settings};
 use super::terminal;
 
-/// The largest number of rows of a table in a terminal, until `\rows` changes it.
+/// The default maximum number of rows of a table in a terminal; `\rows` changes it.
 const ROWS: usize = 40;
 
-/// A session with the settings that meta commands change.
+/// The SQL shell: a session with the settings that meta commands change.
 pub(crate) struct Shell {
     context: SessionContext,
     settings: Settings,
     timing: bool,
 }
 
-/// Whether the shell goes on after an input.
+/// Whether the shell continues after an input.
 enum Next {
     Continue,
     Leave,
@@ -55,8 +55,8 @@ impl Shell {
         }
     }
 
-    /// Runs the inputs of a text up to the first that fails; the error names `source` and the number of
-    /// the statement.
+    /// Runs the inputs of a text up to the first that fails; the error has `source` and the number of the
+    /// statement.
     pub(crate) async fn script(&mut self, source: &str, text: &str) -> anyhow::Result<()> {
         self.inputs(source, text).await.map(drop)
     }
@@ -82,7 +82,7 @@ impl Shell {
                 Err(error) => Err(error),
             };
             match ended {
-                // A reader that closed the pipe has what it wanted.
+                // A reader such as `head` closes the pipe once it has enough rows: not an error.
                 Err(error) if is_closed_pipe(&error) => return Ok(Next::Leave),
                 ended => ended.map_err(|cause| Error::Sql {
                     file: source.to_owned(),
@@ -209,7 +209,7 @@ impl Shell {
         Ok(Next::Continue)
     }
 
-    /// Prints all rows of a query of the shell's own.
+    /// Prints all rows of a query that a meta command runs.
     async fn list(&self, sql: &str) -> anyhow::Result<()> {
         let mut settings = self.settings;
         settings.expanded = false;
@@ -223,12 +223,12 @@ impl Shell {
     }
 }
 
-/// Arrow's writers of CSV and JSON hand on the system's answer as text only.
+/// Whether the reader has closed the pipe. Arrow's CSV and JSON writers pass the system's error on as text only.
 fn is_closed_pipe(error: &DataFusionError) -> bool {
     error.strip_backtrace().contains("Broken pipe")
 }
 
-/// What a reader of the table must know: the number of rows, and how to see what is not shown.
+/// The line under a table: its number of rows, and how to print rows and text that are not shown.
 fn summary(printed: Printed) -> String {
     let rows = match printed {
         Printed {
@@ -248,7 +248,7 @@ fn on_off(on: bool) -> &'static str {
     if on { "on" } else { "off" }
 }
 
-/// The list of commands.
+/// The list of meta commands, for `\?`.
 fn help() -> String {
     let lines = COMMANDS.map(|(usage, text)| format!("{usage:18} {text}"));
     format!(
@@ -262,7 +262,7 @@ mod tests {
     use super::{Printed, help, summary};
 
     #[test]
-    fn the_summary_says_what_is_not_shown() {
+    fn summary_reports_what_is_not_shown() {
         let printed = |rows, more, cut| summary(Printed { rows, more, cut });
         assert_eq!(printed(0, false, false), "0 rows");
         assert_eq!(printed(1, false, false), "1 row");

@@ -29,39 +29,39 @@ pub(crate) enum Format {
     Ndjson,
 }
 
-/// How much of a table is printed.
+/// The limits of a printed table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Extent {
     /// Every row, every cell in full.
     Full,
-    /// At most so many rows (0: all), cells cut so that lines have at most `width` characters.
+    /// A limited number of rows, with cells truncated so that lines fit the terminal.
     Fitted {
-        /// The largest number of rows, 0 for all.
+        /// The maximum number of rows, 0 for all.
         rows: usize,
         /// The terminal's width in characters.
         width: usize,
     },
 }
 
-/// How results are printed.
+/// Settings of the output of results.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Settings {
-    /// The format.
+    /// The output format.
     pub(super) format: Format,
     /// Whether a table has one line a column of a row instead of one line a row.
     pub(super) expanded: bool,
-    /// How much of a table is printed.
+    /// The limits of a printed table.
     pub(super) extent: Extent,
 }
 
-/// What was printed.
+/// Facts about a printed result, for the line under it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Printed {
-    /// The number of rows.
+    /// The number of printed rows.
     pub(super) rows: usize,
     /// Whether there were more rows.
     pub(super) more: bool,
-    /// Whether cells were cut.
+    /// Whether cells were truncated.
     pub(super) cut: bool,
 }
 
@@ -77,7 +77,7 @@ pub(super) async fn print(
     let task = frame.task_ctx();
     let options = task.session_config().options().format.clone();
     let options = FormatOptions::try_from(&options)?;
-    // A plan is read whole, and has line breaks in its cells.
+    // A plan (EXPLAIN) has line breaks in its cells and is useful in full only.
     let is_plan = matches!(
         frame.logical_plan(),
         LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) | LogicalPlan::DescribeTable(_)
@@ -168,7 +168,7 @@ async fn delimited(
     })
 }
 
-/// Hands on each batch that has rows; their number.
+/// Passes each non-empty batch to `write`; returns the number of rows.
 async fn each_batch(
     mut stream: SendableRecordBatchStream,
     mut write: impl FnMut(&RecordBatch) -> Result<()>,
@@ -183,7 +183,7 @@ async fn each_batch(
     Ok(rows)
 }
 
-/// The first rows of a stream, and whether more follow.
+/// The first rows of a stream, and whether more rows follow.
 async fn first_rows(
     mut stream: SendableRecordBatchStream,
     limit: usize,

@@ -1,4 +1,4 @@
-//! Tables for a terminal: cells cut to its width, or expanded to one line a column.
+//! Tables for a terminal: cells truncated to its width, or expanded to one line a column.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use polyphony_engine::datafusion::error::Result;
 
 use super::print::write_table;
 
-/// The least width that a cell is cut to, in characters.
+/// The minimum width of a truncated cell, in characters.
 const MIN_CELL: usize = 8;
 
-/// Writes a table whose lines have at most `width` characters where cells can be cut so far; whether a
-/// cell was cut.
+/// Writes a table with lines of at most `width` characters, or more where cells would be narrower than
+/// `MIN_CELL`. Returns whether a cell was truncated.
 pub(super) fn write_fitted(
     schema: &SchemaRef,
     batches: &[RecordBatch],
@@ -65,7 +65,7 @@ pub(super) fn write_fitted(
     Ok(cut)
 }
 
-/// Writes rows one after another, each column on a line of its own, values in full.
+/// Writes rows one after another, with one line a column and values in full.
 pub(super) fn write_expanded(
     batches: &[RecordBatch],
     options: &FormatOptions<'_>,
@@ -99,8 +99,8 @@ pub(super) fn write_expanded(
     Ok(())
 }
 
-/// The width to which cells are cut, so that columns of these widths fill a line of `total` characters
-/// with borders. Narrow columns leave what they do not need to the wide ones.
+/// The maximum width of cells, so that columns of these widths fill a line of `total` characters including
+/// borders. Wide columns get the room that narrow ones do not need.
 fn cell_limit(widths: &[usize], total: usize) -> usize {
     let mut widths = widths.to_vec();
     widths.sort_unstable();
@@ -121,7 +121,7 @@ fn one_line(text: &str) -> String {
     text.replace("\r\n", "\n").replace(['\n', '\r'], "↵")
 }
 
-/// A cell's text cut to `limit` characters, if it is longer.
+/// A cell's text truncated to `limit` characters, if it is longer.
 fn shorten(text: &str, limit: usize) -> Option<String> {
     let (end, _) = text.char_indices().nth(limit)?;
     let end = text[..end]
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn wide_cells_are_cut_to_the_width_of_the_terminal() {
+    fn wide_cells_are_truncated_to_the_width_of_the_terminal() {
         let (batch, options) = (stories(), FormatOptions::default());
         let mut out = Vec::new();
         let schema = batch.schema();
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_is_not_cut() {
+    fn cells_that_fit_are_not_truncated() {
         let (batch, options) = (stories().slice(0, 1), FormatOptions::default());
         let schema = batch.schema();
         assert!(!write_fitted(&schema, &[batch], &options, 30, &mut Vec::new()).unwrap());
@@ -190,7 +190,7 @@ story | one
     }
 
     #[test]
-    fn narrow_columns_leave_their_room_to_wide_ones() {
+    fn wide_columns_get_the_room_of_narrow_ones() {
         assert_eq!(cell_limit(&[3, 4, 5], 80), usize::MAX);
         assert_eq!(cell_limit(&[2, 1000], 80), 71);
         assert_eq!(cell_limit(&[500, 1000], 87), 40);
@@ -198,7 +198,7 @@ story | one
     }
 
     #[test]
-    fn text_is_cut_between_characters() {
+    fn text_is_truncated_between_characters() {
         assert_eq!(shorten("äöü", 3), None);
         assert_eq!(shorten("äöüß", 3).as_deref(), Some("äö…"));
     }

@@ -1,4 +1,4 @@
-//! Architecture: no circle of modules within a crate, no import of a higher crate, no DataFusion below
+//! Architecture: no import cycle between modules of a crate, no import of a higher crate, no DataFusion below
 //! the engine.
 
 #![expect(
@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The crates: folder, the name in `use`, and what must not be named there.
+/// The crates, each by its folder, with the crates that its code must not use.
 const CRATES: [(&str, &[&str]); 5] = [
     (
         "src/io",
@@ -38,7 +38,7 @@ const CRATES: [(&str, &[&str]); 5] = [
     ("eval/src", &["polyphony_trainer"]),
 ];
 
-/// The top-level modules of a crate, each with those that its code names.
+/// The import graph of a crate: each top-level module with the modules that its code names.
 type Graph = BTreeMap<String, BTreeSet<String>>;
 
 /// The source text without comments, and without modules and items under `#[cfg(test)]`.
@@ -55,7 +55,7 @@ fn code(text: &str) -> String {
             code.push('\n');
             continue;
         }
-        // The item ends at a semicolon, or at the brace in the column in which it began.
+        // The item ends at a semicolon, or at a closing brace with the indentation of its first line.
         let indent = &line[..line.len() - trimmed.len()];
         for line in lines.by_ref() {
             let is_item = !line.trim_start().starts_with("#[");
@@ -114,7 +114,7 @@ fn add(graph: &mut Graph, module: &str, text: &str, modules: &BTreeSet<String>) 
     graph.entry(module.to_owned()).or_default().extend(others);
 }
 
-/// A circle of modules, if there is one: each names the next, the last the first.
+/// An import cycle, if there is one: each module names the next, and the last names the first.
 fn circle(graph: &Graph) -> Option<Vec<String>> {
     fn visit(graph: &Graph, path: &mut Vec<String>, done: &mut BTreeSet<String>) -> Option<usize> {
         let last = path.last()?.clone();
@@ -143,7 +143,7 @@ fn circle(graph: &Graph) -> Option<Vec<String>> {
     None
 }
 
-/// The Rust files of a folder, without those of tests.
+/// The Rust files of a folder, except test files.
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -162,7 +162,7 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The top-level module of a file of a crate; the root is none.
+/// The top-level module of a file in a crate; none for the crate root.
 fn module_of(root: &Path, file: &Path) -> Option<String> {
     let first = file.strip_prefix(root).unwrap().iter().next().unwrap();
     let name = first.to_str().unwrap().trim_end_matches(".rs");
@@ -187,7 +187,7 @@ fn graph_of(root: &Path) -> Graph {
 }
 
 #[test]
-fn no_crate_has_a_circle_of_modules() {
+fn no_crate_has_an_import_cycle() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut circles = Vec::new();
     for (folder, _) in CRATES {
@@ -199,7 +199,7 @@ fn no_crate_has_a_circle_of_modules() {
 }
 
 #[test]
-fn no_crate_names_a_higher_one() {
+fn no_crate_uses_a_higher_one() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for (folder, forbidden) in CRATES {
         for file in rust_files(&root.join(folder)) {
@@ -226,7 +226,7 @@ fn no_crate_names_a_higher_one() {
 }
 
 #[test]
-fn a_planted_circle_and_a_planted_import_are_found() {
+fn a_planted_cycle_and_a_planted_import_are_detected() {
     let modules: BTreeSet<String> = ["a", "b", "c"].map(str::to_owned).into();
     let mut graph = Graph::new();
     add(

@@ -1,4 +1,4 @@
-//! Row formats: every command that reads rows reads every format, packed or not, with or without a BOM.
+//! Row formats: every command that reads rows reads every format, compressed or not, with or without a BOM.
 
 #![expect(
     clippy::unwrap_used,

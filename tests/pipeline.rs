@@ -1,4 +1,4 @@
-//! Does the whole path hold: any order, any format, killed at any moment, twice the same bytes?
+//! Pipeline tests, from dumps to pairs: order of inputs, formats, kill and resume, identical bytes.
 
 #![expect(
     clippy::unwrap_used,
@@ -16,7 +16,7 @@ use parquet::arrow::ArrowWriter;
 
 use support::{bytes, done, dump, polyphony, query, run, text};
 
-/// What a store holds, without regard to which file a row came from in which order.
+/// The rows of a store, independent of the order and the files in which they were read.
 fn contents(store: &Path) -> String {
     [
         "SELECT prompt_id, tag, prompt, score, created_at, retrieved_at, split FROM prompts ORDER BY 1",
@@ -31,9 +31,9 @@ fn contents(store: &Path) -> String {
 #[test]
 fn the_demo_makes_pairs_that_trainers_read() {
     let folder = tempfile::tempdir().unwrap();
-    let said = done(&["demo", "--out", text(folder.path())]);
-    assert!(said.contains("19 prompts, 123 responses"), "{said}");
-    assert!(said.contains("weights of the chosen"), "{said}");
+    let stdout = done(&["demo", "--out", text(folder.path())]);
+    assert!(stdout.contains("19 prompts, 123 responses"), "{stdout}");
+    assert!(stdout.contains("weights of the chosen"), "{stdout}");
     let store = folder.path().join("store");
     let file = std::fs::File::open(store.join("pairs.parquet")).unwrap();
     let reader =
@@ -59,7 +59,7 @@ fn the_demo_makes_pairs_that_trainers_read() {
     let means = "SELECT max(abs(mean - 1)) < 1e-12 AS one FROM \
                  (SELECT avg(weight) AS mean FROM weights GROUP BY prompt_id)";
     assert_eq!(query(&store, means), "one\ntrue\n");
-    // It ends in a report of the models that it trained, and of people.
+    // The demo ends with a report on the models that it trained, and on human texts (gold).
     let report = std::fs::read_to_string(folder.path().join("report/report.json")).unwrap();
     let report: serde_json::Value = serde_json::from_str(&report).unwrap();
     let models = report["models"].as_array().unwrap();
@@ -102,7 +102,7 @@ fn the_same_input_gives_the_same_bytes() {
 }
 
 #[test]
-fn killed_at_any_moment_and_run_again_ends_the_same() {
+fn a_run_killed_at_random_moments_and_resumed_gives_the_same_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let dumps = folder.path().join("dump");
     dump(&dumps, 400);
@@ -118,24 +118,24 @@ fn killed_at_any_moment_and_run_again_ends_the_same() {
     for words in commands(&path) {
         assert!(polyphony().args(words).output().unwrap().status.success());
     }
-    let whole = began.elapsed();
+    let duration = began.elapsed();
     let expected = bytes(&path);
     let mut random = support::Random::from_clock();
     let mut kills = 0;
     for round in 0..12 {
         let store = folder.path().join(format!("stormy{round}"));
         for words in commands(&store) {
-            let delay = whole.mul_f64(0.6 * random.next_f64());
-            kills += support::kill_until_done(&words, delay, whole / 15);
+            let delay = duration.mul_f64(0.6 * random.next_f64());
+            kills += support::kill_until_done(&words, delay, duration / 15);
         }
         assert_eq!(bytes(&store), expected, "round {round}, {random:?}");
     }
-    // How many depends on the machine; that none was killed would mean that nothing was tested.
+    // The number of kills depends on the machine; without any kill nothing would have been tested.
     assert!(kills > 0, "no run was killed: the delays are too long");
 }
 
 #[test]
-fn the_order_of_sources_is_nothing() {
+fn result_does_not_depend_on_the_order_of_sources() {
     let folder = tempfile::tempdir().unwrap();
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("data");
     let submissions = data.join("WritingPrompts_submissions.jsonl");
@@ -155,7 +155,7 @@ fn the_order_of_sources_is_nothing() {
 }
 
 #[test]
-fn a_later_retrieval_counts_and_a_later_removal_too() {
+fn the_latest_retrieval_wins_even_if_it_is_a_removal() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let prompt = |retrieved: u32, selftext: &str| {
@@ -205,12 +205,12 @@ fn a_later_retrieval_counts_and_a_later_removal_too() {
 }
 
 #[test]
-fn a_cut_file_is_kept_as_far_as_it_goes() {
+fn a_truncated_file_is_ingested_up_to_its_end_and_replaced_later() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     dump(&at("dump"), 300);
-    let whole = at("dump").join("RC_2019-01.zst");
-    let packed = std::fs::read(&whole).unwrap();
+    let complete = at("dump").join("RC_2019-01.zst");
+    let packed = std::fs::read(&complete).unwrap();
     std::fs::create_dir(at("cut")).unwrap();
     std::fs::copy(at("dump").join("RS_2019-01.zst"), at("cut/RS_2019-01.zst")).unwrap();
     std::fs::write(at("cut/RC_2019-01.zst"), &packed[..packed.len() - 9]).unwrap();
@@ -222,17 +222,17 @@ fn a_cut_file_is_kept_as_far_as_it_goes() {
         text(&store).to_owned().leak(),
     ];
     let output = run(&words);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(
-        said.contains("is truncated (") && said.contains("--allow-truncated"),
-        "{said}"
+        stderr.contains("is truncated (") && stderr.contains("--allow-truncated"),
+        "{stderr}"
     );
-    // The second time it is known, and still truncated.
+    // A second run finds the file already ingested, and it is still an error that it is truncated.
     assert_eq!(run(&words).status.code(), Some(1));
     let allowed = [words.as_slice(), &["--allow-truncated"]].concat();
     done(&allowed);
-    // A file that is not packed is truncated within a line.
+    // An uncompressed file is truncated if its last line is incomplete.
     let line = b"{\"id\":\"c1\",\"link_id\":\"t3_x\"}\n{\"id\":\"c2\",\"li";
     std::fs::write(at("RC_2019-02.jsonl"), line).unwrap();
     let output = run(&[
@@ -241,10 +241,10 @@ fn a_cut_file_is_kept_as_far_as_it_goes() {
         "--store",
         text(&at("other")),
     ]);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("its last line does not end"), "{said}");
-    // The whole file takes its place.
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("its last line does not end"), "{stderr}");
+    // The complete file replaces the truncated one.
     std::fs::write(at("cut/RC_2019-01.zst"), &packed).unwrap();
     done(&words);
     let count = "SELECT count(*) AS n, count(DISTINCT response_id) AS ids FROM responses";
@@ -314,7 +314,7 @@ fn data_sets_come_in_whatever_their_format() {
 }
 
 #[test]
-fn data_sets_come_from_the_hub() {
+fn data_sets_are_downloaded_from_the_hub() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let row = r#"{"post_title":"A door.","comment_texts":["One.","Two."],"comment_scores":[7,3]}"#;
@@ -335,18 +335,21 @@ fn data_sets_come_from_the_hub() {
             .unwrap()
     };
     let refused = ingest("hub:ann/stories", "");
-    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert_eq!(refused.status.code(), Some(1), "{said}");
+    let stderr = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{stderr}");
     assert!(
-        said.contains("hub:ann/stories") && said.contains("set HF_TOKEN"),
-        "{said}"
+        stderr.contains("hub:ann/stories") && stderr.contains("set HF_TOKEN"),
+        "{stderr}"
     );
     let gone = ingest("hub:ann/gone", "secret");
-    let said = String::from_utf8_lossy(&gone.stderr).into_owned();
-    assert!(said.contains("check the name and the revision"), "{said}");
+    let stderr = String::from_utf8_lossy(&gone.stderr).into_owned();
+    assert!(
+        stderr.contains("check the name and the revision"),
+        "{stderr}"
+    );
     let output = ingest("hub:ann/stories@v1", "secret");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{stderr}");
     let sources = query(&at("store"), "SELECT source, lines FROM sources");
     assert_eq!(
         sources,
@@ -395,22 +398,22 @@ fn every_strategy_and_option_makes_pairs() {
         "--max-tokens",
         "190",
     ]);
-    let left_out = "SELECT excluded, count(*) AS n FROM candidates GROUP BY 1 ORDER BY 1";
-    let _ = write!(counts, "--tokenizer\n{}", query(&store, left_out));
+    let excluded = "SELECT excluded, count(*) AS n FROM candidates GROUP BY 1 ORDER BY 1";
+    let _ = write!(counts, "--tokenizer\n{}", query(&store, excluded));
     insta::assert_snapshot!(counts);
 }
 
 #[test]
-fn files_of_one_name_stand_beside_each_other() {
+fn files_of_the_same_name_in_different_folders_are_different_sources() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    for (place, story) in [("x", "One."), ("y", "Two.")] {
-        std::fs::create_dir(at(place)).unwrap();
+    for (folder_name, story) in [("x", "One."), ("y", "Two.")] {
+        std::fs::create_dir(at(folder_name)).unwrap();
         let row = format!("p,r,s\nA door.,{story},3\n");
-        std::fs::write(at(place).join("votes.csv"), row).unwrap();
-        // The same words from another folder, and a store that is reached through its parent.
+        std::fs::write(at(folder_name).join("votes.csv"), row).unwrap();
+        // The same arguments in another working directory; `../store` is the same store.
         let output = polyphony()
-            .current_dir(at(place))
+            .current_dir(at(folder_name))
             .args(["ingest", "votes.csv", "--store", "../store", "--columns"])
             .arg("prompt=p,response=r,score=s")
             .output()
@@ -429,7 +432,7 @@ fn files_of_one_name_stand_beside_each_other() {
 }
 
 #[test]
-fn queries_write_files_and_keep_their_quotes() {
+fn copy_writes_files_and_quotes_are_parsed() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("it's.csv");
     let quoted = text(&out).replace('\'', "''");

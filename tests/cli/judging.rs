@@ -1,4 +1,4 @@
-//! Help and errors of `eval` and `study`.
+//! `polyphony eval` and `polyphony study`: help, and the errors of files and options.
 
 use super::{Transcript, printed, write};
 
@@ -10,7 +10,7 @@ fn help_of_eval() {
 #[test]
 fn evaluations_that_cannot_be_done() {
     let folder = tempfile::tempdir().unwrap();
-    let mut said = Transcript::of(&folder);
+    let mut transcript = Transcript::of(&folder);
     let write = |name: &str, text: &str| write(&folder, name, text);
     let row = |model: &str, text: &str, score: &str| {
         format!("{{\"model\":\"{model}\",\"prompt_id\":1,\"response\":\"{text}\",\"{score}\":1}}\n")
@@ -47,9 +47,9 @@ fn evaluations_that_cannot_be_done() {
         &["a.jsonl", "--bootstrap-samples", "1"],
         &[],
     ] {
-        said.run(&[&["eval"], words, &["--out", "report"]].concat());
+        transcript.run(&[&["eval"], words, &["--out", "report"]].concat());
     }
-    insta::assert_snapshot!(said.text);
+    insta::assert_snapshot!(transcript.text);
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn help_of_study() {
 #[test]
 fn studies_that_cannot_be_made() {
     let folder = tempfile::tempdir().unwrap();
-    let mut said = Transcript::of(&folder);
+    let mut transcript = Transcript::of(&folder);
     let write = |name: &str, text: &str| write(&folder, name, text);
     let row = |model: &str, prompt: usize, text: &str| {
         format!(
@@ -129,7 +129,7 @@ fn studies_that_cannot_be_made() {
         &[&sheet[..], &["--models", "m,n"]].concat(),
         &[&sheet[..], &["--models", "m,n"]].concat(),
     ] {
-        said.run(&[words, &["--out", "sheet"]].concat());
+        transcript.run(&[words, &["--out", "sheet"]].concat());
     }
     let key = std::fs::read_to_string(folder.path().join("sheet/key.json")).unwrap();
     let key: serde_json::Value = serde_json::from_str(&key).unwrap();
@@ -154,10 +154,10 @@ fn studies_that_cannot_be_made() {
         "none.csv",
         "empty.csv",
     ] {
-        said.run(&["study", "read", answers, "--key", "sheet/key.json"]);
+        transcript.run(&["study", "read", answers, "--key", "sheet/key.json"]);
     }
-    said.run(&["study", "read", "none.csv", "--key", "both.jsonl"]);
-    said.run(&["study", "read", "none.csv", "--key", "absent.json"]);
-    // An item's id is a hash of the texts.
-    insta::assert_snapshot!(said.text.replace(&item, "[ITEM]"));
+    transcript.run(&["study", "read", "none.csv", "--key", "both.jsonl"]);
+    transcript.run(&["study", "read", "none.csv", "--key", "absent.json"]);
+    // An item's id is a hash of its texts.
+    insta::assert_snapshot!(transcript.text.replace(&item, "[ITEM]"));
 }

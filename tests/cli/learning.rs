@@ -55,7 +55,7 @@ fn fixtures() -> tempfile::TempDir {
     config["quantization_config"] = serde_json::json!({"quant_method": "fp8"});
     std::fs::create_dir(at("fp8")).unwrap();
     std::fs::write(at("fp8/config.json"), config.to_string()).unwrap();
-    // A model without a chat template, and one whose generation prompt is not what precedes a response.
+    // A model without a chat template, and one whose generation prompt differs from the text before a response.
     for (name, template) in [
         ("without_template", None),
         ("wrong_template", Some("{{ messages[0]['content'] }}")),

@@ -1,4 +1,4 @@
-//! What does the program say? Help, and one line for every way to use it wrongly.
+//! Command-line snapshots: help texts, and the one-line error of each kind of misuse.
 
 #![expect(
     clippy::unwrap_used,
@@ -15,7 +15,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Command lines and what they printed: the exit code, then stdout, then stderr.
+/// A transcript of commands: each command line with its exit code, stdout and stderr.
 struct Transcript {
     folder: PathBuf,
     text: String,
@@ -31,26 +31,26 @@ impl Transcript {
 
     fn run(&mut self, words: &[&str]) {
         let output = polyphony(&self.folder).args(words).output().unwrap();
-        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let _ = writeln!(
             self.text,
             "$ polyphony {}\nexit {}\n{}{}",
             words.join(" "),
             output.status.code().unwrap(),
-            said(&output.stdout),
-            said(&output.stderr).replace(&std::process::id().to_string(), "[PID]")
+            lossy(&output.stdout),
+            lossy(&output.stderr).replace(&std::process::id().to_string(), "[PID]")
         );
     }
 }
 
-/// What commands print that need no files.
+/// The transcript of commands that need no files.
 fn printed(commands: &[&[&str]]) -> String {
     let folder = tempfile::tempdir().unwrap();
-    let mut said = Transcript::of(&folder);
+    let mut transcript = Transcript::of(&folder);
     for words in commands {
-        said.run(words);
+        transcript.run(words);
     }
-    said.text
+    transcript.text
 }
 
 fn write(folder: &tempfile::TempDir, name: &str, text: &str) {
@@ -104,22 +104,22 @@ fn help_of_sql() {
 #[test]
 fn sources_that_cannot_be_used() {
     let folder = tempfile::tempdir().unwrap();
-    let mut said = Transcript::of(&folder);
+    let mut transcript = Transcript::of(&folder);
     let at = |name: &str| folder.path().join(name);
-    said.run(&["ingest", "gone.zst", "--store", "s"]);
+    transcript.run(&["ingest", "gone.zst", "--store", "s"]);
     std::fs::write(at("empty.jsonl"), "").unwrap();
-    said.run(&["ingest", "empty.jsonl", "--store", "s"]);
+    transcript.run(&["ingest", "empty.jsonl", "--store", "s"]);
     std::fs::write(at("RC_2019-01.zst"), "not zstd").unwrap();
-    said.run(&["ingest", "RC_2019-01.zst", "--store", "s"]);
+    transcript.run(&["ingest", "RC_2019-01.zst", "--store", "s"]);
     std::fs::create_dir(at("folder")).unwrap();
     std::fs::write(at("folder/notes.txt"), "x").unwrap();
-    said.run(&["ingest", "folder", "--store", "s"]);
-    said.run(&["ingest", "folder/notes.txt", "--store", "s"]);
+    transcript.run(&["ingest", "folder", "--store", "s"]);
+    transcript.run(&["ingest", "folder/notes.txt", "--store", "s"]);
     std::fs::write(at("odd.jsonl"), "{\"a\": 1, \"b\": 2}\n").unwrap();
-    said.run(&["ingest", "odd.jsonl", "--store", "s"]);
+    transcript.run(&["ingest", "odd.jsonl", "--store", "s"]);
     let columns = "prompt=a,response=b,score=votes";
-    said.run(&["ingest", "odd.jsonl", "--store", "s", "--columns", columns]);
-    said.run(&[
+    transcript.run(&["ingest", "odd.jsonl", "--store", "s", "--columns", columns]);
+    transcript.run(&[
         "ingest",
         "odd.jsonl",
         "--store",
@@ -128,81 +128,81 @@ fn sources_that_cannot_be_used() {
         "story=b",
     ]);
     std::fs::write(at("odd.parquet"), "PAR0").unwrap();
-    said.run(&["ingest", "odd.parquet", "--store", "s"]);
-    said.run(&["ingest", "hub:nobody", "--store", "s"]);
+    transcript.run(&["ingest", "odd.parquet", "--store", "s"]);
+    transcript.run(&["ingest", "hub:nobody", "--store", "s"]);
     assert!(!at("s").exists(), "a refused source leaves nothing behind");
-    insta::assert_snapshot!(said.text);
+    insta::assert_snapshot!(transcript.text);
 }
 
 #[test]
 fn stores_that_cannot_be_used() {
     let folder = store();
-    let mut said = Transcript::of(&folder);
+    let mut transcript = Transcript::of(&folder);
     let at = |name: &str| folder.path().join(name);
-    said.run(&["sql", "--store", "gone", "-c", "SELECT 1"]);
-    said.run(&["pairs", "--store", "gone"]);
+    transcript.run(&["sql", "--store", "gone", "-c", "SELECT 1"]);
+    transcript.run(&["pairs", "--store", "gone"]);
     std::fs::create_dir(at("newer")).unwrap();
     std::fs::write(at("newer/manifest.json"), "{\"format\": 3}").unwrap();
-    said.run(&["sql", "--store", "newer", "-c", "SELECT 1"]);
-    said.run(&["ingest", "data", "--store", "newer"]);
+    transcript.run(&["sql", "--store", "newer", "-c", "SELECT 1"]);
+    transcript.run(&["ingest", "data", "--store", "newer"]);
     std::fs::write(at("file"), "x").unwrap();
-    said.run(&["ingest", "data", "--store", "file"]);
+    transcript.run(&["ingest", "data", "--store", "file"]);
     std::fs::create_dir(at("other")).unwrap();
     std::fs::write(at("other/thesis.txt"), "x").unwrap();
-    said.run(&["ingest", "data", "--store", "other"]);
+    transcript.run(&["ingest", "data", "--store", "other"]);
     let mut lock = std::fs::File::create(at("store/lock")).unwrap();
     write!(lock, "{}", std::process::id()).unwrap();
     lock.lock().unwrap();
-    said.run(&["ingest", "data", "--store", "store"]);
-    insta::assert_snapshot!(said.text);
+    transcript.run(&["ingest", "data", "--store", "store"]);
+    insta::assert_snapshot!(transcript.text);
 }
 
 #[test]
 fn options_that_cannot_be_used() {
     let folder = store();
-    let mut said = Transcript::of(&folder);
-    said.run(&["pair"]);
-    said.run(&["sql", "--formt", "csv"]);
-    said.run(&["sql", "--format", "xml"]);
-    said.run(&["sql", "--log", "loud"]);
-    said.run(&["ingest", "data"]);
-    said.run(&["pairs", "--store", "store", "--strategy", "best"]);
-    said.run(&["pairs", "--store", "store", "--semantic", "builtin:meaning"]);
-    said.run(&["pairs", "--store", "store", "--rho", "0.9"]);
-    said.run(&["pairs", "--store", "store", "--best-first"]);
-    said.run(&["pairs", "--store", "store", "--tokenizer", "gone.json"]);
-    said.run(&["pairs", "--store", "store", "--min-votes", "100000"]);
-    said.run(&["pairs", "--store", "store", "--sql", "data"]);
-    said.run(&["pairs", "--store", "store", "--deviation", "lexical"]);
-    insta::assert_snapshot!(said.text);
+    let mut transcript = Transcript::of(&folder);
+    transcript.run(&["pair"]);
+    transcript.run(&["sql", "--formt", "csv"]);
+    transcript.run(&["sql", "--format", "xml"]);
+    transcript.run(&["sql", "--log", "loud"]);
+    transcript.run(&["ingest", "data"]);
+    transcript.run(&["pairs", "--store", "store", "--strategy", "best"]);
+    transcript.run(&["pairs", "--store", "store", "--semantic", "builtin:meaning"]);
+    transcript.run(&["pairs", "--store", "store", "--rho", "0.9"]);
+    transcript.run(&["pairs", "--store", "store", "--best-first"]);
+    transcript.run(&["pairs", "--store", "store", "--tokenizer", "gone.json"]);
+    transcript.run(&["pairs", "--store", "store", "--min-votes", "100000"]);
+    transcript.run(&["pairs", "--store", "store", "--sql", "data"]);
+    transcript.run(&["pairs", "--store", "store", "--deviation", "lexical"]);
+    insta::assert_snapshot!(transcript.text);
 }
 
 #[test]
 fn embeddings_that_cannot_be_made() {
     let folder = store();
-    let mut said = Transcript::of(&folder);
+    let mut transcript = Transcript::of(&folder);
     let at = |name: &str| folder.path().join(name);
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let tiny = root.join("tests/fixtures/models/minilm_bert/model");
     std::os::unix::fs::symlink(tiny, at("tiny")).unwrap();
     std::fs::write(at("texts.csv"), "story,votes\none,1\n").unwrap();
-    said.run(&["embed"]);
-    said.run(&["embed", "texts.csv", "--model", "tiny"]);
-    said.run(&["embed", "--store", "gone", "--model", "tiny"]);
-    said.run(&["embed", "--store", "store", "--model", "builtin:meaning"]);
-    said.run(&["embed", "--store", "store", "--model", "gone"]);
-    said.run(&["embed", "--store", "store", "--model", "data"]);
-    said.run(&["embed", "--store", "store", "--model", "tiny#query"]);
-    said.run(&[
+    transcript.run(&["embed"]);
+    transcript.run(&["embed", "texts.csv", "--model", "tiny"]);
+    transcript.run(&["embed", "--store", "gone", "--model", "tiny"]);
+    transcript.run(&["embed", "--store", "store", "--model", "builtin:meaning"]);
+    transcript.run(&["embed", "--store", "store", "--model", "gone"]);
+    transcript.run(&["embed", "--store", "store", "--model", "data"]);
+    transcript.run(&["embed", "--store", "store", "--model", "tiny#query"]);
+    transcript.run(&[
         "embed", "--store", "store", "--model", "tiny", "--device", "gpu",
     ]);
     for device in ["cuda:0", "cuda:0,cuda:1:f16", "cpu,cuda:0"] {
-        said.run(&[
+        transcript.run(&[
             "embed", "--store", "store", "--model", "tiny", "--device", device,
         ]);
     }
     let mut file = |file: &str, column: &str, out: &str| {
-        said.run(&[
+        transcript.run(&[
             "embed", file, "--column", column, "--model", "tiny", "--out", out,
         ]);
     };
@@ -230,16 +230,16 @@ fn embeddings_that_cannot_be_made() {
         !at("o.parts").exists(),
         "a refused file leaves nothing behind"
     );
-    said.text = said
+    transcript.text = transcript
         .text
         .lines()
         .filter(|line| !line.starts_with("embedded "))
         .fold(String::new(), |text, line| text + line + "\n");
-    insta::assert_snapshot!(said.text);
+    insta::assert_snapshot!(transcript.text);
 }
 
 #[test]
-fn a_reader_that_leaves_early_is_no_error() {
+fn a_closed_pipe_is_not_an_error() {
     let script = format!(
         "set -o pipefail; {} sql --format csv -c 'SELECT * FROM generate_series(1, 1000000)' | head -1",
         env!("CARGO_BIN_EXE_polyphony")
@@ -253,52 +253,52 @@ fn a_reader_that_leaves_early_is_no_error() {
 #[test]
 fn sql_that_cannot_be_run() {
     let folder = store();
-    let mut said = Transcript::of(&folder);
+    let mut transcript = Transcript::of(&folder);
     let at = |name: &str| folder.path().join(name);
-    said.run(&["sql", "--store", "store", "-c", "SELECT * FROM nope"]);
-    said.run(&["sql", "--store", "store", "-c", "SELEC 1"]);
+    transcript.run(&["sql", "--store", "store", "-c", "SELECT * FROM nope"]);
+    transcript.run(&["sql", "--store", "store", "-c", "SELEC 1"]);
     std::fs::write(
         at("two.sql"),
         "SELECT 1 AS one;\nSELECT score + FROM responses;",
     )
     .unwrap();
-    said.run(&["sql", "--store", "store", "-f", "two.sql"]);
+    transcript.run(&["sql", "--store", "store", "-f", "two.sql"]);
     std::fs::write(
         at("two.sql"),
         "-- a comment\nSELECT 1 AS one;\nSELECT nope FROM responses;",
     )
     .unwrap();
-    said.run(&["sql", "--store", "store", "-f", "two.sql"]);
-    said.run(&["sql", "--store", "store", "-f", "gone.sql"]);
+    transcript.run(&["sql", "--store", "store", "-f", "two.sql"]);
+    transcript.run(&["sql", "--store", "store", "-f", "gone.sql"]);
     std::fs::create_dir(at("mine")).unwrap();
     std::fs::write(at("mine/10_candidates.sql"), "SELECT 1").unwrap();
-    said.run(&["pairs", "--store", "store", "--sql", "mine"]);
+    transcript.run(&["pairs", "--store", "store", "--sql", "mine"]);
     std::fs::write(
         at("mine/10_candidates.sql"),
         "-- reads: responses\n-- writes: candidates\nSELECT nope FROM responses",
     )
     .unwrap();
-    said.run(&["pairs", "--store", "store", "--sql", "mine"]);
-    insta::assert_snapshot!(said.text);
+    transcript.run(&["pairs", "--store", "store", "--sql", "mine"]);
+    insta::assert_snapshot!(transcript.text);
 }
 
 #[test]
 fn a_query_prints_data_and_nothing_else() {
     let folder = store();
-    let mut said = Transcript::of(&folder);
+    let mut transcript = Transcript::of(&folder);
     let query = "SELECT tag, count(*) AS prompts FROM prompts GROUP BY tag ORDER BY tag";
-    said.run(&["sql", "--store", "store", "-c", query, "--format", "csv"]);
+    transcript.run(&["sql", "--store", "store", "-c", query, "--format", "csv"]);
     let functions = "SELECT DISTINCT routine_name AS name, syntax_example AS call \
         FROM information_schema.routines \
         WHERE routine_name IN ('deviation', 'embed', 'pairs_by_gap', 'token_count') ORDER BY name";
-    said.run(&["sql", "-c", functions, "--format", "csv"]);
-    insta::assert_snapshot!(said.text);
+    transcript.run(&["sql", "-c", functions, "--format", "csv"]);
+    insta::assert_snapshot!(transcript.text);
 }
 
 #[test]
-fn a_full_disk_leaves_nothing_half_written() {
+fn a_full_disk_leaves_no_partial_files() {
     let folder = tempfile::tempdir().unwrap();
-    // A limit on the size of files stands in for the disk's end.
+    // A limit on file sizes simulates a full disk.
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let script = format!(
         "trap '' XFSZ; ulimit -f 16; exec {} ingest {} --store s",
@@ -310,18 +310,18 @@ fn a_full_disk_leaves_nothing_half_written() {
         .args(["-c", &script])
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert_eq!(said.lines().count(), 1, "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
     assert!(
-        said.starts_with("error: cannot write s/responses/"),
-        "{said}"
+        stderr.starts_with("error: cannot write s/responses/"),
+        "{stderr}"
     );
-    let left: Vec<_> = walk(&folder.path().join("s"))
+    let partial: Vec<_> = walk(&folder.path().join("s"))
         .into_iter()
         .filter(|path| path.extension().is_some_and(|end| end == "tmp"))
         .collect();
-    assert_eq!(left, Vec::<PathBuf>::new());
+    assert_eq!(partial, Vec::<PathBuf>::new());
     let again = polyphony(folder.path())
         .args([
             "ingest",

@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use super::{polyphony, store};
 
-/// Runs `polyphony sql` with a text on stdin: the exit code, stdout, stderr.
+/// Runs `polyphony sql` with a text on stdin; returns exit code, stdout and stderr as one text.
 fn pipe(words: &[&str], input: &str) -> String {
     let folder = store();
     let mut child = polyphony(folder.path())

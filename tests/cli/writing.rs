@@ -1,4 +1,4 @@
-//! What does `generate` say, and what does it refuse?
+//! `polyphony generate`: help, and the errors of models, prompts and options.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ fn help_of_generate() {
     insta::assert_snapshot!(printed(&[&["generate", "--help"]]));
 }
 
-/// What `generate` refuses.
+/// Arguments of `generate` that are errors.
 const UNWRITABLE: [&[&str]; 17] = [
     &["--model", "absent", "--prompts", "prompts.jsonl"],
     &["--model", "encoder", "--prompts", "prompts.jsonl"],
@@ -102,7 +102,7 @@ const UNWRITABLE: [&[&str]; 17] = [
 #[test]
 fn texts_that_cannot_be_written() {
     let folder = tempfile::tempdir().unwrap();
-    let mut said = Transcript::of(&folder);
+    let mut transcript = Transcript::of(&folder);
     let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models");
     for (name, target) in [
         ("llama", "llama/model"),
@@ -131,8 +131,12 @@ fn texts_that_cannot_be_written() {
         } else {
             &["--out", "out.jsonl"]
         };
-        said.run(&[&["generate"], words, out].concat());
+        transcript.run(&[&["generate"], words, out].concat());
     }
-    assert!(!folder.path().join("out.jsonl").exists(), "{}", said.text);
-    insta::assert_snapshot!(said.text);
+    assert!(
+        !folder.path().join("out.jsonl").exists(),
+        "{}",
+        transcript.text
+    );
+    insta::assert_snapshot!(transcript.text);
 }

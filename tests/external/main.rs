@@ -1,5 +1,5 @@
-//! Tests on data and models that are not in the tree: one whose input is missing is counted as ignored,
-//! with the reason.
+//! External tests, on data and models outside the repository. A test whose input is missing is reported as
+//! ignored, with the reason.
 
 #![expect(
     clippy::unwrap_used,
@@ -21,7 +21,7 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
-/// What a test needs and is not there.
+/// The reason why a test is ignored: an input that is missing.
 pub(crate) struct Missing(String);
 
 type Test = fn() -> Result<(), Missing>;
@@ -59,11 +59,11 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A file or folder of the data that lies beside the tree.
+/// A file or folder of the shared data, next to the repository.
 fn shared(path: &str) -> Result<PathBuf, Missing> {
-    let found = root().join("../shared").join(path);
-    if found.exists() {
-        Ok(found)
+    let shared = root().join("../shared").join(path);
+    if shared.exists() {
+        Ok(shared)
     } else {
         Err(Missing(format!("there is no ../shared/{path}")))
     }

@@ -1,4 +1,5 @@
-//! all-MiniLM-L6-v2: 22 million parameters, fetched by `tests/peers/fetch_minilm.py`.
+//! all-MiniLM-L6-v2: tests with a published embedder of 22 million parameters, which
+//! `tests/peers/fetch_minilm.py` downloads.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,7 +8,7 @@ use super::embeddings::{assert_near, expected, lines, rows, vectors};
 use super::program::{done, query, text};
 use super::{Missing, root, stories};
 
-/// The folder that `POLYPHONY_MINILM` names.
+/// The model's folder, from the environment variable `POLYPHONY_MINILM`.
 fn minilm() -> Result<PathBuf, Missing> {
     std::env::var_os("POLYPHONY_MINILM")
         .map(PathBuf::from)
@@ -35,7 +36,7 @@ pub(crate) fn embeddings_equal_those_of_sentence_transformers() -> Result<(), Mi
     Ok(())
 }
 
-/// The whole path on real stories: MiniLM for meaning, a small model for style.
+/// The complete pipeline on real stories: MiniLM as semantic embedder, a small model as style embedder.
 pub(crate) fn pairs_of_real_stories_are_weighted() -> Result<(), Missing> {
     let folder = tempfile::tempdir().unwrap();
     let store = folder.path().join("store");
@@ -55,7 +56,7 @@ pub(crate) fn pairs_of_real_stories_are_weighted() -> Result<(), Missing> {
         let line = format!("{space}: {name}, revision ");
         summary
             .lines()
-            .any(|found| found.starts_with(&line) && found.len() >= line.len() + 16)
+            .any(|other| other.starts_with(&line) && other.len() >= line.len() + 16)
     };
     assert!(
         named("semantic", "minilm") && named("style", "model"),

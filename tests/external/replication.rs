@@ -1,5 +1,5 @@
-//! Model outputs published with the DDPO paper: means, differences and tests equal those of pandas, scipy
-//! and the published packages.
+//! Replication on model outputs published with the DDPO paper: means, differences and significance tests equal
+//! those of pandas, scipy and the published packages.
 
 use std::fs;
 use std::path::Path;
@@ -28,7 +28,7 @@ pub(crate) fn measures_equal_the_published_values() -> Result<(), Missing> {
     let report = report(&out);
     assert_eq!(report["prompt_count"], 200);
     assert_eq!(report["options"]["k"], 4);
-    // Means and standard errors over prompts, made with pandas and the published packages.
+    // Mean and standard error over prompts, computed with pandas and the published packages.
     for (name, expected) in [
         (
             "baseline",
@@ -76,7 +76,7 @@ pub(crate) fn measures_equal_the_published_values() -> Result<(), Missing> {
         assert!((ratio - published).abs() < 0.01, "{ratio}");
     }
     differences_equal_pandas_and_scipy(&report);
-    // Much of what looks like diversity of words is length: the notes' ranges, of two digits.
+    // Lexical diversity correlates strongly with length: ranges of Spearman's rho, rounded to two digits.
     for (measure, low, high) in [
         ("reference_compression_ratio", 0.88, 0.93),
         ("ngram_diversity", -0.90, -0.84),
@@ -96,7 +96,7 @@ pub(crate) fn measures_equal_the_published_values() -> Result<(), Missing> {
     Ok(())
 }
 
-/// Paired over 200 prompts, made with pandas and scipy.
+/// Paired differences over 200 prompts, computed with pandas and scipy.
 fn differences_equal_pandas_and_scipy(report: &Value) {
     let difference = |measure: &str| &report["comparisons"][0]["values"][measure];
     assert_eq!(report["comparisons"][0]["a"], "DORPO_both");
@@ -116,7 +116,7 @@ fn differences_equal_pandas_and_scipy(report: &Value) {
     ] {
         near(&difference(measure)["se"], se, 4);
     }
-    // With as many texts to each prompt the clustered error is that of the prompts' means.
+    // With equally many texts for each prompt, the clustered standard error equals that of the prompts' means.
     let reward = &model(report, "baseline")["values"]["reward"];
     let both = ["se", "se_clustered"].map(|name| reward[name].as_f64().unwrap());
     assert!((both[0] - both[1]).abs() < 1e-12, "{both:?}");
@@ -124,31 +124,34 @@ fn differences_equal_pandas_and_scipy(report: &Value) {
     assert_eq!(difference("ngram_diversity")["up"], 100);
 }
 
-/// What `values.parquet` has of every prompt adds up to the report's means, and is what the published
-/// packages find there (`tests/peers/replication.py`).
+/// The values of every prompt in `values.parquet` equal those of the published packages
+/// (`tests/peers/replication.py`), and their means equal the report's.
 fn values_of_prompts_equal_the_packages(out: &Path, report: &Value) {
-    let known = fs::read(root().join("tests/fixtures/replication.json")).unwrap();
-    let known: Value = serde_json::from_slice(&known).unwrap();
+    let expected = fs::read(root().join("tests/fixtures/replication.json")).unwrap();
+    let expected: Value = serde_json::from_slice(&expected).unwrap();
     let query = format!(
         "SELECT model, prompt_id, reference_compression_ratio, homogenization, ngram_diversity FROM '{}'",
         text(&out.join("values.parquet"))
     );
-    let said = done(&["sql", "--format", "csv", "-c", &query]);
-    assert_eq!(said.lines().count(), 401);
-    for row in said.lines().skip(1) {
+    let stdout = done(&["sql", "--format", "csv", "-c", &query]);
+    assert_eq!(stdout.lines().count(), 401);
+    for row in stdout.lines().skip(1) {
         let row: Vec<&str> = row.split(',').collect();
-        let known = &known[row[0]][row[1]];
-        // The packages round to three digits, but for homogenization's; gzip may differ by some bytes.
-        // Words with letters beyond a to z are whole here, and cut there.
-        let of_words = if known[3] == true { 2e-3 } else { 1e-9 };
-        for (given, known, off) in [
-            (row[2], &known[0], 0.01),
-            (row[3], &known[1], of_words),
-            (row[4], &known[2], 0.000_500_001),
+        let expected = &expected[row[0]][row[1]];
+        // The packages round to three decimal places, except homogenization; gzip's sizes may differ by some bytes.
+        // Polyphony does not split words at letters outside a to z, rouge-score does.
+        let homogenization_tolerance = if expected[3] == true { 2e-3 } else { 1e-9 };
+        for (actual, expected, tolerance) in [
+            (row[2], &expected[0], 0.01),
+            (row[3], &expected[1], homogenization_tolerance),
+            (row[4], &expected[2], 0.000_500_001),
         ] {
-            let given: f64 = given.parse().unwrap();
-            let known = known.as_f64().unwrap();
-            assert!((given - known).abs() <= off, "{row:?}: {given} for {known}");
+            let actual: f64 = actual.parse().unwrap();
+            let expected = expected.as_f64().unwrap();
+            assert!(
+                (actual - expected).abs() <= tolerance,
+                "{row:?}: {actual} for {expected}"
+            );
         }
     }
     let query = format!(
@@ -156,8 +159,8 @@ fn values_of_prompts_equal_the_packages(out: &Path, report: &Value) {
          GROUP BY model ORDER BY model",
         text(&out.join("values.parquet"))
     );
-    let said = done(&["sql", "--format", "csv", "-c", &query]);
-    let rows = said.lines().skip(1).map(|row| row.split(',').collect());
+    let stdout = done(&["sql", "--format", "csv", "-c", &query]);
+    let rows = stdout.lines().skip(1).map(|row| row.split(',').collect());
     let rows: Vec<Vec<&str>> = rows.collect();
     assert_eq!(rows.len(), 2);
     for row in rows {

@@ -1,4 +1,4 @@
-//! Real stories: dumps of r/WritingPrompts with noise of known kinds added, outside the tree.
+//! Real stories: dumps of r/WritingPrompts with added noise of labelled kinds, outside the repository.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::program::{done, query, text};
 use super::{Missing, shared};
 
-/// Reads the dumps into a new store; their folder.
+/// Ingests the dumps into a new store and returns their folder.
 pub(crate) fn ingest(store: &Path) -> Result<PathBuf, Missing> {
     let data = shared("data/reddit")?;
     done(&[
@@ -19,7 +19,7 @@ pub(crate) fn ingest(store: &Path) -> Result<PathBuf, Missing> {
     Ok(data)
 }
 
-/// `truth.json` beside the dump says which rows must come out, which are dropped and why.
+/// Compares a store with `truth.json` next to the dumps: the expected rows, and the number of dropped rows by reason.
 pub(crate) fn dumps_give_the_rows_of_truth_json() -> Result<(), Missing> {
     let folder = tempfile::tempdir().unwrap();
     let store = folder.path().join("store");
@@ -34,8 +34,8 @@ pub(crate) fn dumps_give_the_rows_of_truth_json() -> Result<(), Missing> {
         .cloned()
         .collect();
     expected.sort();
-    let found = query(&store, "SELECT prompt_id FROM prompts ORDER BY 1");
-    assert_eq!(found.lines().skip(1).collect::<Vec<_>>(), expected);
+    let actual = query(&store, "SELECT prompt_id FROM prompts ORDER BY 1");
+    assert_eq!(actual.lines().skip(1).collect::<Vec<_>>(), expected);
 
     let responses = truth["responses"].as_object().unwrap();
     let mut expected: Vec<String> = responses
@@ -43,11 +43,11 @@ pub(crate) fn dumps_give_the_rows_of_truth_json() -> Result<(), Missing> {
         .map(|(id, row)| format!("{id},{},{}", row["prompt"].as_str().unwrap(), row["score"]))
         .collect();
     expected.sort();
-    let found = query(
+    let actual = query(
         &store,
         "SELECT response_id, prompt_id, score FROM responses ORDER BY 1",
     );
-    assert_eq!(found.lines().skip(1).collect::<Vec<_>>(), expected);
+    assert_eq!(actual.lines().skip(1).collect::<Vec<_>>(), expected);
 
     let mut expected: BTreeMap<String, u64> = BTreeMap::new();
     for (reason, count) in truth["noise"].as_object().unwrap() {
@@ -55,13 +55,13 @@ pub(crate) fn dumps_give_the_rows_of_truth_json() -> Result<(), Missing> {
     }
     let counted = "SELECT reason, count(*) FROM quarantine GROUP BY reason UNION ALL \
                    SELECT 'other_subreddit', sum(other_subreddit) FROM sources";
-    let found: BTreeMap<String, u64> = query(&store, counted)
+    let actual: BTreeMap<String, u64> = query(&store, counted)
         .lines()
         .skip(1)
         .map(|line| line.split_once(',').unwrap())
         .map(|(reason, count)| (reason.to_owned(), count.parse().unwrap()))
         .collect();
-    assert_eq!(found, expected);
+    assert_eq!(actual, expected);
 
     let votes = |id: &serde_json::Value| responses[id.as_str().unwrap()]["score"].as_i64().unwrap();
     let pairs = truth["pairs"].as_array().unwrap();

@@ -1,4 +1,4 @@
-//! Do models work from outside: do they embed and learn, killed and resumed?
+//! Model tests through the command line: embedding, generation, training, evaluation; kill and resume.
 
 #![expect(
     clippy::unwrap_used,

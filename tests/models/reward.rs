@@ -10,7 +10,7 @@ use super::model;
 use super::support::{done, kill_until_done, text};
 use super::train::{error_of, fixture, json, lines_with, metrics, result_of, succeed};
 
-/// Responses with scores, every fourth row held out: the longer, the higher the score.
+/// Writes responses with scores, which increase with length; every fourth row is held out.
 fn write_scores(file: &Path) {
     let row = |number: usize| {
         let response = "a story of dragons ".repeat(1 + number % 7);
@@ -72,7 +72,7 @@ fn a_reward_model_on_scores_resumes_evaluates_and_runs_in_sql() {
     kill_until_done(&words(&killed), took.mul_f64(0.5), took / 5);
     assert_eq!(result_of(&out), result_of(&killed));
 
-    // An evaluation that a stop interrupted is made on resuming.
+    // An evaluation that a stop interrupted runs when the run is resumed.
     let before = result_of(&out);
     let lines_at = out.join("metrics.jsonl");
     let log = fs::read_to_string(&lines_at).unwrap();
@@ -83,7 +83,7 @@ fn a_reward_model_on_scores_resumes_evaluates_and_runs_in_sql() {
     assert_eq!(before, result_of(&out));
     assert_eq!(log, fs::read_to_string(&lines_at).unwrap());
 
-    // The trainer's MAE is that of the SQL function, which truncates at the same length.
+    // The trainer's MAE equals the MAE of the SQL function, which truncates at the same length.
     let metrics_of_last = json(&out.join("reward_eval.json"));
     assert_eq!(metrics_of_last["rows"], 8);
     let mae = |folder: &str| -> f64 {

@@ -1,4 +1,5 @@
-//! Training: losses of PyTorch step by step, kill and resume bit for bit, metrics, manifests.
+//! Training: losses equal PyTorch's step by step, a resumed run equals an uninterrupted one bit for bit; metrics,
+//! manifests.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -27,13 +28,13 @@ pub(crate) fn metrics(out: &Path) -> Vec<Value> {
         .collect()
 }
 
-/// The lines of steps, or of evaluations.
+/// The lines of a run's metrics that have a field: those of steps, or of evaluations.
 pub(crate) fn lines_with(out: &Path, field: &str) -> Vec<Value> {
     let lines = metrics(out).into_iter();
     lines.filter(|line| line.get(field).is_some()).collect()
 }
 
-/// A training command on a fixture's model and pairs.
+/// The arguments of a training run on a fixture's model and pairs.
 fn command(method: &str, name: &str, out: &Path, more: &[&str]) -> Vec<String> {
     let pairs = fixture(name).join("pairs.jsonl");
     let model = model(name);
@@ -54,7 +55,7 @@ fn command(method: &str, name: &str, out: &Path, more: &[&str]) -> Vec<String> {
         .collect()
 }
 
-/// Runs a command that must succeed; gives its stdout.
+/// Runs a command that must succeed and returns its stdout.
 pub(crate) fn succeed(arguments: &[String]) -> String {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     done(&arguments)
@@ -112,7 +113,7 @@ fn losses_and_gradient_norms_of_six_steps_match_pytorch() {
     }
 }
 
-/// A short run with several epochs, a learning rate schedule, and several micro-batches a step.
+/// Options of a short run with several epochs, a learning-rate schedule and several micro-batches a step.
 const SHORT: [&str; 18] = [
     "--max-steps",
     "8",
@@ -134,7 +135,7 @@ const SHORT: [&str; 18] = [
     "7",
 ];
 
-/// The metrics and files of a run, without its speed.
+/// The metrics of a run, without its speed, and hashes of its files.
 pub(crate) fn result_of(out: &Path) -> (Vec<Value>, Vec<(PathBuf, u64)>) {
     let mut lines = metrics(out);
     for line in &mut lines {
@@ -159,7 +160,7 @@ fn a_killed_and_resumed_run_ends_bit_identical() {
         let arguments = command(method, "llama", &killed, &SHORT);
         let kills = loop {
             match kill_until_done(&arguments, first, took / 5) {
-                // It finished before the first kill: kill sooner.
+                // The run finished before the first kill: kill earlier.
                 0 => first /= 2,
                 kills => break kills,
             }
@@ -173,7 +174,7 @@ fn a_killed_and_resumed_run_ends_bit_identical() {
     }
 }
 
-/// The fields of a step.
+/// The metrics of a step for every method.
 const STEP_FIELDS: [&str; 6] = [
     "epoch",
     "grad_norm",
@@ -195,7 +196,7 @@ const PAIR_FIELDS: [&str; 8] = [
 ];
 const ORPO_FIELDS: [&str; 3] = ["log_odds_chosen", "log_odds_ratio", "nll_loss"];
 
-/// Every field of the lines of steps and evaluations, by method; checkpoints by minutes, and their limit.
+/// All fields of the lines of steps and evaluations, by method; checkpoints by time, and their limit.
 #[test]
 fn metrics_have_trls_names() {
     let folder = tempfile::tempdir().unwrap();
@@ -325,11 +326,11 @@ fn ctrl_c_ends_with_130_and_the_run_resumes() {
 }
 
 #[test]
-fn a_finished_run_is_not_repeated_and_another_is_refused() {
+fn a_finished_run_is_not_repeated_and_another_run_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");
     succeed(&command("dpo", "llama", &out, &SHORT));
-    // The lines have each step's speed: a repeated step would differ.
+    // The lines include each step's speed, so that a repeated step would change the file.
     let raw = || fs::read_to_string(out.join("metrics.jsonl")).unwrap();
     let (before, log) = (result_of(&out), raw());
     succeed(&command("dpo", "llama", &out, &SHORT));
@@ -346,14 +347,14 @@ fn a_finished_run_is_not_repeated_and_another_is_refused() {
     );
 }
 
-/// The stderr of a command that must fail with exit code 1.
+/// Runs a command that must fail with exit code 1 and returns its stderr.
 pub(crate) fn error_of(arguments: &[String]) -> String {
     let output = run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
     assert_eq!(output.status.code(), Some(1));
     String::from_utf8(output.stderr).unwrap()
 }
 
-/// Copies a folder's files.
+/// Copies the files of a folder.
 fn copy_files(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for file in fs::read_dir(from).unwrap() {
@@ -369,7 +370,7 @@ fn a_run_is_identified_by_its_inputs_not_their_paths() {
     let (model_at, adapter, logps) = (at("model"), at("adapter"), at("logps.jsonl"));
     copy_files(&model("llama"), &model_at);
     copy_files(&fixture("llama").join("adapter"), &adapter);
-    // The output folder inside the model's must not count as part of the model.
+    // An output folder inside the model's folder must not count as part of the model.
     let out = model_at.join("out");
     let arguments = |model: &str, reference: &str, more: &[&str]| {
         let more = [
@@ -386,7 +387,7 @@ fn a_run_is_identified_by_its_inputs_not_their_paths() {
     let (dotted, moved) = (at("./model/."), at("moved"));
     copy_files(&adapter, &moved);
     succeed(&arguments(text(&dotted), text(&moved), &[]));
-    // A cache of log-probabilities is refused once the tokens change.
+    // A cache of reference log-probabilities is an error once the tokens change.
     let shared = [
         "--out",
         text(&at("shared")),
@@ -418,7 +419,7 @@ fn a_run_is_identified_by_its_inputs_not_their_paths() {
         "{error}"
     );
     fs::write(&template, before).unwrap();
-    // A reference adapter is identified by its contents.
+    // A reference adapter is identified by its contents, not by its path.
     let config = adapter.join("adapter_config.json");
     let mut changed = json(&config);
     changed["lora_alpha"] = Value::from(3);
@@ -431,7 +432,7 @@ fn a_run_is_identified_by_its_inputs_not_their_paths() {
 }
 
 #[test]
-fn a_runs_config_repeats_it_and_a_foreign_config_is_kept() {
+fn a_run_is_repeated_by_its_config_and_a_foreign_config_is_not_overwritten() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let (out, again, foreign) = (at("out"), at("again"), at("foreign"));
@@ -464,7 +465,7 @@ fn a_runs_config_repeats_it_and_a_foreign_config_is_kept() {
 }
 
 #[test]
-fn a_trained_adapter_is_starting_point_and_reference() {
+fn a_trained_adapter_can_be_starting_point_and_reference_model() {
     let folder = tempfile::tempdir().unwrap();
     let (sft, dpo) = (folder.path().join("sft"), folder.path().join("dpo"));
     succeed(&command("sft", "llama", &sft, &SHORT));
@@ -474,7 +475,7 @@ fn a_trained_adapter_is_starting_point_and_reference() {
     ]
     .concat();
     succeed(&command("dpo", "llama", &dpo, &more));
-    // The policy is its own reference before the first step.
+    // Before the first step the policy equals the reference model.
     let first = &metrics(&dpo)[0];
     let near = |name: &str, expected: f64| {
         let actual = first[name].as_f64().unwrap();
@@ -486,7 +487,7 @@ fn a_trained_adapter_is_starting_point_and_reference() {
     assert_eq!(config["r"], 4);
     assert_eq!(config["peft_type"], "LORA");
     assert_eq!(config["modules_to_save"], Value::Null);
-    // An absolute path: the adapter finds its base from any working directory.
+    // The path is absolute, so that the base model is found from any working directory.
     let base = Path::new(config["base_model_name_or_path"].as_str().unwrap());
     assert_eq!(base, model("llama").canonicalize().unwrap());
 }
@@ -515,20 +516,20 @@ fn micro_batch_size_and_gradient_checkpointing_do_not_change_the_loss() {
             .collect()
     };
     for form in ["weighted", "reference"] {
-        let whole = losses(&format!("{form}-whole"), &["--dorpo-form", form]);
-        let small = losses(
-            &format!("{form}-small"),
+        let one_batch = losses(&format!("{form}-one_batch"), &["--dorpo-form", form]);
+        let micro_batches = losses(
+            &format!("{form}-micro_batches"),
             &["--dorpo-form", form, "--micro-batch-tokens", "1"],
         );
-        let again = losses(
-            &format!("{form}-again"),
+        let checkpointed = losses(
+            &format!("{form}-checkpointed"),
             &["--dorpo-form", form, "--gradient-checkpointing"],
         );
-        assert_eq!(whole, again);
-        for (whole, small) in whole.iter().zip(small) {
+        assert_eq!(one_batch, checkpointed);
+        for (one_batch, micro_batches) in one_batch.iter().zip(micro_batches) {
             assert!(
-                (whole - small).abs() < 1e-5 * whole,
-                "{form}: {whole} {small}"
+                (one_batch - micro_batches).abs() < 1e-5 * one_batch,
+                "{form}: {one_batch} {micro_batches}"
             );
         }
     }

@@ -15,7 +15,7 @@ pub(crate) fn rows(file: &Path) -> RecordBatch {
     arrow::compute::concat_batches(&schema, &batches).unwrap()
 }
 
-/// The vectors of a table's rows; none for NULL.
+/// The vector of each row of a table; none for NULL.
 pub(crate) fn vectors(rows: &RecordBatch) -> Vec<Option<Vec<f32>>> {
     let column = rows
         .column_by_name("embedding")
@@ -27,7 +27,7 @@ pub(crate) fn vectors(rows: &RecordBatch) -> Vec<Option<Vec<f32>>> {
         .collect()
 }
 
-/// The texts of a golden file, as lines of JSON.
+/// The texts of a golden file, as JSON lines.
 pub(crate) fn lines(expected: &serde_json::Value) -> String {
     let rows = expected["rows"].as_array().unwrap().iter().enumerate();
     rows.map(|(number, row)| {
@@ -36,18 +36,19 @@ pub(crate) fn lines(expected: &serde_json::Value) -> String {
     .collect()
 }
 
+/// Asserts that vectors agree with those of a golden file, within an absolute tolerance per value.
 pub(crate) fn assert_near(
-    given: &[Option<Vec<f32>>],
+    actual: &[Option<Vec<f32>>],
     expected: &serde_json::Value,
     tolerance: f64,
 ) {
     let rows = expected["rows"].as_array().unwrap();
-    assert_eq!(given.len(), rows.len());
-    for (given, row) in given.iter().zip(rows) {
+    assert_eq!(actual.len(), rows.len());
+    for (actual, row) in actual.iter().zip(rows) {
         let unit = row["unit"].as_array().unwrap();
-        let given = given.as_ref().unwrap();
-        assert_eq!(given.len(), unit.len());
-        for (value, expected) in given.iter().zip(unit) {
+        let actual = actual.as_ref().unwrap();
+        assert_eq!(actual.len(), unit.len());
+        for (value, expected) in actual.iter().zip(unit) {
             let off = (f64::from(*value) - expected.as_f64().unwrap()).abs();
             assert!(off < tolerance, "{off}: {}", row["text"]);
         }

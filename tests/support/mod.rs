@@ -1,4 +1,4 @@
-//! Support of the tests of the program: running it, dumps, a hub server, kills at random moments.
+//! Test support: running `polyphony`, synthetic dumps, a hub server, kills at random moments.
 
 mod program;
 
@@ -15,7 +15,7 @@ use polyphony_io::random::SplitMix64;
 
 pub(crate) use self::program::{done, polyphony, query, run, text};
 
-/// Every file of a store with a hash of its bytes, the lock aside.
+/// Every file of a store, except the lock, with a hash of its bytes.
 pub(crate) fn bytes(folder: &Path) -> BTreeMap<PathBuf, u64> {
     let mut files = BTreeMap::new();
     let mut folders = vec![folder.to_path_buf()];
@@ -71,8 +71,8 @@ pub(crate) fn dump(folder: &Path, prompts: usize) {
     }
 }
 
-/// Runs a command and kills it after `delay`, again and again, each time `more` later, until it is
-/// through; how often it was killed.
+/// Runs a command and kills it after `delay`, repeatedly, each time `more` later, until it completes. Returns the
+/// number of kills.
 pub(crate) fn kill_until_done(words: &[String], mut delay: Duration, more: Duration) -> u32 {
     let mut kills = 0;
     loop {
@@ -92,7 +92,7 @@ pub(crate) fn kill_until_done(words: &[String], mut delay: Duration, more: Durat
     }
 }
 
-/// Random numbers with another seed in every run, which `{:?}` shows.
+/// Random numbers with a different seed in every run; `{:?}` prints the seed.
 #[derive(Debug)]
 pub(crate) struct Random {
     #[expect(dead_code, reason = "a failing test prints it")]
@@ -117,7 +117,8 @@ impl Random {
     }
 }
 
-/// A hub that has one repository, at commit `c0ffee`, for who has the token `secret`; its address.
+/// Starts a hub server and returns its address. It has one repository, at commit `c0ffee`, which needs the token
+/// `secret`.
 pub(crate) fn hub(repository: &'static str, files: Vec<(&'static str, Vec<u8>)>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -129,7 +130,7 @@ pub(crate) fn hub(repository: &'static str, files: Vec<(&'static str, Vec<u8>)>)
     address
 }
 
-/// The part of the hub that a download needs.
+/// Answers one request: the part of the Hugging Face hub's API that a download needs.
 fn answer(mut stream: TcpStream, repository: &str, files: &[(&str, Vec<u8>)]) {
     let mut request = BufReader::new(stream.try_clone().unwrap());
     let mut head = Vec::new();
@@ -144,7 +145,7 @@ fn answer(mut stream: TcpStream, repository: &str, files: &[(&str, Vec<u8>)]) {
         return;
     };
     let has = |text: &str| head.iter().any(|line| line.to_lowercase().contains(text));
-    // Data sets are named by their kind, models are not.
+    // A data set's name includes its kind, `datasets/`; a model's does not.
     let api = match repository.strip_prefix("datasets/") {
         Some(_) => format!("/api/{repository}/"),
         None => format!("/api/models/{repository}/"),
@@ -152,7 +153,7 @@ fn answer(mut stream: TcpStream, repository: &str, files: &[(&str, Vec<u8>)]) {
     let prefix = format!("/{repository}/resolve/c0ffee/");
     let file = path
         .strip_prefix(&prefix)
-        .and_then(|name| files.iter().position(|(known, _)| *known == name));
+        .and_then(|name| files.iter().position(|(file, _)| *file == name));
     let names = files
         .iter()
         .map(|(name, _)| format!(r#"{{"rfilename":"{name}"}}"#));
@@ -182,6 +183,6 @@ fn answer(mut stream: TcpStream, repository: &str, files: &[(&str, Vec<u8>)]) {
         "HTTP/1.1 {status}\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n"
     )
     .unwrap();
-    // Who only looks closes early.
+    // A client that only reads the headers closes the connection early: the error is ignored.
     drop(stream.write_all(body));
 }

@@ -3,19 +3,19 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// The program with an empty environment.
+/// The program `polyphony` with an empty environment.
 pub(crate) fn polyphony() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_polyphony"));
     command.env_clear();
     command
 }
 
-/// Runs a command; its output, whether it succeeds or not.
+/// Runs a command and returns its output, whether it succeeds or not.
 pub(crate) fn run(words: &[&str]) -> Output {
     polyphony().args(words).output().unwrap()
 }
 
-/// Runs a command that must succeed; its stdout.
+/// Runs a command that must succeed and returns its stdout.
 pub(crate) fn done(words: &[&str]) -> String {
     let output = run(words);
     assert!(
@@ -26,12 +26,12 @@ pub(crate) fn done(words: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// A path as an argument.
+/// A path as a command-line argument.
 pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// The result of a query of a store, as CSV.
+/// The result of a SQL query on a store, as CSV.
 pub(crate) fn query(store: &Path, sql: &str) -> String {
     done(&["sql", "--store", text(store), "--format", "csv", "-c", sql])
 }

@@ -16,7 +16,7 @@ pub(crate) fn model<'a>(report: &'a Value, name: &str) -> &'a Value {
     models.iter().find(|model| model["name"] == name).unwrap()
 }
 
-/// Whether a value is what is known to so many digits.
+/// Asserts that a value equals an expected one that is rounded to `digits` decimal places.
 pub(crate) fn near(value: &Value, expected: f64, digits: i32) {
     let value = value.as_f64().unwrap();
     let tolerance = 0.5001 * 10_f64.powi(-digits);

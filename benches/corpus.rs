@@ -1,9 +1,9 @@
-//! Synthetic Reddit dump of any size, distributed as the paper's corpus:
+//! Synthetic Reddit dump of any size, with the paper's distribution of responses per prompt:
 //! `cargo bench --bench corpus -- DIR [PROMPTS] [SEED]`.
 //!
 //! 95,805 prompts (the default) with 4.4 responses each and a long tail to 500, stories of 500
 //! words on average, and the noise of real dumps: replies, notices, removed texts. The same random
-//! seed gives the same bytes. Words are random letters drawn by Zipf's law.
+//! seed gives the same bytes. Words are random letters; their frequencies follow Zipf's law.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -13,7 +13,7 @@ use polyphony_io::random::SplitMix64;
 
 const PROMPTS: u64 = 95_805;
 const LONGEST_TAIL: f64 = 500.0;
-/// The exponent of the responses' distribution that gives 4.4 a prompt.
+/// The exponent of the power law of responses per prompt; 1.17 gives a mean of 4.4.
 const TAIL: f64 = 1.17;
 const VOCABULARY: usize = 30_000;
 
@@ -22,7 +22,7 @@ fn main() -> std::io::Result<()> {
         .skip(1)
         .filter(|argument| argument != "--bench");
     let Some(folder) = arguments.next() else {
-        // `cargo bench` runs every bench without arguments.
+        // `cargo bench` runs every bench without arguments: nothing to do then.
         return Ok(());
     };
     let prompts = arguments
@@ -105,7 +105,7 @@ fn write(folder: &Path, prompts: u64, seed: u64) -> std::io::Result<()> {
     std::io::stdout().write_all(summary.as_bytes())
 }
 
-/// Made-up words, the frequent ones short.
+/// A vocabulary of made-up words; frequent words are short.
 fn vocabulary(random: &mut SplitMix64) -> Vec<String> {
     (0..VOCABULARY)
         .map(|rank| {
@@ -124,7 +124,7 @@ fn vocabulary(random: &mut SplitMix64) -> Vec<String> {
         .collect()
 }
 
-/// Sentences of words by Zipf's law, as escaped JSON.
+/// A story of `length` words, sampled by Zipf's law, as an escaped JSON string.
 fn story(words: &[String], length: usize, random: &mut SplitMix64) -> String {
     let mut text = String::with_capacity(length * 6);
     for at in 0..length {
@@ -149,7 +149,7 @@ fn base36(mut number: u64) -> String {
     digits.iter().rev().collect()
 }
 
-/// Uniform in (0, 1], so that it has negative powers.
+/// A random number, uniform in (0, 1]: without 0, negative powers are finite.
 fn positive_unit(random: &mut SplitMix64) -> f64 {
     ((random.next_u64() >> 11) + 1) as f64 / (1_u64 << 53) as f64
 }
@@ -158,7 +158,7 @@ fn below(random: &mut SplitMix64, bound: u64) -> u64 {
     random.next_u64() % bound
 }
 
-/// Votes: a power law with many ones.
+/// A random number of votes, by a power law with many ones.
 fn votes(random: &mut SplitMix64) -> u64 {
     positive_unit(random).powf(-0.9).min(20_000.0) as u64
 }

@@ -1,7 +1,7 @@
-//! Deviation and weights, compared with one pass over the same bytes: `cargo bench --bench deviation`.
+//! Speed of deviation and weights, compared with a copy of the same bytes: `cargo bench --bench deviation`.
 //!
-//! The paper's corpus: 421,330 responses with 1,024 semantic and 768 style values, 4.4 a prompt with
-//! a long tail to 500. `ROWS=421330` sets another number of responses.
+//! Size of the paper's corpus: 421,330 responses, embeddings of 1,024 (semantic) and 768 (style) values, 4.4
+//! responses a prompt with a long tail to 500. `ROWS=421330` sets the number of responses.
 
 #![expect(
     clippy::unwrap_used,
@@ -23,14 +23,14 @@ use polyphony_io::random::SplitMix64;
 
 const SPACES: [(&str, usize); 2] = [("semantic", 1024), ("style", 768)];
 
-/// One space: its vectors, and where each prompt's begin.
+/// An embedding space with its vectors, concatenated.
 struct Space {
     name: &'static str,
     dimension: usize,
     values: Vec<f32>,
 }
 
-/// How many responses each prompt has: a power law with mean 4.4, at most 500.
+/// The number of responses of each prompt, by a power law with mean 4.4, at most 500.
 fn prompts(rows: usize) -> Vec<usize> {
     let mut left = rows;
     let mut sizes = Vec::new();
@@ -57,7 +57,7 @@ fn spaces(rows: usize) -> Vec<Space> {
         .collect()
 }
 
-/// One pass over the bytes: what a copy of them costs.
+/// Copies the vectors: the baseline of one pass over the bytes.
 fn copy(spaces: &[Space], target: &mut [f32]) {
     let mut from = 0;
     for space in spaces {
@@ -93,7 +93,7 @@ fn weigh(spaces: &[Space], sizes: &[usize]) -> f64 {
         .sum()
 }
 
-/// The same through SQL, on tables that are in memory and sorted by prompt.
+/// A session for the same computation in SQL, on in-memory tables sorted by prompt.
 fn context(spaces: Vec<Space>, sizes: &[usize]) -> SessionContext {
     let context = session::bare(&session::MemoryLimit::unbounded()).unwrap();
     let mut ids = Vec::new();
@@ -121,12 +121,12 @@ fn context(spaces: Vec<Space>, sizes: &[usize]) -> SessionContext {
             ("response_id", responses),
             ("vector", vectors),
         ];
-        let whole = RecordBatch::try_from_iter(columns).unwrap();
-        let batches: Vec<RecordBatch> = (0..whole.num_rows())
+        let all = RecordBatch::try_from_iter(columns).unwrap();
+        let batches: Vec<RecordBatch> = (0..all.num_rows())
             .step_by(8192)
-            .map(|from| whole.slice(from, 8192.min(whole.num_rows() - from)))
+            .map(|from| all.slice(from, 8192.min(all.num_rows() - from)))
             .collect();
-        let schema: Arc<Schema> = whole.schema();
+        let schema: Arc<Schema> = all.schema();
         let table = MemTable::try_new(schema, vec![batches]).unwrap();
         let sorted =
             vec![polyphony_engine::datafusion::prelude::col("prompt_id").sort(true, false)];
@@ -163,7 +163,7 @@ fn bench(criterion: &mut Criterion) {
         let setting = format!("SET datafusion.execution.target_partitions = {count}");
         runtime.block_on(context.sql(&setting)).unwrap();
     };
-    // The tables are sorted: one stream of each passes through the operator, which uses all cores.
+    // One partition: the tables are sorted, and the operator itself uses all cores.
     partitions(1);
     let deviations = |name: &str| {
         format!(
@@ -190,7 +190,7 @@ fn bench(criterion: &mut Criterion) {
             context
                 .register_table(schema::DEVIATIONS, Arc::new(table))
                 .unwrap();
-            // As in `pairs`.
+            // As many partitions as cores, as in `polyphony pairs`.
             partitions(std::thread::available_parallelism().unwrap().get());
             let pipeline = SqlPipeline::built_in();
             let options = Options::new();

@@ -1,10 +1,10 @@
-"""Tokens per second of `polyphony embed` beside sentence-transformers, in one run.
+"""Benchmark: tokens per second of `polyphony embed` and of sentence-transformers, in one run.
 
     python3 benches/embed.py BINARY DUMPS MODEL [ROUNDS]
 
-DUMPS is a folder of Reddit dumps, MODEL a folder of a sentence-transformers model. Each round runs
-both, one after the other, on the same stories; what is compared is the embedding alone (tokenizing,
-sorting, the model), with the model loaded and warm, as each of the two reports it. Ratios first.
+DUMPS is a folder of Reddit dumps, MODEL a folder of a sentence-transformers model. Each round runs both, one
+after the other, on the same stories. Only the embedding is timed (tokenization, sorting, model), with the model
+loaded and warm, as each of the two reports it. The ratio comes first in the output.
 """
 import json
 import pathlib

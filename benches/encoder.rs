@@ -1,6 +1,6 @@
-//! Where does the time of an encoder's layer go? `cargo bench --bench encoder`.
+//! Speed of an encoder layer by operation: `cargo bench --bench encoder`.
 //!
-//! One layer in the shape of all-MiniLM-L6-v2 on 32 texts of 256 tokens, step by step, on the loops
+//! One layer in the shape of all-MiniLM-L6-v2 on 32 texts of 256 tokens, operation by operation, on the kernels
 //! that `model/encoder/fused.rs` puts together. Throughput is in multiply-adds, as elements.
 
 use std::hint::black_box;
@@ -17,7 +17,7 @@ const WIDTH: usize = 384;
 const INNER: usize = 1536;
 const HEADS: usize = 12;
 
-/// Values between -1 and 1 that are always the same.
+/// Pseudorandom values between -1 and 1, the same in every run.
 fn values(count: usize) -> Vec<f32> {
     (0..count)
         .map(|i| (i.wrapping_mul(2_654_435_761) % 1000) as f32 / 500.0 - 1.0)
@@ -61,7 +61,7 @@ fn bench(criterion: &mut Criterion) {
         bencher.iter(|| attention(black_box(&qkv), &[LENGTH; TEXTS], HEADS, &mut mixed));
     });
     let (bias, flat, one) = (values(WIDTH), vec![0.0; INNER], vec![1.0; WIDTH]);
-    // So far from zero that the function leaves them about where they are, however often it runs.
+    // GELU is the identity for large values: they do not change much, however often it runs in place.
     let mut raised: Vec<f32> = values(tokens * INNER).iter().map(|x| x + 8.0).collect();
     group.throughput(Throughput::Elements((tokens * INNER) as u64));
     group.bench_function("bias and gelu", |bencher| {

@@ -1,4 +1,7 @@
-"""What benches/gpu.sh runs: twins, then speed; writes one JSON and ends with 1 on a disagreement."""
+"""GPU benchmark, run by benches/gpu.sh: CPU and GPU embeddings compared, then speed.
+
+Writes one JSON file; exits with 1 on a disagreement.
+"""
 import json
 import pathlib
 import re
@@ -38,7 +41,7 @@ def cosines(a, b):
 
 
 def twins(binary, fixtures, folder):
-    """Each small model on the CPU in f32 and on the GPU in every type: cosine of every text."""
+    """Cosine of every text's expected embedding (f32) and its GPU embedding, by small model and number type."""
     results = {}
     for model in sorted(path for path in fixtures.iterdir() if path.is_dir()):
         rows = json.loads((model / "expected.json").read_text()).get("rows")
@@ -56,8 +59,8 @@ def twins(binary, fixtures, folder):
 
 
 def write_model(folder, tokenizer, rotary):
-    """Random weights of jina-v3's shape: with its rotary positions for us, or as the absolute ones of
-    XLM-RoBERTa for the peer (the same products)."""
+    """Writes a model of jina-v3's shape with random weights: with rotary positions for polyphony, or with the
+    absolute positions of XLM-RoBERTa for the peer, which has the same matrix products."""
     from safetensors.torch import save_file
     from tokenizers import Tokenizer
 
@@ -123,7 +126,7 @@ def write_model(folder, tokenizer, rotary):
 
 
 def matmul_peak():
-    """Measured bf16 TFLOP/s of one large product."""
+    """The bf16 throughput of a large matrix product, in TFLOP/s: the best of several measurements."""
     a = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
     best = 0.0
     for _ in range(10):
@@ -140,7 +143,7 @@ def speed(binary, stories, tokenizer, folder):
     from sentence_transformers import SentenceTransformer
 
     texts = [json.loads(line)["text"] for line in stories.read_text().splitlines()]
-    # Distinct texts of real lengths, enough to keep the card busy.
+    # Distinct texts of real lengths, enough to keep the GPU busy.
     texts = [f"{number} {text}" for number in range(max(1, 4000 // len(texts))) for text in texts]
     file = folder / "stories.jsonl"
     file.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))

@@ -1,8 +1,8 @@
-"""What benches/gpu.sh runs for training: golden runs on the GPU, then speed beside TRL.
+"""GPU training benchmark, run by benches/gpu.sh: golden runs on the GPU, then speed compared with TRL.
 
     python benches/gpu_train.py BINARY STORIES TOKENIZER OUT.json FIXTURES
 
-Adds `train` to OUT.json; ends with 1 when a golden run disagrees.
+Adds `train` to OUT.json; exits with 1 when a golden run disagrees.
 """
 import itertools
 import json
@@ -26,9 +26,9 @@ TEMPLATE = ("{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }} [SEP]{%
 
 
 def flops(lengths, asked):
-    """What a step takes without its reference: products of frozen weights forward and backward (4 a weight
-    and token), LoRA's (6), causal attention (2 products forward, 5 backward, over half the square), and
-    the head over the answers' tokens alone."""
+    """Floating-point operations of a training step, without the reference model: products with frozen weights,
+    forward and backward (4 per weight and token), with LoRA weights (6), causal attention (2 products forward,
+    5 backward, over half the square), and the LM head at the responses' tokens only."""
     width, inner, layers = SHAPE["hidden_size"], SHAPE["intermediate_size"], SHAPE["num_hidden_layers"]
     heads = SHAPE["num_attention_heads"] * SHAPE["head_dim"]
     kv = SHAPE["num_key_value_heads"] * SHAPE["head_dim"]
@@ -40,10 +40,10 @@ def flops(lengths, asked):
 
 
 def golden(binary, fixtures, folder):
-    """Six steps of DDPO and DORPO in f32 and in bf16 beside PyTorch's in f32: each loss, each norm of the
-    gradients, and how far the loss fell, which a gradient of nothing would not move."""
+    """Six steps of DDPO and DORPO in f32 and bf16, compared with PyTorch in f32: each loss, each gradient norm,
+    and the decrease of the loss, which would be 0 for zero gradients."""
     results = {}
-    # How far from PyTorch's a loss, a norm and the fall may be.
+    # Relative tolerances by number type: loss, gradient norm, decrease of the loss.
     kinds = {"f32": (1e-3, 1e-3, 0.02), "bf16": (0.03, 0.05, 0.25)}
     for name, kind in itertools.product(("llama", "mistral"), kinds):
         model = fixtures / name
@@ -86,7 +86,7 @@ def write_model(folder, tokenizer):
 
 
 def write_pairs(file, stories):
-    """Real stories in the order of the file, two by two."""
+    """Writes pairs of real stories, in the order of the file."""
     texts = [json.loads(line)["text"] for line in stories.read_text().splitlines()]
     say = lambda role, text: [{"role": role, "content": text}]
     with file.open("w") as out:
@@ -98,7 +98,7 @@ def write_pairs(file, stories):
 
 
 class Memory:
-    """The most memory that the card held meanwhile, in GiB."""
+    """Context manager that measures the peak memory of the GPU, in GiB."""
 
     def __enter__(self):
         self.most, self.stop = 0.0, threading.Event()
@@ -159,7 +159,7 @@ def trl(model, pairs, folder, tokens, tuned):
 
 
 def speed(binary, stories, tokenizer, folder, told):
-    """Ours first, then TRL's; `told` gets each part as soon as it is known."""
+    """Speed of polyphony, then of TRL. `told` is called with the results so far after each measurement."""
     sys.path.insert(0, str(pathlib.Path(__file__).parent))
     from gpu import matmul_peak
 
@@ -172,7 +172,7 @@ def speed(binary, stories, tokenizer, folder, told):
     starts = [length(row["prompt"], add_generation_prompt=True) for row in rows for _ in range(2)]
     tokens, asked = sum(lengths), sum(lengths) - sum(starts)
     found = {"tokens": tokens, "matmul_peak_tflops": matmul_peak()}
-    # What the peak took of the card's memory is not ours.
+    # Frees the memory of the measurement above, so that it does not count as polyphony's.
     torch.cuda.empty_cache()
     found["ours"] = ours(binary, model, pairs, folder / "ours", [])
     a_token = flops(lengths, asked) / tokens
@@ -190,7 +190,7 @@ def speed(binary, stories, tokenizer, folder, told):
             found[name] = trl(model, pairs, folder / name, tokens, settings)
             found[name]["ratio"] = found["ours"]["tokens_per_second"] / found[name]["tokens_per_second"]
         except Exception as error:
-            # A peer that is not there, or has too little memory, keeps nothing else from being told.
+            # A peer that is not installed or runs out of memory is reported; the other measurements go on.
             found[name] = {"failed": (str(error).splitlines() or [type(error).__name__])[0]}
             torch.cuda.empty_cache()
         told(found)

@@ -1,16 +1,15 @@
 #!/usr/bin/env python3
-"""Ingest beside DuckDB, on the same uncompressed lines and the same cores, in one run.
+"""Benchmark: ingest compared with DuckDB, on the same uncompressed lines and the same cores, in one run.
 
     cargo bench --bench corpus -- /tmp/corpus
     cargo build --release
     pip install duckdb
     python3 benches/ingest.py target/release/polyphony /tmp/corpus [ROUNDS]
 
-Polyphony reads both files, tells stories from noise, settles duplicates and writes its store.
-DuckDB reads both files with `read_json` and writes them with `COPY ... TO parquet`: with every column it
-finds, packed as by default (snappy) and as Polyphony's (zstd, level 1), and with only the columns that
-Polyphony reads. The rounds alternate; medians
-of wall time and the peak of resident memory are printed as JSON, ratios first.
+Polyphony reads both files, separates stories from noise, resolves duplicates and writes its store. DuckDB reads
+both files with `read_json` and writes them with `COPY ... TO parquet`: with all columns, compressed by default
+(snappy) and as Polyphony compresses (zstd, level 1), and with only the columns that Polyphony reads. The rounds
+alternate; medians of wall time and peak resident memory are printed as JSON, ratios first.
 """
 import json
 import os
@@ -34,7 +33,7 @@ CORES = len(os.sched_getaffinity(0))
 
 
 def measure(command):
-    """Wall seconds and peak resident MiB of a command."""
+    """Runs a command; returns its wall time in seconds and its peak resident memory in MiB."""
     began = time.perf_counter()
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(child.pid, 0)

@@ -1,14 +1,14 @@
-"""How fast are the lexical measures, beside the Python packages that define them?
+"""Benchmark: lexical diversity measures, compared with the Python packages that define them.
 
     pip install diversity==0.3.1 nltk rouge-score
     python benches/measures.py BINARY [PROMPTS [ROUNDS]]
 
-Both sides measure the same texts, 4 to a prompt, 500 words each, drawn by seed from 20,000 words by
+Both sides measure the same texts, 4 a prompt, 500 words each, sampled with a random seed from 20,000 words by
 Zipf's law, with paragraphs and punctuation: compression ratio, homogenization (ROUGE-L), n-gram
 diversity, self-repetition, self-BLEU, distinct-1 and -2, EAD. Polyphony runs one SQL query over a
 JSON lines file, its start and the reading of the file included, on two threads. Python runs two
-processes over the first 24 prompts, its imports not counted, and is scaled to all: each prompt costs
-the same. The values must agree before times are compared. Rounds alternate.
+processes over the first 24 prompts, without its imports, and its time is scaled to all prompts, which take
+equal time each. The values must agree before times are compared. Rounds alternate.
 """
 import contextlib
 import io
@@ -49,7 +49,7 @@ def texts():
 
 
 def measured(group):
-    """Every measure of one prompt by the published packages, self-BLEU and EAD by their definitions."""
+    """All measures of one prompt: from the published packages, self-BLEU (with nltk) and EAD by definition."""
     from diversity import compression_ratio, homogenization_score, ngram_diversity_score
     from diversity.self_repetition import self_repetition_score
     from nltk import ngrams
@@ -99,7 +99,7 @@ def main():
         lines = said.strip().splitlines()[-PROMPTS:]
         for line, expected in zip(lines, theirs):
             for place, (value, peer) in enumerate(zip(map(float, line.split(",")[1:]), expected)):
-                # The package rounds to three digits; its gzip header weighs 34 bytes.
+                # The package rounds to three decimal places; its gzip header takes 34 bytes.
                 near = 0.03 if place == 0 else 0.00051 if place in (1, 2) else 1e-9
                 assert math.isclose(value, peer, rel_tol=1e-9, abs_tol=near), (place, value, peer)
     print(json.dumps({"prompts": PROMPTS, "responses": 4, "words": 500, "threads": THREADS,

@@ -1,10 +1,10 @@
-//! Does weighting by deviation keep more ways to be right? `cargo bench --bench modes`.
+//! Mode coverage of DDPO and DPO on a synthetic task: `cargo bench --bench modes`.
 //!
-//! A synthetic task: each prompt has six right answers of unequal frequency and two wrong ones. A
-//! small model learns all of them (SFT), then from pairs of a right and a wrong answer (DPO, DDPO).
-//! Its probability of every answer is computed, not sampled: reward is the share of right answers,
-//! modes the effective number of right ones, `exp(entropy)`. Both methods are compared where they
-//! first reach the same reward. `SEEDS=5` sets how many seeds.
+//! Each prompt has six right answers of unequal frequency and two wrong ones. A small model is fine-tuned on
+//! all of them (SFT), then on pairs of a right and a wrong answer (DPO, DDPO). The probability of every answer
+//! is computed, not sampled: the reward is the probability of right answers, the number of modes is the
+//! effective number of right answers, `exp(entropy)`. Both methods are compared at the step where they first
+//! reach the same reward. `SEEDS=5` sets the number of random seeds.
 
 #![expect(
     clippy::unwrap_used,
@@ -36,17 +36,18 @@ const PROMPTS: usize = 12;
 const RIGHT: usize = 6;
 const WRONG: usize = 2;
 const PAIRS: usize = 12;
-/// How far texts of one answer lie apart, in each value of their vectors; answers lie 1 apart.
+/// The range of noise in each value of the texts' vectors; without noise, the vectors of different answers are
+/// different unit vectors.
 const NOISE: f64 = 0.4;
 /// The reward at which methods are compared.
 const REWARD: f64 = 0.95;
 
-/// The task of a seed: each answer of each prompt is three letters.
-struct GenerationRequest {
+/// The synthetic task of a random seed: each answer of each prompt is three letters.
+struct SyntheticTask {
     answers: Vec<Vec<[u8; 3]>>,
 }
 
-impl GenerationRequest {
+impl SyntheticTask {
     fn new(random: &mut SplitMix64) -> Self {
         let mut letters = || [0; 3].map(|_| b'a' + random.below(26) as u8);
         let mut distinct = || {
@@ -76,7 +77,7 @@ impl GenerationRequest {
     }
 }
 
-/// A right answer: each half as frequent as the one before.
+/// Samples a right answer: each is half as frequent as the one before.
 fn right(random: &mut SplitMix64) -> usize {
     let mut left = random.next_f64() * (1.0 - 0.5_f64.powi(RIGHT as i32));
     (0..RIGHT - 1)
@@ -99,9 +100,9 @@ fn example(chosen: PromptCompletion, rejected: Option<PromptCompletion>, weight:
     }
 }
 
-/// What people wrote, a third of it wrong; and pairs, weighted by deviation as `polyphony pairs` does:
-/// each text has a vector of its own, near those of the same answer, as no two stories are the same.
-fn data(task: &GenerationRequest, random: &mut SplitMix64) -> (Vec<Example>, Vec<Example>) {
+/// SFT examples, a third of them wrong, and pairs, weighted by deviation as in `polyphony pairs`. Each text has
+/// its own vector, close to those of the same answer.
+fn data(task: &SyntheticTask, random: &mut SplitMix64) -> (Vec<Example>, Vec<Example>) {
     let (mut written, mut pairs) = (Vec::new(), Vec::new());
     for prompt in 0..PROMPTS {
         for number in 0..3 * PAIRS {
@@ -111,10 +112,10 @@ fn data(task: &GenerationRequest, random: &mut SplitMix64) -> (Vec<Example>, Vec
             };
             written.push(example(task.tokens(prompt, answer), None, 1.0));
         }
-        let drawn: Vec<(usize, usize)> = (0..PAIRS)
+        let sampled: Vec<(usize, usize)> = (0..PAIRS)
             .map(|_| (right(random), RIGHT + random.below(WRONG)))
             .collect();
-        let all: Vec<usize> = drawn
+        let all: Vec<usize> = sampled
             .iter()
             .flat_map(|(chosen, rejected)| [*chosen, *rejected])
             .collect();
@@ -126,7 +127,7 @@ fn data(task: &GenerationRequest, random: &mut SplitMix64) -> (Vec<Example>, Vec
         }
         let deviations = deviation::deviations(&vectors, RIGHT + WRONG);
         let weights = weight::weights(&[&deviations]);
-        for ((chosen, rejected), weight) in drawn.iter().zip(weights.iter().step_by(2)) {
+        for ((chosen, rejected), weight) in sampled.iter().zip(weights.iter().step_by(2)) {
             let rejected = Some(task.tokens(prompt, *rejected));
             pairs.push(example(task.tokens(prompt, *chosen), rejected, *weight));
         }
@@ -134,8 +135,9 @@ fn data(task: &GenerationRequest, random: &mut SplitMix64) -> (Vec<Example>, Vec
     (written, pairs)
 }
 
-/// The share of right answers, and the effective number of them, both means over prompts.
-fn measure(policy: &Policy, task: &GenerationRequest) -> (f64, f64) {
+/// The reward (probability of right answers among all answers) and the effective number of right answers, both
+/// as means over prompts.
+fn measure(policy: &Policy, task: &SyntheticTask) -> (f64, f64) {
     let (mut reward, mut modes) = (0.0, 0.0);
     for prompt in 0..PROMPTS {
         let mut batch = Batch::default();
@@ -175,7 +177,7 @@ fn objective(method: Method) -> Objective {
     }
 }
 
-/// Trains until `enough` says so, at most `steps` steps; how many were made.
+/// Trains until `enough` is true, at most `steps` steps. Returns the number of steps.
 fn train(
     policy: &mut Policy,
     method: Method,
@@ -186,7 +188,7 @@ fn train(
     enough: impl Fn(&Policy) -> bool,
 ) -> usize {
     let passes = MicroBatcher::new(objective(method), 8192, false);
-    let fixed: Vec<PairConstants> = examples
+    let constants: Vec<PairConstants> = examples
         .iter()
         .map(|example| reference(policy, example))
         .collect();
@@ -203,7 +205,7 @@ fn train(
         }
         let batch: Vec<(&Example, &PairConstants)> = (0..24)
             .map(|_| random.below(examples.len()))
-            .map(|place| (&examples[place], &fixed[place]))
+            .map(|index| (&examples[index], &constants[index]))
             .collect();
         let (_, gradients) = passes.forward_backward(policy, &batch).unwrap();
         let norm = global_norm(&gradients).unwrap();
@@ -217,7 +219,7 @@ fn train(
     steps
 }
 
-/// The reference is the policy as it starts.
+/// The weight and reference log-probabilities of a pair; the reference model is the policy before training.
 fn reference(policy: &Policy, example: &Example) -> PairConstants {
     let mut batch = Batch::default();
     batch.add(&example.chosen, false);
@@ -245,7 +247,7 @@ fn main() {
     let mut differences = Vec::new();
     for seed in 0..seeds {
         let mut random = SplitMix64::seed_from_u64(seed);
-        let task = GenerationRequest::new(&mut random);
+        let task = SyntheticTask::new(&mut random);
         let (written, pairs) = data(&task, &mut random);
         let at = folder.path().join(seed.to_string());
         let tiny = TinyLlama {
@@ -292,7 +294,7 @@ fn main() {
     let count = differences.len() as f64;
     let mean = differences.iter().sum::<f64>() / count;
     let variance = differences.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / (count - 1.0);
-    // Student's t, 97.5 %, by degrees of freedom 1 to 15.
+    // 97.5 % quantiles of Student's t, by degrees of freedom 1 to 15, for the 95 % confidence interval.
     let t = [
         12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160,
         2.145, 2.131,

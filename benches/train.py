@@ -1,12 +1,12 @@
-"""How fast is a training step on the CPU, beside the same step in PyTorch?
+"""Benchmark: DPO training steps on the CPU, compared with the same steps in PyTorch.
 
     python benches/train.py BINARY DEMO ROUNDS
 
-DEMO is what `polyphony demo --out DEMO` left. Both sides train the demo's tiny Llama with LoRA on q
-and v by DPO, reference precomputed, the same pairs in the same batches, f32, two threads. PyTorch
-runs transformers' model with PEFT's LoRA and pads each batch to its longest text, as TRL does. Both
-start from the demo's SFT adapter with the bare base as reference, and their losses are compared step by
-step. Rounds alternate; tokens are those of the texts, padding not counted.
+DEMO is the output of `polyphony demo --out DEMO`. Both sides train the demo's tiny Llama with LoRA on q_proj
+and v_proj by DPO with precomputed reference log-probabilities, on the same pairs in the same batches, in f32, on
+two threads. PyTorch runs transformers' model with PEFT's LoRA and pads each batch to its longest text, as TRL
+does. Both start from the demo's SFT adapter with the base model as reference model, and their losses are compared
+step by step. Rounds alternate; padding does not count as tokens.
 """
 import json
 import os
@@ -37,18 +37,18 @@ def polyphony(binary, model, adapter, pairs, out):
              "--eval-steps", "1000"]
     subprocess.run(words, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     lines = [json.loads(line) for line in open(pathlib.Path(out) / "metrics.jsonl")]
-    # Evaluations are lines of their own.
+    # Lines of evaluations have no `loss`.
     lines = [line for line in lines if "loss" in line]
-    # The first step finds its memory; PyTorch's is left out, too.
+    # The first step, which allocates memory, is not timed on either side.
     speeds = [line["tokens_per_second"] for line in lines[1:]]
     tokens = [b["num_tokens"] - a["num_tokens"] for a, b in zip(lines, lines[1:])]
     return sum(tokens) / sum(t / s for t, s in zip(tokens, speeds)), [line["loss"] for line in lines]
 
 
 def batches(tokenizer, rows):
-    """Padded ids, masks of text and of completion, chosen texts before rejected ones."""
+    """Padded token ids, attention masks, completion masks and token counts; chosen texts before rejected ones."""
     made = []
-    # An epoch's last batch is what is left.
+    # The last batch of an epoch may be smaller.
     epoch = [rows[start : start + PAIRS] for start in range(0, len(rows), PAIRS)]
     for step in range(STEPS):
         texts = []

@@ -1,4 +1,4 @@
-"""Writes outputs whose every text wants to be markup: `python3 tests/browser/hostile.py FILE.jsonl`."""
+"""Writes model outputs whose texts are HTML injections: `python3 tests/browser/hostile.py FILE.jsonl`."""
 import json
 import pathlib
 import sys

@@ -1,6 +1,6 @@
-"""Finds a Chromium, or installs Debian's when it can, and says where it is.
+"""Finds Chromium, or installs Debian's package if possible, and prints its path.
 
-The test speaks to the browser itself, so it needs no Python package. Exits 77 when there is no browser.
+The browser test uses the DevTools protocol directly and needs no Python package. Exits with 77 without a browser.
 """
 import os
 import shutil
@@ -11,13 +11,13 @@ NAMES = ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"
 
 
 def find():
-    """The browser's path, by $CHROMIUM or by name. None without one."""
+    """The path of the browser, by $CHROMIUM or by name; None if there is none."""
     named = os.environ.get("CHROMIUM")
     return shutil.which(named) if named else next(filter(None, map(shutil.which, NAMES)), None)
 
 
 def install():
-    """Whether Debian's package could be installed."""
+    """Installs Debian's package; returns whether that succeeded."""
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         return False
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}

@@ -1,9 +1,9 @@
-"""Opens a report in headless Chromium and checks what a reader can do with it.
+"""Browser test: opens a report in headless Chromium and checks its interactive features.
 
     python3 tests/browser/report.py REPORT_HTML [--screenshots FOLDER]
 
-Speaks the DevTools protocol over a pair of pipes, with the standard library alone. Prints a line a
-check. Exits 0 if all hold, 1 if one does not, 77 when there is no Chromium.
+Uses the DevTools protocol over a pair of pipes, with the standard library only. Prints one line for each check.
+Exits with 0 if all pass, 1 if one fails, 77 if there is no Chromium.
 """
 import argparse
 import base64
@@ -23,7 +23,7 @@ import prepare  # noqa: E402, so that no compiled file is left beside it
 PATIENCE = 60
 KEYS = {"Enter": 13, "Escape": 27, "ArrowLeft": 37, "ArrowRight": 39, "Tab": 9}
 
-# Runs in the page before its own scripts.
+# Script that runs in the page before the page's own scripts.
 WATCH = """
 window.violations = [];
 addEventListener("securitypolicyviolation", (event) => violations.push(event.violatedDirective + " " + event.blockedURI));
@@ -31,12 +31,12 @@ addEventListener("securitypolicyviolation", (event) => violations.push(event.vio
 
 
 class Browser:
-    """A Chromium with one page, spoken to over pipes: it reads its file 3 and writes its file 4."""
+    """A Chromium process with one page. It reads commands from file descriptor 3 and writes answers to 4."""
 
     def __init__(self, path, profile):
         there, self.out = os.pipe()
         self.into, back = os.pipe()
-        # High numbers, so that neither is overwritten while they are laid on 3 and 4.
+        # High descriptors, so that neither is overwritten while they are duplicated to 3 and 4.
         there, back = (fcntl.fcntl(end, fcntl.F_DUPFD, 100) for end in (there, back))
 
         def lay():
@@ -87,11 +87,11 @@ class Browser:
             if "method" in message:
                 self.events.append(message)
             if message.get("method") == "Page.javascriptDialogOpening":
-                # A page that says something would wait for ever.
+                # A page with an open dialog would wait forever.
                 self.send("Page.handleJavaScriptDialog", {"accept": True})
 
     def js(self, expression):
-        """The value of an expression in the page."""
+        """Evaluates a JavaScript expression in the page and returns its value."""
         answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
         if "exceptionDetails" in answer:
             raise RuntimeError(answer["exceptionDetails"]["exception"].get("description", expression))
@@ -111,9 +111,9 @@ class Browser:
         self.call("Input.dispatchKeyEvent", type="keyUp", **code)
 
     def click(self, element):
-        """Presses the mouse in the middle of an element, wherever that is on the page."""
+        """Clicks the middle of an element, after scrolling it into view."""
         self.js(f"{element}.scrollIntoView({{block: 'center', inline: 'center', behavior: 'instant'}})")
-        # What is clicked is what was last painted.
+        # Clicks hit what was last painted: wait for the next frame.
         frames = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done())))"
         self.call("Runtime.evaluate", expression=frames, awaitPromise=True)
         box = self.js(f"(() => {{ const r = {element}.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; }})()")
@@ -157,7 +157,7 @@ class Checks:
         (self.folder / f"{name}.png").write_bytes(base64.b64decode(shot["data"]))
 
     def pictures(self, name, width, height, scheme):
-        """The page from top to bottom in pieces of the height given, then a prompt."""
+        """Saves screenshots of the page from top to bottom, `height` pixels each, then of a prompt."""
         if not self.folder:
             return
         self.browser.view(width, height, scheme)
@@ -189,7 +189,7 @@ class Checks:
         self.same("every link leads to a section", links, 0)
 
     def sorting(self):
-        """A column that holds different numbers is sorted, first one way, then the other."""
+        """A column with different numbers is sorted in one direction, then in the other."""
         column = self.js("""(() => {
             const rows = [...document.querySelectorAll("#models-table tbody tr")];
             const different = (i) => new Set(rows.map((row) => row.children[i].dataset.value)).size;
@@ -348,7 +348,7 @@ class Checks:
         self.same("the console is silent", said, [])
         asked = {event["request"]["url"] for event in browser.happened("Network.requestWillBeSent")}
         self.same("nothing but the file is asked for", asked, {self.address})
-        # Last, since it violates the policy on purpose.
+        # The last check, since it violates the content security policy on purpose.
         self.js("document.body.append(Object.assign(document.createElement('script'), {textContent: 'window.added = 1'}))")
         self.same("the policy stops a script that is not the page's", self.js("typeof window.added"), "undefined")
 

@@ -1,8 +1,8 @@
-"""Do adapters load in PEFT, and give the log-probabilities and rewards that polyphony gives?
+"""Peer test: adapters load in PEFT and give the same log-probabilities and rewards as polyphony.
 
     python tests/peers/adapter_loads.py POLYPHONY DEMO
 
-DEMO is what `polyphony demo --out DEMO` left: a tiny Llama, its adapters, and a store.
+DEMO is the output of `polyphony demo --out DEMO`: a tiny Llama, its adapters, and a store.
 """
 import json
 import pathlib
@@ -19,7 +19,7 @@ LIMIT = 256
 
 
 def logps(model, tokenizer, prompt, answer):
-    """The log-probability of an answer, summed over its tokens, as TRL cuts and masks."""
+    """The log-probability of a response, summed over its tokens, truncated and masked as in TRL."""
     start = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"]
     whole = tokenizer.apply_chat_template(prompt + answer, return_dict=True)["input_ids"][:LIMIT]
     assert whole[: len(start)] == start
@@ -35,7 +35,7 @@ def near(given, known, what):
 
 
 def log_probabilities(run, tiny, pairs_file, adapter, scratch, limits):
-    """Compares those of both answers of all pairs; how many there are."""
+    """Compares the log-probabilities of both responses of all pairs; returns the number of responses."""
     out = scratch / f"by-{pathlib.Path(adapter).name}"
     run("train", "dpo", "--model", tiny, "--data", pairs_file, "--reference", adapter, "--out", str(out), *limits)
     lines = (out / "reference_logps.jsonl").read_text().splitlines()[1:]
@@ -44,7 +44,7 @@ def log_probabilities(run, tiny, pairs_file, adapter, scratch, limits):
     tokenizer = AutoTokenizer.from_pretrained(tiny)
     model = AutoPeftModelForCausalLM.from_pretrained(adapter).eval()
     pairs = load_dataset("parquet", data_files=pairs_file, split="train")
-    # polyphony puts the pairs of the evaluation split behind the others.
+    # polyphony orders the pairs of the evaluation split after those of the training split.
     order = sorted(range(len(pairs)), key=lambda row: pairs[row]["split"] == "test")
     order = [row for row in order if len(tokenizer.apply_chat_template(
         pairs[row]["prompt"], add_generation_prompt=True, return_dict=True)["input_ids"]) < LIMIT]
@@ -85,7 +85,7 @@ def main():
             scratch / "reward", num_labels=1, pad_token_id=259).eval()
         for row in rewards:
             text = f"<prompt>{row['prompt']}</prompt><response>{row['response'][:100]}</response>"
-            # The model reads as much of a text as it was trained on.
+            # A reward model truncates texts at the length with which it was trained.
             ids = torch.tensor([tokenizer(text)["input_ids"][:LIMIT]])
             with torch.no_grad():
                 known = judge(input_ids=ids).logits.item()

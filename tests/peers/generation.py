@@ -1,4 +1,4 @@
-"""Makes tests/fixtures/generation.json: what transformers generates and how it filters logits.
+"""Writes tests/fixtures/generation.json: golden values of transformers' greedy generation and logits processors.
 
     python tests/peers/generation.py tests/fixtures/models tests/fixtures/generation.json
 """
@@ -35,7 +35,7 @@ for name in ("llama", "mistral"):
                 {"prompt": ids["input_ids"][0].tolist(), "penalty": penalty, "tokens": tokens}
             )
 
-# Logits of a size that models give, with ties and with many tokens of little chance.
+# Logits of realistic magnitude, with ties and with many improbable tokens.
 size = 300
 logits = (torch.randn(size) * 3).round(decimals=3)
 logits[10] = logits[20] = logits[30] = 4.5

@@ -1,9 +1,9 @@
-"""Makes tests/fixtures/minilm.json: what sentence-transformers gives for 50 varied texts.
+"""Writes tests/fixtures/minilm.json: golden embeddings of sentence-transformers for 50 varied texts.
 
     python tests/peers/fetch_minilm.py FOLDER
     python tests/peers/minilm_vectors.py FOLDER > tests/fixtures/minilm.json
 
-Needs sentence-transformers (made with 6.2.0, torch 2.15.0 on the CPU).
+Needs sentence-transformers (the fixture is from 6.2.0, torch 2.15.0 on the CPU).
 """
 import json
 import pathlib

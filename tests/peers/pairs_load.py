@@ -1,6 +1,6 @@
-"""Does pairs.parquet load as it is in `datasets`, and does TRL's DPOTrainer train on it?
+"""Peer test: pairs.parquet loads in `datasets` without conversion, and TRL's DPOTrainer trains on it.
 
-A Llama of a few thousand random weights and a byte-level tokenizer made here train for one epoch.
+The model is a Llama with a few thousand random weights and a byte-level tokenizer, trained for one epoch.
 """
 import sys
 import tempfile
@@ -44,7 +44,7 @@ def main():
             output_dir=folder, num_train_epochs=1, per_device_train_batch_size=8, max_length=256,
             report_to=[], use_cpu=True, bf16=False,
         )
-        # The trainer loads its reference from where the model came from.
+        # The trainer loads its reference model from the path that the model was loaded from.
         LlamaForCausalLM(config).save_pretrained(folder)
         fast.save_pretrained(folder)
         trainer = DPOTrainer(model=folder, args=arguments, train_dataset=pairs, processing_class=fast)

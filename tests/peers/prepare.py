@@ -1,6 +1,6 @@
-"""Makes a Python environment with the peers' packages in the folder given, or exits 1.
+"""Creates a Python environment with the packages of the peer tests in a folder; exits with 1 on failure.
 
-An environment that is there and complete is used again.
+A complete environment is reused.
 """
 import pathlib
 import subprocess

@@ -1,12 +1,12 @@
-"""Makes tests/fixtures/replication.json: what the published packages find in each prompt of real outputs.
+"""Writes tests/fixtures/replication.json: measures of each prompt of real outputs, by the published packages.
 
     pip install diversity==0.3.1 nltk rouge-score spacy openai
     python tests/peers/replication.py FOLDER tests/fixtures/replication.json
 
-FOLDER holds baseline.csv and DORPO_both.csv, 200 prompts of four texts each. Values a prompt, in the order of
-their ids: compression ratio and n-gram diversity as the package rounds them (`compression_ratio` packs twice,
-which adds 34 bytes), homogenization by rouge-score without rounding, and whether a text has letters beyond a to z, which
-rouge-score cuts words at.
+FOLDER has baseline.csv and DORPO_both.csv, 200 prompts with four texts each. Values of each prompt, by id:
+compression ratio, rounded by the package (which compresses twice: 34 more bytes); homogenization by rouge-score,
+not rounded; n-gram diversity, rounded by the package; whether a text has letters outside a to z, at which
+rouge-score splits words.
 """
 
 import csv

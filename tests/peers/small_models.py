@@ -1,12 +1,12 @@
-"""Makes small random models that nobody else made for the tests, and what transformers gives for them.
+"""Writes small models with random weights for the tests, and the golden values of transformers for them.
 
     python tests/peers/small_models.py tests/fixtures
 
-models/tied_llama      the words' table is the head, weights in several files
-models/windowed_mistral  a token sees the eight before it
-models/xlm_roberta     an encoder with a unigram tokenizer, pooled by its first token
-foretold.json          entropy, accuracy and logits of the golden pairs under llama's adapter
-chats.json             what transformers renders of chats by templates built as those of known families are
+models/tied_llama        tied token embeddings and LM head, weights in several files
+models/windowed_mistral  sliding-window attention over eight tokens
+models/xlm_roberta       an encoder with a unigram tokenizer and CLS pooling
+foretold.json            entropy, accuracy and logits of the golden pairs, by llama with its adapter
+chats.json               chats rendered by transformers, with chat templates modelled on those of common families
 """
 
 import json
@@ -46,7 +46,7 @@ TEXTS = [
 
 
 def tokens_of(model, ids):
-    """Log-probabilities of a text's tokens but the first."""
+    """The log-probabilities of a text's tokens, except the first."""
     with torch.no_grad():
         logits = model(torch.tensor([ids])).logits[0, :-1]
     return torch.log_softmax(logits, -1).gather(1, torch.tensor(ids[1:])[:, None])[:, 0].tolist()
@@ -83,7 +83,7 @@ def xlm_roberta():
     folder = fixtures / "models" / "xlm_roberta"
     shutil.rmtree(folder, ignore_errors=True)
     special = ["<s>", "<pad>", "</s>", "<unk>"]
-    # Every letter, and every other word whole.
+    # The vocabulary: every letter, and every second word.
     words = sorted({"▁" + word for text in TEXTS for word in text.split()})
     letters = sorted({letter for word in words for letter in word})
     pieces = [(piece, 0.0) for piece in special]
@@ -134,7 +134,8 @@ xlm_roberta()
 
 
 def foretold():
-    """As TRL counts them: over all answers' tokens, and over the chosen ones'."""
+    """Writes token metrics as TRL defines them: entropy over both responses, accuracy over the chosen ones, mean
+    logits over each."""
     folder = fixtures / "models" / "llama"
     expected = json.loads((folder / "expected.json").read_text())
     model = AutoModelForCausalLM.from_pretrained(folder / "model", dtype=torch.float32)
@@ -168,7 +169,7 @@ def foretold():
 
 foretold()
 
-# Written for the tests, with the means that the templates of these families use.
+# Chat templates written for the tests, with the Jinja features that the templates of model families use.
 TEMPLATES = {
     "dated": """{{- bos_token }}
 {%- if strftime_now is defined %}

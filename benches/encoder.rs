@@ -61,7 +61,7 @@ fn bench(criterion: &mut Criterion) {
         bencher.iter(|| attention(black_box(&qkv), &[LENGTH; TEXTS], HEADS, &mut mixed));
     });
     let (bias, flat, one) = (values(WIDTH), vec![0.0; INNER], vec![1.0; WIDTH]);
-    // GELU is the identity for large values: they do not change much, however often it runs in place.
+    // Large values: GELU is close to the identity there, so that repeated runs in place hardly change them.
     let mut raised: Vec<f32> = values(tokens * INNER).iter().map(|x| x + 8.0).collect();
     group.throughput(Throughput::Elements((tokens * INNER) as u64));
     group.bench_function("bias and gelu", |bencher| {

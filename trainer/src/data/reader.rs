@@ -66,6 +66,7 @@ impl DatasetReader<'_> {
     #[instrument(name = "tokenize dataset", level = "debug", skip_all, fields(file = %self.file.display()))]
     pub fn read(&self, chat: &Chat, stop: &AtomicBool) -> Result<Option<Examples>> {
         let mut examples = Examples::default();
+        // Hashes of the chosen responses so far, to find duplicates.
         let mut seen = HashSet::new();
         let mut pending: Vec<(usize, Row)> = Vec::new();
         let mut tokenize = |pending: &mut Vec<(usize, Row)>| -> Result<()> {
@@ -82,6 +83,7 @@ impl DatasetReader<'_> {
             if stop.load(Ordering::Relaxed) {
                 return Err(Error::Cancelled("reading the data".to_owned()));
             }
+            // Rows are tokenized in parallel in batches, but added in order: the result is deterministic.
             pending.push((usize::try_from(number).unwrap_or_default(), row));
             if pending.len() == ROWS_PER_BATCH {
                 tokenize(&mut pending)?;
@@ -167,6 +169,7 @@ impl DatasetReader<'_> {
         }
     }
 
+    /// Validates and tokenizes a row.
     fn example(&self, chat: &Chat, row: Row, number: usize) -> Result<Example> {
         let invalid = |message: &str, hint: &str| {
             Error::input(self.file, format!("row {number}: {message}"), hint)
@@ -195,6 +198,7 @@ impl DatasetReader<'_> {
                 } => invalid(&format!("{subject}: {message}"), &hint),
                 error => error,
             })?;
+            // A target needs a token before it: a text of one token has none, even with an empty prompt.
             if tokens.ids.len() <= tokens.prompt_len.max(1) {
                 return Err(invalid("a response has no tokens", "remove the row"));
             }

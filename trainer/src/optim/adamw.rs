@@ -63,17 +63,19 @@ impl AdamW {
             second: Vec::with_capacity(parameters.len()),
         };
         let steps = next.steps as i32;
-        let (first, second) = (1.0 - self.beta1.powi(steps), 1.0 - self.beta2.powi(steps));
+        // Bias corrections of the moments, which start at zero.
+        let (first_correction, second_correction) =
+            (1.0 - self.beta1.powi(steps), 1.0 - self.beta2.powi(steps));
         let mut values = Vec::with_capacity(parameters.len());
         for (index, (value, gradient)) in parameters.iter().zip(gradients).enumerate() {
-            let mean = ((&moments.first[index] * self.beta1)? + (gradient * (1.0 - self.beta1))?)?;
-            let square =
+            let first = ((&moments.first[index] * self.beta1)? + (gradient * (1.0 - self.beta1))?)?;
+            let second =
                 ((&moments.second[index] * self.beta2)? + (gradient.sqr()? * (1.0 - self.beta2))?)?;
-            let root = ((square.sqrt()? / second.sqrt())? + self.eps)?;
-            let shrunk = (value * (1.0 - learning_rate * self.weight_decay))?;
-            values.push((shrunk - ((&mean / root)? * (learning_rate / first))?)?);
-            next.first.push(mean);
-            next.second.push(square);
+            let root = ((second.sqrt()? / second_correction.sqrt())? + self.eps)?;
+            let decayed = (value * (1.0 - learning_rate * self.weight_decay))?;
+            values.push((decayed - ((&first / root)? * (learning_rate / first_correction))?)?);
+            next.first.push(first);
+            next.second.push(second);
         }
         Ok((values, next))
     }

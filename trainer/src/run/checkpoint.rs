@@ -53,6 +53,7 @@ pub struct TrainState<'a> {
 const STATE_FILE: &str = "state.json";
 const OPTIMIZER_FILE: &str = "optimizer.safetensors";
 
+/// The folder of all checkpoints of a run.
 fn folder(out: &Path) -> PathBuf {
     out.join("checkpoints")
 }
@@ -76,6 +77,7 @@ pub fn save(
 ) -> Result<()> {
     let target = checkpoint_dir(out, counters.step);
     let partial = folder(out).join(format!(".step-{:08}", counters.step));
+    // A step may save twice: before its evaluation, and as scheduled.
     if target.is_dir() {
         return Ok(());
     }
@@ -94,6 +96,7 @@ pub fn save(
     let (names, tensors): (Vec<String>, Vec<Tensor>) = all_moments.into_iter().unzip();
     write_tensors(&partial.join(OPTIMIZER_FILE), &names, &tensors)?;
     write_json(&partial.join(STATE_FILE), counters)?;
+    // A rename is atomic: a checkpoint under its final name is complete.
     fs::rename(&partial, &target).map_err(Error::io("rename", &partial))?;
     let mut all = list(out);
     while all.len() > total_limit {
@@ -163,7 +166,7 @@ pub fn load_latest(
     };
     let (adapter, moments) = (load("adapter_model.safetensors")?, load(OPTIMIZER_FILE)?);
     let pick = |from: &std::collections::HashMap<String, Tensor>, prefix: &str| {
-        let one = |(name, value): (&String, &Tensor)| -> Result<Tensor> {
+        let tensor_of = |(name, value): (&String, &Tensor)| -> Result<Tensor> {
             let tensor = from.get(&format!("{prefix}{name}"));
             let tensor = tensor.filter(|tensor| tensor.dims() == value.dims());
             let missing = || unreadable(format!("no {prefix}{name} of shape {:?}", value.dims()));
@@ -171,7 +174,7 @@ pub fn load_latest(
             Ok(tensor.to_dtype(DType::F32)?.to_device(value.device())?)
         };
         let all = names.iter().zip(values);
-        all.map(one).collect::<Result<Vec<Tensor>>>()
+        all.map(tensor_of).collect::<Result<Vec<Tensor>>>()
     };
     let moments = Moments {
         steps: counters.step,

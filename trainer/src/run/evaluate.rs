@@ -41,6 +41,7 @@ impl Trainer<'_> {
         let step = self.counters.step;
         let line = eval_metrics(&objective, step, self.epoch(), &sums, examples.len());
         let before = self.log.eval_losses();
+        // The first evaluation is the best so far: `all` of no losses is true.
         let is_best = before.iter().all(|(_, loss)| sums.loss < *loss);
         let reward_metrics = self.reward_metrics(&rewards);
         let mut folders = vec![self.config.out.clone()];

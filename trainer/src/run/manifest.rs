@@ -66,21 +66,22 @@ impl RunManifest {
             fingerprint: String::new(),
         };
         // The fingerprint has only what changes the result: not paths, nor the frequency of checkpoints.
-        let mut decides = config.clone();
-        decides.model.clear();
-        decides.out = "".into();
-        decides.data = "".into();
-        decides.adapter = None;
+        let mut relevant = config.clone();
+        relevant.model.clear();
+        relevant.out = "".into();
+        relevant.data = "".into();
+        relevant.adapter = None;
         if manifest.reference_sha256.is_some() {
-            decides.reference.clear();
+            relevant.reference.clear();
         }
-        decides.reference_logps = None;
-        decides.save_steps = 1;
-        decides.save_minutes = 1.0;
-        decides.save_total_limit = 1;
-        decides.gradient_checkpointing = false;
+        relevant.reference_logps = None;
+        relevant.save_steps = 1;
+        relevant.save_minutes = 1.0;
+        relevant.save_total_limit = 1;
+        // Recomputed activations equal the stored ones bit for bit.
+        relevant.gradient_checkpointing = false;
         manifest.fingerprint = hash(&[
-            &decides.to_toml()?,
+            &relevant.to_toml()?,
             &manifest.model_revision,
             &manifest.data_sha256,
             &manifest.tokens_sha256,
@@ -140,6 +141,7 @@ impl RunManifest {
     }
 }
 
+/// The SHA-256 of the token ids of all examples, in order.
 fn tokens_sha256(examples: &Examples) -> String {
     let mut hasher = Sha256::new();
     let all = examples.train.iter().chain(&examples.eval);
@@ -151,6 +153,7 @@ fn tokens_sha256(examples: &Examples) -> String {
     hex(&hasher.finalize())
 }
 
+/// The SHA-256 of an adapter: its weights, and the configuration that scales them.
 fn adapter_sha256(folder: &Path) -> Result<String> {
     let adapter = Adapter::read(folder)?;
     Ok(hash(&[
@@ -162,6 +165,7 @@ fn adapter_sha256(folder: &Path) -> Result<String> {
     ]))
 }
 
+/// The SHA-256 of several strings, as hexadecimal digits.
 fn hash(parts: &[&str]) -> String {
     hex(&sha256_parts(parts))
 }

@@ -126,6 +126,7 @@ impl MicroBatcher {
         Ok(complete.then_some((sums, all_rewards)))
     }
 
+    /// Runs a pass over the micro-batches of some examples, see [`for_each_micro_batch`].
     fn for_each<R: Send>(
         &self,
         policy: &Policy,
@@ -139,6 +140,7 @@ impl MicroBatcher {
         for_each_micro_batch(examples, &self.tokens, size, parallelism, stop, pass, then)
     }
 
+    /// Totals over a step's examples, which every micro-batch needs for its share of the mean loss.
     fn totals(&self, examples: &[TrainItem<'_>]) -> StepTotals {
         let with_prompt = self.objective.includes_prompt_targets();
         let targets = |(example, _): &TrainItem<'_>| {
@@ -176,6 +178,7 @@ fn token_loss(
     (sums, dloss_dlogp)
 }
 
+/// Packs the texts of a micro-batch: chosen and rejected ones alternately for pairs.
 fn batch(objective: &Objective, part: &[TrainItem<'_>]) -> Batch {
     let mut batch = Batch::default();
     for (example, _) in part {
@@ -221,6 +224,7 @@ pub fn for_each_micro_batch<T: Sync, R: Send>(
             let parts = ranges
                 .par_iter()
                 .map(|range| pass(&examples[range.clone()]));
+            // Collected before `then`: the order of accumulation must not depend on timing.
             let results: Vec<Result<R>> = parts.collect();
             for result in results {
                 then(result?)?;
@@ -268,7 +272,7 @@ mod tests {
     #[test]
     fn out_of_memory_halves_micro_batches() {
         let tokens = Cell::new(100);
-        let mut seen = Vec::new();
+        let mut part_sizes = Vec::new();
         let complete = for_each_micro_batch(
             &[8, 8, 8, 8, 8],
             &tokens,
@@ -284,12 +288,12 @@ mod tests {
                 Ok(part.len())
             },
             |part| {
-                seen.push(part);
+                part_sizes.push(part);
                 Ok(())
             },
         );
         assert!(complete.unwrap());
-        assert_eq!((seen, tokens.get()), (vec![2, 2, 1], 20));
+        assert_eq!((part_sizes, tokens.get()), (vec![2, 2, 1], 20));
         let failed = for_each_micro_batch(
             &[8],
             &tokens,
@@ -304,9 +308,9 @@ mod tests {
     }
 
     #[test]
-    fn stops_between_micro_batches() {
+    fn a_stop_takes_effect_between_micro_batches() {
         let stop = AtomicBool::new(false);
-        let mut seen = 0;
+        let mut passes = 0;
         let complete = for_each_micro_batch(
             &[1; 5],
             &Cell::new(1),
@@ -315,12 +319,12 @@ mod tests {
             &stop,
             |_| Ok(()),
             |()| {
-                seen += 1;
-                stop.store(seen == 2, Ordering::Relaxed);
+                passes += 1;
+                stop.store(passes == 2, Ordering::Relaxed);
                 Ok(())
             },
         );
-        assert_eq!((complete.unwrap(), seen), (false, 2));
+        assert_eq!((complete.unwrap(), passes), (false, 2));
     }
 
     #[test]

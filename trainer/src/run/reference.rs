@@ -201,6 +201,7 @@ fn parse_row(line: &str) -> Option<RefLogps> {
     })
 }
 
+/// Writes the cache: the header and the rows so far, each on one line.
 fn write(file: &Path, header: &Header, rows: &[RefLogps]) -> Result<()> {
     let mut text = serde_json::to_string(header)?;
     text.push('\n');

@@ -88,6 +88,7 @@ impl Trainer<'_> {
         Ok(())
     }
 
+    /// Runs the steps from the current one to the last, with evaluations and checkpoints.
     fn train(&mut self, stop: &AtomicBool, progress: &dyn Progress) -> Result<RunSummary> {
         let config = self.config;
         let schedule = batch_schedule(
@@ -156,6 +157,7 @@ impl Trainer<'_> {
                  --micro-batch-tokens {tokens}"
             ));
         }
+        // A stop during the last evaluation leaves it undone, although all steps are complete.
         let stopped = self.counters.step < total_steps || self.is_evaluation_due(total_steps);
         if stopped {
             self.save()?;

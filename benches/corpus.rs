@@ -33,6 +33,7 @@ fn main() -> std::io::Result<()> {
     write(Path::new(&folder), prompts, seed)
 }
 
+/// Writes a file of submissions and a file of comments.
 fn write(folder: &Path, prompts: u64, seed: u64) -> std::io::Result<()> {
     std::fs::create_dir_all(folder)?;
     let open = |name: &str| File::create(folder.join(name)).map(BufWriter::new);
@@ -140,6 +141,7 @@ fn story(words: &[String], length: usize, random: &mut SplitMix64) -> String {
     text
 }
 
+/// A number in base 36, as in Reddit's ids.
 fn base36(mut number: u64) -> String {
     let mut digits = Vec::new();
     while number > 0 {
@@ -154,6 +156,7 @@ fn positive_unit(random: &mut SplitMix64) -> f64 {
     ((random.next_u64() >> 11) + 1) as f64 / (1_u64 << 53) as f64
 }
 
+/// A random number below `bound`.
 fn below(random: &mut SplitMix64, bound: u64) -> u64 {
     random.next_u64() % bound
 }

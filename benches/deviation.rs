@@ -44,6 +44,7 @@ fn prompts(rows: usize) -> Vec<usize> {
     sizes
 }
 
+/// Both embedding spaces, filled with pseudorandom values from -1 to 1.
 fn spaces(rows: usize) -> Vec<Space> {
     SPACES
         .into_iter()

@@ -65,6 +65,7 @@ impl SyntheticTask {
         }
     }
 
+    /// The token ids of a prompt and an answer, in the chat template of the tiny Llama.
     fn tokens(&self, prompt: usize, answer: usize) -> PromptCompletion {
         let mut ids = vec![256, 257, u32::from(b'A') + prompt as u32, 259, 258];
         let begin = ids.len();

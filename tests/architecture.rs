@@ -116,6 +116,7 @@ fn add(graph: &mut Graph, module: &str, text: &str, modules: &BTreeSet<String>) 
 
 /// An import cycle, if there is one: each module names the next, and the last names the first.
 fn circle(graph: &Graph) -> Option<Vec<String>> {
+    /// Depth-first search; returns the index in `path` at which a cycle begins.
     fn visit(graph: &Graph, path: &mut Vec<String>, done: &mut BTreeSet<String>) -> Option<usize> {
         let last = path.last()?.clone();
         for next in graph.get(&last).into_iter().flatten() {
@@ -169,6 +170,7 @@ fn module_of(root: &Path, file: &Path) -> Option<String> {
     (!["lib", "main"].contains(&name)).then(|| name.to_owned())
 }
 
+/// The import graph of the crate whose source folder is `root`.
 fn graph_of(root: &Path) -> Graph {
     let files = rust_files(root);
     let modules: BTreeSet<String> = files.iter().filter_map(|f| module_of(root, f)).collect();

@@ -28,6 +28,7 @@ const ROWS: [(&str, &str, &str, i64); 3] = [
     ("m", "A caf\u{e9}.", "No one came.", 2),
 ];
 
+/// The rows as JSON objects.
 fn json_rows() -> Vec<String> {
     let row = |(model, prompt, response, votes)| {
         let row = serde_json::json!({
@@ -38,6 +39,7 @@ fn json_rows() -> Vec<String> {
     ROWS.map(row).into()
 }
 
+/// The rows as a text with a header, separated by commas or tabs.
 fn separated(by: &str) -> String {
     let quote = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
     let row = |(model, prompt, response, votes): (&str, &str, &str, i64)| {
@@ -58,9 +60,10 @@ fn separated(by: &str) -> String {
         + "\n"
 }
 
+/// Writes the rows as a Parquet file.
 fn parquet(path: &Path) {
-    let texts = |of: fn(&(&'static str, &'static str, &'static str, i64)) -> &'static str| {
-        Arc::new(StringArray::from_iter_values(ROWS.iter().map(of))) as ArrayRef
+    let texts = |column: fn(&(&'static str, &'static str, &'static str, i64)) -> &'static str| {
+        Arc::new(StringArray::from_iter_values(ROWS.iter().map(column))) as ArrayRef
     };
     let votes = Int64Array::from_iter_values(ROWS.iter().map(|row| row.3));
     let batch = RecordBatch::try_from_iter([
@@ -76,7 +79,7 @@ fn parquet(path: &Path) {
     writer.close().unwrap();
 }
 
-/// The same rows in every format.
+/// Writes the same rows in every format, and returns the files.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let lines = json_rows().join("\n");
     let array = format!("[{}]", json_rows().join(",\n"));
@@ -178,7 +181,7 @@ fn every_command_reads_every_format() {
 }
 
 #[test]
-fn files_that_sql_cannot_read_are_named_with_the_cause() {
+fn sql_errors_name_the_unreadable_file_and_the_cause() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, bytes: &[u8]| {
         let path = folder.path().join(name);
@@ -217,7 +220,7 @@ fn files_that_sql_cannot_read_are_named_with_the_cause() {
 }
 
 #[test]
-fn latin1_files_are_refused_by_every_command() {
+fn latin1_files_are_errors_in_every_command() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("latin1.csv");
     fs::write(&path, b"prompt,response,votes\na,caf\xe9,1\n").unwrap();

@@ -108,6 +108,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The store and the validated options of the pipeline.
 fn options(arguments: Arguments) -> anyhow::Result<(PathBuf, Options)> {
     let devices = devices(&arguments.device)?;
     let mut spaces = Vec::new();

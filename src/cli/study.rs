@@ -78,6 +78,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
 }
 
+/// `study sheet`: writes the blinded sheet and its key.
 fn write_sheet(arguments: Sheet) -> anyhow::Result<()> {
     let Ok(models) = <[String; 2]>::try_from(arguments.models) else {
         anyhow::bail!("--models: name two models, as --models dpo,ddpo");
@@ -100,9 +101,10 @@ fn write_sheet(arguments: Sheet) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Reads the key of a sheet and validates it.
 fn key(path: &Path) -> anyhow::Result<Key> {
     let text = std::fs::read(path).map_err(Error::io("read", path))?;
-    let refused = |why: String| {
+    let invalid = |why: String| {
         let message = format!("is not the key of a sheet ({why})");
         Error::input(
             path,
@@ -110,13 +112,14 @@ fn key(path: &Path) -> anyhow::Result<Key> {
             "name the key.json that was written with the sheet",
         )
     };
-    let key: Key = serde_json::from_slice(&text).map_err(|error| refused(error.to_string()))?;
+    let key: Key = serde_json::from_slice(&text).map_err(|error| invalid(error.to_string()))?;
     if key.items.values().any(|item| item.a > 1) {
-        return Err(refused("a side is neither 0 nor 1".to_owned()).into());
+        return Err(invalid("a side is neither 0 nor 1".to_owned()).into());
     }
     Ok(key)
 }
 
+/// `study read`: prints win rates, p-values and agreement by question.
 fn read_answers(arguments: &Read) -> anyhow::Result<()> {
     let key = key(&arguments.key)?;
     let result = answers::read(&key, &arguments.answers, &Bars::default())?;
@@ -125,8 +128,8 @@ fn read_answers(arguments: &Read) -> anyhow::Result<()> {
     }
     let [one, other] = &result.models;
     for question in &result.questions {
-        let share = |count: usize, of: usize| 100.0 * count as f64 / of.max(1) as f64;
-        let [a, b] = question.won.map(|won| share(won, question.answers));
+        let percent = |count: usize, total: usize| 100.0 * count as f64 / total.max(1) as f64;
+        let [a, b] = question.won.map(|won| percent(won, question.answers));
         let agreement = question
             .alpha
             .map_or_else(|| "n/a".to_owned(), |alpha| format!("{alpha:.3}"));

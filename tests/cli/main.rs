@@ -29,6 +29,7 @@ impl Transcript {
         }
     }
 
+    /// Runs `polyphony` and appends command line, exit code and output.
     fn run(&mut self, words: &[&str]) {
         let output = polyphony(&self.folder).args(words).output().unwrap();
         let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -57,6 +58,7 @@ fn write(folder: &tempfile::TempDir, name: &str, text: &str) {
     std::fs::write(folder.path().join(name), text).unwrap();
 }
 
+/// The program with an empty environment and this working directory.
 fn polyphony(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_polyphony"));
     command.current_dir(folder).env_clear();
@@ -334,6 +336,7 @@ fn a_full_disk_leaves_no_partial_files() {
     assert!(again.status.success());
 }
 
+/// All files below a folder.
 fn walk(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {

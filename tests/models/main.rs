@@ -21,10 +21,12 @@ mod train;
 
 use std::path::{Path, PathBuf};
 
+/// The root of the repository.
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// The folder of a small model of the fixtures.
 fn model(name: &str) -> PathBuf {
     root().join(format!("tests/fixtures/models/{name}/model"))
 }

@@ -11,10 +11,12 @@ use serde_json::Value;
 use super::support::{Random, bytes, done, kill_until_done, polyphony, run, text};
 use super::{model, root};
 
+/// The folder of a fixture: a small model, an adapter, pairs, expected values.
 pub(crate) fn fixture(name: &str) -> PathBuf {
     root().join(format!("tests/fixtures/models/{name}"))
 }
 
+/// The content of a JSON file.
 pub(crate) fn json(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }

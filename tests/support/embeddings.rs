@@ -7,6 +7,7 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Float32Type;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
+/// All rows of a Parquet file as one batch.
 pub(crate) fn rows(file: &Path) -> RecordBatch {
     let file = fs::File::open(file).unwrap();
     let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
@@ -55,6 +56,7 @@ pub(crate) fn assert_near(
     }
 }
 
+/// The content of a golden JSON file, by its path in the repository.
 pub(crate) fn expected(file: &str) -> serde_json::Value {
     serde_json::from_slice(&fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap())
         .unwrap()

@@ -64,10 +64,12 @@ impl TinyLlama {
         write_tensors(&folder.join("model.safetensors"), &names, &tensors)
     }
 
+    /// The size of the MLP's hidden layer.
     fn intermediate_size(&self) -> usize {
         3 * self.hidden_size
     }
 
+    /// The model's `config.json`.
     fn config(&self) -> Value {
         json!({
             "architectures": ["LlamaForCausalLM"],
@@ -92,6 +94,8 @@ impl TinyLlama {
         })
     }
 
+    /// Names and tensors of the weights: norms are 1, linear layers have the standard deviation
+    /// `1 / sqrt(inputs)`, which preserves the scale of activations.
     fn weights(&self) -> Result<(Vec<String>, Vec<Tensor>)> {
         let mut random = SplitMix64::seed_from_u64(self.seed);
         let (hidden, intermediate) = (self.hidden_size, self.intermediate_size());

@@ -61,6 +61,7 @@ impl Shell {
         self.inputs(source, text).await.map(drop)
     }
 
+    /// Runs the inputs of a text up to the first that fails.
     async fn inputs(&mut self, source: &str, text: &str) -> anyhow::Result<Next> {
         let mut number = 0;
         for input in Inputs::of(text) {
@@ -133,6 +134,7 @@ impl Shell {
         }
     }
 
+    /// Runs what the user entered: a command without a backslash, or statements and meta commands.
     async fn line(&mut self, text: &str) -> anyhow::Result<Next> {
         match command::plain_word(text) {
             Some(command) => self.command(command).await,
@@ -157,6 +159,7 @@ impl Shell {
         Ok(())
     }
 
+    /// Runs a query and prints its result on stdout.
     async fn query(&self, sql: &str, settings: &Settings) -> Result<Printed> {
         let frame = self.context.sql(sql).await?;
         let mut out = BufWriter::new(std::io::stdout());
@@ -165,6 +168,7 @@ impl Shell {
         Ok(printed)
     }
 
+    /// Runs a meta command.
     async fn command(&mut self, command: Command) -> anyhow::Result<Next> {
         match command {
             Command::Quit => return Ok(Next::Leave),

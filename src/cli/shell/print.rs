@@ -152,6 +152,7 @@ pub(super) fn write_table(
     Ok(())
 }
 
+/// Writes a result as CSV or TSV with a header, batch by batch.
 async fn delimited(
     stream: SendableRecordBatchStream,
     delimiter: u8,

@@ -62,6 +62,7 @@ impl Settings {
             None => None,
         };
         if let Some((_, lora_config)) = &adapter {
+            // An adapter's shape is fixed: its configuration fills in the LoRA options that are not set.
             settings = settings.over(Self {
                 lora_r: Some(lora_config.r),
                 lora_alpha: Some(lora_config.lora_alpha),
@@ -109,6 +110,7 @@ impl Settings {
         self.or(lower)
     }
 
+    /// Checks for options that exclude each other; `source` is the file or the flags, for the error.
     fn check_conflicts(&self, source: &str) -> Result<()> {
         match (self.batch_size, self.batch_tokens) {
             (Some(examples), Some(tokens)) => Err(Error::config(

@@ -49,6 +49,7 @@ const COLUMNS: [&str; 10] = [
 ];
 
 impl Text {
+    /// Whether it is a string, not a message list.
     pub(crate) fn is_plain(&self) -> bool {
         matches!(self, Self::Plain(_))
     }

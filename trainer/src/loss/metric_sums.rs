@@ -85,6 +85,7 @@ impl RewardStats {
         })
     }
 
+    /// The statistics of both sets of outputs.
     fn merge(self, other: &Self) -> Self {
         Self {
             count: self.count + other.count,

@@ -71,11 +71,14 @@ pub struct PairConstants {
 /// Sums of a text's log-probabilities, accumulated in f64: single tokens are in f32.
 struct TextLogps {
     span: TargetSpan,
+    /// The sum over the completion, in nats.
     completion: f64,
+    /// The sum over all targets, in nats.
     all: f64,
 }
 
 impl TextLogps {
+    /// Sums of the log-probabilities `logps` of a batch's targets over one text.
     fn new(span: &TargetSpan, logps: &[f32]) -> Self {
         let sum = |range: Range<usize>| logps[range].iter().map(|&p| f64::from(p)).sum();
         Self {
@@ -85,14 +88,17 @@ impl TextLogps {
         }
     }
 
+    /// The number of completion tokens, at least 1: it is a divisor.
     fn tokens(&self) -> usize {
         self.span.completion.len().max(1)
     }
 
+    /// The mean log-probability of the completion.
     fn mean(&self) -> f64 {
         self.completion / self.tokens() as f64
     }
 
+    /// The mean log-probability of all targets.
     fn mean_of_all(&self) -> f64 {
         self.all / self.span.all.len().max(1) as f64
     }
@@ -278,6 +284,7 @@ impl Objective {
         }
     }
 
+    /// The weight of a pair; 1 for methods without weights.
     fn weight(&self, constants: &PairConstants) -> f64 {
         if self.method.is_weighted() {
             constants.weight
@@ -298,6 +305,7 @@ fn sft_example(chosen: &TextLogps, totals: &StepTotals, dloss_dlogp: &mut [f32])
     }
 }
 
+/// Adds a derivative to those of a range of targets.
 fn add_to_range(dloss_dlogp: &mut [f32], range: &Range<usize>, value: f64) {
     for slope in &mut dloss_dlogp[range.clone()] {
         *slope += value as f32;

@@ -106,6 +106,7 @@ impl MetricsLog {
         self.curve(|entry| entry.eval_loss)
     }
 
+    /// The points (step, loss) of all lines that have this loss.
     fn curve(&self, loss: impl Fn(&Entry) -> Option<f64>) -> Vec<(f64, f64)> {
         let point = |entry: &Entry| Some((entry.step as f64, loss(entry)?));
         self.entries.iter().filter_map(point).collect()

@@ -40,7 +40,7 @@ pub fn batch_schedule(
         let order = match shuffle_seed {
             None => (0..train.len()).collect(),
             Some(seed) => {
-                // A separate generator for each epoch: a resumed run gets the same order without replaying it.
+                // The order of an epoch depends on the random seed and the epoch's number only.
                 SplitMix64::seed_from_u64(seed ^ (epoch as u64 + 1).wrapping_mul(0x9e37_79b9))
                     .permutation(train.len())
             }

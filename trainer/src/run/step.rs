@@ -32,7 +32,7 @@ impl Trainer<'_> {
         let (sums, gradients) = result.map_err(|error| self.optimizer_oom_error(error))?;
         let norm =
             global_norm(&gradients).map_err(|error| self.optimizer_oom_error(error.into()))?;
-        // Checked before the update: parameters and moments stay finite, so that the last checkpoint is usable.
+        // Checked before the update: parameters and moments stay finite, so that the checkpoint after an error is usable.
         if !sums.loss.is_finite() || !norm.is_finite() {
             return Err(self.non_finite_error(sums.loss, norm, &examples));
         }

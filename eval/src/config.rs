@@ -12,20 +12,20 @@ use crate::space::PerSpace;
 /// The source of diversity in a space.
 #[derive(Debug, Clone)]
 pub enum SpaceSource {
-    /// An embedder: diversity is that of its vectors.
+    /// An embedder: diversity is computed from its embeddings.
     Embedder(Embedder),
-    /// A column of the outputs: the deviation of each text.
+    /// A column of the outputs with the deviation of each text.
     Column(String),
 }
 
 /// The source of rewards.
 #[derive(Debug, Clone)]
 pub enum RewardSource {
-    /// A column of the outputs: the one of that name, else the first of the usual names.
+    /// A column of the outputs, by name; without a name the first of the usual names.
     Column(Option<String>),
-    /// A reward model, by folder or hub id, and its device.
+    /// A reward model (folder or Hugging Face Hub id), and its device.
     Model(String, DeviceSpec),
-    /// None: rewards are not reported.
+    /// No source: rewards are not reported.
     None,
 }
 
@@ -33,51 +33,51 @@ pub enum RewardSource {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Equivalence {
-    /// A column of the outputs.
+    /// The class column of the outputs.
     Column,
-    /// ROUGE-1 above a threshold (`NoveltyBench`'s unigram rule).
+    /// ROUGE-1 F1 above a threshold (`NoveltyBench`'s unigram rule).
     Rouge1,
 }
 
 /// Sizes of the resampling tests.
 #[derive(Debug, Clone, Copy)]
 pub struct ResamplingConfig {
-    /// Bootstrap resamples for confidence intervals.
+    /// The number of bootstrap resamples per confidence interval.
     pub bootstrap_samples: usize,
-    /// Permutation test: the number of sign flips.
+    /// The number of random sign flips of the permutation test.
     pub permutations: usize,
-    /// The random seed.
+    /// The random seed of subsampling, bootstrap and permutation test.
     pub seed: u64,
 }
 
 /// The options of an evaluation.
 #[derive(Debug, Clone)]
 pub struct EvalConfig {
-    /// Files or folders of outputs.
+    /// Files or folders of model outputs.
     pub outputs: Vec<OutputPath>,
-    /// Texts by people: a store, or a file of outputs.
+    /// Human-written texts: a store, or a file of outputs.
     pub gold: Option<PathBuf>,
-    /// The columns of the files, where they have other than the usual names.
+    /// The column names of the files, where they differ from the usual ones.
     pub columns: Columns,
-    /// The number of texts of each model to a prompt. Without it: the smallest number that a model
-    /// usually has.
+    /// The number of texts per model and prompt. `None`: the smallest of the models' most common numbers
+    /// (see [`crate::subsample`]).
     pub k: Option<usize>,
-    /// The sources of diversity.
+    /// The source of diversity in each space.
     pub spaces: PerSpace<SpaceSource>,
     /// The source of rewards.
     pub reward: RewardSource,
     /// The source of equivalence classes.
     pub equivalence: Equivalence,
-    /// Whether the published code's values are shown, too.
+    /// Whether to report the values of the published code as well.
     pub reference_compat: bool,
-    /// Bootstrap, permutation test and random seed.
+    /// Sizes of bootstrap and permutation test, and the random seed.
     pub resampling: ResamplingConfig,
-    /// The folder of the report and of the embeddings.
+    /// The output folder of the report and of the embeddings.
     pub out: PathBuf,
 }
 
 impl EvalConfig {
-    /// The columns, with those that `spaces` and `reward` name.
+    /// The columns, including those named by `spaces` and `reward`.
     pub(crate) fn named_columns(&self) -> Columns {
         let mut columns = self.columns.clone();
         columns.spaces = self.spaces.as_ref().map(|source| match source {

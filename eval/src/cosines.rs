@@ -1,21 +1,21 @@
-//! How alike are vectors? The matrix of cosines that the measures of vectors start from.
+//! Cosine similarity: the matrix of cosines that the measures of embeddings are computed from.
 
-/// The cosines of `n` vectors with each other, row by row; a zero vector has cosine 0 with others,
-/// and 1 with another zero vector: texts of nothing are alike.
+/// The cosine similarities of `n` vectors as a row-major n x n matrix, in -1 to 1. A zero vector has
+/// cosine 0 with other vectors and 1 with another zero vector: empty texts count as equal.
 pub fn cosines(rows: &[&[f32]]) -> Vec<f64> {
     let n = rows.len();
-    let inverse = |row: &&[f32]| {
+    let inverse_norm = |row: &&[f32]| {
         let length = dot(row, row).sqrt();
         if length > 0.0 { 1.0 / length } else { 0.0 }
     };
-    let inverse: Vec<f64> = rows.iter().map(inverse).collect();
+    let inverse_norm: Vec<f64> = rows.iter().map(inverse_norm).collect();
     let mut matrix = vec![1.0; n * n];
     for i in 0..n {
         for j in i + 1..n {
-            let cosine = if inverse[i] == 0.0 && inverse[j] == 0.0 {
+            let cosine = if inverse_norm[i] == 0.0 && inverse_norm[j] == 0.0 {
                 1.0
             } else {
-                dot(rows[i], rows[j]) * inverse[i] * inverse[j]
+                dot(rows[i], rows[j]) * inverse_norm[i] * inverse_norm[j]
             };
             matrix[i * n + j] = cosine;
             matrix[j * n + i] = cosine;
@@ -24,7 +24,7 @@ pub fn cosines(rows: &[&[f32]]) -> Vec<f64> {
     matrix
 }
 
-/// The dot product in f64 lanes: few vectors, and eigenvalues that want every digit.
+/// The dot product in f64 lanes: the eigenvalues of the Vendi score need full precision, and vectors are few.
 fn dot(a: &[f32], b: &[f32]) -> f64 {
     const LANES: usize = 8;
     let mut lanes = [0.0_f64; LANES];

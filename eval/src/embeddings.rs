@@ -1,4 +1,5 @@
-//! Embeddings of the outputs: computed once, stored next to the report, reused while nothing changes.
+//! Embeddings of the outputs: computed once, stored next to the report, reused while texts and model are the
+//! same.
 
 use std::fs;
 use std::ops::Range;
@@ -16,10 +17,10 @@ use polyphony_io::progress::Progress;
 use polyphony_io::records;
 use polyphony_model::kernel::vector;
 
-/// The file of the texts that were judged.
+/// The file of the evaluated texts.
 const OUTPUTS: &str = "outputs.parquet";
 
-/// Writes the texts that are judged, `out/outputs.parquet`.
+/// Writes the evaluated texts to `out/outputs.parquet`.
 ///
 /// # Errors
 /// When the disk is full.
@@ -30,8 +31,8 @@ pub fn write_texts(batch: &RecordBatch, out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The vectors of the batch's `response`s, in its order, which [`write_texts`] wrote; they stay in
-/// `out/NAME.parquet` with the texts. A killed run goes on where it stopped.
+/// The embeddings of the batch's `response` column, in row order. Reads the texts that [`write_texts`]
+/// wrote; stores texts and embeddings in `out/NAME.parquet`. An interrupted run resumes where it stopped.
 ///
 /// # Errors
 /// When the model fails or the disk is full.
@@ -52,24 +53,24 @@ pub async fn embed(
         shard_size: embedder.default_shard_size(),
     };
     embed_file(&texts, embedder, &path, progress).await?;
-    let made = read(&path)?;
-    Ok(made[EMBEDDING].as_fixed_size_list().clone())
+    let embedded = read(&path)?;
+    Ok(embedded[EMBEDDING].as_fixed_size_list().clone())
 }
 
-/// Vectors of an earlier run, where they are of these texts and this model.
+/// The embeddings of an earlier run, if they are of the same texts and model.
 fn stored_vectors(
     path: &Path,
     batch: &RecordBatch,
     embedder: &Embedder,
 ) -> Option<FixedSizeListArray> {
     fs::metadata(path).ok()?;
-    let kept = read(path).ok()?;
-    let schema = kept.schema();
+    let stored = read(path).ok()?;
+    let schema = stored.schema();
     let same_model = *schema.field_with_name(EMBEDDING).ok()?.metadata() == embedder.metadata();
-    let texts = kept.columns().iter().zip(batch.columns());
-    let same_texts = kept.num_columns() == batch.num_columns() + 1
-        && texts.clone().all(|(kept, given)| kept == given);
-    let vectors = kept.column_by_name(EMBEDDING)?.as_fixed_size_list_opt()?;
+    let texts = stored.columns().iter().zip(batch.columns());
+    let same_texts = stored.num_columns() == batch.num_columns() + 1
+        && texts.clone().all(|(stored, expected)| stored == expected);
+    let vectors = stored.column_by_name(EMBEDDING)?.as_fixed_size_list_opt()?;
     (same_model && same_texts).then(|| vectors.clone())
 }
 
@@ -82,14 +83,15 @@ fn read(path: &Path) -> Result<RecordBatch> {
     Ok(concat_batches(&schema, &batches)?)
 }
 
-/// The vector of a row; none where it is NULL.
+/// The embedding of a row; `None` where it is NULL.
 pub(crate) fn row(vectors: &FixedSizeListArray, row: usize) -> Option<Float32Array> {
     vectors
         .is_valid(row)
         .then(|| vectors.value(row).as_primitive::<Float32Type>().clone())
 }
 
-/// The deviation of each text of a group from the others; none for one alone.
+/// The deviation of each text of a group: its mean distance to the others. `None` for a single text, or where
+/// an embedding is missing.
 pub fn deviations(vectors: &FixedSizeListArray, rows: Range<usize>) -> Vec<Option<f64>> {
     let n = rows.len();
     let rows: Option<Vec<_>> = rows.map(|at| row(vectors, at)).collect();
@@ -108,13 +110,13 @@ pub fn deviations(vectors: &FixedSizeListArray, rows: Range<usize>) -> Vec<Optio
 /// The sum of a group's vectors, each scaled to length 1.
 #[derive(Debug, Clone, PartialEq)]
 pub struct UnitVectorSum {
-    /// The sum of those that are not zero.
+    /// The sum over the non-zero vectors.
     pub sum: Vec<f64>,
-    /// How many are zero: they are alike, and unlike all others.
+    /// The number of zero vectors: cosine 1 with each other, 0 with all others.
     pub zeros: usize,
 }
 
-/// Sums a group's vectors up.
+/// Sums the unit vectors of a group of rows.
 pub fn sum(vectors: &FixedSizeListArray, rows: Range<usize>) -> UnitVectorSum {
     let mut sum = vec![0.0; vectors.value_length() as usize];
     let mut zeros = 0;

@@ -20,40 +20,40 @@ use crate::space::{PerSpace, Space};
 use crate::stats::mean::mean;
 use crate::subsample::Selection;
 
-/// A text with what is known of it alone.
+/// A text with the values that belong to it alone.
 #[derive(Debug, Clone)]
 pub struct Text<'a> {
-    /// The text.
+    /// The text with its model and prompt.
     pub output: &'a Output,
-    /// The number of its words.
+    /// The number of words.
     pub words: usize,
-    /// Its reward.
+    /// The reward; `None` where the source has none.
     pub reward: Option<f64>,
-    /// Its mean distance to the model's other texts to the prompt.
+    /// The mean distance to the model's other texts to the prompt, by space.
     pub deviation: PerSpace<Option<f64>>,
 }
 
 /// A model's texts to one prompt.
 #[derive(Debug, Clone)]
 pub struct ModelPrompt<'a> {
-    /// The texts, by sample.
+    /// The texts, in order of sample number.
     pub texts: Vec<Text<'a>>,
-    /// The value of each column of [`columns`]; none where undefined.
+    /// The value of each column of [`columns`]; `None` where undefined.
     pub values: Vec<Option<f64>>,
-    /// The sums of its texts' unit vectors.
+    /// The sum of the texts' unit vectors, by space.
     pub sums: PerSpace<Option<UnitVectorSum>>,
 }
 
-/// All measured values.
+/// The values of all measures, by model and prompt.
 #[derive(Debug)]
 pub struct Evaluation<'a> {
-    /// The models, gold last.
+    /// The names of the models in natural order, gold last.
     pub models: Vec<String>,
-    /// The prompts: id and text.
+    /// Id and text of each prompt.
     pub prompts: Vec<(String, String)>,
-    /// A row per model, a column per prompt; none where the model has no text to the prompt.
+    /// A row per model, a column per prompt; `None` where the model has no text to the prompt.
     pub cells: Vec<Vec<Option<ModelPrompt<'a>>>>,
-    /// The number of texts of a model to a prompt that are evaluated.
+    /// The number of evaluated texts per model and prompt.
     pub k: usize,
 }
 
@@ -66,7 +66,7 @@ impl Evaluation<'_> {
             .collect()
     }
 
-    /// The columns with a value somewhere, by their index in [`columns`].
+    /// The columns with at least one value, as indices into [`columns`].
     pub fn defined_columns(&self) -> Vec<usize> {
         let is_defined = |column: &usize| {
             let mut cells = self.cells.iter().flatten().flatten();
@@ -76,7 +76,7 @@ impl Evaluation<'_> {
     }
 }
 
-/// Embeds, rewards and measures the selected texts.
+/// Computes embeddings, rewards and all measures of the selected texts.
 ///
 /// # Errors
 /// When there is no text, a model fails, or a file cannot be written.
@@ -97,14 +97,14 @@ pub async fn evaluate<'a>(
     for space in Space::ALL {
         if let SpaceSource::Embedder(embedder) = config.spaces.get(space) {
             let (out, name) = (&config.out, space.name());
-            let made = embeddings::embed(&batch, embedder, out, name, progress).await?;
-            *vectors.get_mut(space) = Some(made);
+            let embedded = embeddings::embed(&batch, embedder, out, name, progress).await?;
+            *vectors.get_mut(space) = Some(embedded);
         }
     }
     drop(batch);
     progress.start("measuring", Some(rows.len() as u64), Unit::Rows);
     let measured = AtomicU64::new(0);
-    // Rewards can stand for utilities only where none is a loss.
+    // utility_k needs utilities >= 0: rewards replace them only if no reward is negative.
     let are_utilities = rewards.iter().flatten().all(|reward| *reward >= 0.0);
     let measurement = Measurement {
         selection,
@@ -126,7 +126,7 @@ pub async fn evaluate<'a>(
     Ok(assemble(selection, cells))
 }
 
-/// The rows of each model and prompt, which are consecutive.
+/// The row range of each model and prompt; `rows` are sorted by both.
 fn groups(rows: &[&Output]) -> Vec<Range<usize>> {
     let mut start = 0;
     let groups = rows.chunk_by(|a, b| a.same_group(b)).map(|group| {
@@ -137,7 +137,7 @@ fn groups(rows: &[&Output]) -> Vec<Range<usize>> {
     groups.collect()
 }
 
-/// What the measures of all groups are computed from.
+/// The inputs of the measures, shared by all groups.
 struct Measurement<'a, 'b> {
     selection: &'b Selection<'a>,
     config: &'b EvalConfig,
@@ -147,7 +147,7 @@ struct Measurement<'a, 'b> {
 }
 
 impl<'a> Measurement<'a, '_> {
-    /// Measures one group of rows.
+    /// Computes the measures of one group of rows.
     fn cell(&self, group: Range<usize>) -> ModelPrompt<'a> {
         let rows = &self.selection.rows[group.clone()];
         let deviations = PerSpace::from_fn(|space| match self.vectors.get(space) {
@@ -198,7 +198,7 @@ impl<'a> Measurement<'a, '_> {
     }
 }
 
-/// Puts measured groups into a table of models and prompts.
+/// Arranges the measured groups in a table of models and prompts.
 fn assemble<'a>(selection: &Selection<'a>, cells: Vec<ModelPrompt<'a>>) -> Evaluation<'a> {
     let rows = &selection.rows;
     let models = ordered(rows.iter().map(|row| row.model.as_str()));
@@ -239,7 +239,7 @@ fn ordered<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     names
 }
 
-/// The sort key of natural order: a name's runs of letters and its numbers, in turn.
+/// The sort key of natural order: the name split into pairs of non-digits and a number.
 fn natural_key(name: &str) -> Vec<(String, u64)> {
     let mut parts = Vec::new();
     let mut rest = name;

@@ -1,8 +1,8 @@
-//! Evaluation of what language models write: measures of diversity and reward, statistics, reports and
-//! human studies.
+//! Evaluation of language-model outputs: measures of diversity and reward, statistics, reports and human
+//! studies.
 //!
 //! [`run::run`] is `polyphony eval`: it reads [`outputs`], selects an equal number of texts
-//! ([`subsample`]), computes their [`embeddings`] and [`rewards`], measures every model and prompt
+//! ([`subsample`]), computes their [`embeddings`] and [`rewards`], evaluates every model and prompt
 //! ([`evaluation`], [`measures`]), compares models ([`summary`], [`compare`], [`stats`]) and writes the
 //! [`report`]. [`study`] is `polyphony study`.
 

@@ -15,58 +15,59 @@ use crate::stats::permutation::sign_flips;
 use crate::stats::sign_test::sign_test;
 use crate::stats::wilcoxon::wilcoxon;
 
-/// Two models.
+/// The paired comparison of two models in every defined column.
 #[derive(Debug, Clone, Serialize)]
 pub struct Comparison {
     /// The first model.
     pub a: String,
-    /// The second model: differences are its value minus the first one's.
+    /// The second model: a difference is the value of `b` minus the value of `a`.
     pub b: String,
-    /// The number of prompts that both have texts to.
+    /// The number of prompts that have texts of both models.
     pub prompts: usize,
-    /// The difference in each defined column; none where a side is undefined.
+    /// The difference in each defined column, by column index; `None` where a side is undefined.
     #[serde(serialize_with = "registry::by_column")]
     pub values: Vec<(usize, Option<Difference>)>,
 }
 
-/// The difference of two models in a measure.
+/// The difference of two models in a measure, with interval, effect size and p-values.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Difference {
-    /// The mean over prompts.
+    /// The mean of the paired differences over prompts.
     pub difference: f64,
     /// The standard error of the mean over prompts.
     pub se: f64,
     /// The lower end of the 95 % bootstrap confidence interval, resampled over prompts.
     pub ci_low: f64,
-    /// The upper end.
+    /// The upper end of that confidence interval.
     pub ci_high: f64,
-    /// Cohen's d of paired differences: mean over standard deviation; none where that is 0.
+    /// Cohen's d_z of paired differences: mean over standard deviation; `None` where the deviation is 0.
     pub cohen_dz: Option<f64>,
-    /// The number of prompts with a value of both.
+    /// The number of prompts where both models have a value.
     pub prompts: usize,
-    /// The number of prompts where the second model has more.
+    /// The number of prompts where `b` has the larger value.
     pub up: usize,
-    /// The number where it has less.
+    /// The number of prompts where `b` has the smaller value.
     pub down: usize,
-    /// The number where both have as much.
+    /// The number of prompts where both values are equal.
     pub ties: usize,
-    /// p of the exact two-sided sign test (scipy: `binomtest`).
+    /// p-value of the exact two-sided sign test (scipy: `binomtest`).
     pub p_sign: f64,
-    /// p of Wilcoxon's signed-rank test (scipy: `wilcoxon`).
+    /// Two-sided p-value of Wilcoxon's signed-rank test (scipy: `wilcoxon`); `None` if all differences are 0.
     pub p_wilcoxon: Option<f64>,
-    /// p of the sign-flip permutation test of the mean (scipy: `permutation_test`, `samples`), which both
-    /// corrections start from.
+    /// Two-sided p-value of the sign-flip permutation test of the mean (scipy: `permutation_test` with
+    /// `permutation_type="samples"`); `p_holm` and `p_bh` are corrections of this value.
     pub p_permutation: f64,
-    /// That p after Holm's correction for all differences of the report (statsmodels: `multipletests`,
-    /// `holm`).
+    /// `p_permutation` after Holm's correction for all differences of the report (statsmodels:
+    /// `multipletests`, `holm`).
     pub p_holm: f64,
-    /// That p after Benjamini's and Hochberg's correction (statsmodels: `fdr_bh`).
+    /// `p_permutation` after the Benjamini-Hochberg correction (statsmodels: `fdr_bh`).
     pub p_bh: f64,
-    /// The difference that remains between texts of equal length.
+    /// The difference adjusted to texts of equal length.
     pub length_adjusted: Option<LengthAdjusted>,
 }
 
-/// Compares every two models in every defined column, and corrects for all of these tests.
+/// Compares every pair of models in every defined column, and corrects the p-values of all these tests for
+/// multiple testing.
 pub fn comparisons(
     evaluation: &Evaluation<'_>,
     resampling: ResamplingConfig,
@@ -98,7 +99,7 @@ pub fn comparisons(
     let mut all: Vec<&mut Difference> = comparisons
         .iter_mut()
         .flat_map(|comparison| comparison.values.iter_mut())
-        // The published code's values are the same question once more.
+        // Reference columns measure the same thing a second time, so they are not counted as further tests.
         .filter(|(column, _)| !columns()[*column].reference)
         .filter_map(|(_, difference)| difference.as_mut())
         .collect();
@@ -128,7 +129,7 @@ fn difference(
     let both = sides
         .zip(lengths)
         .filter_map(|((a, b), (words_a, words_b))| {
-            // Rounding errors of equal values are no difference.
+            // Treat rounding errors of equal values as a tie.
             let difference = b? - a?;
             let difference = if difference.abs() > 1e-12 {
                 difference

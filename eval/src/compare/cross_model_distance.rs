@@ -8,27 +8,29 @@ use crate::space::Space;
 use crate::stats::bootstrap::BootstrapCache;
 use crate::stats::mean::mean;
 
-/// How far two models' texts to the same prompt lie apart; a model and itself: within it.
+/// The mean cosine distance between texts of two models to the same prompt; where `a` equals `b`, between
+/// the texts of one model.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CrossModelDistance {
     /// The embedding space: `semantic` or `style`.
     pub space: &'static str,
-    /// One model.
+    /// The first model.
     pub a: String,
-    /// The other model; the same for the distance within a model.
+    /// The second model; equal to `a` for the distance within a model.
     pub b: String,
-    /// The number of prompts.
+    /// The number of prompts that the mean is over.
     pub prompts: usize,
-    /// The mean over prompts of the mean of 1 - cosine of all pairs across.
+    /// The mean over prompts of the mean of 1 - cosine over all pairs of a text of `a` and a text of `b`.
     pub distance: f64,
     /// The lower end of the 95 % bootstrap confidence interval, resampled over prompts.
     pub ci_low: Option<f64>,
-    /// The upper end.
+    /// The upper end of that confidence interval.
     pub ci_high: Option<f64>,
 }
 
-/// Every two models, and each with itself, by space. Over the prompts that all models answered, where
-/// there are any: only then do the numbers compare. Nothing where there are no vectors.
+/// The distance of every pair of models, and of each model with itself, by space. If some prompts are
+/// answered by all models, only those count, so that the numbers are comparable. Empty for a space
+/// without embeddings.
 pub fn cross_model_distances(
     evaluation: &Evaluation<'_>,
     bootstrap: &BootstrapCache,
@@ -73,8 +75,8 @@ pub fn cross_model_distances(
     pairs.filter_map(distance).collect()
 }
 
-/// 1 - the mean cosine of all pairs across, through the sums of unit vectors; zero vectors are
-/// alike, as within a model.
+/// 1 - the mean cosine over all pairs of a text of one model and a text of the other, computed from the
+/// sums of unit vectors. Two zero vectors have cosine 1, as in [`crate::cosines`].
 fn across(a: &ModelPrompt<'_>, b: &ModelPrompt<'_>, space: Space) -> Option<f64> {
     let (one, other) = (a.sums.get(space).as_ref()?, b.sums.get(space).as_ref()?);
     let product: f64 = one.sum.iter().zip(&other.sum).map(|(x, y)| x * y).sum();

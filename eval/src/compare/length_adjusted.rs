@@ -9,23 +9,23 @@ use crate::stats::mean::mean;
 /// A difference at equal length, with its 95 % bootstrap confidence interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct LengthAdjusted {
-    /// The difference.
+    /// The intercept of the regression: the difference where both lengths are equal.
     pub difference: f64,
-    /// The lower end.
+    /// The lower end of the 95 % bootstrap confidence interval.
     pub ci_low: f64,
-    /// The upper end.
+    /// The upper end of the 95 % bootstrap confidence interval.
     pub ci_high: f64,
 }
 
-/// The difference where the line through (ln of the ratio of lengths, difference) crosses zero, and
-/// its bootstrap interval. None where lengths do not vary, or nearly all prompts have the longer text
-/// from the same model: the line would have to be drawn on beyond what was seen.
+/// The intercept of the regression of the differences on the log ratios of lengths, with its bootstrap
+/// confidence interval. `None` where lengths do not vary, or where one model is longer on nearly all
+/// prompts: equal length would be an extrapolation.
 pub(super) fn length_adjusted(
     differences: &[f64],
     log_ratios: &[f64],
     bootstrap: &BootstrapCache,
 ) -> Option<LengthAdjusted> {
-    // Of a prompt to which a model has no word, no ratio is known.
+    // A prompt where a model wrote no word has an infinite or undefined log ratio.
     let finite = differences
         .iter()
         .zip(log_ratios)
@@ -44,7 +44,7 @@ pub(super) fn length_adjusted(
     if differences.len() < 4 {
         return None;
     }
-    // Beyond the lengths that were seen the line says nothing.
+    // Do not extrapolate: ratio 1 must lie within the observed ratios.
     let mut sorted = log_ratios.clone();
     sorted.sort_unstable_by(f64::total_cmp);
     if percentile(&sorted, 0.05) > 0.0 || percentile(&sorted, 0.95) < 0.0 {
@@ -83,15 +83,15 @@ mod tests {
     fn difference_at_equal_length_needs_overlapping_lengths() {
         let bootstrap = BootstrapCache::new(200, 7);
         let log_ratios: Vec<f64> = (0..40).map(|at| f64::from(at - 20) / 10.0).collect();
-        // Two apart at equal length, and one more for each e times as long.
+        // A difference of 2 at equal length, and 1 with_infinite per factor e in length.
         let differences: Vec<f64> = log_ratios.iter().map(|x| 2.0 + x).collect();
-        let found = length_adjusted(&differences, &log_ratios, &bootstrap).unwrap();
-        assert!((found.difference - 2.0).abs() < 1e-9 && found.ci_low <= found.ci_high);
-        // A prompt without words on one side says nothing of lengths.
-        let more = [&log_ratios[..], &[f64::INFINITY]].concat();
-        let of_more = [&differences[..], &[9.0]].concat();
-        let same = length_adjusted(&of_more, &more, &bootstrap).unwrap();
-        assert_eq!(same, found);
+        let adjusted = length_adjusted(&differences, &log_ratios, &bootstrap).unwrap();
+        assert!((adjusted.difference - 2.0).abs() < 1e-9 && adjusted.ci_low <= adjusted.ci_high);
+        // A prompt without words on one side is ignored.
+        let with_infinite = [&log_ratios[..], &[f64::INFINITY]].concat();
+        let with_outlier = [&differences[..], &[9.0]].concat();
+        let same = length_adjusted(&with_outlier, &with_infinite, &bootstrap).unwrap();
+        assert_eq!(same, adjusted);
         let always: Vec<f64> = log_ratios.iter().map(|x| x + 5.0).collect();
         assert_eq!(length_adjusted(&differences, &always, &bootstrap), None);
         assert_eq!(length_adjusted(&differences, &[0.0; 40], &bootstrap), None);

@@ -53,8 +53,8 @@ pub async fn embed(
         shard_size: embedder.default_shard_size(),
     };
     embed_file(&texts, embedder, &path, progress).await?;
-    let embedded = read(&path)?;
-    Ok(embedded[EMBEDDING].as_fixed_size_list().clone())
+    let table = read(&path)?;
+    Ok(table[EMBEDDING].as_fixed_size_list().clone())
 }
 
 /// The embeddings of an earlier run, if they are of the same texts and model.

@@ -97,8 +97,8 @@ pub async fn evaluate<'a>(
     for space in Space::ALL {
         if let SpaceSource::Embedder(embedder) = config.spaces.get(space) {
             let (out, name) = (&config.out, space.name());
-            let embedded = embeddings::embed(&batch, embedder, out, name, progress).await?;
-            *vectors.get_mut(space) = Some(embedded);
+            let computed = embeddings::embed(&batch, embedder, out, name, progress).await?;
+            *vectors.get_mut(space) = Some(computed);
         }
     }
     drop(batch);

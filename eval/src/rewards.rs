@@ -1,4 +1,5 @@
-//! Rewards: from a column or a reward model, and whether those of different files compare.
+//! Rewards: read from a column or computed by a reward model, with checks that those of different files are
+//! comparable.
 
 use std::path::Path;
 
@@ -9,16 +10,17 @@ use polyphony_model::reward::RewardModel;
 use crate::config::RewardSource;
 use crate::outputs::{Input, Output};
 
-/// The reward of each text; none where its source has none.
+/// The reward of each text; `None` where the column has no value, or the reward model has no prompt to score
+/// the text against.
 ///
 /// # Errors
-/// When the reward model cannot be read, or fails.
+/// When the reward model cannot be loaded, or its forward pass fails.
 pub fn rewards(
     rows: &[&Output],
     source: &RewardSource,
     progress: &dyn Progress,
 ) -> Result<Vec<Option<f64>>> {
-    /// The number of texts between two updates of the progress.
+    /// The number of texts per call of the reward model; the progress is updated after each.
     const BATCH: usize = 256;
     match source {
         RewardSource::None => Ok(vec![None; rows.len()]),
@@ -28,7 +30,7 @@ pub fn rewards(
             let mut rewards = Vec::with_capacity(rows.len());
             progress.start("computing rewards", Some(rows.len() as u64), Unit::Rows);
             for part in rows.chunks(BATCH) {
-                // A reward model judges a text as an answer to its prompt.
+                // A reward model scores a text as a response to its prompt: without a prompt there is no reward.
                 let has_prompt = |row: &&&Output| !row.prompt.is_empty();
                 let pairs: Vec<(&str, &str)> = part
                     .iter()
@@ -48,10 +50,10 @@ pub fn rewards(
     }
 }
 
-/// A reward column that all files share; none where they differ, with why.
+/// The name of the score column, if some file has scores.
 ///
 /// # Errors
-/// When files with scores name them differently: rewards of different models do not compare.
+/// When the score columns or the reward models of two files differ: such rewards are not comparable.
 pub fn shared_score(inputs: &[Input]) -> Result<Option<String>> {
     let mut named = inputs
         .iter()
@@ -59,12 +61,12 @@ pub fn shared_score(inputs: &[Input]) -> Result<Option<String>> {
     let Some((first, name)) = named.next() else {
         return Ok(None);
     };
-    let mut judged = inputs
+    let mut with_model = inputs
         .iter()
         .filter(|input| input.score.is_some())
         .filter_map(|input| Some((input, input.reward_model.as_ref()?)));
-    if let Some((one, judge)) = judged.next()
-        && let Some((other, theirs)) = judged.find(|(_, theirs)| *theirs != judge)
+    if let Some((one, judge)) = with_model.next()
+        && let Some((other, theirs)) = with_model.find(|(_, theirs)| *theirs != judge)
     {
         return Err(Error::input(
             Path::new(&other.file),
@@ -89,10 +91,10 @@ pub fn shared_score(inputs: &[Input]) -> Result<Option<String>> {
     }
 }
 
-/// The warning that two models' rewards have no value in common: most likely two reward models gave
-/// them. `rewards` holds those of each model.
+/// The warning that the reward ranges of two models do not overlap: most likely different reward models
+/// computed them. `rewards` are the rewards by model.
 pub fn disjoint_rewards_warning(rewards: &[(&str, Vec<f64>)]) -> Option<String> {
-    /// Models with fewer rewards are left out.
+    /// Models with fewer rewards are ignored.
     const MIN_REWARDS: usize = 8;
     let ranges: Vec<(&str, f64, f64)> = rewards
         .iter()
@@ -119,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rewards_of_two_models_are_told_apart() {
+    fn rewards_of_two_reward_models_are_an_error() {
         let input = |file: &str, score: &str, judge: Option<&str>| Input {
             file: file.to_owned(),
             sha256: String::new(),
@@ -132,13 +134,13 @@ mod tests {
         let one = input("one", "reward", Some("a"));
         let same = [one.clone(), input("other", "reward", Some("a"))];
         assert_eq!(shared(&same).unwrap().as_deref(), Some("reward"));
-        // Who does not say it is taken at their word for the column.
-        let unsaid = [one.clone(), input("other", "reward", None)];
-        assert!(shared(&unsaid).is_ok());
-        let judges = shared(&[one.clone(), input("other", "reward", Some("b"))]).unwrap_err();
+        // A file without a reward model is compared by its column only.
+        let unnamed_model = [one.clone(), input("other", "reward", None)];
+        assert!(shared(&unnamed_model).is_ok());
+        let error = shared(&[one.clone(), input("other", "reward", Some("b"))]).unwrap_err();
         assert!(
-            judges.contains("rewards of `b`, but one has those of `a`"),
-            "{judges}"
+            error.contains("rewards of `b`, but one has those of `a`"),
+            "{error}"
         );
         let columns = shared(&[one, input("other", "score", Some("a"))]).unwrap_err();
         assert!(columns.contains("in `score`"), "{columns}");

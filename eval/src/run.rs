@@ -1,4 +1,4 @@
-//! An evaluation from files to report: `polyphony eval` as one call.
+//! Evaluation run: `polyphony eval` as one call, from the files of outputs to the report.
 
 use polyphony_engine::Result;
 use polyphony_io::progress::Progress;
@@ -32,7 +32,7 @@ pub async fn run(config: &EvalConfig, progress: &dyn Progress) -> Result<Report>
     let selection = subsample(&outputs.rows, config.k, config.resampling.seed);
     let evaluation = evaluate(&selection, config, progress).await?;
     let reward_revision = match &config.reward {
-        // Models are loaded once per process.
+        // Loaded models are cached per process, so this reads only the revision.
         RewardSource::Model(name, device) => {
             Some(RewardModel::load_cached(name, *device)?.revision.clone())
         }
@@ -56,7 +56,7 @@ pub async fn run(config: &EvalConfig, progress: &dyn Progress) -> Result<Report>
     Ok(report)
 }
 
-/// The warning that texts have no reward because their prompt is unknown.
+/// The warning that texts without a prompt have no reward.
 fn no_prompt_warning(selection: &Selection<'_>) -> Option<String> {
     let rows = selection.rows.iter();
     let count = rows.filter(|row| row.prompt.is_empty()).count();
@@ -77,7 +77,7 @@ fn rewards_by_model<'a>(evaluation: &'a Evaluation<'_>) -> Vec<(&'a str, Vec<f64
     rewards.collect()
 }
 
-/// A warning for each model with texts that loop.
+/// A warning for each model with looping texts (see [`crate::text::repetition`]).
 fn looping_warnings(evaluation: &Evaluation<'_>) -> Vec<String> {
     let models = evaluation.models.iter().zip(&evaluation.cells);
     let warnings = models.filter_map(|(model, cells)| {

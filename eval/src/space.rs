@@ -1,14 +1,14 @@
-//! Embedding spaces: semantic and style, and values that exist once in each of them.
+//! Embedding spaces: semantic and style, and [`PerSpace`], a pair with one value for each.
 
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
-/// An embedding space that diversity is measured in.
+/// An embedding space in which diversity is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Space {
-    /// What a text says.
+    /// Semantic embeddings: the meaning of a text.
     Semantic,
-    /// How it is written.
+    /// Style embeddings: the way a text is written.
     Style,
 }
 
@@ -16,7 +16,7 @@ impl Space {
     /// Both spaces, in the order of the report.
     pub const ALL: [Self; 2] = [Self::Semantic, Self::Style];
 
-    /// Its name in reports, files and flags; also the name of its column of mean distances.
+    /// The name in reports, files and flags; also the name of the space's `mean_distance` column.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Semantic => "semantic",
@@ -25,7 +25,7 @@ impl Space {
     }
 }
 
-/// A value for each embedding space.
+/// One value for each embedding space.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PerSpace<T> {
     /// The value of the semantic space.
@@ -51,7 +51,7 @@ impl<T> PerSpace<T> {
         }
     }
 
-    /// The value of one space, to change it.
+    /// A mutable reference to the value of one space.
     pub const fn get_mut(&mut self, space: Space) -> &mut T {
         match space {
             Space::Semantic => &mut self.semantic,
@@ -64,7 +64,7 @@ impl<T> PerSpace<T> {
         [&self.semantic, &self.style]
     }
 
-    /// The values by reference.
+    /// References to both values.
     pub const fn as_ref(&self) -> PerSpace<&T> {
         PerSpace {
             semantic: &self.semantic,
@@ -72,7 +72,7 @@ impl<T> PerSpace<T> {
         }
     }
 
-    /// Another value of each.
+    /// Applies a function to both values.
     pub fn map<U>(self, mut function: impl FnMut(T) -> U) -> PerSpace<U> {
         PerSpace {
             semantic: function(self.semantic),

@@ -1,4 +1,5 @@
-//! Subsampling: the same number of texts of each model to each prompt, because measures of sets grow with it.
+//! Subsampling: the same number of texts for each model and prompt, because measures of a set depend on its
+//! size.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,20 +7,21 @@ use crate::outputs::{GOLD, Output};
 use polyphony_io::hash::fnv1a;
 use polyphony_io::random::SplitMix64;
 
-/// The selected texts.
+/// The texts that are evaluated.
 #[derive(Debug)]
 pub struct Selection<'a> {
-    /// The number of texts of a model to a prompt.
+    /// The number of texts per model and prompt.
     pub k: usize,
-    /// The texts, by model, prompt and sample.
+    /// The selected texts, sorted by model, prompt and sample.
     pub rows: Vec<&'a Output>,
-    /// Warnings.
+    /// Warnings about prompts with more or fewer than `k` texts, for the report.
     pub warnings: Vec<String>,
 }
 
-/// Selects `k` texts of each model to each prompt, at random by the seed where there are more. Without
-/// `k`: the smallest of the numbers that models usually have, not counting gold and models with one. Where
-/// a model has fewer to a prompt, all are kept, and its diversity there is undefined.
+/// Selects `k` texts for each model and prompt, at random (random seed `seed`) where there are more. The default
+/// of `k` is the minimum over models of their most common number of texts per prompt; gold and models with one
+/// text per prompt are ignored. Where a model has fewer than `k` texts to a prompt, all are selected, and its
+/// diversity there is undefined.
 pub fn subsample(rows: &[Output], k: Option<usize>, seed: u64) -> Selection<'_> {
     let mut groups: BTreeMap<(&str, &str), Vec<&Output>> = BTreeMap::new();
     for row in rows {
@@ -92,7 +94,7 @@ pub fn subsample(rows: &[Output], k: Option<usize>, seed: u64) -> Selection<'_> 
     }
 }
 
-/// The warning that models have texts to different prompts: their means are over different prompts.
+/// The warning that the models have texts to different prompts, so that their means are over different prompts.
 fn missing_prompts_warning(groups: &BTreeMap<(&str, &str), Vec<&Output>>) -> Option<String> {
     let mut prompts: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (model, prompt) in groups.keys() {
@@ -131,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn k_is_the_usual_number_of_models_and_not_of_gold() {
+    fn default_k_is_the_most_common_number_and_ignores_gold() {
         let all = [
             rows("m", 0..9, 10),
             rows(GOLD, 0..9, 2),
@@ -149,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn warnings_name_the_reason_why_diversity_is_undefined() {
+    fn warnings_name_the_reason_for_undefined_diversity() {
         let all = [rows("a", 0..9, 3), rows("b", 3..12, 3)].concat();
         let warnings = subsample(&all, Some(1), 7).warnings.concat();
         assert!(warnings.contains("k = 1"), "{warnings}");

@@ -1,5 +1,5 @@
-//! Model summary: the mean of each measure over prompts, with confidence interval and correlation with
-//! length.
+//! Model summary: the mean of each measure over prompts, with standard error, bootstrap confidence interval and
+//! correlation with length.
 
 use serde::Serialize;
 
@@ -16,45 +16,45 @@ use crate::stats::ellipse::{Ellipse, ellipse};
 use crate::stats::mean::{mean, se};
 use crate::stats::pareto::pareto_front;
 
-/// A model in a report.
+/// The summary of a model in a report.
 #[derive(Debug, Clone, Serialize)]
 pub struct ModelSummary {
-    /// Its name.
+    /// The name of the model.
     pub name: String,
-    /// Whether people wrote these texts.
+    /// Whether these are the human-written texts.
     pub gold: bool,
-    /// The number of prompts that it has texts to.
+    /// The number of prompts that the model has texts to.
     pub prompts: usize,
-    /// The number of its texts that are evaluated.
+    /// The number of evaluated texts of the model.
     pub responses: usize,
-    /// The summary of each defined column; none where undefined for this model.
+    /// The summary of each defined column, by column index; `None` where undefined for this model.
     #[serde(serialize_with = "registry::by_column")]
     pub values: Vec<(usize, Option<MeasureSummary>)>,
-    /// Whether the model is on the Pareto front of reward and diversity.
+    /// Whether the model is on the Pareto front of reward and diversity; `None` without both values.
     pub on_front: PerSpace<Option<bool>>,
     /// The mean of reward and diversity with its 95 % confidence ellipse.
     pub ellipses: PerSpace<Option<Ellipse>>,
 }
 
-/// A measure's mean over prompts.
+/// The mean of a measure over prompts, with its uncertainty.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct MeasureSummary {
     /// The mean over prompts.
     pub mean: f64,
-    /// The standard error of the mean over prompts.
+    /// The standard error of the mean over prompts; `None` for one prompt.
     pub se: Option<f64>,
-    /// For values that each text has (reward, words): the standard error of the mean over texts, clustered by
-    /// prompt; equal to `se` where every prompt has as many texts.
+    /// For values per text (reward, words): the standard error of the mean over texts, clustered by prompt. Equals
+    /// `se` if all prompts have the same number of texts.
     pub se_clustered: Option<f64>,
     /// The lower end of the 95 % bootstrap confidence interval, resampled over prompts.
     pub ci_low: Option<f64>,
-    /// The upper end.
+    /// The upper end of that confidence interval.
     pub ci_high: Option<f64>,
     /// The number of prompts with a value.
     pub prompts: usize,
     /// Spearman's rho with the texts' mean number of words, over prompts.
     pub length_rho: Option<f64>,
-    /// Its two-sided p (scipy: `spearmanr`); none below ten prompts.
+    /// The two-sided p-value of `length_rho` (scipy: `spearmanr`); `None` below ten prompts.
     pub length_p: Option<f64>,
 }
 
@@ -104,14 +104,14 @@ pub fn summaries(evaluation: &Evaluation<'_>, bootstrap: &BootstrapCache) -> Vec
     models
 }
 
-/// The clustered standard error of what every text has of its own: a reward, or words.
+/// The clustered standard error of a value per text (reward or words); `None` for other columns.
 fn clustered(cells: &[Option<ModelPrompt<'_>>], measure: usize) -> Option<f64> {
     let of_text = |text: &Text<'_>| match columns()[measure].name {
         REWARD => text.reward,
         WORDS => Some(text.words as f64),
         _ => None,
     };
-    // Over the prompts that the mean is over: those where every text has a value.
+    // Only prompts where every text has a value, as in the mean.
     let groups = cells.iter().flatten().filter_map(|cell| {
         let values = cell.texts.iter().map(of_text);
         values.collect::<Option<Vec<f64>>>()
@@ -121,7 +121,7 @@ fn clustered(cells: &[Option<ModelPrompt<'_>>], measure: usize) -> Option<f64> {
     (slices.len() > 1).then(|| se_clustered(&slices))
 }
 
-/// A mean over the prompts where the measure is defined.
+/// The summary over the prompts where the measure is defined; `None` if there is none.
 fn summary(
     values: &[Option<f64>],
     lengths: Option<&[Option<f64>]>,
@@ -180,7 +180,7 @@ fn reward_and_diversity(
 }
 
 impl ModelSummary {
-    /// The summary of a column, by name.
+    /// The summary of a column, by column name.
     pub fn value(&self, column: &str) -> Option<MeasureSummary> {
         let mut values = self.values.iter();
         values.find(|(at, _)| columns()[*at].name == column)?.1

@@ -3,7 +3,7 @@
 use super::measure::{Column, Direction, Function, Group, Measure};
 use crate::space::Space;
 
-/// The measure, for the registry.
+/// The entry in [`super::registry::MEASURES`].
 pub const MEASURE: Measure = Measure {
     name: "chamfer",
     function: Function::Cosines(|cosines, n, _| chamfer(cosines, n)),
@@ -27,9 +27,9 @@ pub const MEASURE: Measure = Measure {
     ],
 };
 
-/// The mean over texts of the smallest 1 - cosine to another (the package `diversity`,
-/// `chamfer_dist`): near zero as soon as each text has a twin, however far the twins are apart. None
-/// for fewer than two vectors.
+/// The mean over texts of the cosine distance (1 - cosine, 0 to 2) to the nearest other text (Python package
+/// `diversity`, `chamfer_dist`). Near 0 as soon as each text has a near-duplicate, however far apart the
+/// pairs of duplicates are. `None` for fewer than two vectors.
 pub fn chamfer(cosines: &[f64], n: usize) -> Option<f64> {
     let nearest = |i: usize| {
         let others = (0..n).filter(|&j| j != i);

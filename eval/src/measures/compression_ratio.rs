@@ -1,4 +1,4 @@
-//! Compression ratio: `compression_ratio(text)`, bytes over gzip bytes of the texts.
+//! Compression ratio: `compression_ratio(text)`, the size of the texts over their size after gzip.
 
 use std::io::Write as _;
 
@@ -7,7 +7,7 @@ use flate2::write::GzEncoder;
 
 use super::measure::{Column, Direction, Function, Group, Measure};
 
-/// The measure, for the registry.
+/// The entry in [`super::registry::MEASURES`].
 pub const MEASURE: Measure = Measure {
     name: "compression_ratio",
     function: Function::Texts(|texts, _| compression_ratio(texts)),
@@ -18,16 +18,17 @@ pub const MEASURE: Measure = Measure {
     columns: &[Column::new("compression_ratio", "Compression ratio")],
 };
 
-/// Bytes over bytes after gzip at level 9, of the texts joined by spaces: higher is more
-/// repetitive (Shaib et al. 2024; the package `diversity`, `compression.py`). None without a byte.
+/// The number of bytes of the texts, joined by spaces, over their number after gzip at level 9; a higher
+/// ratio means more repetition (Shaib et al. 2024; Python package `diversity`, `compression.py`). `None`
+/// if the texts have no byte.
 ///
-/// Encoders differ by a few bytes, and so does this from zlib's.
+/// The compressed size differs from zlib's by a few bytes: encoders are not identical.
 pub fn compression_ratio(texts: &[&str]) -> Option<f64> {
     let (bytes, packed) = sizes(texts)?;
     Some(bytes as f64 / packed as f64)
 }
 
-/// The bytes of the texts joined by spaces, and of their gzip. None without a byte.
+/// The number of bytes of the texts joined by spaces, before and after gzip. `None` if there is no byte.
 pub(super) fn sizes(texts: &[&str]) -> Option<(usize, usize)> {
     let joined = texts.join(" ");
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());

@@ -1,9 +1,9 @@
-//! DCScore: `dcscore(embedding, tau)`, diversity as classification of each text against the others.
+//! `DCScore`: `dcscore(embedding, tau)`, diversity as classification of each text against the others.
 
 use super::measure::{Column, Direction, Function, Group, Measure, ParamRange, Parameter};
 use crate::space::Space;
 
-/// The measure, for the registry.
+/// The entry in [`super::registry::MEASURES`].
 pub const MEASURE: Measure = Measure {
     name: "dcscore",
     function: Function::Cosines(|cosines, n, parameters| dcscore(cosines, n, parameters[0])),
@@ -31,8 +31,8 @@ pub const MEASURE: Measure = Measure {
     ],
 };
 
-/// The sum over texts of the softmax of its similarities that falls on itself (Zhu et al. 2025,
-/// `DCScore`): between 1 and n. None without a vector.
+/// `DCScore` (Zhu et al. 2025): the trace of the row-wise softmax of the cosine similarities divided by the
+/// temperature `tau`; between 1 (equal texts) and n. `None` without a vector.
 pub fn dcscore(cosines: &[f64], n: usize, tau: f64) -> Option<f64> {
     let on_itself = |i: usize| {
         let row = &cosines[i * n..(i + 1) * n];

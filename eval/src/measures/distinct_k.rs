@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::measure::{Column, Direction, Function, Group, Measure};
 
-/// The measure, for the registry.
+/// The entry in [`super::registry::MEASURES`].
 pub const MEASURE: Measure = Measure {
     name: "distinct_k",
     function: Function::Classes(|classes, _| distinct_k(classes)),
@@ -15,14 +15,14 @@ pub const MEASURE: Measure = Measure {
     columns: &[Column::new("distinct_k", "Distinct")],
 };
 
-/// How many classes there are among the first k texts, where equivalent texts have one class (Zhang
-/// et al. 2025, `NoveltyBench`). None without a text.
+/// The number of equivalence classes among k texts (Zhang et al. 2025, `NoveltyBench`); 1 to k. `None`
+/// without a text.
 pub fn distinct_k(classes: &[i64]) -> Option<f64> {
     let new = first_of_class(classes).filter(|is_new| *is_new).count();
     (!classes.is_empty()).then_some(new as f64)
 }
 
-/// Whether each text is the first of its class.
+/// For each text: whether it is the first one of its class.
 pub(super) fn first_of_class(classes: &[i64]) -> impl Iterator<Item = bool> {
     let mut seen = HashSet::new();
     classes.iter().map(move |class| seen.insert(*class))

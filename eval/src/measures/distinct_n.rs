@@ -1,11 +1,11 @@
-//! distinct-n: `distinct_n(text, n)`, the share of different n-grams.
+//! distinct-n: `distinct_n(text, n)`, the number of unique n-grams over the number of all n-grams.
 
 use super::measure::ngram_length;
 use super::measure::{Column, Direction, Function, Group, Measure};
 use crate::text::ngrams;
 use crate::text::tokenization::{TokenIds, Tokenization};
 
-/// The measure, for the registry.
+/// The entry in [`super::registry::MEASURES`].
 pub const MEASURE: Measure = Measure {
     name: "distinct_n",
     function: Function::Texts(|texts, parameters| distinct_n(texts, parameters[0] as usize)),
@@ -29,14 +29,14 @@ pub const MEASURE: Measure = Measure {
     ],
 };
 
-/// Different runs of `n` words over all of them, none across two texts (Li et al. 2016, distinct-n).
-/// Favours short texts: see [`super::ead`]. None where no text has `n` words.
+/// Unique n-grams over all n-grams, where no n-gram spans two texts (Li et al. 2016, distinct-n); 0 to 1.
+/// Biased towards short texts: [`super::ead`] corrects for length. `None` where no text has `n` words.
 pub fn distinct_n(texts: &[&str], n: usize) -> Option<f64> {
     let (different, all) = counts(texts, n);
     (all > 0).then(|| different as f64 / all as f64)
 }
 
-/// How many different runs of `n` words there are, and how many in all.
+/// The number of unique n-grams, and the number of all n-grams.
 pub(super) fn counts(texts: &[&str], n: usize) -> (usize, usize) {
     let words = TokenIds::new(texts, Tokenization::Whitespace);
     let orders = ngrams::orders(&words.texts, words.vocab_size, n);

@@ -5,7 +5,7 @@ use super::measure::{
     Column, Direction, Function, Group, Measure, ParamRange, Parameter, ngram_length,
 };
 
-/// The measure, for the registry.
+/// The entry in [`super::registry::MEASURES`].
 pub const MEASURE: Measure = Measure {
     name: "ead",
     function: Function::Texts(|texts, parameters| {
@@ -25,12 +25,12 @@ pub const MEASURE: Measure = Measure {
     columns: &[Column::new("ead", "EAD")],
 };
 
-/// The vocabulary that systems are compared over, unless another is given.
+/// The default size of the vocabulary.
 pub const VOCABULARY: f64 = 50_000.0;
 
-/// Expectation-adjusted distinct: different runs of `n` words over how many one would expect among
-/// as many drawn from `vocabulary` (Liu et al. 2022, equation 5). Less a matter of length than
-/// [`super::distinct_n`]. None where no text has `n` words.
+/// Expectation-adjusted distinct (Liu et al. 2022, equation 5): the number of unique n-grams over the number
+/// expected if as many n-grams were sampled uniformly from a vocabulary of size `vocabulary`. Depends less
+/// on length than [`super::distinct_n`]. `None` where no text has `n` words.
 pub fn ead(texts: &[&str], n: usize, vocabulary: f64) -> Option<f64> {
     let (different, all) = counts(texts, n);
     let missed = ((vocabulary - 1.0) / vocabulary).powf(all as f64);

@@ -1,4 +1,5 @@
-//! Golden values of the measures: `tests/fixtures/eval.json` was made with diversity 0.3.1, vendi-score 0.0.3, rouge-score, nltk, sacrebleu and the paper's scripts.
+//! Golden values of the measures: `tests/fixtures/eval.json`, computed with diversity 0.3.1, vendi-score 0.0.3,
+//! rouge-score, nltk, sacrebleu and the paper's scripts.
 
 use serde_json::Value;
 
@@ -30,7 +31,7 @@ fn golden() -> Value {
     serde_json::from_str(include_str!("../../../tests/fixtures/eval.json")).unwrap()
 }
 
-/// A number; what the reference raises on is nothing here.
+/// The number of a fixture value; `None` for NaN, and where the reference implementation raises.
 fn number(value: &Value) -> Option<f64> {
     match value.as_str() {
         Some("-inf") => Some(f64::NEG_INFINITY),
@@ -62,8 +63,8 @@ fn measures_of_texts() {
         let near = |name: &str, ours: Option<f64>| {
             assert_near(&format!("{name} of {set}"), ours, &expected[name], 1e-9);
         };
-        let counts = |cut: Tokenization| {
-            let words = TokenIds::new(&texts, cut);
+        let counts = |tokenization: Tokenization| {
+            let words = TokenIds::new(&texts, tokenization);
             words.texts.iter().map(Vec::len).collect::<Vec<_>>()
         };
         assert_eq!(
@@ -128,7 +129,7 @@ fn measures_of_texts() {
         for (ours, golden) in each.iter().zip(expected_each) {
             assert_near(set, Some(*ours), golden, 1e-9);
         }
-        // `evaluate` divides by zero where a text is empty; BLEU of nothing is zero.
+        // `evaluate` divides by zero where a text is empty; BLEU of an empty text is 0 here.
         let evaluate = pairwise(&texts, 4, Tokenization::Bleu13a, Smoothing::None);
         if set == "with_empty_string" {
             assert!(evaluate.is_some_and(f64::is_finite));
@@ -146,7 +147,7 @@ fn measures_of_texts() {
     }
 }
 
-/// Vectors as `embeddings` of the fixture defines them.
+/// Pseudo-random vectors as the fixture's `embeddings` note defines them.
 fn vectors(case: &Value) -> Vec<Vec<f32>> {
     let (n, dimension) = (case["n"].as_u64().unwrap(), case["dim"].as_u64().unwrap());
     let mut random = SplitMix64(case["seed"].as_u64().unwrap());
@@ -154,7 +155,8 @@ fn vectors(case: &Value) -> Vec<Vec<f32>> {
     let mut row = || (0..dimension).map(|_| draw()).collect::<Vec<f32>>();
     let note = case["note"].as_str().unwrap();
     let shared = case["shared_component"].as_bool().unwrap();
-    // Drawn in every case, whatever the fixture's note says, and added in some.
+    // The script that made the fixture samples this vector in every case, but adds it only if
+    // `shared_component` is set.
     let common = row();
     let mut rows: Vec<Vec<f32>> = (0..n).map(|_| row()).collect();
     if note.contains("identical") {
@@ -204,7 +206,7 @@ fn measures_of_vectors() {
                 expected,
                 1e-9,
             );
-            // By the eigenvalues of the vectors' own products it is the same.
+            // The dual form uses the eigenvalues of the covariance matrix, and gives the same score.
             let dual = &case["vendi_dual"][name];
             if dual.is_number() {
                 assert_near(name, vendi(&cosines, n, q), dual, 1e-9);
@@ -213,7 +215,7 @@ fn measures_of_vectors() {
         near("mean_pairwise_cosine_distance", mean_distance(&cosines, n));
         near("chamfer", chamfer(&cosines, n));
         near("dcscore_tau1", dcscore(&cosines, n, 1.0));
-        // The package's remote clique is the mean distance with the zeros of the diagonal in it.
+        // The package's remote clique is a mean distance that includes the zeros of the diagonal.
         let remote = mean_distance(&cosines, n).map(|d| d * (n - 1) as f64 / n as f64);
         near("remote_clique_diversity_pkg", remote);
     }
@@ -234,7 +236,7 @@ fn measures_of_classes() {
     let utility = utility_k(&classes, &utilities, PATIENCE);
     assert_near("utility_k", utility, &case["utility_k"], 1e-12);
     let expected = &golden["misc"]["discrete_semantic_entropy_nats"];
-    // The fixture's case: ten texts in five classes, as the partition above.
+    // The fixture's entropy is of ten texts in five classes, as in `partition` above.
     let entropy = semantic_entropy(&classes);
     assert_near("semantic_entropy", entropy, expected, 1e-12);
 }

@@ -1,24 +1,24 @@
-//! Measuring a group: every report column of one model's texts to one prompt, by direct calls.
+//! Group: one model's texts to one prompt, and the value of every report column for them.
 
 use super::measure::Function;
 use super::registry::{ReportColumn, columns};
 use crate::cosines::cosines;
 use crate::space::PerSpace;
 
-/// What is known of a model's texts to one prompt.
+/// One model's texts to one prompt, with the inputs of all measures.
 #[derive(Debug, Clone, Default)]
 pub struct Group<'a> {
-    /// The texts, by sample.
+    /// The texts, in order of sample number.
     pub texts: Vec<&'a str>,
-    /// The texts' embeddings, where a space has some.
+    /// The embeddings of the texts, by space; `None` where the space has no embedder.
     pub embeddings: PerSpace<Option<Vec<&'a [f32]>>>,
-    /// The mean distance that the input files give, for a space without embeddings.
+    /// The mean distance from the input files, for a space without embeddings.
     pub mean_distance: PerSpace<Option<f64>>,
-    /// The equivalence class of each text; none where a text has none.
+    /// The equivalence class of each text; `None` if any text lacks one.
     pub classes: Option<Vec<i64>>,
-    /// The utility of each text; none where a text has none.
+    /// The utility of each text; `None` if any text lacks one.
     pub utilities: Option<Vec<f64>>,
-    /// The reward of each text; none where a text has none.
+    /// The reward of each text; `None` if any text lacks one.
     pub rewards: Option<Vec<f64>>,
 }
 
@@ -26,9 +26,9 @@ pub struct Group<'a> {
 type Cosines = Option<(Vec<f64>, usize)>;
 
 impl Group<'_> {
-    /// The value of every column of [`columns`]; none where it is undefined. Measures of sets need `k`
-    /// texts and two: a smaller set does not compare with those of other models. Columns of published
-    /// code are left out unless `reference`.
+    /// The value of every column of [`columns`]; `None` where undefined. Measures of a set need at least `k`
+    /// texts, and at least two, because their values depend on the size of the set. Columns with the values of
+    /// published code are `None` unless `reference`.
     pub fn measure(&self, k: usize, reference: bool) -> Vec<Option<f64>> {
         let cosines = PerSpace::from_fn(|space| -> Cosines {
             let rows = self.embeddings.get(space).as_ref()?;

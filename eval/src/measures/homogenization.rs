@@ -5,7 +5,7 @@ use crate::stats::mean::mean_of_pairs;
 use crate::text::rouge::LcsMatcher;
 use crate::text::tokenization::{TokenIds, Tokenization};
 
-/// The measure, for the registry.
+/// The entry in [`super::registry::MEASURES`].
 pub const MEASURE: Measure = Measure {
     name: "homogenization",
     function: Function::Texts(|texts, _| homogenization(texts)),
@@ -16,11 +16,12 @@ pub const MEASURE: Measure = Measure {
     columns: &[Column::new("homogenization", "Homogenization")],
 };
 
-/// The mean ROUGE-L F1 of all pairs of texts (Padmakumar & He 2023; Lin 2004). 1 for equal texts,
-/// empty ones too, 0 without a word in common. None for fewer than two texts.
+/// The mean ROUGE-L F1 of all pairs of texts (Padmakumar & He 2023; Lin 2004). 1 for equal texts
+/// (including empty ones), 0 for texts without a common word. `None` for fewer than two texts.
 ///
-/// The package `diversity` divides by zero for one text, and calls texts without a word in common
-/// identical; the copy in the paper's code loses the last text: see [`super::reference_homogenization`].
+/// Differs from published code: the Python package `diversity` divides by zero for one text, and treats
+/// texts without a common word as identical; the copy in the paper's code ignores the last text, see
+/// [`super::reference_homogenization`].
 pub fn homogenization(texts: &[&str]) -> Option<f64> {
     let words = TokenIds::new(texts, Tokenization::Rouge);
     let mut matcher = LcsMatcher::new(words.vocab_size);
@@ -38,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_in_chinese_are_compared_by_letter() {
+    fn chinese_texts_are_compared_by_character() {
         let texts = ["雪の王", "雪の女王"];
         assert!(homogenization(&texts).is_some_and(|alike| alike > 0.8));
         assert_eq!(reference_homogenization(&texts), Some(0.0));

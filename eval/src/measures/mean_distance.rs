@@ -4,7 +4,7 @@ use super::measure::{Column, Direction, Function, Group, Measure};
 use crate::space::Space;
 use crate::stats::mean::mean_of_pairs;
 
-/// The measure, for the registry.
+/// The entry in [`super::registry::MEASURES`].
 pub const MEASURE: Measure = Measure {
     name: "mean_distance",
     function: Function::Cosines(|cosines, n, _| mean_distance(cosines, n)),
@@ -28,8 +28,9 @@ pub const MEASURE: Measure = Measure {
     ],
 };
 
-/// The mean of 1 - cosine over all pairs: the paper's diversity of a set (Chung et al. 2025, section
-/// 4), which is the mean deviation of its texts; 0 to 2. None for fewer than two vectors.
+/// The mean cosine distance (1 - cosine) over all pairs of texts; 0 to 2. This is the paper's diversity of a
+/// set (Chung et al. 2025, section 4), and equals the mean deviation of its texts. `None` for fewer than two
+/// vectors.
 pub fn mean_distance(cosines: &[f64], n: usize) -> Option<f64> {
     mean_of_pairs(n, |i, j| 1.0 - cosines[i * n + j])
 }

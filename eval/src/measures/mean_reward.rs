@@ -3,7 +3,7 @@
 use super::measure::{Column, Direction, Function, Group, Measure};
 use crate::stats::mean::mean;
 
-/// The measure, for the registry.
+/// The entry in [`super::registry::MEASURES`].
 pub const MEASURE: Measure = Measure {
     name: "mean_reward",
     function: Function::Rewards(|rewards, _| mean_reward(rewards)),
@@ -14,7 +14,7 @@ pub const MEASURE: Measure = Measure {
     columns: &[Column::new("reward", "Reward")],
 };
 
-/// The mean of the rewards. None without one.
+/// The mean of the rewards. `None` without a reward.
 pub fn mean_reward(rewards: &[f64]) -> Option<f64> {
     (!rewards.is_empty()).then(|| mean(rewards))
 }

@@ -1,4 +1,4 @@
-//! Measure: a function of the texts that answer one prompt, with what SQL, reports and help say of it.
+//! Measure: a function of one model's texts to one prompt, with its metadata for SQL, reports and help.
 
 use serde::Serialize;
 
@@ -8,13 +8,13 @@ use crate::space::Space;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Group {
-    /// Rewards of the texts.
+    /// Rewards, and measures that use them.
     Reward,
-    /// Diversity by embeddings.
+    /// Diversity of the embeddings.
     Vectors,
-    /// Diversity by words.
+    /// Lexical diversity, and diversity of equivalence classes.
     Words,
-    /// Length of the texts.
+    /// The length of the texts.
     Length,
 }
 
@@ -22,16 +22,16 @@ pub enum Group {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
-    /// Higher values.
+    /// Higher values are better.
     Higher,
-    /// Lower values.
+    /// Lower values are better.
     Lower,
-    /// Neither: the measure describes, it does not judge.
+    /// Neither: the measure is descriptive.
     Neither,
 }
 
 impl Direction {
-    /// The word of `report.json`.
+    /// The name in `report.json`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Higher => "higher",
@@ -41,28 +41,28 @@ impl Direction {
     }
 }
 
-/// A measure's function with its input. All give `None` where the measure is undefined; the last
-/// argument holds the parameters, in the order of [`Measure::parameters`].
+/// The function of a measure, by its input. All return `None` where the measure is undefined; the last
+/// argument is the parameters, in the order of [`Measure::parameters`].
 #[derive(Debug, Clone, Copy)]
 #[expect(
     clippy::type_complexity,
     reason = "a function type reads best where it stands"
 )]
 pub enum Function {
-    /// Of the texts.
+    /// A function of the texts.
     Texts(fn(&[&str], &[f64]) -> Option<f64>),
-    /// Of the cosine similarities of the texts' embeddings: a row-major n x n matrix, and n.
+    /// A function of the cosine similarities of the embeddings: a row-major n x n matrix, and n.
     Cosines(fn(&[f64], usize, &[f64]) -> Option<f64>),
-    /// Of the equivalence class of each text.
+    /// A function of the equivalence class of each text.
     Classes(fn(&[i64], &[f64]) -> Option<f64>),
-    /// Of the equivalence class and the utility (1 to 10) of each text.
+    /// A function of the equivalence class and the utility (1 to 10) of each text.
     ClassesAndUtilities(fn(&[i64], &[f64], &[f64]) -> Option<f64>),
-    /// Of the reward of each text.
+    /// A function of the reward of each text.
     Rewards(fn(&[f64], &[f64]) -> Option<f64>),
 }
 
 impl Function {
-    /// The SQL arguments and their meaning.
+    /// Name and description of each SQL argument.
     pub(super) const fn arguments(self) -> &'static [(&'static str, &'static str)] {
         const CLASS: (&str, &str) = ("class", "the equivalence class of each row, an integer");
         match self {
@@ -77,7 +77,7 @@ impl Function {
         }
     }
 
-    /// The input in words: `texts`, `embeddings` ..
+    /// The name of the input, as in `eval/README.md`: `texts`, `embeddings`, ...
     pub const fn input(self) -> &'static str {
         match self {
             Self::Texts(_) => "texts",
@@ -92,15 +92,15 @@ impl Function {
 /// A parameter of a measure: an optional literal argument of the SQL aggregate.
 #[derive(Debug, Clone, Copy)]
 pub struct Parameter {
-    /// Its name.
+    /// The name in the signature of the SQL aggregate.
     pub name: &'static str,
-    /// Its default.
+    /// The default value.
     pub default: f64,
-    /// The values that it may have.
+    /// The valid values.
     pub range: ParamRange,
 }
 
-/// The values that a parameter may have.
+/// The valid range of a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ParamRange {
     /// The length of an n-gram: an integer from 1 to 64.
@@ -109,14 +109,14 @@ pub enum ParamRange {
     Positive,
     /// A finite number > 1.
     AboveOne,
-    /// A number >= 0, infinity too.
+    /// A number >= 0, or infinity.
     NotNegative,
     /// A number >= 0 and < 1.
     BelowOne,
 }
 
 impl ParamRange {
-    /// The bound that a value breaks, in words.
+    /// A description of the range, for error messages, if `value` is outside it.
     pub(super) fn violated_by(self, value: f64) -> Option<&'static str> {
         let (holds, bound) = match self {
             Self::NgramLength => (
@@ -132,7 +132,7 @@ impl ParamRange {
     }
 }
 
-/// The parameter `n`: the length of n-grams.
+/// The parameter `n`, the length of n-grams.
 pub(super) const fn ngram_length(default: f64) -> Parameter {
     Parameter {
         name: "n",
@@ -146,23 +146,23 @@ pub(super) const fn ngram_length(default: f64) -> Parameter {
 pub struct Measure {
     /// The name of the SQL aggregate.
     pub name: &'static str,
-    /// The function, with its input.
+    /// The function that computes the measure.
     pub function: Function,
     /// The parameters of the SQL aggregate.
     pub parameters: &'static [Parameter],
-    /// The part of the report that it belongs to.
+    /// The part of the report that shows the measure.
     pub group: Group,
     /// Which values are better.
     pub direction: Direction,
-    /// Its definition in a sentence.
+    /// The definition, in one sentence.
     pub description: &'static str,
-    /// Its columns in a report; none for a measure that only SQL has.
+    /// The columns in a report; empty for a measure that only SQL has.
     pub columns: &'static [Column],
 }
 
 impl Measure {
-    /// Whether it is a mean over texts of a value that each text has. All others are measures of a set,
-    /// and compare only between sets of the same size.
+    /// Whether the measure is a mean over texts of a value per text. All other measures are of a set of texts,
+    /// and only comparable between sets of the same size.
     pub(crate) const fn is_mean_over_texts(&self) -> bool {
         matches!(self.group, Group::Length) || matches!(self.function, Function::Rewards(_))
     }
@@ -171,22 +171,22 @@ impl Measure {
 /// A column of a report: a measure with values of its parameters, in one embedding space.
 #[derive(Debug, Clone, Copy)]
 pub struct Column {
-    /// Its name in `report.json` and `values.parquet`.
+    /// The name in `report.json` and `values.parquet`.
     pub name: &'static str,
-    /// Its name for people.
+    /// The display name.
     pub title: &'static str,
-    /// Where it differs from the measure's: its definition.
+    /// The definition, if it differs from that of the measure.
     pub description: Option<&'static str>,
-    /// The space whose embeddings are measured, for measures of embeddings.
+    /// The embedding space; `None` for measures that do not use embeddings.
     pub space: Option<Space>,
-    /// The first parameters; the others have their defaults.
+    /// The values of the first parameters; the other parameters have their defaults.
     pub parameters: &'static [f64],
-    /// Whether it is shown with `--reference-compat` only.
+    /// Whether the column is shown with `--reference-compat` only.
     pub reference: bool,
 }
 
 impl Column {
-    /// A column of a measure as it is.
+    /// A column with default parameters and the measure's own description.
     pub(super) const fn new(name: &'static str, title: &'static str) -> Self {
         Self {
             name,
@@ -198,8 +198,8 @@ impl Column {
         }
     }
 
-    /// What published code gives: shown with `--reference-compat`, and left out of corrections for
-    /// multiple tests.
+    /// A column with the value that published code computes: shown with `--reference-compat`, and excluded from
+    /// the correction for multiple testing.
     pub(super) const fn reference(name: &'static str, title: &'static str) -> Self {
         Self {
             reference: true,
@@ -207,7 +207,7 @@ impl Column {
         }
     }
 
-    /// A column of a measure of embeddings.
+    /// A column of a measure of embeddings, in one space.
     pub(super) const fn of_space(
         space: Space,
         name: &'static str,
@@ -221,7 +221,7 @@ impl Column {
         }
     }
 
-    /// A column of a measure with parameters.
+    /// A column of a measure with non-default parameters.
     pub(super) const fn with_parameters(
         name: &'static str,
         title: &'static str,

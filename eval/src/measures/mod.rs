@@ -1,7 +1,7 @@
-//! Measures: functions of a model's texts to one prompt, one file each, named as in SQL.
+//! Measures: functions of one model's texts to one prompt, one file each, named after the SQL aggregate.
 //!
-//! [`registry`] lists them; the SQL aggregates, the columns of reports, `eval --help` and the table in
-//! `eval/README.md` are made from it.
+//! [`registry`] lists them. The SQL aggregates, the columns of reports, `eval --help` and the table in
+//! `eval/README.md` are generated from that list.
 
 pub mod chamfer;
 pub mod compression_ratio;

@@ -1,10 +1,10 @@
-//! N-gram diversity: `ngram_diversity(text, n)`, the shares of different n-grams of orders 1 to n, summed.
+//! N-gram diversity: `ngram_diversity(text, n)`, the ratios of unique n-grams of lengths 1 to n, summed.
 
 use super::measure::{Column, Direction, Function, Group, Measure, ngram_length};
 use crate::text::ngrams;
 use crate::text::tokenization::{TokenIds, Tokenization};
 
-/// The measure, for the registry.
+/// The entry in [`super::registry::MEASURES`].
 pub const MEASURE: Measure = Measure {
     name: "ngram_diversity",
     function: Function::Texts(|texts, parameters| ngram_diversity(texts, parameters[0] as usize)),
@@ -15,9 +15,9 @@ pub const MEASURE: Measure = Measure {
     columns: &[Column::new("ngram_diversity", "N-gram diversity")],
 };
 
-/// The share of different runs among all, added up over lengths 1 to `n`; at most `n` (Meister et
-/// al. 2023; the package `diversity`, `ngram_diversity.py`). Runs cross from one text into the next,
-/// as there. None where there are fewer than `n` words, where the package divides by zero.
+/// The ratio of unique n-grams to all n-grams, summed over lengths 1 to `n`; at most `n` (Meister et al. 2023;
+/// Python package `diversity`, `ngram_diversity.py`). As in the package, n-grams span text boundaries.
+/// `None` for fewer than `n` words, where the package divides by zero.
 pub fn ngram_diversity(texts: &[&str], n: usize) -> Option<f64> {
     let joined = texts.join(" ");
     let words = TokenIds::new(&[&joined], Tokenization::Spaces);

@@ -5,7 +5,7 @@ use crate::stats::mean::mean_of_pairs;
 use crate::text::bleu::{NgramCounts, Smoothing};
 use crate::text::tokenization::{TokenIds, Tokenization};
 
-/// The measure, for the registry.
+/// The entry in [`super::registry::MEASURES`].
 pub const MEASURE: Measure = Measure {
     name: "pairwise_bleu",
     function: Function::Texts(|texts, parameters| pairwise_bleu(texts, parameters[0] as usize)),
@@ -16,13 +16,14 @@ pub const MEASURE: Measure = Measure {
     columns: &[],
 };
 
-/// The mean BLEU over all ordered pairs of texts. None for fewer than two texts.
+/// The mean BLEU over all ordered pairs of texts (words split at white space, smoothing method 1); 0 to 1.
+/// `None` for fewer than two texts.
 pub fn pairwise_bleu(texts: &[&str], n: usize) -> Option<f64> {
     pairwise(texts, n, Tokenization::Whitespace, Smoothing::Epsilon)
 }
 
-/// [`pairwise_bleu`] with another way to cut words and to smooth, as other packages have it:
-/// `evaluate` (13a, none) and `NoveltyBench` (sacrebleu: 13a, exponential).
+/// [`pairwise_bleu`] with another tokenization and smoothing, for comparison with other packages: `evaluate`
+/// (13a, no smoothing) and `NoveltyBench` (sacrebleu: 13a, exponential smoothing).
 pub fn pairwise(texts: &[&str], n: usize, cut: Tokenization, smoothing: Smoothing) -> Option<f64> {
     let words = TokenIds::new(texts, cut);
     let counted = NgramCounts::new(&words, n, smoothing);

@@ -1,9 +1,9 @@
-//! Compression ratio as published: `reference_compression_ratio(text)`.
+//! Compression ratio of the published code: `reference_compression_ratio(text)`.
 
 use super::compression_ratio::sizes;
 use super::measure::{Column, Direction, Function, Group, Measure};
 
-/// The measure, for the registry.
+/// The entry in [`super::registry::MEASURES`].
 pub const MEASURE: Measure = Measure {
     name: "reference_compression_ratio",
     function: Function::Texts(|texts, _| reference_compression_ratio(texts)),
@@ -17,8 +17,8 @@ pub const MEASURE: Measure = Measure {
     )],
 };
 
-/// What the package `diversity` gives: it packs twice, and its second header weighs 34 bytes, a
-/// quarter of a short text.
+/// The value of the Python package `diversity`. It compresses twice; the second gzip header adds 34 bytes,
+/// which is a quarter of the size of a short text.
 pub fn reference_compression_ratio(texts: &[&str]) -> Option<f64> {
     let (bytes, packed) = sizes(texts)?;
     Some(bytes as f64 / (packed + 34) as f64)

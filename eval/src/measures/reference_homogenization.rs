@@ -1,10 +1,10 @@
-//! Homogenization as published: `reference_homogenization(text)`.
+//! Homogenization of the published code: `reference_homogenization(text)`.
 
 use super::measure::{Column, Direction, Function, Group, Measure};
 use crate::text::rouge::LcsMatcher;
 use crate::text::tokenization::{TokenIds, Tokenization};
 
-/// The measure, for the registry.
+/// The entry in [`super::registry::MEASURES`].
 pub const MEASURE: Measure = Measure {
     name: "reference_homogenization",
     function: Function::Texts(|texts, _| reference_homogenization(texts)),
@@ -18,10 +18,10 @@ pub const MEASURE: Measure = Measure {
     )],
 };
 
-/// What the copy in the paper's code gives, which published values of the paper are: each text's mean
-/// over the others is added up when the next, unequal text begins, so the last is lost, and equal
-/// neighbours count as one. 0.75 of the true value for four texts, 3 for four that are equal, 0 for
-/// one; letters a to z alone.
+/// The value of the paper's code, with its bugs; the paper's published values are computed this way. A text's
+/// mean over the others is added only when a different text follows, so the last text is ignored and equal
+/// neighbours count as one text. 0.75 of the correct value for four texts, 3 for four equal texts, 0 for
+/// one text. Words consist of ASCII letters and digits only.
 pub fn reference_homogenization(texts: &[&str]) -> Option<f64> {
     let n = texts.len();
     let words = TokenIds::new(texts, Tokenization::AsciiRouge);

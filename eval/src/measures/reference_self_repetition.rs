@@ -1,10 +1,10 @@
-//! Self-repetition as published: `reference_self_repetition(text, n)`.
+//! Self-repetition of the published code: `reference_self_repetition(text, n)`.
 
 use std::collections::{HashMap, HashSet};
 
 use super::measure::{Column, Direction, Function, Group, Measure, ngram_length};
 
-/// The measure, for the registry.
+/// The entry in [`super::registry::MEASURES`].
 pub const MEASURE: Measure = Measure {
     name: "reference_self_repetition",
     function: Function::Texts(|texts, parameters| {
@@ -20,23 +20,23 @@ pub const MEASURE: Measure = Measure {
     )],
 };
 
-/// What the copy in the paper's code gives: every n-gram counts as often as it occurs in the text, for 1
-/// and each other, unequal text that contains it anywhere, even within words. It grows with length, and
-/// is minus infinity for a text of fewer than `n` words.
+/// The value of the paper's code: each occurrence of an n-gram counts 1, plus 1 for each other, unequal text
+/// that contains it as a substring, even within words. The value grows with length, and is minus infinity
+/// if a text has fewer than `n` words. `None` without a text.
 pub fn reference_self_repetition(texts: &[&str], n: usize) -> Option<f64> {
     let words: Vec<Vec<&str>> = texts
         .iter()
         .map(|text| text.split_whitespace().collect())
         .collect();
-    // An n-gram that a text contains has its inner words there as whole words: a quick test before the
-    // search of the text.
+    // If a text contains an n-gram as a substring, it contains all but the first and last word as complete
+    // words: a fast test before the substring search.
     let inner_length = n.saturating_sub(2).max(1);
     let inner: Vec<HashSet<&[&str]>> = words
         .iter()
         .map(|words| words.windows(inner_length).collect())
         .collect();
     let total = |text: usize| -> usize {
-        // An n-gram that occurs more than once is searched once.
+        // Search for each unique n-gram only once.
         let mut counts: HashMap<&[&str], usize> = HashMap::new();
         for ngram in words[text].windows(n) {
             *counts.entry(ngram).or_default() += 1;

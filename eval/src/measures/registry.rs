@@ -1,6 +1,6 @@
-//! Registry of measures: the one list that SQL, reports, help and documentation are made from.
+//! Registry of measures: the list from which SQL aggregates, reports, help and documentation are generated.
 //!
-//! To add a measure: a file with its function and a `pub const MEASURE`, and a line in [`MEASURES`].
+//! To add a measure, write a file with its function and a `pub const MEASURE`, and add it to [`MEASURES`].
 
 use std::fmt::Write as _;
 use std::sync::LazyLock;
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::space::Space;
 
-/// All measures; a report's columns are in this order.
+/// All measures, in the order of the report's columns.
 pub const MEASURES: [Measure; 20] = [
     mean_reward::MEASURE,
     utility_k::MEASURE,
@@ -41,46 +41,46 @@ pub const MEASURES: [Measure; 20] = [
     mean_words::MEASURE,
 ];
 
-/// The column of the mean reward.
+/// The name of the column of the mean reward.
 pub const REWARD: &str = "reward";
-/// The column of the mean number of words.
+/// The name of the column of the mean number of words.
 pub const WORDS: &str = "words";
 
-/// A column of reports; its serialised fields are an entry of `measures` in `report.json`.
+/// A column of the report; serialised as an entry of `measures` in `report.json`.
 #[derive(Debug, Clone, Serialize)]
 pub struct ReportColumn {
     /// The name in `report.json` and `values.parquet`.
     pub name: &'static str,
-    /// The name for people.
+    /// The display name.
     pub title: &'static str,
-    /// The part of the report.
+    /// The part of the report that shows the column.
     pub group: Group,
     /// Which values are better.
     pub direction: Direction,
-    /// The definition in a sentence.
+    /// The definition, in one sentence.
     pub description: &'static str,
-    /// The measure.
+    /// The measure that the column shows.
     #[serde(skip)]
     pub measure: &'static Measure,
-    /// The space whose embeddings are measured.
+    /// The embedding space; `None` for measures that do not use embeddings.
     #[serde(skip)]
     pub space: Option<Space>,
-    /// All parameters of the measure's function.
+    /// The values of all parameters of the measure's function.
     #[serde(skip)]
     pub parameters: Vec<f64>,
-    /// Whether it is shown with `--reference-compat` only.
+    /// Whether the column is shown with `--reference-compat` only.
     #[serde(skip)]
     pub reference: bool,
 }
 
-/// All columns of reports, in their order.
+/// All columns of the report, in the order of [`MEASURES`].
 pub fn columns() -> &'static [ReportColumn] {
     static ALL: [Measure; MEASURES.len()] = MEASURES;
     static COLUMNS: LazyLock<Vec<ReportColumn>> = LazyLock::new(|| {
         let columns = ALL.iter().flat_map(|measure| {
             measure.columns.iter().map(move |column| {
                 let defaults = measure.parameters.iter().skip(column.parameters.len());
-                let given = column.parameters.iter().copied();
+                let explicit = column.parameters.iter().copied();
                 ReportColumn {
                     name: column.name,
                     title: column.title,
@@ -89,7 +89,7 @@ pub fn columns() -> &'static [ReportColumn] {
                     description: column.description.unwrap_or(measure.description),
                     measure,
                     space: column.space,
-                    parameters: given.chain(defaults.map(|p| p.default)).collect(),
+                    parameters: explicit.chain(defaults.map(|p| p.default)).collect(),
                     reference: column.reference,
                 }
             })
@@ -99,12 +99,12 @@ pub fn columns() -> &'static [ReportColumn] {
     &COLUMNS
 }
 
-/// The position of a column in [`columns`].
+/// The index of a column in [`columns`]; `None` for an unknown name.
 pub fn column_index(name: &str) -> Option<usize> {
     columns().iter().position(|column| column.name == name)
 }
 
-/// Serialises values by column, as an object with the columns' names.
+/// Serialises values by column index as a map from column name to value.
 pub(crate) fn by_column<S: Serializer, T: Serialize>(
     values: &[(usize, Option<T>)],
     serializer: S,
@@ -116,7 +116,7 @@ pub(crate) fn by_column<S: Serializer, T: Serialize>(
     map.end()
 }
 
-/// The list of measures in `eval --help`.
+/// The list of measures for `eval --help`.
 pub fn help() -> String {
     let width = columns().iter().map(|column| column.name.len()).max();
     let width = width.unwrap_or(0);
@@ -129,7 +129,7 @@ pub fn help() -> String {
     text
 }
 
-/// The table of measures in `eval/README.md`, which a test compares with this.
+/// The table of measures in `eval/README.md`; a test checks that the file contains it.
 pub fn markdown_table() -> String {
     let mut text = "| SQL aggregate | input | report columns | better | definition |\n\
                     |---|---|---|---|---|\n"

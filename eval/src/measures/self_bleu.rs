@@ -4,7 +4,7 @@ use super::measure::{Column, Direction, Function, Group, Measure, ngram_length};
 use crate::text::bleu::{NgramCounts, Smoothing};
 use crate::text::tokenization::{TokenIds, Tokenization};
 
-/// The measure, for the registry.
+/// The entry in [`super::registry::MEASURES`].
 pub const MEASURE: Measure = Measure {
     name: "self_bleu",
     function: Function::Texts(|texts, parameters| self_bleu(texts, parameters[0] as usize)),
@@ -15,9 +15,9 @@ pub const MEASURE: Measure = Measure {
     columns: &[Column::new("self_bleu", "Self-BLEU")],
 };
 
-/// The mean BLEU of each text with all others as references (Zhu et al. 2018): runs of up to `n`
-/// words, cut at white space, nltk's smoothing method 1. Other packages smooth otherwise and differ
-/// widely. None for fewer than two texts.
+/// Self-BLEU (Zhu et al. 2018): the mean BLEU of each text with all others as references; 0 to 1. Uses n-grams
+/// of 1 to `n` words, split at white space, with nltk's smoothing method 1. Packages with other smoothing give
+/// very different values. `None` for fewer than two texts.
 pub fn self_bleu(texts: &[&str], n: usize) -> Option<f64> {
     let scores = self_bleus(texts, n)?;
     Some(scores.iter().sum::<f64>() / scores.len() as f64)

@@ -1,10 +1,10 @@
-//! Self-repetition: `self_repetition(text, n)`, n-grams that a text shares with the others.
+//! Self-repetition: `self_repetition(text, n)`, the number of n-grams that a text shares with the others.
 
 use super::measure::{Column, Direction, Function, Group, Measure, ngram_length};
 use crate::text::ngrams;
 use crate::text::tokenization::{TokenIds, Tokenization};
 
-/// The measure, for the registry.
+/// The entry in [`super::registry::MEASURES`].
 pub const MEASURE: Measure = Measure {
     name: "self_repetition",
     function: Function::Texts(|texts, parameters| self_repetition(texts, parameters[0] as usize)),
@@ -15,9 +15,9 @@ pub const MEASURE: Measure = Measure {
     columns: &[Column::new("self_repetition", "Self-repetition")],
 };
 
-/// The mean over texts of ln(1 + how often its different runs of `n` words stand in other texts,
-/// each counted once a text) (Salkar et al. 2022; the package `diversity` 0.3, `self_repetition.py`).
-/// None without a text.
+/// The mean over texts of ln(1 + c), where c is the sum over the text's unique n-grams of the number of other
+/// texts that contain the n-gram (Salkar et al. 2022; Python package `diversity` 0.3, `self_repetition.py`).
+/// `None` without a text.
 pub fn self_repetition(texts: &[&str], n: usize) -> Option<f64> {
     let words = TokenIds::new(texts, Tokenization::Whitespace);
     let orders = ngrams::orders(&words.texts, words.vocab_size, n);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::measure::{Direction, Function, Group, Measure};
 
-/// The measure, for the registry.
+/// The entry in [`super::registry::MEASURES`].
 pub const MEASURE: Measure = Measure {
     name: "semantic_entropy",
     function: Function::Classes(|classes, _| semantic_entropy(classes)),
@@ -15,8 +15,8 @@ pub const MEASURE: Measure = Measure {
     columns: &[],
 };
 
-/// -sum p ln p over classes of equal meaning, in nats (Farquhar et al. 2024, discrete form). Too low
-/// for few texts. None without a text.
+/// -sum p ln p over the shares p of the classes of equal meaning, in nats (Farquhar et al. 2024, discrete
+/// form). Biased downwards for few texts. `None` without a text.
 pub fn semantic_entropy(classes: &[i64]) -> Option<f64> {
     let mut counts = BTreeMap::new();
     for class in classes {

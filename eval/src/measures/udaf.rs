@@ -1,5 +1,5 @@
-//! SQL aggregates (UDAFs) of the registry's measures: a group's values are gathered as by `array_agg`, in
-//! the order of `ORDER BY`, and measured at the end.
+//! SQL aggregates (UDAFs) of the registry's measures: `array_agg` collects the values of a group in the order
+//! of `ORDER BY`, and the measure is computed from them at the end.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -23,14 +23,14 @@ use super::measure::{Function, Measure};
 use super::registry::MEASURES;
 use crate::cosines::cosines;
 
-/// Registers an aggregate for every measure with a session. Undefined values are NULL.
+/// Registers an aggregate for every measure with a session. An undefined value is NULL.
 pub fn register_all(context: &SessionContext) {
     for measure in MEASURES {
         context.register_udaf(AggregateUDF::from(MeasureUdaf::new(measure)));
     }
 }
 
-/// The SQL aggregate with its arguments: `distinct_n(text[, n])`.
+/// The signature of the SQL aggregate: `distinct_n(text[, n])`.
 pub(super) fn signature(measure: &Measure) -> String {
     let arguments = measure.function.arguments().iter().map(|(name, _)| *name);
     let arguments: Vec<&str> = arguments.collect();
@@ -41,7 +41,7 @@ pub(super) fn signature(measure: &Measure) -> String {
     format!("{}({}{optional})", measure.name, arguments.join(", "))
 }
 
-/// The types of the gathered columns.
+/// The types of the input columns.
 fn column_types(function: Function) -> Vec<DataType> {
     match function {
         Function::Texts(_) => vec![DataType::Utf8],
@@ -55,8 +55,8 @@ fn column_types(function: Function) -> Vec<DataType> {
     }
 }
 
-/// Measures gathered columns. NULLs are left out; where rows have a value of each of several columns, or
-/// a reward, one NULL makes the measure undefined.
+/// Computes a measure from the collected columns. NULLs are skipped, except that a single NULL makes measures
+/// of rewards and measures of several columns undefined.
 fn measure_columns(function: Function, columns: &[ArrayRef], parameters: &[f64]) -> Option<f64> {
     let is_complete = || columns.iter().all(|column| column.null_count() == 0);
     match function {
@@ -126,7 +126,7 @@ impl MeasureUdaf {
         }
     }
 
-    /// The number of gathered columns.
+    /// The number of input columns.
     const fn width(&self) -> usize {
         self.measure.function.arguments().len()
     }
@@ -191,7 +191,7 @@ impl AggregateUDFImpl for MeasureUdaf {
                 return_field: Arc::clone(&arguments.return_field),
                 ..arguments
             })?;
-            // Two columns' states have names of their own.
+            // State fields need unique names: add the column index.
             states.extend(of_column.into_iter().map(|field| {
                 let name = format!("{}[{column}]", field.name());
                 Arc::new(field.as_ref().clone().with_name(name))
@@ -204,7 +204,7 @@ impl AggregateUDFImpl for MeasureUdaf {
         AggregateOrderSensitivity::SoftRequirement
     }
 
-    /// `array_agg` sorts by itself what comes in no order.
+    /// Returns `self`: `array_agg` sorts unordered input itself.
     fn with_beneficial_ordering(
         self: Arc<Self>,
         _beneficial: bool,
@@ -220,8 +220,8 @@ impl AggregateUDFImpl for MeasureUdaf {
                 self.measure.name
             );
         }
-        let given = arguments.exprs[width..].iter().zip(self.measure.parameters);
-        let given = given.map(|(expression, parameter)| {
+        let explicit = arguments.exprs[width..].iter().zip(self.measure.parameters);
+        let explicit = explicit.map(|(expression, parameter)| {
             let literal = expression.downcast_ref::<Literal>();
             let Some(ScalarValue::Float64(Some(value))) = literal.map(Literal::value) else {
                 return plan_err!("{}: give its parameters as literals", self.measure.name);
@@ -234,10 +234,10 @@ impl AggregateUDFImpl for MeasureUdaf {
                 }
             }
         });
-        let given: Vec<f64> = given.collect::<Result<_>>()?;
-        let rest = self.measure.parameters.iter().skip(given.len());
-        let skipped = given.len();
-        let parameters = given
+        let explicit: Vec<f64> = explicit.collect::<Result<_>>()?;
+        let rest = self.measure.parameters.iter().skip(explicit.len());
+        let skipped = explicit.len();
+        let parameters = explicit
             .into_iter()
             .chain(rest.map(|parameter| parameter.default));
         let parameters = parameters.collect();
@@ -263,10 +263,10 @@ impl AggregateUDFImpl for MeasureUdaf {
     }
 }
 
-/// All pairs of a group are looked at: above this many their matrix no longer fits in memory.
+/// The largest number of vectors in a group: the matrix of all pairs has to fit in memory.
 const MOST_VECTORS: usize = 4096;
 
-/// What `array_agg` gathers of each column, all in one order, and what is done with it in the end.
+/// One `array_agg` accumulator per input column, all in the same order, and the measure of their result.
 #[derive(Debug)]
 struct MeasureAccumulator {
     name: &'static str,
@@ -277,13 +277,13 @@ struct MeasureAccumulator {
 }
 
 impl Accumulator for MeasureAccumulator {
-    /// The columns, the parameters, and what they are ordered by.
+    /// `values` are the input columns, the explicit parameters (skipped here), and the `ORDER BY` keys.
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         let (columns, rest) = values.split_at(self.gathered.len());
         for (gathered, column) in self.gathered.iter_mut().zip(columns) {
             let ordering = rest[self.skipped..].iter();
-            let kept: Vec<ArrayRef> = [column].into_iter().chain(ordering).cloned().collect();
-            gathered.update_batch(&kept)?;
+            let inputs: Vec<ArrayRef> = [column].into_iter().chain(ordering).cloned().collect();
+            gathered.update_batch(&inputs)?;
         }
         Ok(())
     }

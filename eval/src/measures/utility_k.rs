@@ -3,7 +3,7 @@
 use super::distinct_k::first_of_class;
 use super::measure::{Column, Direction, Function, Group, Measure, ParamRange, Parameter};
 
-/// The measure, for the registry.
+/// The entry in [`super::registry::MEASURES`].
 pub const MEASURE: Measure = Measure {
     name: "utility_k",
     function: Function::ClassesAndUtilities(|classes, utilities, parameters| {
@@ -20,11 +20,11 @@ pub const MEASURE: Measure = Measure {
     columns: &[Column::new("utility_k", "Utility")],
 };
 
-/// How likely a reader asks for one more text.
+/// The default patience: the probability that a reader asks for one more text.
 pub const PATIENCE: f64 = 0.8;
 
-/// (1 - p) / (1 - p^k) times the sum of `p^(i-1) u_i` over texts that open a class (`NoveltyBench`,
-/// equation 3). None without a text.
+/// (1 - p) / (1 - p^k) times the sum of `p^(i-1) u_i` over the texts that are the first of their class, where p
+/// is the patience and `u_i` the utility of text i (`NoveltyBench`, equation 3). `None` without a text.
 pub fn utility_k(classes: &[i64], utilities: &[f64], patience: f64) -> Option<f64> {
     let k = classes.len();
     let scores = first_of_class(classes)
@@ -37,7 +37,7 @@ pub fn utility_k(classes: &[i64], utilities: &[f64], patience: f64) -> Option<f6
     (k > 0).then(|| (1.0 - patience) / (1.0 - patience.powi(k as i32)) * sum)
 }
 
-/// `NoveltyBench`'s utility of 1 to 10 from the reward of Skywork-Reward-Gemma-2-27B-v0.2.
+/// `NoveltyBench`'s utility, 1 to 10, of a reward of Skywork-Reward-Gemma-2-27B-v0.2.
 pub fn of_skywork(reward: f64) -> f64 {
     const STEPS: [f64; 9] = [
         -7.71875, -6.28125, -6.0, -5.71875, -5.5, -5.0, -4.375, -3.4375, -2.046_875,

@@ -5,7 +5,7 @@ use nalgebra::DMatrix;
 use super::measure::{Column, Direction, Function, Group, Measure, ParamRange, Parameter};
 use crate::space::Space;
 
-/// The measure, for the registry.
+/// The entry in [`super::registry::MEASURES`].
 pub const MEASURE: Measure = Measure {
     name: "vendi",
     function: Function::Cosines(|cosines, n, parameters| vendi(cosines, n, parameters[0])),
@@ -33,10 +33,10 @@ pub const MEASURE: Measure = Measure {
     ],
 };
 
-/// The exponential of the Rényi entropy of order `q` of the eigenvalues of K / n (Friedman & Dieng
-/// 2023; Pasarkar & Dieng 2024): 1 for equal texts, n for texts without anything in common. `q` 1 is
-/// Shannon's, infinity counts the largest alone. Compare equal n only: it grows with n. None without
-/// a vector.
+/// The exponential of the Rényi entropy of order `q` of the eigenvalues of K / n, where K is the matrix of
+/// cosines (Friedman & Dieng 2023; Pasarkar & Dieng 2024): 1 for equal texts, n for orthogonal embeddings.
+/// `q` = 1 is the Shannon entropy; `q` = infinity uses the largest eigenvalue only. Grows with n, so only
+/// values of equal n are comparable. `None` without a vector, or if `q` is negative or NaN.
 pub fn vendi(cosines: &[f64], n: usize, q: f64) -> Option<f64> {
     if n == 0 || q.is_nan() || q < 0.0 {
         return None;

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use polyphony_io::random::SplitMix64;
 
-/// The prompts that each resample draws: `resamples` rows of `n`, by [`SplitMix64`] from `seed`, row
-/// by row.
+/// The bootstrap resamples of `n` values, as indices with replacement: `resamples` rows of `n` indices, sampled
+/// row by row by [`SplitMix64`].
 #[derive(Debug)]
 pub struct BootstrapIndices {
     n: usize,
@@ -15,7 +15,7 @@ pub struct BootstrapIndices {
 }
 
 impl BootstrapIndices {
-    /// Draws them.
+    /// Samples the indices with the random seed `seed`.
     pub fn new(n: usize, resamples: usize, seed: u64) -> Self {
         let mut random = SplitMix64(seed);
         Self {
@@ -24,7 +24,7 @@ impl BootstrapIndices {
         }
     }
 
-    /// The resamples, as indices of the prompts that they draw.
+    /// The resamples; each is a slice of `n` indices.
     pub fn rows(&self) -> impl Iterator<Item = &[u32]> {
         self.indices.chunks_exact(self.n.max(1))
     }
@@ -42,14 +42,15 @@ impl BootstrapIndices {
         means
     }
 
-    /// The 95 % confidence interval: the middle of the resamples' means.
+    /// The 95 % percentile confidence interval of the mean; `None` without resamples.
     pub fn interval(&self, values: &[f64]) -> Option<[f64; 2]> {
         let means = self.means(values);
         (!means.is_empty()).then(|| [percentile(&means, 0.025), percentile(&means, 0.975)])
     }
 }
 
-/// The resamples of a report: the same for the same number of prompts, whatever is measured.
+/// The cache of resamples by number of prompts: all measures with the same number of prompts share the resamples,
+/// so that their intervals are comparable.
 #[derive(Debug)]
 pub struct BootstrapCache {
     resamples: usize,
@@ -58,7 +59,7 @@ pub struct BootstrapCache {
 }
 
 impl BootstrapCache {
-    /// `resamples` of each, from the random seed `seed`.
+    /// A cache for `resamples` resamples with the random seed `seed`.
     pub fn new(resamples: usize, seed: u64) -> Self {
         Self {
             resamples,
@@ -67,17 +68,18 @@ impl BootstrapCache {
         }
     }
 
-    /// The resamples of `n` prompts.
+    /// The resamples of `n` prompts, computed on first use.
     pub fn indices(&self, n: usize) -> Arc<BootstrapIndices> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        let draws = made
+        let indices = made
             .entry(n)
             .or_insert_with(|| Arc::new(BootstrapIndices::new(n, self.resamples, self.seed)));
-        Arc::clone(draws)
+        Arc::clone(indices)
     }
 }
 
-/// The value below which a share lies, between neighbours by line (numpy: `percentile`, `linear`).
+/// The quantile `share` (0 to 1) of sorted, non-empty values, with linear interpolation (numpy: `percentile`,
+/// `linear`).
 pub fn percentile(sorted: &[f64], share: f64) -> f64 {
     let at = share * (sorted.len() - 1) as f64;
     let below = at.floor() as usize;

@@ -1,10 +1,9 @@
-//! Clustered standard error of a mean, for values that come in groups.
+//! Clustered standard error: the standard error of a mean of values that are correlated within groups.
 
 use super::mean::mean;
 
-/// The standard error of the mean of all values, groups counted as one draw each:
-/// sqrt(sum of squared sums of residuals * C / (C - 1)) / N (Miller 2024; `inspect_ai`,
-/// `scorer/_metrics/std.py`).
+/// The standard error of the mean of all N values, clustered by C groups (C > 1): sqrt(C / (C - 1) * the sum over
+/// groups of the squared sum of residuals) / N (Miller 2024; `inspect_ai`, `scorer/_metrics/std.py`).
 pub fn se_clustered(groups: &[&[f64]]) -> f64 {
     let all: Vec<f64> = groups
         .iter()

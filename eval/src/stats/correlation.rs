@@ -3,8 +3,8 @@
 
 use super::mean::two_sided_t;
 
-/// The two-sided p of Spearman's rho of `n` pairs by Student's t, as scipy's `spearmanr`. None below ten
-/// pairs, where the approximation is bad.
+/// The two-sided p-value of Spearman's rho of `n` pairs by Student's t distribution (scipy: `spearmanr`). `None`
+/// below ten pairs, where the approximation is inaccurate.
 pub fn spearman_p(rho: f64, n: usize) -> Option<f64> {
     let freedom = n as f64 - 2.0;
     if n < 10 {
@@ -16,7 +16,8 @@ pub fn spearman_p(rho: f64, n: usize) -> Option<f64> {
     two_sided_t(rho * (freedom / (1.0 - rho * rho)).sqrt(), freedom)
 }
 
-/// Kendall's tau-b: agreeing less disagreeing pairs, over pairs that are no ties.
+/// Kendall's tau-b, -1 to 1: concordant minus discordant pairs, over the geometric mean of the numbers of pairs
+/// that are not tied in `a` and in `b` (scipy: `kendalltau`). `None` where one side is constant.
 pub fn kendall(a: &[f64], b: &[f64]) -> Option<f64> {
     let (mut balance, mut untied_a, mut untied_b) = (0.0, 0.0, 0.0);
     for i in 0..a.len() {

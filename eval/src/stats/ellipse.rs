@@ -1,4 +1,4 @@
-//! Confidence ellipse: the 95 % confidence region of a mean of two values.
+//! Confidence ellipse: the 95 % confidence region of a two-dimensional mean.
 
 use serde::Serialize;
 
@@ -7,19 +7,19 @@ use super::mean::mean;
 /// The 0.95 quantile of the chi-squared distribution with two degrees of freedom.
 const CHI_SQUARED: f64 = 5.991_464_547_107_979;
 
-/// An ellipse around the mean of points.
+/// A 95 % confidence ellipse of the mean of points (x, y).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Ellipse {
-    /// The mean.
+    /// The center: the mean of x and the mean of y.
     pub center: [f64; 2],
-    /// The longer and the shorter half axis.
+    /// The lengths of the major and the minor half axis.
     pub half_axes: [f64; 2],
-    /// The angle from the first value's axis to the longer one, in degrees.
+    /// The angle from the x axis to the major axis, in degrees.
     pub angle: f64,
 }
 
-/// The ellipse of the mean of the points (x, y), by the covariance of the mean. None for fewer than
-/// three.
+/// The 95 % confidence ellipse of the mean of the points (x, y), from the eigenvalues of the covariance matrix of
+/// the mean. `None` for fewer than three points.
 pub fn ellipse(x: &[f64], y: &[f64]) -> Option<Ellipse> {
     if x.len() < 3 {
         return None;

@@ -1,4 +1,5 @@
-//! Golden values of the statistics, made with scipy and the reference scripts: `tests/fixtures/eval.json`.
+//! Golden values of the statistics: `tests/fixtures/eval.json`, computed with scipy, statsmodels and reference
+//! scripts.
 
 use serde_json::Value;
 
@@ -25,7 +26,7 @@ fn numbers(value: &Value) -> Vec<f64> {
     values.iter().map(|value| value.as_f64().unwrap()).collect()
 }
 
-/// Within 1e-9, of the value where it is small.
+/// Asserts a difference of at most 1e-9; relative for values below 1.
 fn near(ours: f64, golden: &Value) {
     let golden = golden.as_f64().unwrap();
     let scale = golden.abs().min(1.0);
@@ -79,8 +80,8 @@ fn paired_differences() {
     let expected = &stats["sign_flip_permutation_first12"];
     assert_eq!((flips.as_extreme, flips.tried), (50, 4096));
     near(flips.p, &expected["p_two_sided"]);
-    // Drawn signs come near what all of them give.
-    let drawn = sign_flips(&differences[..20], 100_000, 7);
+    // The p-value from random sign flips approximates the one from all sign flips.
+    let sampled = sign_flips(&differences[..20], 100_000, 7);
     let all = (0..1_u32 << 20).filter(|choice| {
         let signed = differences[..20].iter().enumerate();
         let sum: f64 = signed
@@ -89,7 +90,7 @@ fn paired_differences() {
         sum.abs() >= differences[..20].iter().sum::<f64>().abs() - 1e-12
     });
     let exact = all.count() as f64 / f64::from(1 << 20);
-    assert!((drawn.p - exact).abs() < 0.002, "{} {exact}", drawn.p);
+    assert!((sampled.p - exact).abs() < 0.002, "{} {exact}", sampled.p);
 
     near(spearman(&a, &b).unwrap(), &stats["spearman_ab"]["rho"]);
     let p = spearman_p(spearman(&a, &b).unwrap(), a.len()).unwrap();
@@ -102,7 +103,7 @@ fn paired_differences() {
     near_both(found.center, &expected["center"]);
     near_both(found.half_axes, &expected["semi_axes_major_minor"]);
     near(found.angle, &expected["angle_deg_of_major_from_x"]);
-    // Turned back and unstretched, the ellipse is the covariance of the mean.
+    // Half axes and angle reproduce the covariance matrix of the mean.
     let (sin, cos) = found.angle.to_radians().sin_cos();
     let [long, short] = found
         .half_axes
@@ -114,19 +115,19 @@ fn paired_differences() {
 }
 
 #[test]
-fn prompts_drawn_again() {
+fn bootstrap_over_prompts() {
     let golden = golden();
     let stats = &golden["stats"];
     let (a, b) = (numbers(&stats["a"]), numbers(&stats["b"]));
     let differences: Vec<f64> = a.iter().zip(&b).map(|(a, b)| b - a).collect();
     let expected = &stats["paired_bootstrap"];
-    let draws = BootstrapIndices::new(differences.len(), 2000, 7);
-    let means = draws.means(&differences);
+    let resamples = BootstrapIndices::new(differences.len(), 2000, 7);
+    let means = resamples.means(&differences);
     near(mean(&means), &expected["mean_of_means"]);
     near(sd(&means), &expected["se"]);
     let interval = [percentile(&means, 0.025), percentile(&means, 0.975)];
     near_both(interval, &expected["percentile_ci95_linear"]);
-    assert_eq!(draws.interval(&differences), Some(interval));
+    assert_eq!(resamples.interval(&differences), Some(interval));
     let sorted = [means[49], means[1949]];
     near_both(sorted, &expected["percentile_ci95_order_stat_50_1950"]);
     assert!(means[0] > 0.0);
@@ -176,20 +177,20 @@ fn groups_corrections_and_counts() {
 }
 
 #[test]
-fn the_front_keeps_ties() {
+fn pareto_front_includes_ties() {
     let golden = golden();
     let case = &golden["misc"]["pareto"];
-    // In the order of the fixture's front, with those behind it anywhere.
+    // Compare the front as a set of names.
     let points = case["points"].as_object().unwrap();
     let values: Vec<[f64; 2]> = points
         .values()
         .map(|point| [point[0].as_f64().unwrap(), point[1].as_f64().unwrap()])
         .collect();
-    let kept = points
+    let on_front = points
         .keys()
         .zip(pareto_front(&values))
         .filter(|(_, on)| *on);
-    let mut ours: Vec<&str> = kept.map(|(name, _)| name.as_str()).collect();
+    let mut ours: Vec<&str> = on_front.map(|(name, _)| name.as_str()).collect();
     let expected = case["front_in_input_order"].as_array().unwrap();
     let mut expected: Vec<&str> = expected.iter().map(|name| name.as_str().unwrap()).collect();
     ours.sort_unstable();

@@ -1,10 +1,10 @@
-//! Krippendorff's alpha: agreement of annotators.
+//! Krippendorff's alpha: inter-annotator agreement.
 
 use std::collections::BTreeMap;
 
-/// Krippendorff's alpha for names (2011, nominal): 1 where all agree, 0 where they agree as often as
-/// chance would, below where less. Items with fewer than two answers do not count. None where nothing
-/// can be compared, or all answers are the same.
+/// Krippendorff's alpha for nominal data (Krippendorff 2011): 1 for full agreement, 0 for agreement at chance
+/// level, negative below that. `items` are the answers by item; items with fewer than two answers are ignored.
+/// `None` where no item has two answers, or all answers are equal.
 pub fn alpha(items: &[Vec<&str>]) -> Option<f64> {
     let counted: Vec<BTreeMap<&str, f64>> = items
         .iter()
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_example_of_the_author() {
+    fn alpha_of_the_published_example() {
         // Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability", section B: two observers,
         // ten articles, two values; alpha 0.095.
         let first = [0, 1, 0, 0, 0, 0, 0, 0, 1, 0];
@@ -52,8 +52,8 @@ mod tests {
             .zip(second)
             .map(|(a, b)| vec![name(a), name(b)])
             .collect();
-        let found = alpha(&items).unwrap();
-        assert!((found - 0.095).abs() < 0.0005, "{found}");
+        let computed = alpha(&items).unwrap();
+        assert!((computed - 0.095).abs() < 0.0005, "{computed}");
         assert_eq!(alpha(&[vec!["a", "a"], vec!["b", "b"]]), Some(1.0));
         assert_eq!(alpha(&[vec!["a", "a"], vec!["a"]]), None);
     }

@@ -1,13 +1,13 @@
-//! Means, standard errors, and confidence intervals and tests by Student's t and the normal distribution.
+//! Means and standard errors, with confidence intervals and tests by Student's t and the normal distribution.
 
 use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 
-/// The mean; NaN of nothing.
+/// The mean; NaN without a value.
 pub fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// The mean of `value` over all pairs of `n` things. None for fewer than two.
+/// The mean of `value(i, j)` over all pairs i < j < `n`. `None` for `n` < 2.
 pub fn mean_of_pairs(n: usize, mut value: impl FnMut(usize, usize) -> f64) -> Option<f64> {
     let mut sum = 0.0;
     for i in 0..n {
@@ -18,24 +18,24 @@ pub fn mean_of_pairs(n: usize, mut value: impl FnMut(usize, usize) -> f64) -> Op
     (n > 1).then(|| sum / (n * (n - 1) / 2) as f64)
 }
 
-/// The standard deviation of a sample (n - 1); NaN of fewer than two.
+/// The sample standard deviation (denominator n - 1); NaN for fewer than two values.
 pub fn sd(values: &[f64]) -> f64 {
     let mean = mean(values);
     let squares = values.iter().map(|value| (value - mean).powi(2));
     (squares.sum::<f64>() / (values.len() as f64 - 1.0)).sqrt()
 }
 
-/// The standard error of the mean.
+/// The standard error of the mean; NaN for fewer than two values.
 pub fn se(values: &[f64]) -> f64 {
     sd(values) / (values.len() as f64).sqrt()
 }
 
-/// Cohen's d of paired differences: their mean in standard deviations.
+/// Cohen's d of paired differences (d with index z): mean over standard deviation; infinite or NaN where that is 0.
 pub fn cohen_dz(differences: &[f64]) -> f64 {
     mean(differences) / sd(differences)
 }
 
-/// The 95 % confidence interval of the mean by Student's t.
+/// The 95 % confidence interval of the mean by Student's t distribution. `None` for fewer than two values.
 pub fn t_interval(values: &[f64]) -> Option<[f64; 2]> {
     let student = StudentsT::new(0.0, 1.0, values.len() as f64 - 1.0).ok()?;
     let half = student.inverse_cdf(0.975) * se(values);
@@ -48,19 +48,19 @@ pub fn normal_interval(values: &[f64]) -> [f64; 2] {
     [mean(values) - half, mean(values) + half]
 }
 
-/// The two-sided p of Student's paired t-test, of differences (scipy: `ttest_rel`).
+/// The two-sided p-value of the paired t-test, from the differences (scipy: `ttest_rel`).
 pub fn t_test(differences: &[f64]) -> Option<f64> {
     let t = mean(differences) / se(differences);
     two_sided_t(t, differences.len() as f64 - 1.0)
 }
 
-/// The two-sided p of a value of Student's t with so many degrees of freedom.
+/// The two-sided p-value of a t statistic with `freedom` degrees of freedom.
 pub fn two_sided_t(t: f64, freedom: f64) -> Option<f64> {
     let student = StudentsT::new(0.0, 1.0, freedom).ok()?;
     t.is_finite().then(|| 2.0 * student.sf(t.abs()))
 }
 
-/// The two-sided p of a standard normal value.
+/// The two-sided p-value of a z statistic.
 pub fn two_sided_normal(z: f64) -> f64 {
     2.0 * Normal::standard().sf(z.abs())
 }

@@ -1,5 +1,5 @@
-//! Statistics of values per prompt: confidence intervals, tests, corrections, correlations. Pure functions on
-//! slices; golden values are those of scipy and statsmodels.
+//! Statistics of values per prompt: confidence intervals, significance tests, corrections for multiple testing,
+//! correlations. Pure functions on slices, tested against golden values of scipy and statsmodels.
 
 pub mod bootstrap;
 pub mod clustered_error;

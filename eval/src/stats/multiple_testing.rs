@@ -1,6 +1,7 @@
-//! Corrections for multiple testing: Holm, Benjamini-Hochberg (statsmodels: `multipletests`).
+//! Multiple testing: Holm and Benjamini-Hochberg corrections of p-values (statsmodels: `multipletests`).
 
-/// Holm's step-down adjustment (Holm 1979): the chance of one false finding among all.
+/// Adjusted p-values by Holm's step-down method (Holm 1979), which controls the family-wise error rate
+/// (statsmodels: `holm`).
 pub fn holm(p: &[f64]) -> Vec<f64> {
     let order = ascending(p);
     let mut adjusted = vec![0.0; p.len()];
@@ -12,8 +13,8 @@ pub fn holm(p: &[f64]) -> Vec<f64> {
     adjusted
 }
 
-/// Benjamini's and Hochberg's step-up adjustment (1995): the share of false findings among those
-/// made.
+/// Adjusted p-values by the step-up method of Benjamini & Hochberg (1995), which controls the false discovery
+/// rate (statsmodels: `fdr_bh`).
 pub fn benjamini_hochberg(p: &[f64]) -> Vec<f64> {
     let order = ascending(p);
     let mut adjusted = vec![0.0; p.len()];

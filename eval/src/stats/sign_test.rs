@@ -1,19 +1,19 @@
 //! Sign test: the exact binomial test of how many differences are positive (scipy: `binomtest`).
 
-/// The signs of differences, with the p of the sign test.
+/// The counts of the signs of differences, with the p-value of the sign test.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Signs {
-    /// Above zero.
+    /// The number of differences above zero.
     pub up: usize,
-    /// Below zero.
+    /// The number of differences below zero.
     pub down: usize,
-    /// Zero: they do not count.
+    /// The number of zero differences, which the test ignores.
     pub ties: usize,
-    /// Two-sided, exact.
+    /// The exact two-sided p-value.
     pub p: f64,
 }
 
-/// Counts signs.
+/// The sign test of paired differences.
 pub fn sign_test(differences: &[f64]) -> Signs {
     let up = differences.iter().filter(|value| **value > 0.0).count();
     let down = differences.iter().filter(|value| **value < 0.0).count();
@@ -25,11 +25,11 @@ pub fn sign_test(differences: &[f64]) -> Signs {
     }
 }
 
-/// The two-sided p of a binomial test with probability one half: `up` successes of `up + down`. The sum of
-/// probabilities is exact to the last digits, where statrs' incomplete beta function has twelve.
+/// The two-sided p-value of the binomial test with probability 1/2: `up` successes in `up + down` trials. Sums
+/// the probabilities, because statrs' incomplete beta function is accurate to twelve digits only.
 pub fn binomial_test(up: usize, down: usize) -> f64 {
     let n = up + down;
-    // ln of n choose k, from k = 0 on.
+    // ln(n choose k), updated from k - 1 to k.
     let mut ln_choose = 0.0_f64;
     let mut tail = 0.0;
     for k in 0..=up.min(down) {

@@ -4,8 +4,8 @@ use statrs::distribution::{Discrete as _, Hypergeometric};
 
 use super::mean::two_sided_normal;
 
-/// Two-sided p of the pooled z-test of two proportions, `a` and `b` of `of` each: the test that the paper's
-/// p-values fit. It takes both counts for independent samples.
+/// The two-sided p-value of the pooled z-test of two proportions, `a` / `of` and `b` / `of`: the test that the
+/// paper's p-values match. It assumes that both counts are independent.
 pub fn two_proportions(a: usize, b: usize, of: usize) -> f64 {
     let of = of as f64;
     let (a, b) = (a as f64 / of, b as f64 / of);
@@ -18,14 +18,14 @@ pub fn two_proportions(a: usize, b: usize, of: usize) -> f64 {
     }
 }
 
-/// Two-sided p of Fisher's exact test of the table `[[a, of - a], [b, of - b]]`: the probability of all
-/// tables that are no likelier (scipy: `fisher_exact`).
+/// The two-sided p-value of Fisher's exact test of the table `[[a, of - a], [b, of - b]]`: the total probability
+/// of all tables that are at most as probable (scipy: `fisher_exact`).
 pub fn fisher(a: usize, b: usize, of: usize) -> f64 {
     let wins = a + b;
     let Ok(tables) = Hypergeometric::new(2 * of as u64, of as u64, wins as u64) else {
         return f64::NAN;
     };
-    // Sums of probabilities, for small p: statrs' own test subtracts a CDF from 1.
+    // Sum the probabilities: statrs' own test subtracts a CDF from 1, which loses small p-values.
     let threshold = tables.ln_pmf(a as u64) + 1e-7;
     let counts = wins.saturating_sub(of)..=wins.min(of);
     let log_p = counts.map(|count| tables.ln_pmf(count as u64));

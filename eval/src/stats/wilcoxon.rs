@@ -5,35 +5,35 @@ use polyphony_io::correlation::ranks;
 
 use super::ties::ties;
 
-/// Up to so many differences the distribution is computed, above it is taken as normal.
+/// The largest number of differences for which the exact distribution is computed.
 const EXACT: usize = 100;
 
-/// Wilcoxon's test of paired differences; zeros are left out (Wilcoxon 1945; scipy: `wilcoxon`).
+/// The result of Wilcoxon's signed-rank test (Wilcoxon 1945; scipy: `wilcoxon`).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Wilcoxon {
-    /// The smaller of both sums of ranks.
+    /// The statistic: the smaller one of the rank sums of positive and negative differences.
     pub w: f64,
-    /// Two-sided: exact up to a hundred differences, ties included; else by the normal distribution.
+    /// The two-sided p-value: exact up to 100 differences, also with ties; else equal to `p_normal`.
     pub p: f64,
-    /// Two-sided by the normal distribution, corrected for ties, not for continuity.
+    /// The two-sided p-value by the normal approximation, with correction for ties, without one for continuity.
     pub p_normal: f64,
 }
 
-/// The test. None where no difference is other than zero.
+/// Wilcoxon's signed-rank test of paired differences; zeros are dropped. `None` if all differences are zero.
 pub fn wilcoxon(differences: &[f64]) -> Option<Wilcoxon> {
-    let kept: Vec<f64> = differences.iter().copied().filter(|d| *d != 0.0).collect();
-    if kept.is_empty() {
+    let nonzero: Vec<f64> = differences.iter().copied().filter(|d| *d != 0.0).collect();
+    if nonzero.is_empty() {
         return None;
     }
-    let sizes: Vec<f64> = kept.iter().map(|difference| difference.abs()).collect();
+    let sizes: Vec<f64> = nonzero.iter().map(|difference| difference.abs()).collect();
     let ranks = ranks(&sizes);
     let up: f64 = ranks
         .iter()
-        .zip(&kept)
+        .zip(&nonzero)
         .filter(|(_, d)| **d > 0.0)
         .map(|(r, _)| r)
         .sum();
-    let n = kept.len() as f64;
+    let n = nonzero.len() as f64;
     let total = n * (n + 1.0) / 2.0;
     let w = up.min(total - up);
     let cubes = ties(&sizes)
@@ -41,7 +41,7 @@ pub fn wilcoxon(differences: &[f64]) -> Option<Wilcoxon> {
         .map(|size| (size.pow(3) - size) as f64);
     let variance = n * (n + 1.0) * (2.0 * n + 1.0) / 24.0 - cubes.sum::<f64>() / 48.0;
     let p_normal = two_sided_normal((w - total / 2.0) / variance.sqrt());
-    let p = if kept.len() <= EXACT {
+    let p = if nonzero.len() <= EXACT {
         exact(&ranks, w)
     } else {
         p_normal
@@ -49,8 +49,8 @@ pub fn wilcoxon(differences: &[f64]) -> Option<Wilcoxon> {
     Some(Wilcoxon { w, p, p_normal })
 }
 
-/// The share of the 2^n choices of signs whose sum of ranks is as small as `w`, doubled. Ranks of
-/// ties are halves: twice the ranks are whole.
+/// The exact two-sided p-value: twice the share of the 2^n sign assignments whose rank sum is at most `w`, at most
+/// 1. Tied ranks are multiples of 1/2, so the dynamic program runs over doubled ranks, which are integers.
 fn exact(ranks: &[f64], w: f64) -> f64 {
     let most = (2.0 * w).round() as usize;
     let mut ways = vec![0.0_f64; most + 1];
@@ -60,7 +60,7 @@ fn exact(ranks: &[f64], w: f64) -> f64 {
         for sum in (rank..=most).rev() {
             ways[sum] += ways[sum - rank];
         }
-        // Halved as they grow, so that they stay probabilities.
+        // Halve at each step, so that the counts remain probabilities and do not overflow.
         for ways in &mut ways {
             *ways *= 0.5;
         }

@@ -1,27 +1,27 @@
-//! BLEU of texts against other texts, with the smoothing methods of different packages.
+//! BLEU: the score of a text against reference texts, with the smoothing methods of different packages.
 
 use std::collections::HashMap;
 
 use super::ngrams;
 use super::tokenization::TokenIds;
 
-/// Smoothing: the replacement of a precision of zero.
+/// The smoothing method: what replaces an n-gram precision of zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Smoothing {
-    /// None: the score is zero (`evaluate`'s BLEU).
+    /// No smoothing: the score is zero (as in `evaluate`'s BLEU).
     None,
     /// 0.1 over the number of n-grams (Chen & Cherry 2014, method 1, as in nltk).
     Epsilon,
-    /// 1/2, 1/4, 1/8 .. over the number of n-grams, in the order in which zeros come (mteval, sacrebleu's
-    /// `exp`); a text too short for an order scores zero.
+    /// 1/2, 1/4, 1/8, ... over the number of n-grams for the first, second, third, ... zero precision (mteval,
+    /// sacrebleu's `exp`); a text too short for an order scores zero.
     Exponential,
 }
 
-/// The n-gram counts of texts, for BLEU of any of them against any others.
+/// The n-gram counts of texts: computed once, for the BLEU of any text against any others.
 #[derive(Debug)]
 pub struct NgramCounts {
     lengths: Vec<usize>,
-    /// By order and text: the count of each n-gram.
+    /// The count of each n-gram, by order and text.
     counts: Vec<Vec<HashMap<u32, u32>>>,
     smoothing: Smoothing,
 }
@@ -47,13 +47,12 @@ impl NgramCounts {
         }
     }
 
-    /// BLEU of one text against others (Papineni et al. 2002): the geometric mean of the shares of
-    /// its n-grams that occur in some other, clipped to their count there, times the brevity penalty
-    /// against the other whose length is nearest.
+    /// BLEU of one text with others as references (Papineni et al. 2002), 0 to 1: the geometric mean of the
+    /// clipped n-gram precisions, times the brevity penalty against the reference of the nearest length.
     pub fn bleu(&self, text: usize, others: &[usize]) -> f64 {
         let length = self.lengths[text];
         if length == 0 {
-            // Empty texts are equal.
+            // An empty text equals another empty text.
             let equal = others.iter().any(|&other| self.lengths[other] == 0);
             return f64::from(u8::from(equal));
         }

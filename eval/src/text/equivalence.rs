@@ -3,12 +3,13 @@
 use super::rouge::rouge_1_of;
 use super::tokenization::{TokenIds, Tokenization};
 
-/// ROUGE-1 F1 above which two texts count as equivalent (Zhang et al. 2025, `NoveltyBench`,
-/// `partition.py`: the unigram rule). Its trained classifier judges better: where a file has its classes,
-/// take those.
+/// The ROUGE-1 F1 above which two texts count as equivalent (Zhang et al. 2025, `NoveltyBench`,
+/// `partition.py`: the unigram rule). `NoveltyBench`'s trained classifier is more accurate: prefer its classes
+/// where a file has them.
 pub const ROUGE_1_THRESHOLD: f64 = 0.458;
 
-/// The class of each text: that of the first text whose ROUGE-1 with it is above [`ROUGE_1_THRESHOLD`], or a new one.
+/// The equivalence class of each text, from 0: the first class whose first text has a ROUGE-1 F1 with it above
+/// [`ROUGE_1_THRESHOLD`], or else a new class.
 pub fn classes(texts: &[&str]) -> Vec<i64> {
     let words = TokenIds::new(texts, Tokenization::Rouge);
     partition(texts.len(), |i, j| {
@@ -16,13 +17,13 @@ pub fn classes(texts: &[&str]) -> Vec<i64> {
     })
 }
 
-/// The classes of texts from whether two are equivalent: each text goes to the first class whose
-/// first member it is equivalent to, or opens one (`NoveltyBench`, `partition.py`).
+/// Partitions `n` texts by a pairwise test: each text joins the first class whose first member it is equivalent
+/// to, or else starts a new class (`NoveltyBench`, `partition.py`).
 pub fn partition(n: usize, mut equivalent: impl FnMut(usize, usize) -> bool) -> Vec<i64> {
     let mut firsts: Vec<usize> = Vec::new();
     let mut class = |text: usize| {
-        let known = firsts.iter().position(|&first| equivalent(first, text));
-        known.unwrap_or_else(|| {
+        let existing = firsts.iter().position(|&first| equivalent(first, text));
+        existing.unwrap_or_else(|| {
             firsts.push(text);
             firsts.len() - 1
         }) as i64
@@ -35,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_that_share_most_words_are_of_one_class() {
+    fn texts_that_share_most_words_have_the_same_class() {
         let texts = [
             "the cat sat on the mat",
             "a dog ran off",

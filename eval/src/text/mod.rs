@@ -1,4 +1,4 @@
-//! Texts: tokenization, n-grams, BLEU, ROUGE and equivalence classes, which the measures of words build on.
+//! Text functions of the lexical measures: tokenization, n-grams, BLEU, ROUGE and equivalence classes.
 
 pub mod bleu;
 pub mod equivalence;

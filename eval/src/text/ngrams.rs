@@ -1,15 +1,16 @@
-//! n-grams as ids: equal n-grams have equal ids, computed in one pass per order.
+//! n-gram ids: equal n-grams have equal ids; each order (n-gram length) is computed in one pass from the order
+//! below.
 
 use std::collections::HashMap;
 
-/// The ids of the n-grams of one order, over all texts that are passed to it.
+/// The ids of the n-grams of one order, shared by all texts.
 #[derive(Debug, Default)]
 pub struct NgramIds {
     ids: HashMap<(u32, u32), u32>,
 }
 
 impl NgramIds {
-    /// The ids of a text's n-grams of order `n`, given those of order `n - 1`.
+    /// The ids of a text's n-grams of order `n`, from those of order `n - 1` (`shorter`) and of order 1 (`words`).
     pub fn extend(&mut self, shorter: &[u32], words: &[u32], n: usize) -> Vec<u32> {
         let pairs = shorter.iter().zip(words.iter().skip(n - 1));
         pairs
@@ -20,13 +21,13 @@ impl NgramIds {
             .collect()
     }
 
-    /// The number of different n-grams.
+    /// The number of unique n-grams.
     pub fn vocab_size(&self) -> usize {
         self.ids.len()
     }
 }
 
-/// For each order from 1 to `max_order`: the n-gram ids of every text, and the number of different n-grams.
+/// For each order from 1 to `max_order`: the n-gram ids of every text, and the number of unique n-grams.
 pub fn orders(
     texts: &[Vec<u32>],
     vocab_size: usize,

@@ -1,14 +1,14 @@
-//! Looping texts: a degenerate model repeats the same words until the limit of new tokens.
+//! Looping texts: detection of texts that repeat the same words until the limit of new tokens.
 
 use super::ngrams;
 use super::tokenization::{TokenIds, Tokenization};
 
-/// The order of the n-grams.
+/// The length of the n-grams, in words.
 const ORDER: usize = 4;
-/// Shorter texts are never called looping.
+/// Texts with fewer n-grams never count as looping.
 const MIN_NGRAMS: usize = 32;
 
-/// Whether fewer than half of a text's 4-grams are different. Stories have shares above 0.9.
+/// Whether fewer than half of a text's 4-grams are unique. Normal stories have more than 90 % unique 4-grams.
 pub fn is_looping(text: &str) -> bool {
     let tokens = TokenIds::new(&[text], Tokenization::Whitespace);
     let orders = ngrams::orders(&tokens.texts, tokens.vocab_size, ORDER);

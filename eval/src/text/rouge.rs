@@ -4,19 +4,19 @@ use crate::stats::mean::mean_of_pairs;
 
 use super::tokenization::{TokenIds, Tokenization};
 
-/// The mean ROUGE-1 F1 of all pairs of texts: words in common, whatever their order.
+/// The mean ROUGE-1 F1 (unigram overlap) over all pairs of texts; 0 to 1. `None` for fewer than two texts.
 pub fn rouge_1(texts: &[&str]) -> Option<f64> {
     let words = TokenIds::new(texts, Tokenization::Rouge);
     mean_of_pairs(words.texts.len(), |i, j| rouge_1_of(&words, i, j))
 }
 
-/// The ROUGE-1 F1 of two texts by their places.
+/// The ROUGE-1 F1 of the texts with indices `i` and `j`.
 pub fn rouge_1_of(words: &TokenIds, i: usize, j: usize) -> f64 {
     let (a, b) = (&words.texts[i], &words.texts[j]);
     f1(multiset_overlap(a, b, words.vocab_size), a.len(), b.len())
 }
 
-/// How many words two texts share, each as often as in the text that has it less often.
+/// The size of the multiset intersection of two texts: each word counts the smaller of its two counts.
 pub fn multiset_overlap(a: &[u32], b: &[u32], vocab_size: usize) -> usize {
     let mut counts = vec![0_usize; vocab_size];
     for &word in a {
@@ -33,7 +33,7 @@ pub fn multiset_overlap(a: &[u32], b: &[u32], vocab_size: usize) -> usize {
     shared
 }
 
-/// F1 of `shared` words between texts of `a` and `b` words.
+/// The F1 of `shared` common words of two texts with `a` and `b` words.
 pub fn f1(shared: usize, a: usize, b: usize) -> f64 {
     if shared == 0 {
         return 0.0;
@@ -42,18 +42,19 @@ pub fn f1(shared: usize, a: usize, b: usize) -> f64 {
     2.0 * precision * recall / (precision + recall)
 }
 
-/// Finds longest common subsequences, 64 cells of the table at a time (Hyyrö 2004).
+/// The bit-parallel algorithm for the longest common subsequence (LCS): 64 cells of the table at a time (Hyyrö
+/// 2004). Reuses its buffers between calls.
 #[derive(Debug)]
 pub struct LcsMatcher {
-    /// The row of `places` that belongs to a word of the text at hand, from 1.
+    /// By token id: the row of `places` for a word of the shorter text, from 1; 0 for other words.
     row: Vec<u32>,
-    /// For each word of that text, the places where it stands, as bits.
+    /// For each unique word of the shorter text: the bit set of its positions, in blocks of 64.
     places: Vec<u64>,
     columns: Vec<u64>,
 }
 
 impl LcsMatcher {
-    /// For texts of this many different words.
+    /// A matcher for token ids below `vocab_size`.
     pub fn new(vocab_size: usize) -> Self {
         Self {
             row: vec![0; vocab_size],
@@ -62,14 +63,14 @@ impl LcsMatcher {
         }
     }
 
-    /// ROUGE-L's F1 of two texts (`rouge_score`: `rougeL`, `fmeasure`).
+    /// The ROUGE-L F1 of two texts, 0 to 1 (`rouge_score`: `rougeL`, `fmeasure`).
     pub fn rouge_l(&mut self, a: &[u32], b: &[u32]) -> f64 {
         f1(self.common(a, b), a.len(), b.len())
     }
 
     /// The length of the longest common subsequence of two texts.
     pub fn common(&mut self, a: &[u32], b: &[u32]) -> usize {
-        // The table is that of the shorter text: it grows with the square of its length.
+        // Bit sets are of the shorter text: their total size grows with the square of its length.
         let (a, b) = if a.len() > b.len() { (b, a) } else { (a, b) };
         let blocks = a.len().div_ceil(64);
         self.places.clear();
@@ -81,7 +82,7 @@ impl LcsMatcher {
             }
             self.places[(*row as usize - 1) * blocks + at / 64] |= 1 << (at % 64);
         }
-        // A zero in column i says that the subsequence grew by a word with the i-th of `a`.
+        // A zero bit at i means that the LCS with the first i + 1 words of `a` is one word longer than with i.
         self.columns.clear();
         self.columns.resize(blocks, u64::MAX);
         for &word in b {
@@ -104,7 +105,7 @@ impl LcsMatcher {
         }
         let beyond = blocks * 64 - a.len();
         let zeros: u32 = self.columns.iter().map(|column| column.count_zeros()).sum();
-        // The last block's bits beyond the text have no place to match and stay set.
+        // Bits of the last block beyond the end of the text never match, so they stay set and count no zeros.
         debug_assert!(beyond < 64);
         zeros as usize
     }
@@ -116,8 +117,8 @@ mod tests {
 
     use super::*;
 
-    /// The table, cell by cell.
-    fn by_table(a: &[u32], b: &[u32]) -> usize {
+    /// The length of the longest common subsequence by the textbook dynamic program.
+    fn by_dynamic_program(a: &[u32], b: &[u32]) -> usize {
         let mut row = vec![0; b.len() + 1];
         for x in a {
             let mut diagonal = 0;
@@ -136,13 +137,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn bits_and_table_agree(
+        fn bit_parallel_lcs_equals_the_dynamic_program(
             a in prop::collection::vec(0_u32..12, 0..200),
             b in prop::collection::vec(0_u32..12, 0..200),
         ) {
             let mut matcher = LcsMatcher::new(12);
-            prop_assert_eq!(matcher.common(&a, &b), by_table(&a, &b));
-            prop_assert_eq!(matcher.common(&b, &a), by_table(&a, &b));
+            prop_assert_eq!(matcher.common(&a, &b), by_dynamic_program(&a, &b));
+            prop_assert_eq!(matcher.common(&b, &a), by_dynamic_program(&a, &b));
         }
     }
 }

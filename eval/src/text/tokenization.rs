@@ -1,4 +1,4 @@
-//! Tokenization: the rules by which measures split texts into words, and words as token ids.
+//! Tokenization: the rules by which measures split texts into words, and the mapping of words to token ids.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -7,23 +7,23 @@ use regex::Regex;
 
 /// A rule that splits a text into words.
 ///
-/// Scripts that are written without spaces (Han, kana, Thai, Lao, Khmer, Burmese) are split letter by
-/// letter, so that no story is without words; on other text each rule gives exactly what the published
-/// implementation gives that it is named after, but for [`Tokenization::Rouge`], which keeps letters
-/// beyond a to z that the package drops.
+/// Scripts without spaces (Han, kana, Thai, Lao, Khmer, Burmese) are split into single characters, so that every
+/// text has words. On other text each rule equals the published implementation that it names, except
+/// [`Tokenization::Rouge`], which includes letters outside a to z that `rouge_score` drops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tokenization {
-    /// At white space (Python: `str.split()`).
+    /// Split at white space (Python: `str.split()`).
     Whitespace,
-    /// At each single space: newlines stay in words, two spaces give an empty word (the package
+    /// Split at each single space: newlines remain in words, and two spaces give an empty word (Python package
     /// `diversity`, `ngram_diversity.py`).
     Spaces,
-    /// Lower case, runs of letters and digits (`rouge_score` for a to z).
+    /// Lower-case sequences of letters and digits (equal to `rouge_score` for ASCII letters).
     Rouge,
-    /// As BLEU's reference scorer: punctuation on its own (mteval-v13a, sacrebleu's `13a`).
+    /// The tokenization of BLEU's reference scorer, with punctuation as separate words (mteval-v13a, sacrebleu's
+    /// `13a`).
     Bleu13a,
-    /// As [`Tokenization::Rouge`] but with letters a to z alone, which is what `rouge_score` 0.1.2 does: a
-    /// text in another script has no words. For comparison with published numbers only.
+    /// As [`Tokenization::Rouge`], but with ASCII letters and digits only, like `rouge_score` 0.1.2: a text in another
+    /// script has no words. For comparison with published numbers only.
     AsciiRouge,
 }
 
@@ -32,12 +32,12 @@ pub enum Tokenization {
 pub struct TokenIds {
     /// The token ids of each text.
     pub texts: Vec<Vec<u32>>,
-    /// The number of different words.
+    /// The number of unique words: the size of the vocabulary.
     pub vocab_size: usize,
 }
 
 impl TokenIds {
-    /// Splits texts; ids are in the order of first occurrence.
+    /// Splits texts into words; ids are in the order of first occurrence.
     pub fn new(texts: &[&str], tokenization: Tokenization) -> Self {
         let mut ids: HashMap<String, u32> = HashMap::new();
         let mut id = |word: &str| {
@@ -62,14 +62,14 @@ impl TokenIds {
         }
     }
 
-    /// The number of words of all texts.
+    /// The total number of words of all texts.
     pub fn count(&self) -> usize {
         self.texts.iter().map(Vec::len).sum()
     }
 }
 
 impl Tokenization {
-    /// Passes each word of a text to `take`, in order.
+    /// Calls `take` with each word of a text, in order.
     pub fn each(self, text: &str, mut take: impl FnMut(&str)) {
         match self {
             Self::Whitespace => text
@@ -91,7 +91,8 @@ impl Tokenization {
     }
 }
 
-/// Words of letters, marks and digits in lower case; a mark alone, as an emoji has, is no word.
+/// A regular expression for words of letters, combining marks and digits. A mark without a letter, as emoji
+/// sequences have, is not a word.
 fn lowercase_words(text: &str, mut take: impl FnMut(&str)) {
     static WORD: LazyLock<Option<Regex>> =
         LazyLock::new(|| Regex::new(r"[\p{L}\p{N}][\p{L}\p{M}\p{N}]*").ok());
@@ -106,7 +107,7 @@ fn lowercase_words(text: &str, mut take: impl FnMut(&str)) {
     }
 }
 
-/// A word, with the letters of scripts without spaces as words of their own.
+/// Calls `take` with a word, split into single characters where they belong to a script without spaces.
 fn split_letters(word: &str, take: &mut impl FnMut(&str)) {
     if word.is_ascii() {
         return take(word);
@@ -136,7 +137,7 @@ fn has_no_spaces(letter: char) -> bool {
         | 0x3400..=0x4DBF | 0x4E00..=0x9FFF | 0xF900..=0xFAFF | 0x2_0000..=0x3_FFFF) // Han
 }
 
-/// Spaces around punctuation, as mteval-v13a.
+/// The text with spaces around punctuation, as in mteval-v13a.
 fn thirteen_a(text: &str) -> String {
     let text = text.replace("<skipped>", "").replace("-\n", "");
     let text = text.replace('\n', " ");
@@ -158,7 +159,7 @@ fn thirteen_a(text: &str) -> String {
         let (before, after) = (digit(at.checked_sub(1)), digit(Some(at + 1)));
         let alone = match letter {
             '{'..='~' | '['..='`' | ' '..='&' | '('..='+' | ':'..='@' | '/' => true,
-            // Part of a number between two digits.
+            // A decimal or thousands separator between two digits.
             '.' | ',' => !(before && after),
             '-' => before,
             _ => false,
@@ -200,14 +201,14 @@ mod tests {
     }
 
     #[test]
-    fn scripts_without_spaces_have_words() {
+    fn scripts_without_spaces_are_split_into_characters() {
         assert_eq!(words_of(Tokenization::Whitespace, "雪の王 sleeps").len(), 4);
         assert_eq!(
             words_of(Tokenization::Rouge, "雪の王、sleeps。"),
             ["雪", "の", "王", "sleeps"]
         );
         assert_eq!(words_of(Tokenization::AsciiRouge, "雪の王").len(), 0);
-        // A vowel sign and a virama do not cut a word of Hindi in two.
+        // Combining marks (vowel sign, virama) do not split a Hindi word.
         assert_eq!(
             words_of(Tokenization::Rouge, "so ⚡\u{fe0f} 👍\u{1f3fd} it"),
             ["so", "it"]
@@ -216,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn the_empty_text_has_one_empty_word_between_spaces() {
+    fn empty_text_has_one_empty_word_when_split_at_single_spaces() {
         assert_eq!(words_of(Tokenization::Spaces, ""), [""]);
         assert!(words_of(Tokenization::Whitespace, "").is_empty());
     }

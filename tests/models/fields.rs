@@ -1,4 +1,4 @@
-//! Fields of a report: documented, complete for every measure, and right for classes and distances.
+//! Tests of report fields: documented, complete for every measure, and correct for classes and distances.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use super::reports::{model, near, report};
 use super::root;
 use super::support::{done, run, text};
 
-/// Names of models and measures are no fields.
+/// Names of models and measures are keys of the report, but not documented fields.
 #[test]
 fn readme_documents_every_field_of_a_report() {
     let folder = tempfile::tempdir().unwrap();
@@ -50,10 +50,10 @@ fn readme_documents_every_field_of_a_report() {
     }
 }
 
-/// Texts that a column calls equivalent, or whose words do; models that say the same; rewards that
-/// cannot be of one model.
+/// Equivalence classes from a column or by ROUGE-1, two models with the same texts, and reward ranges that do not
+/// overlap.
 #[test]
-fn classes_distances_and_tests_follow_from_the_texts() {
+fn classes_distances_and_p_values_have_expected_values() {
     let folder = tempfile::tempdir().unwrap();
     let row = |model: &str, prompt: usize, sample: usize, seed: usize, class: usize, score: f64| {
         json!({
@@ -65,7 +65,7 @@ fn classes_distances_and_tests_follow_from_the_texts() {
     for prompt in 0..8 {
         for sample in 0..3 {
             let seed = prompt * 50 + sample;
-            // One says three things, its copy as well, and the last one thing three times.
+            // `one` has three different texts, `two` the same three, and `same` one text three times.
             all.push(row("one", prompt, sample, seed, sample, 4.0));
             all.push(row("two", prompt, sample, seed, sample, 4.0));
             all.push(row("same", prompt, sample, prompt * 50 + 9, 7, 1.0));
@@ -74,8 +74,8 @@ fn classes_distances_and_tests_follow_from_the_texts() {
     let file = write(folder.path(), "all.jsonl", &all);
     let evaluated = |name: &str, more: &[&str]| {
         let out = folder.path().join(name);
-        let words = ["eval", text(&file), "--out", text(&out)];
-        let output = run(&[&words[..], more].concat());
+        let arguments = ["eval", text(&file), "--out", text(&out)];
+        let output = run(&[&arguments[..], more].concat());
         assert!(output.status.success());
         report(&out)
     };
@@ -98,7 +98,7 @@ fn classes_distances_and_tests_follow_from_the_texts() {
             found.next().unwrap()["distance"].as_f64().unwrap()
         };
         for space in ["semantic", "style"] {
-            // A model's copy lies as far from it as its texts from each other and themselves: 2 of 3.
+            // Across equal sets of three texts, 3 of 9 pairs have distance 0, so the mean is 2/3 of that within.
             let (within, across) = (apart(space, "one", "one"), apart(space, "one", "two"));
             assert!(
                 (across - within * 2.0 / 3.0).abs() < 1e-6,
@@ -106,7 +106,7 @@ fn classes_distances_and_tests_follow_from_the_texts() {
             );
             assert!(apart(space, "same", "same").abs() < 1e-6);
         }
-        // All eight prompts agree: the best that eight signs can say, and Holm's correction of it.
+        // All eight differences have the same sign: the smallest p-value for eight signs, 2 / 2^8.
         let pairs = report["comparisons"].as_array().unwrap().iter();
         let found = pairs
             .clone()
@@ -116,7 +116,7 @@ fn classes_distances_and_tests_follow_from_the_texts() {
         near(&reward["p_sign"], 2.0 / 256.0, 9);
         let p = |name: &str| reward[name].as_f64().unwrap();
         assert!(p("p_permutation") <= p("p_bh") && p("p_bh") <= p("p_holm") && p("p_holm") <= 1.0);
-        // Who has more of both is on the front, who has less of both is not.
+        // Models with larger values in both dimensions are on the Pareto front; the other one is not.
         for (name, is_on) in [("one", true), ("two", true), ("same", false)] {
             assert_eq!(
                 model(&report, name)["on_front"]["semantic"],
@@ -125,24 +125,26 @@ fn classes_distances_and_tests_follow_from_the_texts() {
             );
         }
         let warnings = report["warnings"].as_array().unwrap().iter();
-        let said: Vec<&str> = warnings.filter_map(Value::as_str).collect();
-        let unlike = said.iter().find(|said| said.contains("are below all of"));
+        let warnings: Vec<&str> = warnings.filter_map(Value::as_str).collect();
+        let disjoint = warnings
+            .iter()
+            .find(|warning| warning.contains("are below all of"));
         assert!(
-            unlike.is_some_and(|said| said.contains("same (1.000 to 1.200)")),
-            "{said:?}"
+            disjoint.is_some_and(|warning| warning.contains("same (1.000 to 1.200)")),
+            "{warnings:?}"
         );
     }
 }
 
-/// A measure in the registry is an aggregate in SQL and a column of every form of the report.
+/// Every measure in the registry is an SQL aggregate, and every column is in all files of the report.
 #[test]
-fn every_registered_measure_arrives_in_sql_and_in_every_report_file() {
+fn every_registered_measure_is_in_sql_and_in_all_report_files() {
     let folder = tempfile::tempdir().unwrap();
     let outputs = write(folder.path(), "m.jsonl", &rows("m", 0..6, 3));
     let out = folder.path().join("report");
     let more = ["--equivalence", "rouge1", "--reference-compat"];
-    let words = ["eval", text(&outputs), "--out", text(&out)];
-    done(&[&words[..], &more].concat());
+    let arguments = ["eval", text(&outputs), "--out", text(&out)];
+    done(&[&arguments[..], &more].concat());
     let report = report(&out);
     let file = |name: &str| fs::read_to_string(out.join(name)).unwrap();
     let (markdown, page) = (file("report.md"), file("report.html"));

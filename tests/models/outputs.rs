@@ -1,4 +1,4 @@
-//! Reading of outputs and gold, from the command line to the report.
+//! Tests of reading outputs and gold, from the command line to the report.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use super::report::write;
 use super::reports::{model, report};
 use super::support::{done, dump, run, text};
 
-/// Three texts to each of four prompts.
+/// Rows of a model: three texts for each of four prompts.
 fn rows(model: &str, prompt: impl Fn(usize) -> String) -> Vec<Value> {
     let texts = (0..12).map(|at| (at / 3, at % 3));
     let row = |(at, sample): (usize, usize)| {
@@ -19,31 +19,31 @@ fn rows(model: &str, prompt: impl Fn(usize) -> String) -> Vec<Value> {
     texts.map(row).collect()
 }
 
-fn eval(words: &[&str], out: &Path) -> Value {
-    done(&[&["eval"], words, &["--out", text(out)]].concat());
+fn eval(arguments: &[&str], out: &Path) -> Value {
+    done(&[&["eval"], arguments, &["--out", text(out)]].concat());
     report(out)
 }
 
 #[test]
-fn a_file_that_is_named_twice_counts_once() {
+fn duplicate_paths_are_read_once() {
     let folder = tempfile::tempdir().unwrap();
     let outputs = folder.path().join("outputs");
     fs::create_dir(&outputs).unwrap();
     let file = write(&outputs, "a.jsonl", &rows("a", |at| format!("Prompt {at}")));
     write(&outputs, "a.jsonl.json", &[json!({"seed": 0})]);
-    // A report among the outputs is none of them.
+    // The report lies in the folder of outputs, and is not read as outputs in the second run.
     let out = outputs.join("report");
-    let words = [text(&outputs), text(&file), text(&file)];
+    let arguments = [text(&outputs), text(&file), text(&file)];
     for _ in 0..2 {
-        let report = eval(&words, &out);
+        let report = eval(&arguments, &out);
         assert_eq!(model(&report, "a")["responses"], 12);
         assert_eq!(report["inputs"].as_array().unwrap().len(), 1);
     }
     let other = format!("other={}", text(&file));
-    let refused = run(&["eval", text(&file), &other, "--out", text(&out)]);
-    assert_eq!(refused.status.code(), Some(1));
-    let said = String::from_utf8(refused.stderr).unwrap();
-    assert!(said.contains("is named twice"), "{said}");
+    let output = run(&["eval", text(&file), &other, "--out", text(&out)]);
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("is named twice"), "{error}");
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn gold_is_read_from_stores_and_files() {
     );
     assert_eq!(input["sha256"].as_str().unwrap().len(), 64);
 
-    // A file's rows are counted, those to other prompts too.
+    // Rows without text and texts to other prompts are counted in warnings.
     let mut people = rows("who", prompt);
     people.push(json!({"prompt": "another", "response": "x"}));
     people.push(json!({"x": 1}));
@@ -86,10 +86,10 @@ fn gold_is_read_from_stores_and_files() {
     let out = folder.path().join("of_file");
     let of_file = eval(&[text(&file), "--gold", text(&people)], &out);
     let warnings = of_file["warnings"].to_string();
-    for said in [
+    for warning in [
         "gold: 1 row skipped: no text or no prompt (people.jsonl:14).",
         "gold: 1 text skipped: no model has a text to the same prompt.",
     ] {
-        assert!(warnings.contains(said), "{warnings}");
+        assert!(warnings.contains(warning), "{warnings}");
     }
 }

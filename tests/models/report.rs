@@ -1,4 +1,4 @@
-//! `eval` and `study` from the command line to the report, against published values.
+//! Tests of `eval` and `study` from the command line to the report and the study result, with published values.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -10,7 +10,7 @@ use super::reports::{self, model, report};
 use super::root;
 use super::support::{bytes, done, run, text};
 
-/// Rows as JSON lines.
+/// Formats rows as JSON lines.
 fn lines(rows: &[Value]) -> String {
     rows.iter().fold(String::new(), |mut text, row| {
         let _ = writeln!(text, "{row}");
@@ -18,22 +18,22 @@ fn lines(rows: &[Value]) -> String {
     })
 }
 
-/// Writes rows as JSON lines to a file of a folder.
+/// Writes rows as JSON lines to the file `name` in a folder; returns its path.
 pub(crate) fn write(folder: &Path, name: &str, rows: &[Value]) -> PathBuf {
     let path = folder.join(name);
     fs::write(&path, lines(rows)).unwrap();
     path
 }
 
-/// A story of some words that nobody else has.
+/// A pseudo-random story of `words` words, different for each seed.
 pub(crate) fn story(seed: usize, words: usize) -> String {
     let word = |at: usize| format!("w{}", (seed * 7919 + at * 104_729) % 997);
     (0..words).map(word).collect::<Vec<_>>().join(" ")
 }
 
-/// `samples` rows to each of `prompts` prompts.
+/// Rows of a model: `samples` rows for each prompt number in `prompts`.
 pub(crate) fn rows(model: &str, prompts: std::ops::Range<usize>, samples: usize) -> Vec<Value> {
-    let place = |prompt: usize| (0..samples).map(move |sample| (prompt, sample));
+    let indices = |prompt: usize| (0..samples).map(move |sample| (prompt, sample));
     let row = |(prompt, sample): (usize, usize)| {
         let seed = prompt * 31 + sample * 17 + model.len();
         json!({
@@ -41,11 +41,11 @@ pub(crate) fn rows(model: &str, prompts: std::ops::Range<usize>, samples: usize)
             "response": story(seed, 20 + seed % 30), "score": (seed % 11) as f64 / 2.0,
         })
     };
-    prompts.flat_map(place).map(row).collect()
+    prompts.flat_map(indices).map(row).collect()
 }
 
 #[test]
-fn the_same_files_and_seed_give_the_same_bytes() {
+fn report_is_byte_identical_for_same_files_and_seed() {
     let folder = tempfile::tempdir().unwrap();
     let outputs = folder.path().join("outputs");
     fs::create_dir(&outputs).unwrap();
@@ -58,16 +58,16 @@ fn the_same_files_and_seed_give_the_same_bytes() {
     let (one, two) = (bytes(&out("one")), bytes(&out("two")));
     assert!(one.len() > 20);
     assert_eq!(one, two);
-    // Vectors that are there already are taken, and change nothing.
+    // A second run reuses the stored embeddings, with the same result.
     done(&["eval", text(&outputs), "--out", text(&out("one"))]);
     assert_eq!(bytes(&out("one")), two);
-    // Five to a prompt are as many as four: some are drawn, by seed.
+    // k is 4, so four of the five texts of model `a` are sampled per prompt, by random seed.
     let report = report(&out("one"));
     assert_eq!(report["options"]["k"], 4);
     assert_eq!(model(&report, "a")["responses"], 48);
     let two = out("two");
-    let words = ["eval", text(&outputs), "--out", text(&two), "--seed", "7"];
-    done(&words);
+    let arguments = ["eval", text(&outputs), "--out", text(&two), "--seed", "7"];
+    done(&arguments);
     let texts = |name: &str| fs::read(out(name).join("outputs.parquet")).unwrap();
     assert!(
         texts("one") != texts("two"),
@@ -75,14 +75,14 @@ fn the_same_files_and_seed_give_the_same_bytes() {
     );
     let interval = |name: &str| {
         let report = reports::report(&out(name));
-        // b has four texts to each prompt, so only its resamples differ.
+        // `bb` has four texts per prompt, so its texts are the same and only the bootstrap resamples differ.
         model(&report, "bb")["values"]["reward"]["ci_low"].clone()
     };
     assert_ne!(interval("one"), interval("two"));
 }
 
 #[test]
-fn undefined_values_are_null_and_shown_as_not_available() {
+fn undefined_values_are_null_in_json_and_not_available_in_page() {
     let folder = tempfile::tempdir().unwrap();
     let several = write(folder.path(), "several.jsonl", &rows("several", 0..8, 3));
     let once = write(folder.path(), "once.jsonl", &rows("once", 2..10, 1));
@@ -93,7 +93,7 @@ fn undefined_values_are_null_and_shown_as_not_available() {
     let values = &model(&report, "once")["values"];
     assert!(values["semantic"].is_null() && values["homogenization"].is_null());
     assert!(values["reward"]["mean"].is_number() && values["words"]["mean"].is_number());
-    // Six prompts are those of both.
+    // Six prompts have texts of both models.
     let comparison = &report["comparisons"][0];
     assert_eq!(comparison["prompts"], 6);
     assert_eq!(comparison["values"]["reward"]["prompts"], 6);
@@ -106,12 +106,12 @@ fn undefined_values_are_null_and_shown_as_not_available() {
     let page = fs::read_to_string(out.join("report.html")).unwrap();
     let row = page.split("data-value=\"once\"").nth(1).unwrap();
     let row = row.split("</tr>").next().unwrap();
-    // Two diversities with three more measures each, and eight by words.
+    // Two spaces with four measures each, and eight lexical measures.
     assert!(row.matches(">n/a<").count() >= 16, "{row}");
 }
 
 #[test]
-fn odd_texts_are_evaluated_and_never_run_as_markup() {
+fn unusual_texts_are_evaluated_and_escaped_in_the_page() {
     let folder = tempfile::tempdir().unwrap();
     let mut odd = rows("odd", 0..6, 3);
     odd[0]["response"] = json!("");
@@ -121,7 +121,7 @@ fn odd_texts_are_evaluated_and_never_run_as_markup() {
     odd[3]["response"] = json!("雪の王は毎年春に溶ける。");
     odd[4]["score"] = json!("NaN");
     odd[5]["score"] = Value::Null;
-    // The same row twice, which a sample's number tells from the same text twice.
+    // With sample numbers, a repeated row is a duplicate, and not an equal text of another sample.
     for (sample, row) in odd.iter_mut().enumerate() {
         row["sample"] = json!(sample % 3);
     }
@@ -133,15 +133,15 @@ fn odd_texts_are_evaluated_and_never_run_as_markup() {
     let report = report(&out);
     assert_eq!(model(&report, "odd")["responses"], 18);
     let warnings = report["warnings"].to_string();
-    for said in [
+    for warning in [
         "1 duplicate row skipped (odd.jsonl:19).",
         "1 score ignored: not a number (odd.jsonl:5).",
         "1 text is empty, and evaluated as such (odd.jsonl:1).",
         "odd: 1 of 18 texts repeat themselves",
     ] {
-        assert!(warnings.contains(said), "{warnings}");
+        assert!(warnings.contains(warning), "{warnings}");
     }
-    // A prompt with a text without a reward has none.
+    // The reward of a prompt is undefined if one of its texts has no reward.
     assert_eq!(model(&report, "odd")["values"]["reward"]["prompts"], 5);
     let page = fs::read_to_string(out.join("report.html")).unwrap();
     assert!(!page.contains("<script>hacked") && !page.contains("<img"));
@@ -152,13 +152,13 @@ fn odd_texts_are_evaluated_and_never_run_as_markup() {
 }
 
 #[test]
-fn gold_texts_are_evaluated_next_to_models() {
+fn human_texts_are_evaluated_as_model_gold() {
     let folder = tempfile::tempdir().unwrap();
     let models = write(folder.path(), "m.jsonl", &rows("m", 0..6, 3));
     let people: Vec<Value> = rows("who", 0..9, 4)
         .into_iter()
         .map(|mut row| {
-            // Other ids, the same prompts.
+            // Different prompt ids, the same prompt texts.
             row["prompt_id"] = json!(format!("t3_{}", row["prompt_id"]));
             row
         })
@@ -177,7 +177,7 @@ fn gold_texts_are_evaluated_next_to_models() {
     let gold = model(&report, "gold");
     assert_eq!((&gold["gold"], &gold["prompts"]), (&json!(true), &json!(6)));
     assert!(gold["values"]["semantic"]["mean"].is_number());
-    // Votes are no rewards.
+    // Votes are not read as rewards.
     assert!(gold["values"]["reward"].is_null());
     assert_eq!(gold["responses"], 18);
 
@@ -188,7 +188,7 @@ fn gold_texts_are_evaluated_next_to_models() {
         "--store",
         text(&store),
     ]);
-    let asked = done(&[
+    let responses = done(&[
         "sql",
         "--store",
         text(&store),
@@ -199,7 +199,7 @@ fn gold_texts_are_evaluated_next_to_models() {
          JOIN prompts ON prompts.prompt_id = responses.prompt_id",
     ]);
     let copies = folder.path().join("copies.jsonl");
-    fs::write(&copies, asked).unwrap();
+    fs::write(&copies, responses).unwrap();
     let out = folder.path().join("copied");
     done(&[
         "eval",
@@ -214,7 +214,7 @@ fn gold_texts_are_evaluated_next_to_models() {
     let report = reports::report(&out);
     let prompts = |name: &str| model(&report, name)["prompts"].clone();
     assert_eq!(prompts("copy"), prompts("gold"));
-    let refused = run(&[
+    let output = run(&[
         "eval",
         text(&models),
         "--gold",
@@ -222,11 +222,11 @@ fn gold_texts_are_evaluated_next_to_models() {
         "--out",
         text(&out),
     ]);
-    assert_eq!(refused.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(1));
 }
 
 #[test]
-fn sheets_are_blinded_and_answers_give_the_published_tests() {
+fn sheets_are_blinded_and_answers_reproduce_published_p_values() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let files = ["alpha", "beta"].map(|name| {
@@ -235,7 +235,7 @@ fn sheets_are_blinded_and_answers_give_the_published_tests() {
         write(folder.path(), &format!("{name}.jsonl"), &rows)
     });
     let sheet = at("sheet");
-    let words = [
+    let arguments = [
         "study",
         "sheet",
         text(&files[0]),
@@ -244,11 +244,11 @@ fn sheets_are_blinded_and_answers_give_the_published_tests() {
         "alpha,beta",
     ];
     let more = ["--items", "50", "--texts", "2", "--out", text(&sheet)];
-    done(&[&words[..], &more].concat());
+    done(&[&arguments[..], &more].concat());
     let key: Value = serde_json::from_slice(&fs::read(sheet.join("key.json")).unwrap()).unwrap();
     let items = key["items"].as_object().unwrap();
     assert_eq!(items.len(), 50);
-    // Each is on each side as often, and no file that people see says where.
+    // Each model is on each side equally often, and the files for annotators have no model names.
     assert_eq!(items.values().filter(|item| item["a"] == 0).count(), 25);
     for file in ["sheet.jsonl", "sheet.csv"] {
         let shown = fs::read_to_string(sheet.join(file)).unwrap();
@@ -264,7 +264,7 @@ fn sheets_are_blinded_and_answers_give_the_published_tests() {
         assert!(!line["text"].as_str().unwrap().contains('<'));
         assert_eq!(line["a"].as_array().unwrap().len(), 2);
     }
-    // The paper's table: of fifty, 34 for the one and 12 for the other, four undecided.
+    // Counts of the paper's table: of 50 answers 34 are for one model, 12 for the other, and 4 undecided.
     let mut answers = String::from("id,annotator,quality,diversity\n");
     for (number, (id, item)) in items.iter().enumerate() {
         let of_model = |model: u64| if item["a"] == model { "A" } else { "b" };
@@ -276,7 +276,7 @@ fn sheets_are_blinded_and_answers_give_the_published_tests() {
         let _ = writeln!(answers, "{id},me,{quality},{}", of_model(0));
     }
     fs::write(at("answers.csv"), &answers).unwrap();
-    let (key, verdict) = (sheet.join("key.json"), at("verdict.json"));
+    let (key, result) = (sheet.join("key.json"), at("result.json"));
     let read = [
         "study",
         "read",
@@ -286,16 +286,16 @@ fn sheets_are_blinded_and_answers_give_the_published_tests() {
     ]
     .map(str::to_owned);
     let read: Vec<&str> = read.iter().map(String::as_str).collect();
-    let said = done(&[&read[..], &["--out", text(&verdict)]].concat());
+    let summary = done(&[&read[..], &["--out", text(&result)]].concat());
     assert!(
-        said.contains("alpha 68 %, beta 24 %, undecided 8 % of 50 answers"),
-        "{said}"
+        summary.contains("alpha 68 %, beta 24 %, undecided 8 % of 50 answers"),
+        "{summary}"
     );
-    let verdict: Value = serde_json::from_slice(&fs::read(&verdict).unwrap()).unwrap();
+    let result: Value = serde_json::from_slice(&fs::read(&result).unwrap()).unwrap();
     let golden = fs::read(root().join("tests/fixtures/eval.json")).unwrap();
     let golden: Value = serde_json::from_slice(&golden).unwrap();
     let golden = &golden["stats"]["paper_table2_as_n50"]["quality_vs_gpt4o"];
-    let quality = &verdict["questions"][0];
+    let quality = &result["questions"][0];
     for (ours, theirs) in [
         ("p_two_proportions", "two_proportion_z_p"),
         ("p_fisher", "fisher_p"),
@@ -307,7 +307,7 @@ fn sheets_are_blinded_and_answers_give_the_published_tests() {
         );
         assert!((ours / theirs - 1.0).abs() < 1e-9, "{ours} is not {theirs}");
     }
-    // One person cannot disagree.
+    // Agreement is undefined for a single annotator.
     assert!(quality["alpha"].is_null());
 
     fs::write(

@@ -1,4 +1,4 @@
-//! Columns of output files: the role of each, by `ROLE=COLUMN` or by its usual names.
+//! Columns of output files: the column of each role, named by `ROLE=COLUMN` or one of the usual names.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -12,17 +12,17 @@ use serde_json::{Map, Value};
 use super::json_value::number;
 use crate::space::{PerSpace, Space};
 
-/// The columns of output files, where they have other than the usual names.
+/// The column names of output files, where they differ from the usual ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Columns {
     pub(super) given: Vec<(Role, String)>,
-    /// The column of scores; empty for none.
+    /// The column of scores; an empty name means that scores are not read.
     pub score: Option<String>,
-    /// The columns of deviations, by space.
+    /// The column of deviations in each space.
     pub spaces: PerSpace<Option<String>>,
 }
 
-/// What a column holds.
+/// The role of a column: what it contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     Model,
@@ -35,7 +35,7 @@ pub(super) enum Role {
 }
 
 impl Role {
-    /// All roles.
+    /// Every role.
     const ALL: [Self; 7] = [
         Self::Model,
         Self::PromptId,
@@ -46,7 +46,7 @@ impl Role {
         Self::Class,
     ];
 
-    /// The name in `--columns`.
+    /// The name of the role in `--columns`.
     const fn name(self) -> &'static str {
         match self {
             Self::Model => "model",
@@ -59,7 +59,7 @@ impl Role {
         }
     }
 
-    /// The usual names of such a column, the most usual first.
+    /// The usual names of the column, by priority.
     const fn usual_names(self) -> &'static [&'static str] {
         match self {
             Self::Model => &["model", "model_name", "generator", "model_id"],
@@ -81,7 +81,7 @@ impl Role {
     }
 }
 
-/// The column of deviations, as the paper's code names it.
+/// The name of the column of deviations in the tables of the paper's code.
 const fn deviation_column(space: Space) -> &'static str {
     match space {
         Space::Semantic => "semantic_diversity",
@@ -89,16 +89,16 @@ const fn deviation_column(space: Space) -> &'static str {
     }
 }
 
-/// The prefix of these columns in its other tables.
+/// The prefix of these columns in some tables of the paper's code.
 const OTHER_TABLES: &str = "data_";
-/// A list of scores next to a list of texts.
+/// The column with a list of scores, next to a list of texts.
 const SCORE_LIST: &str = "scores";
 
 impl Columns {
-    /// Parses `response=story,model=who`.
+    /// Parses `ROLE=COLUMN` pairs such as `response=story,model=system`.
     ///
     /// # Errors
-    /// When a role is unknown.
+    /// When a role is unknown, or a pair is malformed.
     pub fn parse(text: &str) -> Result<Self> {
         let names = Role::ALL.map(Role::name);
         let given = parse_columns(text, &names)?;
@@ -112,10 +112,10 @@ impl Columns {
         })
     }
 
-    /// Refuses a file whose rows, with these `names` together, lack a column that was named.
+    /// Checks that a file has every explicitly named column. `names` are the columns of all its rows together.
     ///
     /// # Errors
-    /// When one is missing.
+    /// When a column is missing.
     pub(super) fn check(&self, names: &BTreeSet<String>, path: &Path) -> Result<()> {
         let given = self.given.iter().map(|(_, column)| column);
         let score = self.score.iter().filter(|column| !column.is_empty());
@@ -135,24 +135,25 @@ impl Columns {
         }
     }
 
-    /// The columns of texts by people, which have no model, scores or classes.
+    /// The columns for human-written texts, which have no model, scores or classes.
     pub(super) fn for_gold(&self) -> Self {
-        let is_kept =
+        let is_shared =
             |(role, _): &&(Role, String)| ![Role::Model, Role::Score, Role::Class].contains(role);
         Self {
-            given: self.given.iter().filter(is_kept).cloned().collect(),
+            given: self.given.iter().filter(is_shared).cloned().collect(),
             score: Some(String::new()),
             spaces: PerSpace::default(),
         }
     }
 
-    /// The column that was named for a role.
+    /// The explicitly named column of a role.
     pub(super) fn named(&self, role: Role) -> Option<&str> {
         let given = self.given.iter().find(|(given, _)| *given == role);
         given.map(|(_, column)| column.as_str())
     }
 
-    /// The column of a role in this row: the one that was named, or the first of the usual ones.
+    /// Name and value of the column of a role in this row: the explicitly named column, or the first usual one with a
+    /// value.
     pub(super) fn find<'a>(
         &'a self,
         role: Role,
@@ -167,8 +168,9 @@ impl Columns {
             .find(|(_, value)| !value.is_null() && records::non_finite(value).is_none())
     }
 
-    /// The column of scores that this row has a number in, or else the first one with any value, and whether
-    /// it is a number. A list of numbers counts where the row is a `list` of texts.
+    /// The name of the row's column of scores, and whether its value is a number: the explicitly named column, or the
+    /// first usual one with a number, or else with any value. A list of numbers is accepted if `list`, that is,
+    /// if the row has a list of texts.
     pub(super) fn score(&self, object: &Map<String, Value>, list: bool) -> Option<(String, bool)> {
         let numbers = |name: &str| match object.get(name) {
             Some(Value::Array(items)) => list && items.iter().any(|item| number(item).is_some()),
@@ -181,15 +183,15 @@ impl Columns {
         }
         let lists = list.then_some(&SCORE_LIST).into_iter();
         let mut usual = lists.chain(Role::Score.usual_names());
-        let found = usual.clone().find(|name| numbers(name));
+        let numeric = usual.clone().find(|name| numbers(name));
         let is_there = |name: &&&str| object.get(**name).is_some_and(|value| !value.is_null());
-        match found {
+        match numeric {
             Some(name) => Some(((*name).to_owned(), true)),
             None => usual.find(is_there).map(|name| ((*name).to_owned(), false)),
         }
     }
 
-    /// The deviation that the row gives in a space.
+    /// The value of the row's column of deviations in a space.
     pub(super) fn given<'a>(
         &self,
         space: Space,
@@ -203,7 +205,7 @@ impl Columns {
 }
 
 impl fmt::Display for Columns {
-    /// As [`Columns::parse`] reads them.
+    /// Writes the format that [`Columns::parse`] reads.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, (role, column)) in self.given.iter().enumerate() {
             let separator = if at > 0 { "," } else { "" };

@@ -1,4 +1,4 @@
-//! Files of outputs: paths and folders as a list of files, each once, without reports and manifests.
+//! Files of outputs: the expansion of paths and folders to a list of unique files, without reports and manifests.
 
 use std::collections::HashMap;
 use std::fs;
@@ -11,25 +11,25 @@ use super::OutputPath;
 use super::layouts::lm_eval_harness::SAMPLES;
 use super::layouts::{file_name, noveltybench};
 
-/// The report's numbers: a folder that has them holds no outputs.
+/// The file that marks a folder as a report, which contains no outputs.
 const REPORT: &str = "report.json";
 
-/// The files, with the model that the command line gives them.
+/// The unique files of `paths`, with the model name from the command line, if any.
 ///
 /// # Errors
-/// When a path cannot be read, or one file has two names.
+/// When a path cannot be read, or one file is listed with two model names.
 pub(super) fn find(paths: &[OutputPath]) -> Result<Vec<(RowFile, Option<&str>)>> {
-    let mut found: Vec<(RowFile, Option<&str>)> = Vec::new();
-    let mut known: HashMap<PathBuf, Option<&str>> = HashMap::new();
+    let mut files: Vec<(RowFile, Option<&str>)> = Vec::new();
+    let mut names: HashMap<PathBuf, Option<&str>> = HashMap::new();
     for OutputPath { model, path } in paths {
         let model = model.as_deref();
         for source in format::find_files(&expand(path)?)? {
             let canonical =
                 fs::canonicalize(&source.path).map_err(Error::io("read", &source.path))?;
-            match known.get(&canonical) {
+            match names.get(&canonical) {
                 None => {
-                    known.insert(canonical, model);
-                    found.push((source, model));
+                    names.insert(canonical, model);
+                    files.push((source, model));
                 }
                 Some(before) if *before == model => {}
                 Some(before) => {
@@ -43,10 +43,10 @@ pub(super) fn find(paths: &[OutputPath]) -> Result<Vec<(RowFile, Option<&str>)>>
             }
         }
     }
-    Ok(found)
+    Ok(files)
 }
 
-/// The files of outputs in a folder, and a file as it is.
+/// The files of outputs in a folder; for a file, the file itself.
 fn expand(path: &Path) -> Result<Vec<PathBuf>> {
     if !path.is_dir() {
         return Ok(vec![path.to_path_buf()]);
@@ -68,8 +68,8 @@ fn expand(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Whether a file repeats what others of its folder have: a harness's results next to its samples, and
-/// `NoveltyBench`'s earlier stages.
+/// Whether a file duplicates other files of its folder: results of lm-evaluation-harness next to its samples, and
+/// earlier stages of `NoveltyBench`.
 fn repeats_others(path: &Path, all: &[PathBuf]) -> bool {
     let has = |is: &dyn Fn(&str) -> bool| {
         let mut siblings = all.iter().filter(|other| other.parent() == path.parent());
@@ -82,7 +82,7 @@ fn repeats_others(path: &Path, all: &[PathBuf]) -> bool {
     noveltybench::is_repeated(&name, |sibling| has(&|other| other == sibling))
 }
 
-/// Whether a file is the manifest of another: `X.json` of `X`.
+/// Whether a file is the manifest of another file: `X.json` next to `X`.
 fn is_manifest(path: &Path) -> bool {
     let is_json = path.extension().is_some_and(|ending| ending == "json");
     let of = path.with_extension("");

@@ -1,4 +1,4 @@
-//! Gold: texts by people to the same prompts, from a store or a file of outputs.
+//! Gold: human-written texts to the same prompts, from a store or a file of outputs.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -15,11 +15,11 @@ use super::layouts::file_name;
 use super::loader::counted;
 use super::{Columns, GOLD, Input, Output, OutputPath, Outputs};
 
-/// Adds texts by people to the prompts of `outputs`. Prompts match by text, or by id where one side has no
-/// text. Votes are no rewards: they are not read.
+/// Adds human-written texts to the prompts of `outputs`. Prompts match by text, or by id if one side lacks the
+/// text. Votes are not read, because they are not rewards.
 ///
 /// # Errors
-/// When there is nothing to read, or no prompt is the same.
+/// When `gold` cannot be read, or has no text to any prompt of the outputs.
 pub async fn add(
     outputs: &mut Outputs,
     gold: &Path,
@@ -48,11 +48,11 @@ pub async fn add(
     Ok(())
 }
 
-/// The prompts of the outputs.
+/// The prompts of the outputs, by text and by id.
 struct PromptIndex {
-    /// The id of each prompt's text.
+    /// Prompt text to prompt id.
     by_text: BTreeMap<String, String>,
-    /// The ids, and whether no row has the text of their prompt.
+    /// Prompt id to whether all rows lack the text of the prompt.
     ids: BTreeMap<String, bool>,
 }
 
@@ -69,7 +69,7 @@ impl PromptIndex {
         Self { by_text, ids }
     }
 
-    /// The id that the outputs have for the prompt of `row`.
+    /// The id of the prompt of `row` in the outputs; `None` if they do not have this prompt.
     fn find(&self, row: &Output) -> Option<String> {
         if let Some(id) = self.by_text.get(row.prompt.trim()) {
             return Some(id.clone());
@@ -79,7 +79,7 @@ impl PromptIndex {
     }
 }
 
-/// The texts of a file; its warnings are added to those of the outputs.
+/// The texts of a file of outputs; its inputs and warnings are added to `outputs`.
 fn of_file(
     file: &Path,
     prompts: &PromptIndex,
@@ -93,7 +93,7 @@ fn of_file(
     };
     let read = super::read(&[path], &columns.for_gold(), progress)?;
     let total = read.rows.len();
-    let kept = read.rows.into_iter().filter_map(|row| {
+    let matched = read.rows.into_iter().filter_map(|row| {
         Some(Output {
             prompt_id: prompts.find(&row)?,
             class: None,
@@ -101,22 +101,22 @@ fn of_file(
             ..row
         })
     });
-    let kept: Vec<Output> = kept.collect();
+    let matched: Vec<Output> = matched.collect();
     let warnings = read.warnings.iter();
     outputs
         .warnings
         .extend(warnings.map(|warning| format!("{GOLD}: {warning}")));
-    if kept.len() < total {
+    if matched.len() < total {
         outputs.warnings.push(format!(
             "{GOLD}: {} skipped: no model has a text to the same prompt.",
-            counted((total - kept.len()) as u64, "text", "texts")
+            counted((total - matched.len()) as u64, "text", "texts")
         ));
     }
     outputs.inputs.extend(read.inputs);
-    Ok(kept)
+    Ok(matched)
 }
 
-/// The responses of a store to these prompts.
+/// The responses of a store to these prompts; the store is added to the inputs of `outputs`.
 async fn of_store(
     folder: &Path,
     prompts: &PromptIndex,
@@ -130,7 +130,7 @@ async fn of_store(
     let texts = texts.map(|(text, id)| (text.as_str(), id.as_str()));
     context.register_batch("output_texts", pairs(texts)?)?;
     context.register_batch("output_ids", pairs(without_text)?)?;
-    // What `str::trim` removes.
+    // The characters that `str::trim` removes: the SQL join has to trim prompts in the same way.
     let blank: String = (char::MIN..='\u{3000}')
         .filter(|letter| letter.is_whitespace())
         .collect();
@@ -161,7 +161,7 @@ async fn of_store(
     Ok(rows)
 }
 
-/// A table of keys (prompt texts or ids) and the ids that the outputs have for them.
+/// A table of keys (prompt texts or ids) with the ids of these prompts in the outputs.
 fn pairs<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Result<RecordBatch> {
     let (keys, ids): (Vec<&str>, Vec<&str>) = pairs.unzip();
     let column = |values: Vec<&str>| -> ArrayRef { Arc::new(StringArray::from(values)) };

@@ -1,11 +1,11 @@
-//! JSON values of a row as text or number: strings, chats, messages in parts, lists of them.
+//! JSON values: text and numbers from strings, chats, messages with content parts, and lists of these.
 
 use polyphony_io::hash::short_id;
 use polyphony_model::chat::Message;
 use polyphony_model::generate::prompts::prompt_id;
 use serde_json::Value;
 
-/// A string, a number as text, or the content of a chat's last message.
+/// The text of a string or a number, or the content of the last message of a chat.
 pub(super) fn as_text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
@@ -15,7 +15,7 @@ pub(super) fn as_text(value: &Value) -> Option<String> {
     }
 }
 
-/// The content of a message: a text, or parts of which some are.
+/// The text of a message's content: a string, or the concatenated text parts.
 pub(super) fn message_content(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
@@ -30,7 +30,7 @@ pub(super) fn message_content(value: &Value) -> Option<String> {
     }
 }
 
-/// A string, the parts of a message, or an object with a field of text.
+/// The text of a string, of content parts, or of an object with a text field.
 pub(super) fn text_field(value: &Value) -> Option<String> {
     let fields = [
         &value["text"],
@@ -43,7 +43,7 @@ pub(super) fn text_field(value: &Value) -> Option<String> {
     }
 }
 
-/// The text of each item of a list, and of lists in it; none where an item has no text.
+/// The text of each item of a list, with nested lists flattened; `None` for an item without text.
 pub(super) fn text_list(list: &Value) -> Vec<Option<String>> {
     let items = list.as_array().into_iter().flatten();
     let texts = items.flat_map(|item| match item {
@@ -54,7 +54,7 @@ pub(super) fn text_list(list: &Value) -> Vec<Option<String>> {
     texts.collect()
 }
 
-/// Whether a value is a list of messages or of a message's parts.
+/// Whether a value is a list of messages or of content parts.
 pub(super) fn is_chat(value: &Value) -> bool {
     let is_message = |item: &Value| item.get("content").is_some() || item.get("type").is_some();
     value
@@ -62,7 +62,7 @@ pub(super) fn is_chat(value: &Value) -> bool {
         .is_some_and(|items| items.iter().any(is_message))
 }
 
-/// The id of a prompt by its text, or by the messages of a chat.
+/// The id of a prompt: a hash of its text, or of the messages of a chat. `None` if it has no text.
 pub(super) fn prompt_hash(prompt: &Value) -> Option<String> {
     let message_of = |message: &Value| {
         Some(Message {
@@ -79,7 +79,7 @@ pub(super) fn prompt_hash(prompt: &Value) -> Option<String> {
     }
 }
 
-/// A finite number, or a string that is one.
+/// The finite number in a number or a string; `None` for other values.
 pub(super) fn number(value: &Value) -> Option<f64> {
     let number = match value {
         Value::Number(number) => number.as_f64(),

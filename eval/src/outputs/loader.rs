@@ -1,4 +1,4 @@
-//! Loader of outputs: reads files row by row, checks that they agree, and collects warnings.
+//! Loader of outputs: reads files row by row, checks their consistency, and collects warnings.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -14,13 +14,13 @@ use super::layouts::lm_eval_harness::{Filters, task};
 use super::layouts::{self, Text, file_name, model_from_path};
 use super::{Input, Output, Outputs, digest};
 
-/// The column with the reward model of a row's reward.
+/// The column with the name of the reward model that computed the row's reward.
 const REWARD_MODEL: &str = "reward_model";
 
-/// The largest number of column names of a file that are stored, for error messages.
+/// The maximum number of column names to remember per file, for error messages.
 const MAX_COLUMN_NAMES: usize = 1000;
 
-/// What can be wrong with a row or a text, in the order of the warnings.
+/// A flaw of a row or a text that causes a warning; warnings are in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Flaw {
     NotAnObject,
@@ -35,7 +35,7 @@ enum Flaw {
 }
 
 impl Flaw {
-    /// The flaw of `count` rows or texts, in words.
+    /// The text of the warning for `count` rows or texts.
     fn describe(self, count: u64) -> String {
         let are = if count == 1 { "is" } else { "are" };
         let rows = counted(count, "row", "rows");
@@ -67,12 +67,12 @@ impl Flaw {
     }
 }
 
-/// `1 row`, `2 rows`.
+/// A count with its noun: `1 row`, `2 rows`.
 pub(super) fn counted(count: u64, singular: &str, plural: &str) -> String {
     format!("{count} {}", if count == 1 { singular } else { plural })
 }
 
-/// How often a flaw occurred, and where first.
+/// The number of occurrences of a flaw, with the locations of the first ones.
 #[derive(Debug, Default)]
 struct Occurrences {
     count: u64,
@@ -80,10 +80,10 @@ struct Occurrences {
 }
 
 impl Occurrences {
-    /// The number of places in a warning.
+    /// The maximum number of locations in a warning.
     const MAX_PLACES: usize = 3;
 
-    /// The warning, with the first places as `file:line`.
+    /// The warning, with the first locations as `file:line`.
     fn warning(&self, flaw: Flaw) -> String {
         let more = if self.count > self.first.len() as u64 {
             ", .."
@@ -95,41 +95,45 @@ impl Occurrences {
     }
 }
 
-/// The files read so far.
+/// The contents of all files read so far.
 #[derive(Default)]
 pub(super) struct Loader {
     rows: Vec<Output>,
     inputs: Vec<Input>,
     warnings: Vec<String>,
-    /// The file of a model's texts to a prompt.
+    /// (model, prompt id) to the file with its texts.
     files: HashMap<(String, String), PathBuf>,
-    /// The number of texts of a model to a prompt.
+    /// (model, prompt id) to the number of texts read so far.
     samples: HashMap<(String, String), i64>,
-    /// Digests of the texts with their model, prompt and sample.
+    /// Digests of (model, prompt id, sample, text), to detect duplicates.
     seen: HashSet<[u8; 16]>,
-    /// The ids of prompts that have only the one by their text.
+    /// Prompt ids that are hashes of the prompt, for rows without an id.
     ids_by_text: HashSet<String>,
     flaws: BTreeMap<Flaw, Occurrences>,
 }
 
-/// A file while it is read.
+/// The state while a file is read.
 struct File<'a> {
     columns: &'a Columns,
     /// The model by the file's name.
     default_model: String,
     /// The model of the command line.
     forced_model: Option<&'a str>,
-    /// The texts with the numbers of their rows.
+    /// The texts with their row numbers.
     texts: Vec<(i64, Text)>,
-    /// The column of the scores.
+    /// The column of scores, determined by the first row with a number.
     score: Option<String>,
-    /// The reward model that its rows name.
+    /// The reward model that the rows name.
     reward_model: Option<String>,
     filters: Filters,
 }
 
 impl Loader {
-    /// Reads a file.
+    /// Reads a file of outputs.
+    ///
+    /// # Errors
+    /// When the file cannot be read, has no text, lacks a named column, has rewards of two models, or has texts of
+    /// a model and prompt that another file has as well.
     pub(super) fn load(
         &mut self,
         source: &RowFile,
@@ -163,7 +167,7 @@ impl Loader {
                 self.count(Flaw::NotAnObject, 1, &name, line);
                 return Ok(());
             };
-            // A row may lack columns that are null in it: all rows together have them.
+            // JSON rows may omit null columns, so collect the names over all rows.
             for column in object.keys() {
                 if names.len() < MAX_COLUMN_NAMES && !names.contains(column) {
                     names.insert(column.clone());
@@ -229,7 +233,7 @@ impl Loader {
         }
     }
 
-    /// Refuses texts of a model to a prompt from a second file.
+    /// Registers `path` as the file of a model's texts to a prompt; an error if another file has such texts.
     fn claim(&mut self, key: &(String, String), path: &Path) -> Result<()> {
         let owner = self.files.entry(key.clone());
         let owner = owner.or_insert_with(|| path.to_path_buf());
@@ -266,7 +270,7 @@ impl Loader {
         if !text.has_id {
             self.ids_by_text.insert(text.prompt_id.clone());
         }
-        // Samples are in the order of the file's numbers, or of its rows.
+        // Order texts by the sample number in the file, or else by row.
         let sample = self.samples.entry(key).or_default();
         self.rows.push(Output {
             model: text.model,
@@ -283,7 +287,7 @@ impl Loader {
         Ok(())
     }
 
-    /// All texts, sorted, with all warnings.
+    /// Returns all texts, sorted and renumbered, with all warnings.
     pub(super) fn finish(mut self) -> Result<Outputs> {
         self.match_ids_by_text()?;
         let mut outputs = Outputs {
@@ -306,7 +310,7 @@ impl Loader {
         Ok(outputs)
     }
 
-    /// Gives prompts without an id the id that another file has for the same text, where it is unique.
+    /// Replaces hash ids of prompts by the id that other rows have for the same prompt text, if that id is unique.
     fn match_ids_by_text(&mut self) -> Result<()> {
         if self.ids_by_text.is_empty() {
             return Ok(());
@@ -317,16 +321,19 @@ impl Loader {
             .iter()
             .filter(|row| !self.ids_by_text.contains(&row.prompt_id))
         {
-            let known = ids
+            let other_id = ids
                 .entry(row.prompt.trim().to_owned())
                 .or_insert_with(|| Some(row.prompt_id.clone()));
-            if known.as_ref().is_some_and(|known| *known != row.prompt_id) {
-                *known = None;
+            if other_id
+                .as_ref()
+                .is_some_and(|other_id| *other_id != row.prompt_id)
+            {
+                *other_id = None;
             }
         }
         for row in &mut rows {
-            let known = ids.get(row.prompt.trim()).and_then(Option::as_ref);
-            let Some(id) = known.filter(|_| self.ids_by_text.contains(&row.prompt_id)) else {
+            let other_id = ids.get(row.prompt.trim()).and_then(Option::as_ref);
+            let Some(id) = other_id.filter(|_| self.ids_by_text.contains(&row.prompt_id)) else {
                 continue;
             };
             let before = (row.model.clone(), row.prompt_id.clone());
@@ -341,8 +348,8 @@ impl Loader {
 }
 
 impl File<'_> {
-    /// Takes a row's texts; the number of items of its list without one, or none where the row holds no
-    /// text or no prompt.
+    /// Adds the texts of a row. Returns the number of list items without text; `None` if the row has no text or no
+    /// prompt.
     fn row(&mut self, line: i64, object: &Map<String, Value>) -> Option<u64> {
         let models = (self.default_model.as_str(), self.forced_model);
         let row = layouts::parse(object, self.columns, models, &mut self.score);
@@ -352,14 +359,14 @@ impl File<'_> {
         (!is_empty).then_some(row.missing)
     }
 
-    /// The reward model of a row, where it differs from that of the rows before.
+    /// The reward model of a row, if it differs from that of earlier rows.
     fn other_reward_model(&mut self, object: &Map<String, Value>) -> Option<String> {
         let name = object.get(REWARD_MODEL)?.as_str()?;
         let first = self.reward_model.get_or_insert_with(|| name.to_owned());
         (first != name).then(|| name.to_owned())
     }
 
-    /// Adds a harness's task to the ids of its documents, which every task numbers from 0.
+    /// Adds the task as a prefix to document ids of lm-evaluation-harness: every task numbers its documents from 0.
     fn prefix_task(&mut self, path: &Path) {
         if let Some(task) = task(path) {
             for (_, text) in self.texts.iter_mut().filter(|(_, text)| text.has_id) {
@@ -368,8 +375,8 @@ impl File<'_> {
         }
     }
 
-    /// Groups the texts by their prompts' text where every row has an id of its own and prompts repeat;
-    /// whether it did.
+    /// Groups texts by the text of their prompt if every row has a unique id and prompts repeat: then the ids are
+    /// of rows, not of prompts. Returns whether it did.
     fn group_by_prompt_text(&mut self) -> bool {
         if self.columns.named(Role::PromptId).is_some() {
             return false;
@@ -397,7 +404,7 @@ impl File<'_> {
     }
 }
 
-/// The warning that one `prompt_id` belongs to several prompts.
+/// The warning that a `prompt_id` belongs to several different prompts.
 fn ambiguous_ids_warning(rows: &[Output]) -> Option<String> {
     let mut texts: HashMap<&str, &str> = HashMap::new();
     let (mut ambiguous, mut first_ambiguous) = (HashSet::new(), None);

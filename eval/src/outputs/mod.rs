@@ -1,4 +1,4 @@
-//! Outputs: texts that models wrote to prompts, read from the files of many tools.
+//! Outputs: the texts of models to prompts, read from the files of many tools.
 
 mod columns;
 mod files;
@@ -23,31 +23,31 @@ pub use self::table::{batch, schema};
 use crate::space::PerSpace;
 use crate::text::equivalence::classes;
 
-/// One text that a model wrote.
+/// One text of a model to a prompt.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Output {
-    /// The model.
+    /// The name of the model.
     pub model: String,
     /// The id of the prompt.
     pub prompt_id: String,
-    /// The prompt; empty where the file has none.
+    /// The text of the prompt; empty if the file has none.
     pub prompt: String,
-    /// The number of the text among the model's texts to that prompt, from 0.
+    /// The index of the text among the model's texts to that prompt, from 0.
     pub sample: i64,
-    /// The text.
+    /// The text itself.
     pub response: String,
-    /// The score or reward in the file.
+    /// The score or reward in the file, if any.
     pub score: Option<f64>,
-    /// The utility for a reader, 1 to 10, where the file has one (`NoveltyBench`).
+    /// The utility for a reader, 1 to 10, if the file has one (`NoveltyBench`).
     pub utility: Option<f64>,
-    /// The equivalence class: texts of one meaning share it.
+    /// The equivalence class: equivalent texts of a model to a prompt have the same number.
     pub class: Option<i64>,
-    /// The deviation in the file, by space.
+    /// The deviation in the file, by space, if any.
     pub given: PerSpace<Option<f64>>,
 }
 
 impl Output {
-    /// Whether both are of one model, to one prompt.
+    /// Whether both texts are of the same model and prompt.
     pub fn same_group(&self, other: &Self) -> bool {
         (&self.model, &self.prompt_id) == (&other.model, &other.prompt_id)
     }
@@ -56,18 +56,18 @@ impl Output {
 /// A file of outputs.
 #[derive(Debug, Clone, Serialize)]
 pub struct Input {
-    /// Its name, without folders.
+    /// The file name, without folders.
     pub file: String,
-    /// The SHA-256 of its bytes.
+    /// The SHA-256 of the file (for a store: of its manifest), in hexadecimal.
     pub sha256: String,
     /// The number of rows.
     pub rows: u64,
-    /// The number of texts in them.
+    /// The number of texts in the rows.
     pub responses: u64,
-    /// The column of its scores.
+    /// The column of scores, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub score: Option<String>,
-    /// The reward model of these scores, where a column `reward_model` names it.
+    /// The reward model of these scores, if a column `reward_model` names it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reward_model: Option<String>,
 }
@@ -75,23 +75,23 @@ pub struct Input {
 /// The texts of all files.
 #[derive(Debug, Default)]
 pub struct Outputs {
-    /// The texts, by model, prompt and sample.
+    /// The texts, sorted by model, prompt and sample.
     pub rows: Vec<Output>,
-    /// The files.
+    /// The input files.
     pub inputs: Vec<Input>,
     /// Warnings about rows and texts.
     pub warnings: Vec<String>,
 }
 
 impl Outputs {
-    /// Brings the texts into their order.
+    /// Sorts the texts by model, prompt and sample.
     fn sort(&mut self) {
         let key = |row: &Output| (row.model.clone(), row.prompt_id.clone(), row.sample);
         self.rows.sort_by_cached_key(key);
     }
 }
 
-/// Gives each text an equivalence class by ROUGE-1, among the texts of its model to its prompt. Rows are
+/// Sets the equivalence class of each text by ROUGE-1, among the texts of the same model and prompt. `rows` must be
 /// sorted by model and prompt.
 pub fn classify(rows: &mut [Output]) {
     for group in rows.chunk_by_mut(Output::same_group) {
@@ -103,20 +103,20 @@ pub fn classify(rows: &mut [Output]) {
     }
 }
 
-/// The model's name for what people wrote.
+/// The model name of human-written texts.
 pub const GOLD: &str = "gold";
 
 /// A path of outputs on the command line: `[MODEL=]PATH`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutputPath {
-    /// The model, which takes precedence over that of the file.
+    /// The model name, which takes precedence over that in the file.
     pub model: Option<String>,
-    /// The path.
+    /// The path of a file or folder.
     pub path: PathBuf,
 }
 
 impl OutputPath {
-    /// Parses `PATH` or `MODEL=PATH`. A path that exists is one, even with an equals sign.
+    /// Parses `PATH` or `MODEL=PATH`. An existing path is taken as a path even if it contains an equals sign.
     pub fn parse(text: &str) -> Self {
         if !Path::new(text).exists()
             && let Some((model, path)) = text.split_once('=')
@@ -134,18 +134,18 @@ impl OutputPath {
     }
 }
 
-/// A short digest of texts, to tell whether they are equal.
+/// A 128-bit digest of strings, to test for equality.
 fn digest(parts: &[&str]) -> [u8; 16] {
     let mut half = [0; 16];
     half.copy_from_slice(&sha256_parts(parts)[..16]);
     half
 }
 
-/// Reads outputs, each file once.
+/// Reads outputs; a file that is listed several times is read once.
 ///
 /// # Errors
-/// When a file cannot be read, holds no text, is named twice with different models, or has texts of a model and
-/// prompt that another file has, too.
+/// When a file cannot be read, has no text, is listed with two model names, or has texts of a model and prompt
+/// that another file has as well.
 pub fn read(paths: &[OutputPath], columns: &Columns, progress: &dyn Progress) -> Result<Outputs> {
     let mut loader = Loader::default();
     for (source, model) in files::find(paths)? {

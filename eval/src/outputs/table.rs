@@ -1,4 +1,4 @@
-//! The table `outputs`: the evaluated texts, as `outputs.parquet`.
+//! Table `outputs`: the evaluated texts as an Arrow batch, which becomes `outputs.parquet`.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use polyphony_engine::{Error, Result};
 use super::Output;
 use crate::measures::mean_words::count_words;
 
-/// The columns of `outputs`: a row a text, by model, prompt and sample.
+/// The schema of `outputs`: one row per text, sorted by model, prompt and sample.
 pub fn schema() -> SchemaRef {
     let field = |name: &str, kind: DataType, nullable| Field::new(name, kind, nullable);
     Arc::new(Schema::new(vec![
@@ -26,10 +26,10 @@ pub fn schema() -> SchemaRef {
     ]))
 }
 
-/// Outputs as a batch of [`schema`]'s columns.
+/// Converts outputs to a batch with the columns of [`schema`].
 ///
 /// # Errors
-/// When they are more than a batch can hold: 2 GiB of texts.
+/// When the texts or the prompts exceed 2 GiB, the limit of a string array.
 pub fn batch(rows: &[&Output]) -> Result<RecordBatch> {
     fits(rows, i32::MAX as usize)?;
     let text = |of: fn(&Output) -> &str| -> ArrayRef {
@@ -39,25 +39,25 @@ pub fn batch(rows: &[&Output]) -> Result<RecordBatch> {
     let number = |of: fn(&Output) -> Option<f64>| -> ArrayRef {
         Arc::new(rows.iter().map(|row| of(row)).collect::<Float64Array>())
     };
-    let whole = |of: fn(&Output) -> Option<i64>| -> ArrayRef {
+    let integer = |of: fn(&Output) -> Option<i64>| -> ArrayRef {
         Arc::new(rows.iter().map(|row| of(row)).collect::<Int64Array>())
     };
     let columns = vec![
         text(|row| &row.model),
         text(|row| &row.prompt_id),
-        whole(|row| Some(row.sample)),
+        integer(|row| Some(row.sample)),
         text(|row| &row.prompt),
         text(|row| &row.response),
-        whole(|row| Some(count_words(&row.response) as i64)),
+        integer(|row| Some(count_words(&row.response) as i64)),
         number(|row| row.score),
-        whole(|row| row.class),
+        integer(|row| row.class),
         number(|row| row.given.semantic),
         number(|row| row.given.style),
     ];
     Ok(RecordBatch::try_new(schema(), columns)?)
 }
 
-/// Refuses texts, or their prompts, of more than so many bytes in all.
+/// An error if the texts, or their prompts, have more than `most` bytes in total.
 fn fits(rows: &[&Output], most: usize) -> Result<()> {
     let texts = rows.iter().map(|row| row.response.len()).sum::<usize>();
     let prompts = rows.iter().map(|row| row.prompt.len()).sum::<usize>();
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn more_than_a_batch_holds_is_refused() {
+    fn texts_above_the_limit_of_a_batch_are_an_error() {
         let output = |prompt: &str, response: &str| Output {
             prompt: prompt.to_owned(),
             response: response.to_owned(),
@@ -84,7 +84,7 @@ mod tests {
         let rows = [output("p", "four"), output("a long prompt", "five!")];
         let rows: Vec<&Output> = rows.iter().collect();
         assert!(fits(&rows, 14).is_ok());
-        let said = fits(&rows, 13).unwrap_err().to_string();
-        assert!(said.contains("hold 14 bytes, of which 13"), "{said}");
+        let error = fits(&rows, 13).unwrap_err().to_string();
+        assert!(error.contains("hold 14 bytes, of which 13"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! Every layout and format of outputs, and the warnings about rows and texts.
+//! Tests of outputs: every layout and format, and the warnings about rows and texts.
 
 use std::fs;
 use std::io::Write as _;
@@ -22,22 +22,22 @@ fn write(folder: &Path, name: &str, rows: &[Value]) -> PathBuf {
     path
 }
 
-fn unnamed(path: &Path) -> OutputPath {
+fn without_model(path: &Path) -> OutputPath {
     OutputPath {
         model: None,
         path: path.to_path_buf(),
     }
 }
 
-fn of_with(rows: &[Value], columns: &str) -> Outputs {
+fn outputs_with_columns(rows: &[Value], columns: &str) -> Outputs {
     let folder = tempfile::tempdir().unwrap();
     let path = write(folder.path(), "a.jsonl", rows);
     let columns = Columns::parse(columns).unwrap();
-    read(&[unnamed(&path)], &columns, &NoProgress).unwrap()
+    read(&[without_model(&path)], &columns, &NoProgress).unwrap()
 }
 
 fn of(rows: &[Value]) -> Outputs {
-    of_with(rows, "")
+    outputs_with_columns(rows, "")
 }
 
 fn texts(outputs: &Outputs) -> Vec<&str> {
@@ -45,25 +45,33 @@ fn texts(outputs: &Outputs) -> Vec<&str> {
     rows.map(|row| row.response.as_str()).collect()
 }
 
-fn says(outputs: &Outputs, what: &str) {
+fn assert_warns(outputs: &Outputs, what: &str) {
     let warnings = outputs.warnings.join("\n");
     assert!(warnings.contains(what), "{warnings}");
 }
 
 #[test]
-fn a_file_that_is_named_twice_is_read_once() {
+fn duplicate_paths_are_read_once() {
     let folder = tempfile::tempdir().unwrap();
     let row = json!({"prompt_id": 1, "response": "x"});
     let path = write(folder.path(), "a.jsonl", &[row]);
     let through = folder.path().join(".").join("a.jsonl");
-    let all = [unnamed(&path), unnamed(folder.path()), unnamed(&through)];
+    let all = [
+        without_model(&path),
+        without_model(folder.path()),
+        without_model(&through),
+    ];
     let outputs = read(&all, &Columns::default(), &NoProgress).unwrap();
     assert_eq!((outputs.rows.len(), outputs.inputs.len()), (1, 1));
     let other = OutputPath {
         model: Some("n".to_owned()),
         path: path.clone(),
     };
-    let refused = read(&[unnamed(&path), other], &Columns::default(), &NoProgress);
+    let refused = read(
+        &[without_model(&path), other],
+        &Columns::default(),
+        &NoProgress,
+    );
     let refused = refused.unwrap_err().to_string();
     assert!(
         refused.contains("with no name and with the name `n`"),
@@ -80,10 +88,10 @@ fn manifests_and_reports_are_not_outputs() {
     fs::create_dir(at.join("report")).unwrap();
     write(&at.join("report"), "report.json", &[json!({"models": []})]);
     write(&at.join("report"), "b.jsonl", &[json!({"x": 1})]);
-    let outputs = read(&[unnamed(at)], &Columns::default(), &NoProgress).unwrap();
+    let outputs = read(&[without_model(at)], &Columns::default(), &NoProgress).unwrap();
     assert_eq!(outputs.inputs.len(), 1);
     let refused = read(
-        &[unnamed(&at.join("report"))],
+        &[without_model(&at.join("report"))],
         &Columns::default(),
         &NoProgress,
     );
@@ -91,25 +99,25 @@ fn manifests_and_reports_are_not_outputs() {
 }
 
 #[test]
-fn a_document_counts_once_for_all_filters() {
+fn harness_document_with_several_filters_is_read_once() {
     let row = |filter: &str, text: &str| {
         json!({"doc_id": 1, "arguments": [["p", {}]], "resps": [[text]],
             "filtered_resps": [filter], "filter": filter})
     };
     let outputs = of(&[row("strict", "x"), row("flexible", "x"), row("strict", "y")]);
     assert_eq!(texts(&outputs), ["x", "y"]);
-    says(
+    assert_warns(
         &outputs,
         "1 row skipped: the same texts through another filter of the harness (a.jsonl:2).",
     );
 }
 
 #[test]
-fn equal_texts_are_kept_and_counted() {
+fn equal_texts_are_not_dropped_but_counted() {
     let row = json!({"prompt": "p", "response": "x"});
     let outputs = of(&[row.clone(), row.clone(), row]);
     assert_eq!(texts(&outputs), ["x", "x", "x"]);
-    says(
+    assert_warns(
         &outputs,
         "2 texts are equal to another of the same model and prompt (a.jsonl:2, a.jsonl:3).",
     );
@@ -126,7 +134,7 @@ fn list_items_without_text_keep_scores_and_classes_aligned() {
     let facts = |at: usize| (rows[at].response.as_str(), rows[at].utility, rows[at].class);
     assert_eq!(facts(0), ("b", Some(2.0), Some(5)));
     assert_eq!(facts(1), ("c", Some(3.0), Some(7)));
-    says(
+    assert_warns(
         &outputs,
         "1 item of lists of texts skipped: no text (a.jsonl:1).",
     );
@@ -134,14 +142,14 @@ fn list_items_without_text_keep_scores_and_classes_aligned() {
     let answer = json!({"custom_id": "c", "response": {"body": {"choices": choices}}});
     let outputs = of(&[answer]);
     assert_eq!(texts(&outputs), ["a"]);
-    says(
+    assert_warns(
         &outputs,
         "1 item of lists of texts skipped: no text (a.jsonl:1).",
     );
 }
 
 #[test]
-fn a_file_has_one_column_of_scores() {
+fn scores_of_a_file_come_from_one_column() {
     let outputs = of(&[
         json!({"prompt": "p", "response": "a", "score": null, "reward": 1}),
         json!({"prompt": "p", "response": "b", "score": 2, "reward": 3}),
@@ -153,7 +161,7 @@ fn a_file_has_one_column_of_scores() {
 }
 
 #[test]
-fn instruction_and_input_make_one_prompt() {
+fn alpaca_instruction_and_input_are_joined_to_a_prompt() {
     let row = |input: &str| json!({"instruction": "do", "input": input, "output": "x"});
     let outputs = of(&[row("this"), row("")]);
     let mut prompts: Vec<_> = outputs.rows.iter().map(|row| row.prompt.as_str()).collect();
@@ -162,14 +170,14 @@ fn instruction_and_input_make_one_prompt() {
 }
 
 #[test]
-fn row_ids_are_not_taken_for_prompt_ids() {
+fn unique_row_ids_are_not_used_as_prompt_ids() {
     let row = |id: u8, prompt: &str| json!({"id": id, "prompt": prompt, "response": id});
     let rows = [row(1, "p"), row(2, "p"), row(3, "q")];
     let outputs = of(&rows);
     let samples: i64 = outputs.rows.iter().map(|row| row.sample).sum();
     assert_eq!(samples, 1);
-    says(&outputs, "every row has an id of its own");
-    let outputs = of_with(&rows, "prompt_id=id");
+    assert_warns(&outputs, "every row has an id of its own");
+    let outputs = outputs_with_columns(&rows, "prompt_id=id");
     assert!(outputs.warnings.is_empty());
     assert!(of(&rows[1..]).warnings.is_empty());
 }
@@ -198,7 +206,7 @@ fn api_responses_are_read() {
 }
 
 #[test]
-fn a_json_file_may_be_one_array() {
+fn json_file_with_one_array_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let rows = json!([{"prompt": "p", "response": "a"}, {"prompt": "q", "response": "b"}, 3]);
     let documents = [
@@ -210,14 +218,14 @@ fn a_json_file_may_be_one_array() {
     for document in documents {
         let path = folder.path().join("a.json");
         fs::write(&path, &document).unwrap();
-        let outputs = read(&[unnamed(&path)], &Columns::default(), &NoProgress).unwrap();
+        let outputs = read(&[without_model(&path)], &Columns::default(), &NoProgress).unwrap();
         let mut texts = texts(&outputs);
         texts.sort_unstable();
         assert_eq!(texts, ["a", "b"], "{document}");
     }
     let path = folder.path().join("cut.json");
     fs::write(&path, "[\n{\"prompt\": \"p\",").unwrap();
-    let refused = read(&[unnamed(&path)], &Columns::default(), &NoProgress).unwrap_err();
+    let refused = read(&[without_model(&path)], &Columns::default(), &NoProgress).unwrap_err();
     assert!(
         refused.to_string().contains("is not a JSON array"),
         "{refused}"
@@ -237,7 +245,7 @@ fn deviation_columns_of_the_paper_are_read() {
 }
 
 #[test]
-fn a_harness_folder_is_read() {
+fn folder_of_lm_evaluation_harness_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let row = |text: &str| json!({"doc_id": 0, "arguments": [[text, {}]], "resps": [[text]]});
     for model in ["m-1.5", "n"] {
@@ -252,7 +260,12 @@ fn a_harness_folder_is_read() {
             &[json!({"results": {}})],
         );
     }
-    let outputs = read(&[unnamed(folder.path())], &Columns::default(), &NoProgress).unwrap();
+    let outputs = read(
+        &[without_model(folder.path())],
+        &Columns::default(),
+        &NoProgress,
+    )
+    .unwrap();
     let rows: Vec<_> = outputs
         .rows
         .iter()
@@ -270,7 +283,7 @@ fn a_harness_folder_is_read() {
 }
 
 #[test]
-fn noveltybench_stages_are_read_once() {
+fn noveltybench_folder_with_all_stages_is_read_once() {
     let folder = tempfile::tempdir().unwrap();
     let row = json!({"id": "x", "prompt": "p", "generations": ["a", "b"], "partition": [0, 1]});
     for name in ["generations.jsonl", "partitions.jsonl", "scores.jsonl"] {
@@ -281,7 +294,12 @@ fn noveltybench_stages_are_read_once() {
         "summary.json",
         &[json!({"mean_distinct": 2})],
     );
-    let outputs = read(&[unnamed(folder.path())], &Columns::default(), &NoProgress).unwrap();
+    let outputs = read(
+        &[without_model(folder.path())],
+        &Columns::default(),
+        &NoProgress,
+    )
+    .unwrap();
     assert_eq!((outputs.rows.len(), outputs.inputs.len()), (2, 1));
 }
 
@@ -297,7 +315,7 @@ fn prompts_match_by_id_or_by_text() {
     );
     let other = write(folder.path(), "other.jsonl", &[without(" p"), without("q")]);
     let outputs = read(
-        &[unnamed(&one), unnamed(&other)],
+        &[without_model(&one), without_model(&other)],
         &Columns::default(),
         &NoProgress,
     )
@@ -308,19 +326,19 @@ fn prompts_match_by_id_or_by_text() {
         row.unwrap().prompt_id.as_str()
     };
     assert_eq!(of("p"), "1");
-    // Two ids have this text, so it keeps the one by its text.
+    // Two ids have this prompt text, so the row without an id is not matched: its id is a hash of the text.
     assert!(of("q").len() > 1);
 }
 
 #[test]
-fn two_files_with_the_same_model_and_prompt_text_are_refused() {
+fn two_files_with_the_same_model_and_prompt_text_are_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let with = json!({"model": "m", "prompt_id": 1, "prompt": "p", "response": "x"});
     let without = json!({"model": "m", "prompt": "p", "response": "y"});
     let one = write(folder.path(), "one.jsonl", &[with]);
     let other = write(folder.path(), "other.jsonl", &[without]);
     let refused = read(
-        &[unnamed(&one), unnamed(&other)],
+        &[without_model(&one), without_model(&other)],
         &Columns::default(),
         &NoProgress,
     )
@@ -333,7 +351,7 @@ fn two_files_with_the_same_model_and_prompt_text_are_refused() {
 }
 
 #[test]
-fn two_prompt_ids_of_one_text_stay_apart() {
+fn prompt_ids_with_the_same_text_are_not_merged() {
     let row = |id: u8| json!({"prompt_id": id, "prompt": "p", "response": id});
     let outputs = of(&[row(1), row(2)]);
     let ids: Vec<_> = outputs
@@ -345,7 +363,7 @@ fn two_prompt_ids_of_one_text_stay_apart() {
 }
 
 #[test]
-fn sample_numbers_order_texts_and_seeds_do_not() {
+fn texts_are_ordered_by_sample_number_but_not_by_seed() {
     let row = |sample: u8, text: &str| json!({"prompt": "p", "sample": sample, "response": text});
     let outputs = of(&[row(2, "c"), row(0, "a"), row(1, "b")]);
     assert_eq!(texts(&outputs), ["a", "b", "c"]);
@@ -359,38 +377,41 @@ fn nan_is_a_missing_value() {
     let path = folder.path().join("a.jsonl");
     let rows = r#"{"prompt": "p", "response": "x", "score": NaN}"#;
     fs::write(&path, rows).unwrap();
-    let outputs = read(&[unnamed(&path)], &Columns::default(), &NoProgress).unwrap();
+    let outputs = read(&[without_model(&path)], &Columns::default(), &NoProgress).unwrap();
     assert_eq!((outputs.rows.len(), outputs.rows[0].score), (1, None));
-    says(&outputs, "1 score ignored: not a number");
-    // Nor is it an id, a prompt or a text: another column may say these.
+    assert_warns(&outputs, "1 score ignored: not a number");
+    // NaN is also missing as an id, prompt or text: the next usual column is used.
     let rows_of_ids =
         r#"{"prompt_id": NaN, "question_id": 7, "response": NaN, "output": "a story"}"#;
     fs::write(&path, rows_of_ids).unwrap();
-    let outputs = read(&[unnamed(&path)], &Columns::default(), &NoProgress).unwrap();
+    let outputs = read(&[without_model(&path)], &Columns::default(), &NoProgress).unwrap();
     assert_eq!(texts(&outputs), ["a story"]);
     assert_eq!(outputs.rows[0].prompt_id, "7");
     let path = folder.path().join("b.json");
     fs::write(&path, format!("[{rows}]")).unwrap();
-    let outputs = read(&[unnamed(&path)], &Columns::default(), &NoProgress).unwrap();
-    says(&outputs, "1 score ignored: not a number");
+    let outputs = read(&[without_model(&path)], &Columns::default(), &NoProgress).unwrap();
+    assert_warns(&outputs, "1 score ignored: not a number");
 }
 
 #[test]
-fn a_column_may_be_missing_from_a_row() {
+fn named_column_may_be_missing_from_some_rows() {
     let rows = [
         json!({"prompt": "p", "response": "x"}),
         json!({"prompt": "q", "response": "y", "mark": 2}),
     ];
-    assert_eq!(of_with(&rows, "score=mark").rows[1].score, Some(2.0));
+    assert_eq!(
+        outputs_with_columns(&rows, "score=mark").rows[1].score,
+        Some(2.0)
+    );
     let folder = tempfile::tempdir().unwrap();
     let path = write(folder.path(), "a.jsonl", &rows);
     let columns = Columns::parse("score=grade").unwrap();
-    let refused = read(&[unnamed(&path)], &columns, &NoProgress).unwrap_err();
+    let refused = read(&[without_model(&path)], &columns, &NoProgress).unwrap_err();
     assert!(refused.to_string().contains("grade"), "{refused}");
 }
 
 #[test]
-fn one_file_has_rewards_of_one_model() {
+fn rewards_of_two_models_in_a_file_are_an_error() {
     let row =
         |judge: &str| json!({"prompt": "p", "response": judge, "score": 1, "reward_model": judge});
     assert_eq!(
@@ -399,16 +420,16 @@ fn one_file_has_rewards_of_one_model() {
     );
     let folder = tempfile::tempdir().unwrap();
     let path = write(folder.path(), "a.jsonl", &[row("a"), row("b")]);
-    let refused = read(&[unnamed(&path)], &Columns::default(), &NoProgress).unwrap_err();
+    let refused = read(&[without_model(&path)], &Columns::default(), &NoProgress).unwrap_err();
     assert!(
         refused.to_string().contains("in row 2, of `b`"),
         "{refused}"
     );
 }
 
-/// The same rows as Parquet, flat and as lists, as CSV of both of the reference's layouts, and packed.
+/// The same rows as Parquet (flat and with lists), CSV (both layouts of the paper's code), and compressed JSON lines.
 #[test]
-fn every_format_holds_the_same_outputs() {
+fn all_file_formats_give_the_same_outputs() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let column = |values: &[&str]| -> ArrayRef { Arc::new(StringArray::from(values.to_vec())) };
@@ -438,7 +459,7 @@ fn every_format_holds_the_same_outputs() {
             ("generations", Arc::new(lists.finish())),
         ],
     );
-    // The reference's: one names its columns, one has the rewards and deviations beside the texts.
+    // The two layouts of the paper's code: with plain columns, and with rewards and deviations next to the texts.
     fs::write(at("one.csv"), "prompt,response\np,a \u{96ea}\np,b\nq,c\n").unwrap();
     fs::write(
         at("other.csv"),
@@ -466,7 +487,12 @@ fn every_format_holds_the_same_outputs() {
         "packed.jsonl.gz",
         "packed.jsonl.zst",
     ] {
-        let outputs = read(&[unnamed(&at(name))], &Columns::default(), &NoProgress).unwrap();
+        let outputs = read(
+            &[without_model(&at(name))],
+            &Columns::default(),
+            &NoProgress,
+        )
+        .unwrap();
         assert_eq!(texts(&outputs), ["a \u{96ea}", "b", "c"], "{name}");
         let prompts: Vec<&str> = outputs.rows.iter().map(|row| row.prompt.as_str()).collect();
         assert_eq!(prompts, ["p", "p", "q"], "{name}");
@@ -474,7 +500,7 @@ fn every_format_holds_the_same_outputs() {
         let has_scores = ["flat.parquet", "other.csv"].contains(&name);
         assert_eq!(scores, [has_scores.then_some(1.5), None, None], "{name}");
         if name == "flat.parquet" {
-            says(&outputs, "1 score ignored: not a number");
+            assert_warns(&outputs, "1 score ignored: not a number");
         }
         if name == "other.csv" {
             assert_eq!(outputs.inputs[0].score.as_deref(), Some("reddit_reward"));

@@ -12,7 +12,7 @@ const TOP: f64 = 12.0;
 const ROW: f64 = 36.0;
 const BOTTOM: f64 = 44.0;
 
-/// A row per model: the quartiles as a box with the median, and the prompts as dots.
+/// The distribution plot of a column as SVG, one row per model; `None` without values.
 pub(super) fn distribution(evaluation: &Evaluation<'_>, measure: usize) -> Option<String> {
     let rows: Vec<Vec<f64>> = (0..evaluation.models.len())
         .map(|model| {
@@ -44,7 +44,7 @@ pub(super) fn distribution(evaluation: &Evaluation<'_>, measure: usize) -> Optio
         let mut sorted = values.clone();
         sorted.sort_unstable_by(f64::total_cmp);
         let dots = values.iter().enumerate().map(|(number, value)| {
-            // Spread up and down, the same for the same prompt.
+            // Deterministic vertical jitter by the index of the prompt.
             let lift = ((number * 7) % 13) as f64 - 6.0;
             [x.at(*value), middle + lift]
         });

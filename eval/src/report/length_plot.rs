@@ -11,7 +11,7 @@ const RIGHT: f64 = 16.0;
 const TOP: f64 = 36.0;
 const BOTTOM: f64 = 44.0;
 
-/// The plot; none for the number of words itself.
+/// The length plot of a column as SVG; `None` for the column of the number of words.
 pub(super) fn length(evaluation: &Evaluation<'_>, measure: usize) -> Option<String> {
     let words = registry::column_index(WORDS).filter(|words| *words != measure)?;
     let points: Vec<Vec<[f64; 2]>> = (0..evaluation.models.len())

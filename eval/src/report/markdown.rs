@@ -9,7 +9,7 @@ use crate::measures::registry::{REWARD, ReportColumn, WORDS};
 use crate::space::Space;
 use crate::summary::MeasureSummary;
 
-/// The report as Markdown.
+/// Renders the report as Markdown.
 pub(super) fn markdown(report: &Report) -> String {
     let mut text = String::from("# Evaluation\n\n");
     let k = report
@@ -52,7 +52,7 @@ pub(super) fn markdown(report: &Report) -> String {
 }
 
 fn line(text: &mut String, words: std::fmt::Arguments<'_>) {
-    // Writing to a text cannot fail.
+    // Writing to a string cannot fail.
     let _ = writeln!(text, "{words}\n");
 }
 
@@ -60,13 +60,13 @@ fn row(text: &mut String, cells: &[String]) {
     let _ = writeln!(text, "| {} |", cells.join(" | "));
 }
 
-/// The header of a table.
+/// Writes the header row of a table.
 fn head(text: &mut String, cells: &[String]) {
     row(text, cells);
     let _ = writeln!(text, "|{}", "---|".repeat(cells.len()));
 }
 
-/// A row per measure, a column per model: measures are many, models few.
+/// Writes the table of models: a row per measure and a column per model, because models are few.
 fn models(text: &mut String, report: &Report) {
     line(text, format_args!("## Models"));
     let names = report.models.iter().map(|model| cell(&model.name));
@@ -99,7 +99,7 @@ fn value(value: Option<&MeasureSummary>) -> String {
     interval(value.mean, value.ci_low.zip(value.ci_high))
 }
 
-/// A value with its interval, where there is one.
+/// Formats a value with its confidence interval, if any.
 fn interval(value: f64, bounds: Option<(f64, f64)>) -> String {
     match bounds {
         Some((low, high)) => format!("{} ({} to {})", number(value), number(low), number(high)),
@@ -107,7 +107,7 @@ fn interval(value: f64, bounds: Option<(f64, f64)>) -> String {
     }
 }
 
-/// A row per pair of models and leading measure.
+/// Writes the table of paired comparisons: a row per pair of models and leading measure.
 fn comparisons(text: &mut String, report: &Report) {
     if report.comparisons.is_empty() {
         return;
@@ -134,8 +134,8 @@ fn comparisons(text: &mut String, report: &Report) {
     for comparison in &report.comparisons {
         let values = comparison.values.iter().zip(&report.measures);
         for ((_, difference), measure) in values.filter(|(_, m)| leading.contains(&m.name)) {
-            let Some(found) = difference else { continue };
-            let adjusted = found.length_adjusted.map_or_else(
+            let Some(defined) = difference else { continue };
+            let adjusted = defined.length_adjusted.map_or_else(
                 || "n/a".to_owned(),
                 |at| interval(at.difference, Some((at.ci_low, at.ci_high))),
             );
@@ -145,9 +145,9 @@ fn comparisons(text: &mut String, report: &Report) {
                     cell(&comparison.a),
                     cell(&comparison.b),
                     measure.title.to_owned(),
-                    interval(found.difference, Some((found.ci_low, found.ci_high))),
-                    probability(found.p_holm),
-                    format!("{} / {}", found.up, found.down),
+                    interval(defined.difference, Some((defined.ci_low, defined.ci_high))),
+                    probability(defined.p_holm),
+                    format!("{} / {}", defined.up, defined.down),
                     adjusted,
                 ],
             );
@@ -156,7 +156,7 @@ fn comparisons(text: &mut String, report: &Report) {
     text.push('\n');
 }
 
-/// A row per pair of models: the distance of their texts to the same prompts.
+/// Writes the table of cross-model distances: a row per pair of models and space.
 fn cross_model_distances(text: &mut String, report: &Report) {
     if report.cross_model_distance.is_empty() {
         return;
@@ -171,15 +171,15 @@ fn cross_model_distances(text: &mut String, report: &Report) {
     );
     let names = ["", "", "space", "distance", "prompts"];
     head(text, &names.map(str::to_owned));
-    for found in &report.cross_model_distance {
+    for distance in &report.cross_model_distance {
         row(
             text,
             &[
-                cell(&found.a),
-                cell(&found.b),
-                found.space.to_owned(),
-                interval(found.distance, found.ci_low.zip(found.ci_high)),
-                found.prompts.to_string(),
+                cell(&distance.a),
+                cell(&distance.b),
+                distance.space.to_owned(),
+                interval(distance.distance, distance.ci_low.zip(distance.ci_high)),
+                distance.prompts.to_string(),
             ],
         );
     }
@@ -218,7 +218,7 @@ fn inputs(text: &mut String, report: &Report) {
     );
 }
 
-/// Text that breaks no table and is no markup.
+/// Escapes text for a table cell, so that it neither breaks the table nor acts as markup.
 fn cell(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for letter in text.chars() {

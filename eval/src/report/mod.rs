@@ -1,4 +1,4 @@
-//! Report: `report.json` holds everything; `report.md`, `report.html` and the plots show it.
+//! Report: `report.json` contains all results; `report.md`, `report.html` and the plots present them.
 
 mod distribution_plot;
 mod length_plot;
@@ -31,37 +31,37 @@ use crate::space::PerSpace;
 use crate::stats::bootstrap::BootstrapCache;
 use crate::summary::{ModelSummary, summaries};
 
-/// The largest number of prompts whose texts the page shows.
+/// The maximum number of prompts whose texts the page shows.
 const PROMPTS_SHOWN: usize = 300;
-/// The largest number of bytes of texts in the page.
+/// The maximum number of bytes of texts in the page.
 const BYTES_SHOWN: usize = 24 << 20;
 
-/// A report; its fields are those of `report.json`.
+/// The report; its fields are those of `report.json`.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// `polyphony-report`.
+    /// The name of the format: `polyphony-report`.
     pub format: &'static str,
-    /// The version of this layout.
+    /// The version of the format.
     pub version: u32,
-    /// The versions of this program and of its libraries.
+    /// The versions of this program and its libraries.
     pub versions: BTreeMap<&'static str, String>,
-    /// The options, named as the flags.
+    /// The options by name; names are those of the command-line flags.
     pub options: BTreeMap<&'static str, Value>,
-    /// The files of outputs.
+    /// The input files.
     pub inputs: Vec<Input>,
-    /// Warnings: what limits the numbers, in plain sentences.
+    /// Warnings about limitations of the results.
     pub warnings: Vec<String>,
-    /// The embedders, or columns, that diversity comes from.
+    /// The embedder, or the column with deviations, of each space.
     pub spaces: PerSpace<Embedder>,
-    /// The source of rewards.
+    /// The source of rewards; `None` without rewards.
     pub reward: Option<Source>,
-    /// The measures with a value somewhere.
+    /// The columns with at least one value.
     pub measures: Vec<ReportColumn>,
-    /// The models, gold last.
+    /// The summary of each model, gold last.
     pub models: Vec<ModelSummary>,
-    /// The paired comparison of every two models.
+    /// The paired comparison of every pair of models.
     pub comparisons: Vec<Comparison>,
-    /// The distance between the texts of every two models, by space.
+    /// The distance between the texts of every pair of models, by space.
     pub cross_model_distance: Vec<CrossModelDistance>,
     /// The number of prompts.
     pub prompt_count: usize,
@@ -74,33 +74,33 @@ pub struct Report {
 pub struct Embedder {
     /// The model, or `column NAME`.
     pub name: String,
-    /// The hash of the model's files, or the version of a built-in one.
+    /// The hash of the model's files, or the version of a built-in embedder; `None` for a column.
     pub revision: Option<String>,
 }
 
-/// The source of rewards.
+/// The source of rewards in a report.
 #[derive(Debug, Serialize)]
 pub struct Source {
     /// `column NAME` or `model NAME`.
     pub source: String,
-    /// The hash of the model's files, where it is a model.
+    /// The hash of the reward model's files; `None` for a column.
     pub revision: Option<String>,
 }
 
-/// Provenance: where the numbers of a report come from.
+/// Provenance: the origin of the numbers of a report.
 #[derive(Debug, Default)]
 pub struct Provenance {
     /// The files of outputs.
     pub inputs: Vec<Input>,
     /// Warnings about the files and the selected texts.
     pub warnings: Vec<String>,
-    /// The column of the rewards.
+    /// The column of the rewards, if they come from a column.
     pub score: Option<String>,
-    /// The hash of the reward model's files.
+    /// The hash of the reward model's files, if a model computed the rewards.
     pub reward_revision: Option<String>,
 }
 
-/// Summarises an evaluation, with all tests.
+/// Summarises an evaluation as a report, with confidence intervals and significance tests.
 pub fn report(evaluation: &Evaluation<'_>, config: &EvalConfig, provenance: Provenance) -> Report {
     let embedder = |source: &SpaceSource| match source {
         SpaceSource::Embedder(embedder) => Embedder {
@@ -156,8 +156,7 @@ pub fn report(evaluation: &Evaluation<'_>, config: &EvalConfig, provenance: Prov
     }
 }
 
-/// The indices of the prompts whose texts the page shows: the first ones, without those whose texts are
-/// larger than the room that is left.
+/// The indices of the prompts whose texts the page shows: the first ones that fit, see [`fitting`].
 fn prompts_shown(evaluation: &Evaluation<'_>) -> Vec<usize> {
     let bytes = |prompt: usize| -> usize {
         let cells = evaluation
@@ -172,7 +171,8 @@ fn prompts_shown(evaluation: &Evaluation<'_>) -> Vec<usize> {
     fitting((0..evaluation.prompts.len()).map(bytes), BYTES_SHOWN)
 }
 
-/// The indices of the first sizes that fit together into `room`.
+/// The indices of the first [`PROMPTS_SHOWN`] sizes that fit into `room` bytes in total; a size above the remaining
+/// room is skipped.
 fn fitting(sizes: impl Iterator<Item = usize>, mut room: usize) -> Vec<usize> {
     let fits = |(_, size): &(usize, usize)| {
         let fits = *size <= room;
@@ -181,11 +181,11 @@ fn fitting(sizes: impl Iterator<Item = usize>, mut room: usize) -> Vec<usize> {
         }
         fits
     };
-    let places = sizes.enumerate().filter(fits).map(|(place, _)| place);
-    places.take(PROMPTS_SHOWN).collect()
+    let indices = sizes.enumerate().filter(fits).map(|(index, _)| index);
+    indices.take(PROMPTS_SHOWN).collect()
 }
 
-/// Writes `report.json`, `report.md`, `report.html`, `values.parquet` and the plots.
+/// Writes `report.json`, `report.md`, `report.html`, `values.parquet` and the plots to the folder `out`.
 ///
 /// # Errors
 /// When a file cannot be written.
@@ -207,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prompts_too_large_for_the_page_leave_room_for_the_next() {
+    fn prompts_too_large_for_the_page_are_skipped() {
         assert_eq!(fitting([3, 90, 4, 5, 1].into_iter(), 10), [0, 2, 4]);
         assert_eq!(fitting([0; 500].into_iter(), 0).len(), PROMPTS_SHOWN);
         assert!(fitting([11].into_iter(), 10).is_empty());

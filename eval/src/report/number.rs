@@ -1,6 +1,6 @@
-//! Number format of tables for people: four significant digits; the page has the same in its template.
+//! Number format of tables: about four significant digits; `page.html` has a macro with the same format.
 
-/// A number with about four significant digits.
+/// Formats a number with about four significant digits.
 pub fn number(value: f64) -> String {
     let digits = match value.abs() {
         size if size >= 1000.0 => 0,
@@ -12,7 +12,7 @@ pub fn number(value: f64) -> String {
     format!("{value:.digits$}")
 }
 
-/// A p-value.
+/// Formats a p-value.
 pub fn probability(p: f64) -> String {
     if p < 0.0001 {
         "< 0.0001".to_owned()

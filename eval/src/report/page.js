@@ -3,7 +3,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 
-/** An element with properties and children. Text goes in as text, never as HTML. */
+/** Creates an element with properties and children. Strings become text nodes, never HTML. */
 function make(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
@@ -14,7 +14,7 @@ function make(tag, properties = {}, ...children) {
   return element;
 }
 
-// ---- Numbers, as the template writes them ----
+// ---- Number format, the same as in the template ----
 
 const isNumber = (x) => typeof x === "number" && Number.isFinite(x);
 
@@ -32,18 +32,18 @@ const formatChance = (p) => (isNumber(p) && p < 0.001 ? "< 0.001" : format(p, { 
 const formatInterval = (low, high, like) =>
   isNumber(low) && isNumber(high) ? `${format(low, { like })} to ${format(high, { like })}` : "no interval";
 
-/** Which of two comes first; what is undefined comes last in either direction. */
+/** Comparator of two values; undefined values come last in both directions. */
 function compare(a, b, descending) {
   if (!isNumber(a) || !isNumber(b)) return isNumber(b) - isNumber(a);
   return descending ? b - a : a - b;
 }
 
-/** What an object itself holds under a name, which may be any text ("constructor", too). */
+/** An object's own property, so that names such as "constructor" do not reach the prototype. */
 const at = (object, key) => (object && Object.hasOwn(object, key) ? object[key] : null);
 
 const titleOf = (name) => data.measures.find((measure) => measure.name === name).title;
 
-// ---- Tables that sort ----
+// ---- Sortable tables ----
 
 function sortTable(table, header) {
   const column = [...header.parentElement.children].indexOf(header);
@@ -72,7 +72,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
 
 // ---- Paired comparisons ----
 
-/** The values of `row` minus `column`, whichever way round the pair was computed. */
+/** The comparison `row` minus `column`; negated if the report has the pair in the opposite order. */
 function difference(row, column, measure) {
   for (const pair of data.comparisons) {
     const values = at(pair.values, measure);
@@ -165,7 +165,7 @@ const START = 160;
 const list = { prompts: data.prompts, page: 0 };
 const haystacks = new Map(data.prompts.map((prompt) => [prompt, `${prompt.id}\n${prompt.prompt}`.toLowerCase()]));
 
-/** The first `length` characters, without half of a pair of surrogates at the end. */
+/** The first `length` UTF-16 code units, without half a surrogate pair at the end. */
 function start(text, length) {
   const end = text.charCodeAt(length - 1) >= 0xd800 && text.charCodeAt(length - 1) < 0xdc00 ? length - 1 : length;
   return text.slice(0, end);
@@ -177,7 +177,7 @@ function valueOf(prompt, model, measure) {
   return isNumber(value) ? value : null;
 }
 
-/** What the list is sorted by: a model's value, or the difference between two. Null: the order of the file. */
+/** The sort key of a prompt: the value of a model, or the difference of two models. Null keeps the order of the file. */
 function sortKey() {
   const [measure, model, minus] = ["prompt-sort", "prompt-model", "prompt-minus"].map((id) => byId(id).value);
   if (measure === "") return null;
@@ -252,14 +252,14 @@ function longText(element, text, what) {
   return element;
 }
 
-/** The marks of a model's stories: the most and the least deviant one, by meaning if it is known, else by style. */
+/** The marks of a model's most and least deviant stories, by semantic deviation if available, else by style deviation. */
 function marksOf(responses) {
   for (const [space, how] of [["semantic", "in meaning"], ["style", "in style"]]) {
-    const known = responses.filter((response) => isNumber(response[space])).sort((a, b) => b[space] - a[space]);
-    if (known.length > 1 && known[0][space] > known.at(-1)[space]) {
+    const defined = responses.filter((response) => isNumber(response[space])).sort((a, b) => b[space] - a[space]);
+    if (defined.length > 1 && defined[0][space] > defined.at(-1)[space]) {
       return new Map([
-        [known[0], { kind: "most", text: `most deviant of this model, ${how}` }],
-        [known.at(-1), { kind: "least", text: `least deviant of this model, ${how}` }],
+        [defined[0], { kind: "most", text: `most deviant of this model, ${how}` }],
+        [defined.at(-1), { kind: "least", text: `least deviant of this model, ${how}` }],
       ]);
     }
   }

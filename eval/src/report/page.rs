@@ -1,4 +1,4 @@
-//! `report.html`: the report as one self-contained page that loads nothing.
+//! `report.html`: the report as one self-contained page without external resources.
 
 use std::fmt::Write as _;
 
@@ -21,7 +21,8 @@ const TEMPLATE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
-/// The page. Scripts and styles run by their hash alone; stories are data, never markup.
+/// Renders the page. The content security policy allows only the script and style with the right hash; stories are
+/// data, never markup.
 pub(super) fn page(report: &Report, evaluation: &Evaluation<'_>, plots: &Plots) -> Result<String> {
     let style = format!("{}\n{STYLE}", svg::STYLE);
     let failed = |error: minijinja::Error| {
@@ -47,12 +48,12 @@ pub(super) fn page(report: &Report, evaluation: &Evaluation<'_>, plots: &Plots) 
         .map_err(failed)
 }
 
-/// The SHA-256 of a text as a content security policy names it.
+/// The SHA-256 of a text in base64, as in a content security policy.
 fn hash(text: &str) -> String {
     STANDARD.encode(Sha256::digest(text.as_bytes()))
 }
 
-/// What the page's script reads.
+/// The data of the page's script.
 fn data(report: &Report, evaluation: &Evaluation<'_>) -> Value {
     let prompts: Vec<Value> = prompts_shown(evaluation)
         .into_iter()
@@ -90,14 +91,14 @@ fn cell(cell: &ModelPrompt<'_>) -> Value {
     json!({ "values": values, "responses": texts.collect::<Vec<_>>() })
 }
 
-/// JSON that ends no script element, whatever the stories say.
+/// JSON with escaped `<`, `>` and `&`, so that no story can end the script element.
 fn in_script(value: &Value) -> String {
     let text = value.to_string();
     let mut safe = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {
             '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
-                // Writing to a text cannot fail.
+                // Writing to a string cannot fail.
                 let _ = write!(safe, "\\u{:04x}", u32::from(letter));
             }
             letter => safe.push(letter),
@@ -111,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_story_ends_the_script() {
+    fn story_with_script_tag_is_escaped() {
         let story = json!({ "text": "</script><script>alert('\u{2028}')</script>&amp;" });
         let safe = in_script(&story);
         assert!(!safe.contains(['<', '>', '&', '\u{2028}']));

@@ -1,4 +1,5 @@
-//! Plane plot: models by mean reward and diversity, with 95 % confidence ellipses and the Pareto front.
+//! Plane plot: scatter plot of the models by mean reward and diversity, with 95 % confidence ellipses and the
+//! Pareto front.
 
 use super::Report;
 use crate::space::Space;
@@ -11,20 +12,20 @@ const RIGHT: f64 = 24.0;
 const TOP: f64 = 40.0;
 const BOTTOM: f64 = 48.0;
 
-/// The plot of a space; none where no model has both.
+/// The plot of a space as SVG; `None` if no model has both reward and diversity.
 pub(super) fn plane(report: &Report, space: Space) -> Option<String> {
-    let placed: Vec<_> = report
+    let shown: Vec<_> = report
         .models
         .iter()
         .enumerate()
         .filter_map(|(at, model)| Some((at, model, (*model.ellipses.get(space))?)))
         .collect();
-    if placed.is_empty() {
+    if shown.is_empty() {
         return None;
     }
-    // The box around a turned ellipse.
+    // The bounding box of the rotated ellipses.
     let reach = |axis: usize| {
-        placed.iter().flat_map(move |(_, _, ellipse)| {
+        shown.iter().flat_map(move |(_, _, ellipse)| {
             let (sin, cos) = ellipse.angle.to_radians().sin_cos();
             let [major, minor] = ellipse.half_axes;
             let half = match axis {
@@ -40,7 +41,7 @@ pub(super) fn plane(report: &Report, space: Space) -> Option<String> {
     let mut picture = Svg::new(
         WIDTH,
         HEIGHT,
-        &format!("Reward and {name} diversity of {} models", placed.len()),
+        &format!("Reward and {name} diversity of {} models", shown.len()),
     );
     picture.x_axis(&x, HEIGHT - BOTTOM, TOP, "Reward");
     picture.y_axis(
@@ -49,7 +50,7 @@ pub(super) fn plane(report: &Report, space: Space) -> Option<String> {
         WIDTH - RIGHT,
         &format!("{} diversity", capital(name)),
     );
-    let mut front: Vec<[f64; 2]> = placed
+    let mut front: Vec<[f64; 2]> = shown
         .iter()
         .filter(|(_, model, _)| *model.on_front.get(space) == Some(true))
         .map(|(_, _, ellipse)| [x.at(ellipse.center[0]), y.at(ellipse.center[1])])
@@ -64,7 +65,7 @@ pub(super) fn plane(report: &Report, space: Space) -> Option<String> {
         points.join(" ")
     ));
     let mut labels: Vec<[f64; 2]> = Vec::new();
-    for (at, model, ellipse) in &placed {
+    for (at, model, ellipse) in &shown {
         let [cx, cy] = [x.at(ellipse.center[0]), y.at(ellipse.center[1])];
         picture.add(format_args!(
             "<g class=\"{}\"><polygon class=\"ellipse\" points=\"{}\"/>\
@@ -72,19 +73,19 @@ pub(super) fn plane(report: &Report, space: Space) -> Option<String> {
             hue(*at),
             outline(ellipse, &x, &y)
         ));
-        // A name stands above its point, or lower where another stands there.
-        let mut place = cy - 10.0;
-        let near = |place: f64| {
+        // Place the name above its point, or move it down until it overlaps no other name.
+        let mut label_y = cy - 10.0;
+        let near = |label_y: f64| {
             let mut others = labels.iter();
-            others.any(|[x, y]| (y - place).abs() < 13.0 && (x - cx).abs() < WIDTH * 0.25)
+            others.any(|[x, y]| (y - label_y).abs() < 13.0 && (x - cx).abs() < WIDTH * 0.25)
         };
-        while near(place) {
-            place += 13.0;
+        while near(label_y) {
+            label_y += 13.0;
         }
-        labels.push([cx, place]);
+        labels.push([cx, label_y]);
         let right = cx > WIDTH * 0.6;
         picture.add(format_args!(
-            "<text class=\"name\" x=\"{:.1}\" y=\"{place:.1}\" text-anchor=\"{}\">{}</text></g>",
+            "<text class=\"name\" x=\"{:.1}\" y=\"{label_y:.1}\" text-anchor=\"{}\">{}</text></g>",
             if right { cx - 8.0 } else { cx + 8.0 },
             if right { "end" } else { "start" },
             short(&model.name)
@@ -93,14 +94,15 @@ pub(super) fn plane(report: &Report, space: Space) -> Option<String> {
     Some(picture.done())
 }
 
-/// An ellipse of values, which the two scales stretch differently, as points.
+/// The SVG polygon points of an ellipse in data coordinates. A polygon, because the scales stretch both axes
+/// differently.
 fn outline(ellipse: &crate::stats::ellipse::Ellipse, x: &Scale, y: &Scale) -> String {
     const POINTS: u32 = 72;
     let (sin, cos) = ellipse.angle.to_radians().sin_cos();
     let [major, minor] = ellipse.half_axes;
     let point = |number: u32| {
-        let turn = f64::from(number) / f64::from(POINTS) * std::f64::consts::TAU;
-        let (along, across) = (major * turn.cos(), minor * turn.sin());
+        let theta = f64::from(number) / f64::from(POINTS) * std::f64::consts::TAU;
+        let (along, across) = (major * theta.cos(), minor * theta.sin());
         format!(
             "{:.1},{:.1}",
             x.at(ellipse.center[0] + along * cos - across * sin),

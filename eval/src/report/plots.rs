@@ -1,4 +1,4 @@
-//! Plots of a report: SVG files next to it, and the same in its page.
+//! Plots of a report: SVG files in the folder `plots`, and the same plots in `report.html`.
 
 use std::fs;
 use std::path::Path;
@@ -22,7 +22,7 @@ pub(super) struct Plots {
     length: Vec<Plot>,
 }
 
-/// A plot of a column.
+/// A plot of one column.
 #[derive(Debug, Serialize)]
 struct Plot {
     measure: &'static str,
@@ -31,7 +31,7 @@ struct Plot {
 }
 
 impl Plots {
-    /// Every plot with the name of its file.
+    /// File name (without extension) and SVG of every plot.
     fn all(&self) -> Vec<(String, &str)> {
         let planes = Space::ALL.into_iter().filter_map(|space| {
             let svg = self.planes.get(space).as_deref()?;
@@ -59,7 +59,7 @@ pub(super) fn plots(report: &Report, evaluation: &Evaluation<'_>) -> Plots {
         }
     };
     let measures = evaluation.defined_columns();
-    // The leading measures are plotted against length.
+    // Only leading measures are plotted against length.
     let leading = [
         "reward",
         "semantic",
@@ -84,7 +84,7 @@ pub(super) fn plots(report: &Report, evaluation: &Evaluation<'_>) -> Plots {
     }
 }
 
-/// Writes every plot to a file of its own, and removes those of an earlier report.
+/// Writes each plot to an SVG file in `folder`, and removes the plots of an earlier report.
 ///
 /// # Errors
 /// When a file cannot be written or removed.
@@ -97,7 +97,7 @@ pub(super) fn write(plots: &Plots, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes the plots of an earlier report: some of them may not be drawn again.
+/// Removes the plots of an earlier report, because the new report may have fewer plots.
 fn remove_plots(folder: &Path) -> Result<()> {
     let Ok(entries) = fs::read_dir(folder) else {
         return Ok(());

@@ -12,7 +12,7 @@ const COLUMNS: [(&str, &str); 6] = [
     ("words", "words"),
 ];
 
-/// Models and their leading measures, in columns.
+/// Formats the table of models and leading measures.
 pub fn terminal_summary(report: &Report) -> String {
     let head = std::iter::once("model").chain(COLUMNS.iter().map(|(_, title)| *title));
     let mut rows: Vec<Vec<String>> = vec![head.map(str::to_owned).collect()];

@@ -1,4 +1,4 @@
-//! `values.parquet`: the value of each measure for each model and prompt, for your own tests and plots.
+//! `values.parquet`: the value of each measure for each model and prompt, for further analysis.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use polyphony_engine::store::PartWriter;
 use crate::evaluation::{Evaluation, ModelPrompt};
 use crate::measures::registry::columns;
 
-/// Writes `out/values.parquet`: a row a model and prompt that it has texts to, with `model`,
-/// `prompt_id`, `responses` (how many texts count) and a column a measure; NULL where undefined.
+/// Writes `out/values.parquet`: one row per model and prompt with texts, with the columns `model`, `prompt_id`,
+/// `responses` (the number of evaluated texts) and one column per measure; NULL where undefined.
 ///
 /// # Errors
 /// When the disk is full.

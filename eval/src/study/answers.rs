@@ -1,5 +1,5 @@
-//! Answers of a study: win rates, the paper's two-proportions test and stricter ones, and agreement
-//! (Krippendorff's alpha).
+//! Answers of a study: win rates, significance tests (the paper's two-proportions z-test, Fisher's exact test, sign
+//! test) and inter-annotator agreement (Krippendorff's alpha).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -19,27 +19,27 @@ use crate::stats::two_counts::{fisher, two_proportions};
 /// The questions of the sheet.
 const QUESTIONS: [&str; 2] = ["quality", "diversity"];
 
-/// The result of a question.
+/// The statistics of the answers to a question.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct QuestionResult {
     /// `quality` or `diversity`.
     pub question: &'static str,
     /// The number of answers.
     pub answers: usize,
-    /// The number that each model won; the rest is undecided.
+    /// The number of answers for each model; the rest is undecided.
     pub won: [usize; 2],
     /// The number of items with an answer.
     pub items: usize,
-    /// The number of items that each model won by most of their answers; the rest is undecided.
+    /// The number of items that each model won by majority of their answers; the rest is undecided.
     pub items_won: [usize; 2],
-    /// p of the z-test of two proportions over answers, as in the paper (statsmodels:
+    /// The p-value of the z-test of two proportions over answers, as in the paper (statsmodels:
     /// `proportions_ztest`).
     pub p_two_proportions: f64,
-    /// p of Fisher's exact test over answers (scipy: `fisher_exact`).
+    /// The p-value of Fisher's exact test over answers (scipy: `fisher_exact`).
     pub p_fisher: f64,
-    /// p of the exact sign test over decided items (scipy: `binomtest`).
+    /// The p-value of the exact sign test over decided items (scipy: `binomtest`).
     pub p_sign: f64,
-    /// Krippendorff's alpha of the annotators; none where no item has two answers.
+    /// Krippendorff's alpha of the annotators; `None` if no item has two answers, or all answers are equal.
     pub alpha: Option<f64>,
 }
 
@@ -56,21 +56,23 @@ pub struct StudyResult {
     pub dropped: BTreeMap<String, u64>,
 }
 
-/// An answer: the annotator, the item, and the model that wins; none is undecided.
+/// An answer: the annotator, the item, and the index of the winning model; `None` is undecided.
 struct Answer {
     annotator: String,
     item: String,
     wins: Option<usize>,
 }
 
-/// Reads answers: CSV, JSON lines or Parquet with `id` and a column a question, whose answers are `A`,
-/// `B`, a text of a side (`A-2`) or anything that begins with `hard`, `tie` or `neither`; Potato's
-/// `instance_id`, `user` or `user_id`, and labels in columns of their own (`quality:::A`, `quality.A`) or in
-/// an object (`labels`), too; and Potato's folder of answers. The last answer of a person to an
-/// item counts, in the order of the files; an answer without an annotator has the file's path instead.
+/// Reads the answers of annotators and computes the result of the study.
+///
+/// Files are CSV, JSON lines or Parquet with `id` and one column per question. An answer is `A`, `B`, a text of
+/// a side (`A-2`), or begins with `hard`, `tie` or `neither` (undecided). The exports of Potato are read as well
+/// (`instance_id`, `user` or `user_id`, and labels in separate columns such as `quality:::A` or `quality.A`, or in
+/// an object `labels`), and so is Potato's folder of answers. The last answer of a person to an item counts, in
+/// the order of `files`. Without an annotator, the path of the file identifies the person.
 ///
 /// # Errors
-/// When a file cannot be read, an item is none of the key's, or an answer says nothing.
+/// When a file cannot be read, an item is not in the key, or an answer is none of the above.
 pub fn read(key: &Key, files: &[PathBuf], progress: &dyn Progress) -> Result<StudyResult> {
     let mut collected = Answers::default();
     for file in files {
@@ -112,7 +114,7 @@ struct Answers {
 }
 
 impl Answers {
-    /// Takes the answers of a file, or of all files of a folder.
+    /// Adds the answers of a file, or of all files of a folder.
     fn tables(&mut self, key: &Key, file: &Path, progress: &dyn Progress) -> Result<()> {
         for source in format::find_files(&[file.to_path_buf()])? {
             let outcome = records::read(
@@ -130,7 +132,7 @@ impl Answers {
         Ok(())
     }
 
-    /// Takes a row's answers.
+    /// Adds the answers of a row.
     fn row(
         &mut self,
         key: &Key,
@@ -177,14 +179,14 @@ fn cell_text(object: &Map<String, Value>, name: &str) -> String {
     }
 }
 
-/// The text of the first of these columns that has one.
+/// The text of the first non-empty column of `names`; empty if there is none.
 fn first(object: &Map<String, Value>, names: &[&str]) -> String {
     let mut texts = names.iter().map(|name| cell_text(object, name));
     texts.find(|text| !text.is_empty()).unwrap_or_default()
 }
 
-/// The answer to a question: the text of its column or of Potato's `labels`, or the names of its labels
-/// that are set, in columns of their own or in an object.
+/// The text of the answer to a question: from its column or from Potato's `labels`, or else the names of the labels
+/// that are set, in separate columns or in an object.
 fn chosen(object: &Map<String, Value>, question: &str) -> String {
     let nested = object.get("labels").and_then(Value::as_object);
     let holders = [Some(object), nested].into_iter().flatten();
@@ -206,7 +208,7 @@ fn chosen(object: &Map<String, Value>, question: &str) -> String {
     labels.collect::<Vec<_>>().join(" and ")
 }
 
-/// Whether a label is set.
+/// Whether a label is set: its value is neither empty nor a form of false or null.
 fn is_chosen(labels: &Map<String, Value>, name: &str) -> bool {
     let value = match labels.get(name) {
         Some(Value::Bool(is_chosen)) => is_chosen.to_string(),
@@ -215,7 +217,7 @@ fn is_chosen(labels: &Map<String, Value>, name: &str) -> bool {
     !["", "0", "0.0", "false", "null", "none", "nan"].contains(&value.to_lowercase().as_str())
 }
 
-/// A row's answer to a question, or its text where that is no answer.
+/// The answer of a row to a question; `None` if empty. The error is the text that is not a valid answer.
 fn answer(
     object: &Map<String, Value>,
     id: &str,
@@ -337,9 +339,9 @@ mod tests {
         assert_eq!(read.dropped["superseded by a later answer on quality"], 1);
     }
 
-    /// As Potato 2 keeps them: what it exports is a minute old at worst, and lacks the last answers.
+    /// The folder in which Potato 2 stores answers; its exports may lack the answers of the last minute.
     #[test]
-    fn the_answers_folder_of_potato_is_read() {
+    fn answer_folder_of_potato_is_read() {
         let folder = tempfile::tempdir().unwrap();
         let state = |user: &str, labels: &str| {
             let path = folder.path().join(user);
@@ -373,15 +375,15 @@ mod tests {
             (read.questions[1].answers, read.questions[1].won),
             (1, [0, 0])
         );
-        // What lies beside them is not passed over in silence.
+        // Another table in that folder is an error, not silently ignored.
         let paper = folder.path().join("paper.csv");
         std::fs::write(&paper, "id,annotator,quality\n1,dee,B\n").unwrap();
-        let said = super::read(&key(), &files, &NoProgress)
+        let error = super::read(&key(), &files, &NoProgress)
             .unwrap_err()
             .to_string();
         assert!(
-            said.contains("paper.csv: lies in a folder of Potato's"),
-            "{said}"
+            error.contains("paper.csv: lies in a folder of Potato's"),
+            "{error}"
         );
         let elsewhere = tempfile::tempdir().unwrap();
         let moved = elsewhere.path().join("paper.csv");
@@ -389,17 +391,17 @@ mod tests {
         let both = super::read(&key(), &[moved, files[0].clone()], &NoProgress).unwrap();
         assert_eq!((both.annotators, both.questions[0].answers), (3, 4));
         std::fs::write(folder.path().join("bob/user_state.json"), "[]").unwrap();
-        let said = super::read(&key(), &files, &NoProgress)
+        let error = super::read(&key(), &files, &NoProgress)
             .unwrap_err()
             .to_string();
         assert!(
-            said.contains("bob/user_state.json: is none of Potato's"),
-            "{said}"
+            error.contains("bob/user_state.json: is none of Potato's"),
+            "{error}"
         );
     }
 
     #[test]
-    fn rows_that_are_no_answers_are_refused() {
+    fn rows_that_are_not_answers_are_an_error() {
         let refused = |name, text: &[u8]| of(&[(name, text)]).unwrap_err().to_string();
         let row = b"{\"id\":1,\"quality\":\"A\"}\n";
         let odd = [&row[..], b"what\n"].concat();
@@ -413,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn exported_labels_of_potato_are_answers() {
+    fn exported_labels_of_potato_are_read() {
         let table = b"user,instance_id,quality:::A,quality:::B,diversity:::Hard to decide\n\
             me,1,true,,1\nyou,2,,B,\n";
         let read = of(&[("x.csv", table)]).unwrap();

@@ -8,18 +8,18 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// The key of a sheet: which model is on which side of each item. Annotators must not see it.
+/// The key of a sheet: the model on each side of each item. Annotators must not see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Key {
-    /// `polyphony-study`.
+    /// The name of the format: `polyphony-study`.
     pub format: String,
-    /// The two models.
+    /// The names of the two models.
     pub models: [String; 2],
     /// The random seed.
     pub seed: u64,
-    /// The SHA-256 of each input file.
+    /// The SHA-256 of each input file, by file name.
     pub inputs: BTreeMap<String, String>,
-    /// The items of the sheet.
+    /// The items of the sheet, by item id.
     pub items: BTreeMap<String, Item>,
 }
 

@@ -1,4 +1,5 @@
-//! Blinded sheet: two models' texts to the same prompts side by side, without names, for Potato and as CSV.
+//! Blinded sheet: the texts of two models to the same prompts, side by side and without model names, for Potato and
+//! as CSV.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,36 +15,36 @@ use serde_json::json;
 use super::{Item, Key, potato};
 use crate::outputs::{Input, Output};
 
-/// The file of the key.
+/// The file name of the key.
 const KEY: &str = "key.json";
 
 /// The options of a sheet.
 #[derive(Debug, Clone)]
 pub struct SheetConfig {
-    /// The two models.
+    /// The names of the two models.
     pub models: [String; 2],
-    /// The number of prompts, sampled from those that both have enough texts to.
+    /// The number of prompts, sampled from those with enough texts of both models.
     pub items: usize,
-    /// The number of texts of each model to a prompt.
+    /// The number of texts per model and prompt.
     pub texts: usize,
     /// The random seed.
     pub seed: u64,
 }
 
-/// The texts of both sides to a prompt.
+/// The texts of both models to a prompt.
 struct SheetItem<'a> {
     prompt: &'a str,
     prompt_id: &'a str,
     texts: [Vec<&'a str>; 2],
 }
 
-/// Writes `sheet.jsonl` (for Potato: `id` and `text`, and the parts beside), `potato.yaml` (its settings),
-/// `sheet.csv` (the same with empty columns for answers) and `key.json`; how many items they have. Each
-/// model is side A as often as side B, give or take one.
+/// Writes `sheet.jsonl` (for Potato: `id` and `text`, and separately prompt and texts), `potato.yaml` (the
+/// configuration of Potato), `sheet.csv` (the same with empty columns for answers) and `key.json`. Returns the
+/// number of items. Each model is on side A as often as on side B, up to a difference of one.
 ///
 /// # Errors
-/// When the models have no prompt in common with as many texts, a prompt is not said, the folder holds
-/// the key of another sheet, or the disk is full.
+/// When no prompt has enough texts of both models, the text of a prompt is missing, the folder contains the key
+/// of another sheet, or the disk is full.
 pub fn write(rows: &[Output], inputs: &[Input], config: &SheetConfig, out: &Path) -> Result<usize> {
     let mut random = SplitMix64(config.seed);
     let mut items = common(rows, config, &mut random)?;
@@ -115,7 +116,7 @@ pub fn write(rows: &[Output], inputs: &[Input], config: &SheetConfig, out: &Path
     Ok(count)
 }
 
-/// The prompts to which both models have enough texts, with as many of each, drawn.
+/// The prompts with enough texts of both models, with a random sample of `config.texts` texts of each.
 fn common<'a>(
     rows: &'a [Output],
     config: &SheetConfig,
@@ -134,7 +135,7 @@ fn common<'a>(
     let enough = |texts: &[Vec<&str>; 2]| texts.iter().all(|texts| texts.len() >= config.texts);
     prompts.retain(|_, (_, texts)| enough(texts));
     if prompts.is_empty() {
-        let known: Vec<&str> = {
+        let models: Vec<&str> = {
             let mut names: Vec<&str> = rows.iter().map(|row| row.model.as_str()).collect();
             names.dedup();
             names
@@ -144,7 +145,7 @@ fn common<'a>(
             given: format!("{}, {}", config.models[0], config.models[1]),
             known: format!(
                 "two of {} with {} texts each to a prompt in common",
-                known.join(", "),
+                models.join(", "),
                 config.texts
             ),
         });
@@ -164,8 +165,8 @@ fn common<'a>(
     Ok(items.collect())
 }
 
-/// An item as one text, for tools that show one. `<` and `&` are written so that no browser takes a
-/// story for markup.
+/// An item as a single text, for tools that show one text per item. Markup is escaped, so that browsers show
+/// stories as text.
 fn plain(prompt: &str, a: &[&str], b: &[&str]) -> String {
     let mut text = format!("Prompt: {prompt}\n");
     for (side, texts) in [("A", a), ("B", b)] {
@@ -176,7 +177,7 @@ fn plain(prompt: &str, a: &[&str], b: &[&str]) -> String {
     html_escape::encode_text(&text).into_owned()
 }
 
-/// What tells the items of this sheet from those of any other: answers are read with the right key only.
+/// A hash of the sheet, used as the prefix of item ids: answers cannot be read with the key of another sheet.
 fn name_of(config: &SheetConfig, items: &[SheetItem<'_>], sides: &[usize]) -> String {
     let mut parts: Vec<&str> = config.models.iter().map(String::as_str).collect();
     for (item, &side) in items.iter().zip(sides) {
@@ -225,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn prompts_come_from_either_model_and_the_key_is_never_replaced() {
+    fn prompt_of_either_model_is_used_and_key_is_not_overwritten() {
         let config = SheetConfig {
             models: ["a".to_owned(), "b".to_owned()],
             items: 1,
@@ -240,7 +241,7 @@ mod tests {
         let settings: serde_json::Value = serde_json::from_str(&settings).unwrap();
         let labels = &settings["annotation_schemes"][0]["labels"];
         assert_eq!(*labels, json!(["A-1", "B-1", "Hard to decide"]));
-        // The same sheet again is the same; another one would make its answers worth nothing.
+        // Writing the same sheet again is allowed; another sheet would make existing answers unreadable.
         let rows = [row("a", "said"), row("b", "")];
         write(&rows, &[], &config, out.path()).unwrap();
         let other = SheetConfig {

@@ -1,4 +1,4 @@
-//! SVG plots: scales, axes, dots and labels; colours are classes of a style sheet.
+//! SVG drawing: scales, axes, dots and labels; colours are classes of a style sheet.
 
 use std::fmt::Write as _;
 
@@ -60,14 +60,14 @@ impl Scale {
         if low > high {
             (low, high) = (0.0, 1.0);
         }
-        let room = if high > low {
+        let margin = if high > low {
             (high - low) * 0.06
         } else {
             low.abs().max(1.0) * 0.05
         };
         Self {
-            low: low - room,
-            high: high + room,
+            low: low - margin,
+            high: high + margin,
             from,
             to,
         }
@@ -78,7 +78,7 @@ impl Scale {
         self.from + (value - self.low) / (self.high - self.low) * (self.to - self.from)
     }
 
-    /// Round values along the axis, about five.
+    /// The values of the ticks: about five round numbers.
     fn ticks(&self) -> Vec<f64> {
         let rough = (self.high - self.low) / 5.0;
         let power = 10_f64.powf(rough.log10().floor());
@@ -179,7 +179,7 @@ impl Svg {
     }
 }
 
-/// A number of a tick, without noise behind its digits.
+/// Formats the label of a tick with up to four decimal places.
 fn number(value: f64) -> String {
     let text = format!("{value:.4}");
     let text = text.trim_end_matches('0').trim_end_matches('.');

@@ -10,16 +10,16 @@ use super::{Found, file_name, strip_extensions};
 use crate::outputs::digest;
 use crate::outputs::json_value::text_list;
 
-/// The prefix of the files of samples.
+/// The prefix of the names of sample files.
 pub(in crate::outputs) const SAMPLES: &str = "samples_";
 
-/// The texts of a document, `resps`; none where the row is no document.
+/// The texts of a document, `resps`; `None` if the row is not a document.
 pub(super) fn parse(row: &Map<String, Value>) -> Option<Found> {
     let responses = row.get("resps").filter(|_| row.contains_key("doc_id"))?;
     Some(Found::list(text_list(responses)))
 }
 
-/// The prompt of a document, the first of its `arguments`, with its id.
+/// The prompt of a document (the first of its `arguments`), with a hash of it as id.
 pub(super) fn prompt(row: &Map<String, Value>) -> Option<(String, String)> {
     let arguments = row.get("arguments")?;
     let newer = arguments["gen_args_0"]["arg_0"].as_str();
@@ -27,8 +27,8 @@ pub(super) fn prompt(row: &Map<String, Value>) -> Option<(String, String)> {
     Some((prompt.to_owned(), short_id(&[prompt])))
 }
 
-/// The task of a file of samples, `samples_TASK_TIME.jsonl`; none for other files. Every task numbers its
-/// documents from 0.
+/// The task of a sample file `samples_TASK_TIME.jsonl`; `None` for other files. The ids of documents are unique
+/// within a task only, because every task numbers them from 0.
 pub(in crate::outputs) fn task(path: &Path) -> Option<String> {
     let name = file_name(path);
     let task = strip_extensions(&name).strip_prefix(SAMPLES)?;
@@ -40,15 +40,15 @@ pub(in crate::outputs) fn task(path: &Path) -> Option<String> {
     Some(task.to_owned())
 }
 
-/// The filters of a file: a document has a row for each, with the same texts.
+/// The answer filters of a file: a document has a row per filter, with the same texts in each.
 #[derive(Debug, Default)]
 pub(in crate::outputs) struct Filters {
-    /// The first filter of each document, and the digest of its texts.
+    /// By document: the first filter, and the digest of its texts.
     first: HashMap<String, (String, [u8; 16])>,
 }
 
 impl Filters {
-    /// Whether the row repeats the texts of its document for another filter.
+    /// Whether the row repeats the texts of an earlier row for another filter.
     pub(in crate::outputs) fn is_repeated(&mut self, row: &Map<String, Value>) -> bool {
         let json = |name: &str| row.get(name).map(Value::to_string);
         let (Some(id), Some(filter), Some(texts)) = (json("doc_id"), json("filter"), json("resps"))

@@ -1,4 +1,4 @@
-//! Layouts of output files, one file each: which texts a row holds, whatever tool wrote it.
+//! Layouts of output files, one file per layout: how to extract the texts of a row, by the tool that wrote it.
 
 mod generations;
 pub(super) mod lm_eval_harness;
@@ -14,7 +14,7 @@ use super::columns::{Columns, Role};
 use super::json_value::{as_text, number};
 use crate::space::PerSpace;
 
-/// A text of a row.
+/// One text of a row, with the values that belong to it.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -23,40 +23,40 @@ use crate::space::PerSpace;
 pub(super) struct Text {
     pub(super) model: String,
     pub(super) prompt_id: String,
-    /// Whether the row has an id.
+    /// Whether the row has an id of its prompt or of itself.
     pub(super) has_id: bool,
-    /// Whether the id's column is one of prompts, and not of rows.
+    /// Whether the id comes from the column `prompt_id`; other columns may be ids of rows.
     pub(super) is_prompt_id: bool,
     pub(super) prompt: String,
-    /// The id that the prompt's text gives it; empty where the row has no prompt.
+    /// The id that is a hash of the prompt; empty if the row has no prompt.
     pub(super) prompt_hash: String,
     pub(super) response: String,
     pub(super) sample: Option<i64>,
     pub(super) score: Option<f64>,
     pub(super) score_is_no_number: bool,
-    /// Whether generation stopped at the limit of new tokens.
+    /// Whether generation stopped at the limit of new tokens (`finish_reason` is `length`).
     pub(super) is_truncated: bool,
-    /// The utility for a reader, 1 to 10, where the row has one (`NoveltyBench`).
+    /// The utility for a reader, 1 to 10, if the row has one (`NoveltyBench`).
     pub(super) utility: Option<f64>,
     pub(super) class: Option<i64>,
-    /// The deviation that the row gives.
+    /// The deviation in the row, by space.
     pub(super) given: PerSpace<Option<f64>>,
 }
 
-/// The texts of a row.
+/// The texts of a row, after parsing.
 #[derive(Debug, Default)]
 pub(super) struct ParsedRow {
     pub(super) texts: Vec<Text>,
-    /// The number of items of its list without a text.
+    /// The number of list items without text.
     pub(super) missing: u64,
 }
 
-/// The texts that a layout finds in a row.
+/// The result of a layout: the texts of a row.
 #[derive(Default)]
 struct Found {
-    /// Each item's text; none where it has none.
+    /// The text of each item; `None` for an item without text.
     texts: Vec<Option<String>>,
-    /// Whether they are a list, to which lists of scores and classes belong.
+    /// Whether the row has a list of texts, so that its scores and classes are lists, too.
     is_list: bool,
 }
 
@@ -75,8 +75,8 @@ pub(super) fn file_name(path: &Path) -> String {
         .map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
-/// The model of a file whose rows name none: the file's name without extensions; for a harness's
-/// `samples_*` that of the folder.
+/// The model name for rows without one: the file name without extensions; for `samples_*` files of
+/// lm-evaluation-harness the name of the folder.
 pub(super) fn model_from_path(path: &Path) -> String {
     let name = file_name(path);
     let folder = path.parent().map(file_name);
@@ -86,7 +86,7 @@ pub(super) fn model_from_path(path: &Path) -> String {
     }
 }
 
-/// A file's name without the extensions of its format; other dots belong to the name.
+/// A file name without the extensions of format and compression; other dots remain (`m-1.5`).
 fn strip_extensions(mut name: &str) -> &str {
     const EXTENSIONS: [&str; 8] = [
         ".zst", ".gz", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet",
@@ -97,8 +97,8 @@ fn strip_extensions(mut name: &str) -> &str {
     name
 }
 
-/// The texts of a row; none where it holds no text, or nothing that identifies its prompt. `score` is the
-/// file's column of scores: the first row with a number decides it.
+/// The texts of a row; empty if it has no text, or neither a prompt nor an id. `score` is the file's column of
+/// scores, which the first row with a number determines.
 pub(super) fn parse(
     row: &Map<String, Value>,
     columns: &Columns,
@@ -121,15 +121,15 @@ pub(super) fn parse(
         }
         shared.prompt_id.clone_from(&shared.prompt_hash);
     }
-    let found = openai_batch::parse(row)
+    let layout = openai_batch::parse(row)
         .or_else(|| lm_eval_harness::parse(row))
         .or_else(|| rows::parse(row, columns))
         .or_else(|| generations::parse(row))
         .unwrap_or_default();
-    if found.texts.len() > 1 {
+    if layout.texts.len() > 1 {
         shared.sample = None;
     }
-    let column = columns.score(row, found.is_list);
+    let column = columns.score(row, layout.is_list);
     if let (None, Some((name, true))) = (&score, &column) {
         *score = Some(name.clone());
     }
@@ -137,14 +137,14 @@ pub(super) fn parse(
     let scores = column.as_ref().and_then(|name| row.get(name));
     let class = columns.find(Role::Class, row).map(|(_, value)| value);
     let mut parsed = ParsedRow::default();
-    for (at, response) in found.texts.into_iter().enumerate() {
+    for (at, response) in layout.texts.into_iter().enumerate() {
         let Some(response) = response else {
             parsed.missing += 1;
             continue;
         };
-        // A list next to the list of texts has a value for each.
+        // A list next to a list of texts has one value per text.
         let item = |value: Option<&Value>| match value {
-            Some(Value::Array(items)) if found.is_list => items.get(at).cloned(),
+            Some(Value::Array(items)) if layout.is_list => items.get(at).cloned(),
             Some(Value::Array(_)) | None => None,
             value => value.cloned(),
         };
@@ -154,8 +154,8 @@ pub(super) fn parse(
             class: noveltybench::class(class.as_ref()),
             utility: item(noveltybench::utilities(row)).as_ref().and_then(number),
             given: PerSpace::from_fn(|space| {
-                let given = item(columns.given(space, row));
-                given.as_ref().and_then(number)
+                let value = item(columns.given(space, row));
+                value.as_ref().and_then(number)
             }),
             ..shared.clone()
         };
@@ -172,7 +172,7 @@ pub(super) fn parse(
     parsed
 }
 
-/// What all texts of a row share.
+/// The values that all texts of a row share.
 fn shared(row: &Map<String, Value>, columns: &Columns) -> Text {
     let find = |role| columns.find(role, row).map(|(_, value)| value);
     let prompt = lm_eval_harness::prompt(row).or_else(|| rows::prompt(row, columns));
@@ -251,7 +251,7 @@ mod tests {
             "id": "x", "prompt": "p", "generations": ["a", "b"], "partition": [0, 0],
             "generation_scores": [9, 0], "partition_scores": [9],
         }));
-        // What says the same is worth nothing more, and is as good.
+        // A later text of the same class has utility 0, and the same class score.
         assert_eq!((again[1].score, again[1].utility), (Some(9.0), Some(0.0)));
         assert_eq!(novelty[1].model, "file");
 

@@ -4,31 +4,31 @@ use serde_json::{Map, Value};
 
 use crate::outputs::json_value::number;
 
-/// The equivalence class of each generation.
+/// The field with the equivalence class of each generation.
 const CLASSES: &str = "partition";
-/// The utility of each generation, 1 to 10; 0 where an earlier one has its class.
+/// The field with the utility of each generation, 1 to 10; 0 if an earlier one has the same class.
 const UTILITIES: &str = "generation_scores";
-/// The score of each class.
+/// The field with the score of each class.
 const CLASS_SCORES: &str = "partition_scores";
 
-/// The list of classes.
+/// The list of classes; `None` if the row has no such list.
 pub(super) fn classes(row: &Map<String, Value>) -> Option<&Value> {
     row.get(CLASSES).filter(|classes| classes.is_array())
 }
 
-/// The list of utilities.
+/// The list of utilities; `None` if the row has no such field.
 pub(super) fn utilities(row: &Map<String, Value>) -> Option<&Value> {
     row.get(UTILITIES)
 }
 
-/// The score of a class, which all of its generations have.
+/// The score of a class, which applies to all its generations.
 pub(super) fn class_score(row: &Map<String, Value>, class: Option<i64>) -> Option<&Value> {
     let scores = row.get(CLASS_SCORES)?.as_array()?;
     scores.get(usize::try_from(class?).ok()?)
 }
 
-/// Whether a file repeats what another file of its folder has: earlier stages and the summary are stored
-/// next to the scores.
+/// Whether a file duplicates another file of its folder: the files of earlier stages and the summary lie next to
+/// the file of scores.
 pub(in crate::outputs) fn is_repeated(name: &str, has: impl Fn(&str) -> bool) -> bool {
     match name {
         "generations.jsonl" => has("partitions.jsonl") || has("scores.jsonl"),
@@ -37,7 +37,7 @@ pub(in crate::outputs) fn is_repeated(name: &str, has: impl Fn(&str) -> bool) ->
     }
 }
 
-/// A class as an integer.
+/// The class as an integer; `None` for a value that is not a number.
 pub(super) fn class(value: Option<&Value>) -> Option<i64> {
     value.and_then(number).map(|class| class as i64)
 }

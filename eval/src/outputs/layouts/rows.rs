@@ -1,4 +1,4 @@
-//! Layout of rows: a row per text with a column `response`; also Alpaca's instructions with an input.
+//! Layout of rows: one text per row, in a column such as `response`; also Alpaca's `instruction` and `input`.
 
 use polyphony_io::hash::short_id;
 use serde_json::{Map, Value};
@@ -7,7 +7,7 @@ use super::{Found, openai_batch};
 use crate::outputs::columns::{Columns, Role};
 use crate::outputs::json_value::{as_text, is_chat, prompt_hash, text_field, text_list};
 
-/// The text of the response's column, or its texts where it is a list; none without that column.
+/// The text of the response column, or its texts if it is a list; `None` without that column.
 pub(super) fn parse(row: &Map<String, Value>, columns: &Columns) -> Option<Found> {
     let (_, response) = columns.find(Role::Response, row)?;
     if response.is_array() && !is_chat(response) {
@@ -20,12 +20,12 @@ pub(super) fn parse(row: &Map<String, Value>, columns: &Columns) -> Option<Found
     })
 }
 
-/// The prompt of the prompt's column or of an API request, with the id that its text gives it.
+/// The prompt from the prompt column or the messages of an API request, with a hash of it as id.
 pub(super) fn prompt(row: &Map<String, Value>, columns: &Columns) -> Option<(String, String)> {
     let request = || openai_batch::request_messages(row).map(|messages| ("messages", messages));
     let (name, value) = columns.find(Role::Prompt, row).or_else(request)?;
     let prompt = as_text(value)?;
-    // Alpaca splits a prompt into an instruction and what it is about.
+    // Alpaca splits a prompt into `instruction` and an optional `input`.
     let input = row.get("input").and_then(Value::as_str);
     let input = input.filter(|input| !input.trim().is_empty());
     if let ("instruction", None, Some(input)) = (name, columns.named(Role::Prompt), input) {

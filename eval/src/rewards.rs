@@ -65,13 +65,13 @@ pub fn shared_score(inputs: &[Input]) -> Result<Option<String>> {
         .iter()
         .filter(|input| input.score.is_some())
         .filter_map(|input| Some((input, input.reward_model.as_ref()?)));
-    if let Some((one, judge)) = with_model.next()
-        && let Some((other, theirs)) = with_model.find(|(_, theirs)| *theirs != judge)
+    if let Some((one, first_model)) = with_model.next()
+        && let Some((other, other_model)) = with_model.find(|(_, model)| *model != first_model)
     {
         return Err(Error::input(
             Path::new(&other.file),
             format!(
-                "has rewards of `{theirs}`, but {} has those of `{judge}`",
+                "has rewards of `{other_model}`, but {} has those of `{first_model}`",
                 one.file
             ),
             "rewards of different models do not compare: choose a model with --reward, or none",
@@ -79,10 +79,10 @@ pub fn shared_score(inputs: &[Input]) -> Result<Option<String>> {
     }
     match named.find(|(_, other)| *other != name) {
         None => Ok(Some(name.clone())),
-        Some((other, theirs)) => Err(Error::input(
+        Some((other, other_name)) => Err(Error::input(
             Path::new(&other.file),
             format!(
-                "has rewards in `{theirs}`, but {} has them in `{name}`",
+                "has rewards in `{other_name}`, but {} has them in `{name}`",
                 first.file
             ),
             "rewards of different models do not compare: choose with --reward column:NAME, a model, \
@@ -122,13 +122,13 @@ mod tests {
 
     #[test]
     fn rewards_of_two_reward_models_are_an_error() {
-        let input = |file: &str, score: &str, judge: Option<&str>| Input {
+        let input = |file: &str, score: &str, reward_model: Option<&str>| Input {
             file: file.to_owned(),
             sha256: String::new(),
             rows: 1,
             responses: 1,
             score: Some(score.to_owned()),
-            reward_model: judge.map(str::to_owned),
+            reward_model: reward_model.map(str::to_owned),
         };
         let shared = |inputs: &[Input]| shared_score(inputs).map_err(|error| error.to_string());
         let one = input("one", "reward", Some("a"));

@@ -37,10 +37,10 @@ pub fn subsample(rows: &[Output], k: Option<usize>, seed: u64) -> Selection<'_> 
             .or_default() += 1;
     }
     let most_common = |sizes: &BTreeMap<usize, usize>| {
-        let most = sizes
+        let mode = sizes
             .iter()
             .max_by_key(|(size, prompts)| (**prompts, **size));
-        most.map_or(1, |(size, _)| *size)
+        mode.map_or(1, |(size, _)| *size)
     };
     let of_models = sizes.iter().filter(|(model, _)| **model != GOLD);
     let several = of_models

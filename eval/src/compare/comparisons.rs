@@ -157,7 +157,7 @@ fn difference(
         down: signs.down,
         ties: signs.ties,
         p_sign: signs.p,
-        p_wilcoxon: wilcoxon(&differences).map(|found| found.p),
+        p_wilcoxon: wilcoxon(&differences).map(|test| test.p),
         p_permutation: flips.p,
         p_holm: flips.p,
         p_bh: flips.p,

@@ -24,10 +24,15 @@ pub fn pairwise_bleu(texts: &[&str], n: usize) -> Option<f64> {
 
 /// [`pairwise_bleu`] with another tokenization and smoothing, for comparison with other packages: `evaluate`
 /// (13a, no smoothing) and `NoveltyBench` (sacrebleu: 13a, exponential smoothing).
-pub fn pairwise(texts: &[&str], n: usize, cut: Tokenization, smoothing: Smoothing) -> Option<f64> {
-    let words = TokenIds::new(texts, cut);
-    let counted = NgramCounts::new(&words, n, smoothing);
+pub fn pairwise(
+    texts: &[&str],
+    n: usize,
+    tokenization: Tokenization,
+    smoothing: Smoothing,
+) -> Option<f64> {
+    let words = TokenIds::new(texts, tokenization);
+    let counts = NgramCounts::new(&words, n, smoothing);
     mean_of_pairs(texts.len(), |i, j| {
-        f64::midpoint(counted.bleu(i, &[j]), counted.bleu(j, &[i]))
+        f64::midpoint(counts.bleu(i, &[j]), counts.bleu(j, &[i]))
     })
 }

@@ -157,11 +157,11 @@ impl AggregateUDFImpl for MeasureUdaf {
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
         let mut coerced = column_types(self.measure.function);
-        let (least, most) = (coerced.len(), coerced.len() + self.measure.parameters.len());
-        if types.len() < least || types.len() > most {
+        let (min, max) = (coerced.len(), coerced.len() + self.measure.parameters.len());
+        if types.len() < min || types.len() > max {
             let count = types.len();
             return plan_err!(
-                "{} takes {least} to {most} arguments, not {count}",
+                "{} takes {min} to {max} arguments, not {count}",
                 self.measure.name
             );
         }

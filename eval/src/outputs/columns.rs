@@ -101,13 +101,13 @@ impl Columns {
     /// When a role is unknown, or a pair is malformed.
     pub fn parse(text: &str) -> Result<Self> {
         let names = Role::ALL.map(Role::name);
-        let given = parse_columns(text, &names)?;
-        let given = given.into_iter().filter_map(|(name, column)| {
+        let pairs = parse_columns(text, &names)?;
+        let columns = pairs.into_iter().filter_map(|(name, column)| {
             let role = Role::ALL.into_iter().find(|role| role.name() == name)?;
             Some((role, column))
         });
         Ok(Self {
-            given: given.collect(),
+            given: columns.collect(),
             ..Self::default()
         })
     }
@@ -117,11 +117,11 @@ impl Columns {
     /// # Errors
     /// When a column is missing.
     pub(super) fn check(&self, names: &BTreeSet<String>, path: &Path) -> Result<()> {
-        let given = self.given.iter().map(|(_, column)| column);
+        let explicit = self.given.iter().map(|(_, column)| column);
         let score = self.score.iter().filter(|column| !column.is_empty());
         let spaces = self.spaces.both().into_iter().flatten();
         let spaces = spaces.filter(|column| !names.contains(&format!("{OTHER_TABLES}{column}")));
-        let mut named = given.chain(score).chain(spaces);
+        let mut named = explicit.chain(score).chain(spaces);
         match named.find(|column| !names.contains(*column)) {
             None => Ok(()),
             Some(missing) => {
@@ -148,8 +148,8 @@ impl Columns {
 
     /// The explicitly named column of a role.
     pub(super) fn named(&self, role: Role) -> Option<&str> {
-        let given = self.given.iter().find(|(given, _)| *given == role);
-        given.map(|(_, column)| column.as_str())
+        let named = self.given.iter().find(|(named, _)| *named == role);
+        named.map(|(_, column)| column.as_str())
     }
 
     /// Name and value of the column of a role in this row: the explicitly named column, or the first usual one with a

@@ -90,8 +90,8 @@ impl Occurrences {
         } else {
             ""
         };
-        let places = self.first.join(", ");
-        format!("{} ({places}{more}).", flaw.describe(self.count))
+        let locations = self.first.join(", ");
+        format!("{} ({locations}{more}).", flaw.describe(self.count))
     }
 }
 

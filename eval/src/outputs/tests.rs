@@ -67,15 +67,15 @@ fn duplicate_paths_are_read_once() {
         model: Some("n".to_owned()),
         path: path.clone(),
     };
-    let refused = read(
+    let error = read(
         &[without_model(&path), other],
         &Columns::default(),
         &NoProgress,
     );
-    let refused = refused.unwrap_err().to_string();
+    let error = error.unwrap_err().to_string();
     assert!(
-        refused.contains("with no name and with the name `n`"),
-        "{refused}"
+        error.contains("with no name and with the name `n`"),
+        "{error}"
     );
 }
 
@@ -90,12 +90,12 @@ fn manifests_and_reports_are_not_outputs() {
     write(&at.join("report"), "b.jsonl", &[json!({"x": 1})]);
     let outputs = read(&[without_model(at)], &Columns::default(), &NoProgress).unwrap();
     assert_eq!(outputs.inputs.len(), 1);
-    let refused = read(
+    let error = read(
         &[without_model(&at.join("report"))],
         &Columns::default(),
         &NoProgress,
     );
-    assert!(refused.unwrap_err().to_string().contains("is a report"));
+    assert!(error.unwrap_err().to_string().contains("is a report"));
 }
 
 #[test]
@@ -225,11 +225,8 @@ fn json_file_with_one_array_is_read() {
     }
     let path = folder.path().join("cut.json");
     fs::write(&path, "[\n{\"prompt\": \"p\",").unwrap();
-    let refused = read(&[without_model(&path)], &Columns::default(), &NoProgress).unwrap_err();
-    assert!(
-        refused.to_string().contains("is not a JSON array"),
-        "{refused}"
-    );
+    let error = read(&[without_model(&path)], &Columns::default(), &NoProgress).unwrap_err();
+    assert!(error.to_string().contains("is not a JSON array"), "{error}");
 }
 
 #[test]
@@ -337,16 +334,16 @@ fn two_files_with_the_same_model_and_prompt_text_are_an_error() {
     let without = json!({"model": "m", "prompt": "p", "response": "y"});
     let one = write(folder.path(), "one.jsonl", &[with]);
     let other = write(folder.path(), "other.jsonl", &[without]);
-    let refused = read(
+    let error = read(
         &[without_model(&one), without_model(&other)],
         &Columns::default(),
         &NoProgress,
     )
     .unwrap_err();
-    let refused = refused.to_string();
+    let error = error.to_string();
     assert!(
-        refused.contains("has texts of `m` to prompt 1, and so has"),
-        "{refused}"
+        error.contains("has texts of `m` to prompt 1, and so has"),
+        "{error}"
     );
 }
 
@@ -406,8 +403,8 @@ fn named_column_may_be_missing_from_some_rows() {
     let folder = tempfile::tempdir().unwrap();
     let path = write(folder.path(), "a.jsonl", &rows);
     let columns = Columns::parse("score=grade").unwrap();
-    let refused = read(&[without_model(&path)], &columns, &NoProgress).unwrap_err();
-    assert!(refused.to_string().contains("grade"), "{refused}");
+    let error = read(&[without_model(&path)], &columns, &NoProgress).unwrap_err();
+    assert!(error.to_string().contains("grade"), "{error}");
 }
 
 #[test]
@@ -420,11 +417,8 @@ fn rewards_of_two_models_in_a_file_are_an_error() {
     );
     let folder = tempfile::tempdir().unwrap();
     let path = write(folder.path(), "a.jsonl", &[row("a"), row("b")]);
-    let refused = read(&[without_model(&path)], &Columns::default(), &NoProgress).unwrap_err();
-    assert!(
-        refused.to_string().contains("in row 2, of `b`"),
-        "{refused}"
-    );
+    let error = read(&[without_model(&path)], &Columns::default(), &NoProgress).unwrap_err();
+    assert!(error.to_string().contains("in row 2, of `b`"), "{error}");
 }
 
 /// The same rows as Parquet (flat and with lists), CSV (both layouts of the paper's code), and compressed JSON lines.

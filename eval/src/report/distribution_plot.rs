@@ -29,8 +29,8 @@ pub(super) fn distribution(evaluation: &Evaluation<'_>, measure: usize) -> Optio
     let bottom = TOP + ROW * rows.len() as f64;
     let x = Scale::of(rows.iter().flatten().copied(), LEFT, WIDTH - RIGHT);
     let title = columns()[measure].title;
-    let about = format!("{title} by prompt, one row per model");
-    let mut picture = Svg::new(WIDTH, bottom + BOTTOM, &about);
+    let description = format!("{title} by prompt, one row per model");
+    let mut picture = Svg::new(WIDTH, bottom + BOTTOM, &description);
     picture.x_axis(&x, bottom, TOP, title);
     for (at, (values, name)) in rows.iter().zip(&evaluation.models).enumerate() {
         let middle = TOP + ROW * (at as f64 + 0.5);

@@ -70,8 +70,8 @@ impl BootstrapCache {
 
     /// The resamples of `n` prompts, computed on first use.
     pub fn indices(&self, n: usize) -> Arc<BootstrapIndices> {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        let indices = made
+        let mut cache = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let indices = cache
             .entry(n)
             .or_insert_with(|| Arc::new(BootstrapIndices::new(n, self.resamples, self.seed)));
         Arc::clone(indices)

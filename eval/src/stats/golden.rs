@@ -63,11 +63,11 @@ fn paired_differences() {
     );
     near(cohen_dz(&differences), &stats["cohen_dz"]);
 
-    let found = wilcoxon(&differences).unwrap();
-    near(found.w, &stats["wilcoxon"]["W_min"]);
-    near(found.p, &stats["wilcoxon"]["p_exact"]);
+    let test = wilcoxon(&differences).unwrap();
+    near(test.w, &stats["wilcoxon"]["W_min"]);
+    near(test.p, &stats["wilcoxon"]["p_exact"]);
     near(
-        found.p_normal,
+        test.p_normal,
         &stats["wilcoxon"]["p_normal_approx_no_continuity"],
     );
 
@@ -98,14 +98,14 @@ fn paired_differences() {
     near(pearson(&a, &b).unwrap(), &stats["pearson_ab"]);
     near(kendall(&a, &b).unwrap(), &stats["kendall_tau_b_ab"]);
 
-    let found = ellipse(&a, &b).unwrap();
+    let region = ellipse(&a, &b).unwrap();
     let expected = &stats["ci95_ellipse_of_mean"];
-    near_both(found.center, &expected["center"]);
-    near_both(found.half_axes, &expected["semi_axes_major_minor"]);
-    near(found.angle, &expected["angle_deg_of_major_from_x"]);
+    near_both(region.center, &expected["center"]);
+    near_both(region.half_axes, &expected["semi_axes_major_minor"]);
+    near(region.angle, &expected["angle_deg_of_major_from_x"]);
     // Half axes and angle reproduce the covariance matrix of the mean.
-    let (sin, cos) = found.angle.to_radians().sin_cos();
-    let [long, short] = found
+    let (sin, cos) = region.angle.to_radians().sin_cos();
+    let [long, short] = region
         .half_axes
         .map(|half| half * half / 5.991_464_547_107_979);
     let covariance = &expected["cov_of_mean"];

@@ -5,10 +5,10 @@
 pub fn holm(p: &[f64]) -> Vec<f64> {
     let order = ascending(p);
     let mut adjusted = vec![0.0; p.len()];
-    let mut least = 0.0_f64;
+    let mut running_max = 0.0_f64;
     for (rank, &at) in order.iter().enumerate() {
-        least = least.max(p[at] * (p.len() - rank) as f64).min(1.0);
-        adjusted[at] = least;
+        running_max = running_max.max(p[at] * (p.len() - rank) as f64).min(1.0);
+        adjusted[at] = running_max;
     }
     adjusted
 }
@@ -18,10 +18,10 @@ pub fn holm(p: &[f64]) -> Vec<f64> {
 pub fn benjamini_hochberg(p: &[f64]) -> Vec<f64> {
     let order = ascending(p);
     let mut adjusted = vec![0.0; p.len()];
-    let mut most = 1.0_f64;
+    let mut running_min = 1.0_f64;
     for (rank, &at) in order.iter().enumerate().rev() {
-        most = most.min(p[at] * p.len() as f64 / (rank + 1) as f64);
-        adjusted[at] = most;
+        running_min = running_min.min(p[at] * p.len() as f64 / (rank + 1) as f64);
+        adjusted[at] = running_min;
     }
     adjusted
 }

@@ -52,12 +52,12 @@ pub fn wilcoxon(differences: &[f64]) -> Option<Wilcoxon> {
 /// The exact two-sided p-value: twice the share of the 2^n sign assignments whose rank sum is at most `w`, at most
 /// 1. Tied ranks are multiples of 1/2, so the dynamic program runs over doubled ranks, which are integers.
 fn exact(ranks: &[f64], w: f64) -> f64 {
-    let most = (2.0 * w).round() as usize;
-    let mut ways = vec![0.0_f64; most + 1];
+    let max_sum = (2.0 * w).round() as usize;
+    let mut ways = vec![0.0_f64; max_sum + 1];
     ways[0] = 1.0;
     for rank in ranks {
         let rank = (2.0 * rank).round() as usize;
-        for sum in (rank..=most).rev() {
+        for sum in (rank..=max_sum).rev() {
             ways[sum] += ways[sum - rank];
         }
         // Halve at each step, so that the counts remain probabilities and do not overflow.

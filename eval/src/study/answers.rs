@@ -152,9 +152,9 @@ impl Answers {
                 *self.dropped.entry(reason).or_default() += 1;
             };
             match answer(object, &id, question, item) {
-                Ok(Some(mut given)) => {
-                    if given.annotator.is_empty() {
-                        given.annotator = path.to_string_lossy().into_owned();
+                Ok(Some(mut answer)) => {
+                    if answer.annotator.is_empty() {
+                        answer.annotator = path.to_string_lossy().into_owned();
                     }
                     self.annotators.insert(given.annotator.clone());
                     let of_question = self.choices.entry(question).or_default();
@@ -164,7 +164,7 @@ impl Answers {
                     }
                 }
                 Ok(None) => count("no answer"),
-                Err(given) => return Err(unknown(path, line, question, &given)),
+                Err(text) => return Err(unknown(path, line, question, &text)),
             }
         }
         Ok(())
@@ -190,9 +190,9 @@ fn first(object: &Map<String, Value>, names: &[&str]) -> String {
 fn chosen(object: &Map<String, Value>, question: &str) -> String {
     let nested = object.get("labels").and_then(Value::as_object);
     let holders = [Some(object), nested].into_iter().flatten();
-    let mut given = holders.clone().map(|holder| cell_text(holder, question));
-    if let Some(given) = given.find(|given| !given.is_empty()) {
-        return given;
+    let mut texts = holders.clone().map(|holder| cell_text(holder, question));
+    if let Some(text) = texts.find(|text| !text.is_empty()) {
+        return text;
     }
     let in_columns = object.keys().filter_map(|name| {
         let rest = name.strip_prefix(question)?;
@@ -224,8 +224,8 @@ fn answer(
     question: &str,
     item: &Item,
 ) -> std::result::Result<Option<Answer>, String> {
-    let given = chosen(object, question);
-    let lower = given.to_lowercase();
+    let text = chosen(object, question);
+    let lower = text.to_lowercase();
     let side = |letter: char| {
         let rest = lower.strip_prefix(letter)?;
         let number = rest.trim_start_matches(['-', ' ', '_']);
@@ -246,7 +246,7 @@ fn answer(
     {
         None
     } else {
-        return Err(given);
+        return Err(text);
     };
     Ok(Some(Answer {
         annotator: first(object, &["annotator", "user", "user_id"]),
@@ -255,21 +255,26 @@ fn answer(
     }))
 }
 
-fn unknown(path: &Path, line: i64, question: &str, given: &str) -> Error {
+fn unknown(path: &Path, line: i64, question: &str, text: &str) -> Error {
     Error::input(
         path,
-        format!("row {line} answers `{given}` on {question}"),
+        format!("row {line} answers `{text}` on {question}"),
         "answers are A, B, A-1 .. B-9, or `hard to decide`",
     )
 }
 
 fn question_result(
     question: &'static str,
-    given: &BTreeMap<(String, String), Option<usize>>,
+    all_answers: &BTreeMap<(String, String), Option<usize>>,
 ) -> QuestionResult {
-    let won = |model: usize| given.values().filter(|wins| **wins == Some(model)).count();
+    let won = |model: usize| {
+        all_answers
+            .values()
+            .filter(|wins| **wins == Some(model))
+            .count()
+    };
     let mut items: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for ((item, _), wins) in given {
+    for ((item, _), wins) in all_answers {
         let name = match wins {
             Some(0) => "first",
             Some(_) => "second",
@@ -289,12 +294,12 @@ fn question_result(
     let by_item: Vec<Vec<&str>> = items.into_values().collect();
     QuestionResult {
         question,
-        answers: given.len(),
+        answers: all_answers.len(),
         won,
         items: by_item.len(),
         items_won,
-        p_two_proportions: two_proportions(won[0], won[1], given.len()),
-        p_fisher: fisher(won[0], won[1], given.len()),
+        p_two_proportions: two_proportions(won[0], won[1], all_answers.len()),
+        p_fisher: fisher(won[0], won[1], all_answers.len()),
         p_sign: binomial_test(items_won[0], items_won[1]),
         alpha: alpha(&by_item),
     }
@@ -402,16 +407,16 @@ mod tests {
 
     #[test]
     fn rows_that_are_not_answers_are_an_error() {
-        let refused = |name, text: &[u8]| of(&[(name, text)]).unwrap_err().to_string();
+        let error_of = |name, text: &[u8]| of(&[(name, text)]).unwrap_err().to_string();
         let row = b"{\"id\":1,\"quality\":\"A\"}\n";
         let odd = [&row[..], b"what\n"].concat();
-        assert!(refused("x.jsonl", &odd).contains("row 2 "));
-        assert!(refused("x.csv", b"id,quality\n1\n").contains("row 2 "));
+        assert!(error_of("x.jsonl", &odd).contains("row 2 "));
+        assert!(error_of("x.csv", b"id,quality\n1\n").contains("row 2 "));
         let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         std::io::Write::write_all(&mut packed, row).unwrap();
-        let cut = packed.finish().unwrap();
-        let cut = refused("x.jsonl.gz", &cut[..cut.len() - 6]);
-        assert!(cut.contains("is truncated"), "{cut}");
+        let compressed = packed.finish().unwrap();
+        let error = error_of("x.jsonl.gz", &compressed[..compressed.len() - 6]);
+        assert!(error.contains("is truncated"), "{error}");
     }
 
     #[test]

@@ -84,23 +84,23 @@ pub(super) fn states(folder: &Path) -> Result<Vec<PathBuf>> {
 /// `labels` by question.
 pub(super) fn rows(state: &Path) -> Result<Vec<Map<String, Value>>> {
     let text = fs::read(state).map_err(Error::io("read", state))?;
-    let refused = || {
+    let invalid = || {
         let hint = "name the folder of Potato's answers, or what it exported";
         Error::input(state, "is none of Potato's states of a person", hint)
     };
-    let document: Value = serde_json::from_slice(&text).map_err(|_| refused())?;
+    let document: Value = serde_json::from_slice(&text).map_err(|_| invalid())?;
     let items = document["instance_id_to_label_to_value"].as_object();
-    let rows = items.ok_or_else(refused)?.iter().map(|(id, answers)| {
+    let rows = items.ok_or_else(invalid)?.iter().map(|(id, answers)| {
         let mut labels = Map::new();
-        for label in answers.as_array().ok_or_else(refused)? {
+        for label in answers.as_array().ok_or_else(invalid)? {
             let text = |name: &str| label[0][name].as_str().map(str::to_owned);
             let (Some(question), Some(name)) = (text("schema"), text("name")) else {
-                return Err(refused());
+                return Err(invalid());
             };
             labels.entry(question).or_insert_with(|| json!({}))[name] = label[1].clone();
         }
         let row = json!({ "instance_id": id, "user_id": document["user_id"], "labels": labels });
-        row.as_object().cloned().ok_or_else(refused)
+        row.as_object().cloned().ok_or_else(invalid)
     });
     rows.collect()
 }

@@ -248,13 +248,13 @@ mod tests {
             seed: 1,
             ..config.clone()
         };
-        let refused = write(&rows, &[], &other, out.path()).unwrap_err();
-        assert!(refused.to_string().contains("key of another sheet"));
+        let error = write(&rows, &[], &other, out.path()).unwrap_err();
+        assert!(error.to_string().contains("key of another sheet"));
         let out = tempfile::tempdir().unwrap();
-        let refused = write(&[row("a", ""), row("b", "")], &[], &config, out.path()).unwrap_err();
+        let error = write(&[row("a", ""), row("b", "")], &[], &config, out.path()).unwrap_err();
         assert!(
-            refused.to_string().contains("give outputs with prompts"),
-            "{refused}"
+            error.to_string().contains("give outputs with prompts"),
+            "{error}"
         );
     }
 }

@@ -90,14 +90,14 @@ impl LcsMatcher {
             if row == 0 {
                 continue;
             }
-            let places = &self.places[(row - 1) * blocks..row * blocks];
+            let positions = &self.places[(row - 1) * blocks..row * blocks];
             let mut carry = false;
-            for (column, &place) in self.columns.iter_mut().zip(places) {
-                let both = *column & place;
+            for (column, &matches) in self.columns.iter_mut().zip(positions) {
+                let both = *column & matches;
                 let (sum, first) = column.overflowing_add(both);
                 let (sum, second) = sum.overflowing_add(u64::from(carry));
                 carry = first || second;
-                *column = sum | (*column & !place);
+                *column = sum | (*column & !matches);
             }
         }
         for &word in a {

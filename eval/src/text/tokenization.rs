@@ -101,8 +101,8 @@ fn lowercase_words(text: &str, mut take: impl FnMut(&str)) {
         let runs = lower.split(|letter: char| !letter.is_ascii_alphanumeric());
         runs.filter(|run| !run.is_empty()).for_each(take);
     } else if let Some(word) = WORD.as_ref() {
-        for found in word.find_iter(&lower) {
-            split_letters(found.as_str(), &mut take);
+        for token in word.find_iter(&lower) {
+            split_letters(token.as_str(), &mut take);
         }
     }
 }

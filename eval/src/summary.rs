@@ -43,8 +43,8 @@ pub struct MeasureSummary {
     pub mean: f64,
     /// The standard error of the mean over prompts; `None` for one prompt.
     pub se: Option<f64>,
-    /// For values per text (reward, words): the standard error of the mean over texts, clustered by prompt. Equals
-    /// `se` if all prompts have the same number of texts.
+    /// For values per text (reward, words): the standard error of the mean over texts, clustered by prompt.
+    /// Equals `se` if all prompts have the same number of texts.
     pub se_clustered: Option<f64>,
     /// The lower end of the 95 % bootstrap confidence interval, resampled over prompts.
     pub ci_low: Option<f64>,

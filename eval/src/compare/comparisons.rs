@@ -40,7 +40,8 @@ pub struct Difference {
     pub ci_low: f64,
     /// The upper end of that confidence interval.
     pub ci_high: f64,
-    /// Cohen's d of paired differences (d with index z): mean over standard deviation; `None` where the deviation is 0.
+    /// Cohen's d of paired differences (d with index z): mean over standard deviation; `None` where the
+    /// deviation is 0.
     pub cohen_dz: Option<f64>,
     /// The number of prompts where both models have a value.
     pub prompts: usize,

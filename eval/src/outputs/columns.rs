@@ -152,8 +152,8 @@ impl Columns {
         named.map(|(_, column)| column.as_str())
     }
 
-    /// Name and value of the column of a role in this row: the explicitly named column, or the first usual one with a
-    /// value.
+    /// Name and value of the column of a role in this row: the explicitly named column, or the first usual
+    /// one with a value.
     pub(super) fn find<'a>(
         &'a self,
         role: Role,
@@ -168,9 +168,9 @@ impl Columns {
             .find(|(_, value)| !value.is_null() && records::non_finite(value).is_none())
     }
 
-    /// The name of the row's column of scores, and whether its value is a number: the explicitly named column, or the
-    /// first usual one with a number, or else with any value. A list of numbers is accepted if `list`, that is,
-    /// if the row has a list of texts.
+    /// The name of the row's column of scores, and whether its value is a number: the explicitly named
+    /// column, or the first usual one with a number, or else with any value. A list of numbers is accepted if
+    /// `list`, that is, if the row has a list of texts.
     pub(super) fn score(&self, object: &Map<String, Value>, list: bool) -> Option<(String, bool)> {
         let numbers = |name: &str| match object.get(name) {
             Some(Value::Array(items)) => list && items.iter().any(|item| number(item).is_some()),

@@ -132,8 +132,8 @@ impl Loader {
     /// Reads a file of outputs.
     ///
     /// # Errors
-    /// When the file cannot be read, has no text, lacks a named column, has rewards of two models, or has texts of
-    /// a model and prompt that another file has as well.
+    /// When the file cannot be read, has no text, lacks a named column, has rewards of two models, or has
+    /// texts of a model and prompt that another file has as well.
     pub(super) fn load(
         &mut self,
         source: &RowFile,
@@ -310,7 +310,8 @@ impl Loader {
         Ok(outputs)
     }
 
-    /// Replaces hash ids of prompts by the id that other rows have for the same prompt text, if that id is unique.
+    /// Replaces hash ids of prompts by the id that other rows have for the same prompt text, if that id is
+    /// unique.
     fn match_ids_by_text(&mut self) -> Result<()> {
         if self.ids_by_text.is_empty() {
             return Ok(());
@@ -348,8 +349,8 @@ impl Loader {
 }
 
 impl File<'_> {
-    /// Adds the texts of a row. Returns the number of list items without text; `None` if the row has no text or no
-    /// prompt.
+    /// Adds the texts of a row. Returns the number of list items without text; `None` if the row has no text
+    /// or no prompt.
     fn row(&mut self, line: i64, object: &Map<String, Value>) -> Option<u64> {
         let models = (self.default_model.as_str(), self.forced_model);
         let row = layouts::parse(object, self.columns, models, &mut self.score);
@@ -366,7 +367,8 @@ impl File<'_> {
         (first != name).then(|| name.to_owned())
     }
 
-    /// Adds the task as a prefix to document ids of lm-evaluation-harness: every task numbers its documents from 0.
+    /// Adds the task as a prefix to document ids of lm-evaluation-harness: every task numbers its documents
+    /// from 0.
     fn prefix_task(&mut self, path: &Path) {
         if let Some(task) = task(path) {
             for (_, text) in self.texts.iter_mut().filter(|(_, text)| text.has_id) {

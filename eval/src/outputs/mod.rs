@@ -91,8 +91,8 @@ impl Outputs {
     }
 }
 
-/// Sets the equivalence class of each text by ROUGE-1, among the texts of the same model and prompt. `rows` must be
-/// sorted by model and prompt.
+/// Sets the equivalence class of each text by ROUGE-1, among the texts of the same model and prompt. `rows`
+/// must be sorted by model and prompt.
 pub fn classify(rows: &mut [Output]) {
     for group in rows.chunk_by_mut(Output::same_group) {
         let texts: Vec<&str> = group.iter().map(|row| row.response.as_str()).collect();

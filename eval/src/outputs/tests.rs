@@ -67,12 +67,12 @@ fn duplicate_paths_are_read_once() {
         model: Some("n".to_owned()),
         path: path.clone(),
     };
-    let error = read(
+    let result = read(
         &[without_model(&path), other],
         &Columns::default(),
         &NoProgress,
     );
-    let error = error.unwrap_err().to_string();
+    let error = result.unwrap_err().to_string();
     assert!(
         error.contains("with no name and with the name `n`"),
         "{error}"
@@ -90,12 +90,12 @@ fn manifests_and_reports_are_not_outputs() {
     write(&at.join("report"), "b.jsonl", &[json!({"x": 1})]);
     let outputs = read(&[without_model(at)], &Columns::default(), &NoProgress).unwrap();
     assert_eq!(outputs.inputs.len(), 1);
-    let error = read(
+    let result = read(
         &[without_model(&at.join("report"))],
         &Columns::default(),
         &NoProgress,
     );
-    assert!(error.unwrap_err().to_string().contains("is a report"));
+    assert!(result.unwrap_err().to_string().contains("is a report"));
 }
 
 #[test]
@@ -421,7 +421,8 @@ fn rewards_of_two_models_in_a_file_are_an_error() {
     assert!(error.to_string().contains("in row 2, of `b`"), "{error}");
 }
 
-/// The same rows as Parquet (flat and with lists), CSV (both layouts of the paper's code), and compressed JSON lines.
+/// The same rows as Parquet (flat and with lists), CSV (both layouts of the paper's code), and compressed
+/// JSON lines.
 #[test]
 fn all_file_formats_give_the_same_outputs() {
     let folder = tempfile::tempdir().unwrap();

@@ -171,8 +171,8 @@ fn prompts_shown(evaluation: &Evaluation<'_>) -> Vec<usize> {
     fitting((0..evaluation.prompts.len()).map(bytes), BYTES_SHOWN)
 }
 
-/// The indices of the first [`PROMPTS_SHOWN`] sizes that fit into `room` bytes in total; a size above the remaining
-/// room is skipped.
+/// The indices of the first [`PROMPTS_SHOWN`] sizes that fit into `room` bytes in total; a size above the
+/// remaining room is skipped.
 fn fitting(sizes: impl Iterator<Item = usize>, mut room: usize) -> Vec<usize> {
     let fits = |(_, size): &(usize, usize)| {
         let fits = *size <= room;

@@ -190,9 +190,9 @@ function sortKey() {
 }
 
 function arrange() {
-  const wanted = byId("prompt-filter").value.trim().toLowerCase();
+  const query = byId("prompt-filter").value.trim().toLowerCase();
   const key = sortKey();
-  list.prompts = data.prompts.filter((prompt) => haystacks.get(prompt).includes(wanted));
+  list.prompts = data.prompts.filter((prompt) => haystacks.get(prompt).includes(query));
   if (key) {
     const descending = byId("prompt-order").value === "descending";
     const keys = new Map(list.prompts.map((prompt) => [prompt, key(prompt)]));
@@ -232,23 +232,23 @@ function turnPage(step) {
 
 // ---- One prompt: the models' stories side by side ----
 
-const CUT = 3000;
+const MAX_SHOWN = 3000;
 const reader = byId("reader");
 let reading = 0;
 
 function longText(element, text, what) {
-  const body = make("p", {}, start(text, CUT));
+  const body = make("p", {}, start(text, MAX_SHOWN));
   element.replaceChildren(body);
-  if (text.length <= CUT) return element;
+  if (text.length <= MAX_SHOWN) return element;
   body.append("…");
-  const whole = make("button", { type: "button" }, `Show the whole ${what} (${text.length.toLocaleString("en")} characters)`);
-  whole.addEventListener("click", () => {
+  const showAll = make("button", { type: "button" }, `Show the whole ${what} (${text.length.toLocaleString("en")} characters)`);
+  showAll.addEventListener("click", () => {
     body.textContent = text;
     body.tabIndex = -1;
     body.focus({ preventScroll: true });
-    whole.remove();
+    showAll.remove();
   });
-  element.append(whole);
+  element.append(showAll);
   return element;
 }
 

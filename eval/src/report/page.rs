@@ -21,8 +21,8 @@ const TEMPLATE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
-/// Renders the page. The content security policy allows only the script and style with the right hash; stories are
-/// data, never markup.
+/// Renders the page. The content security policy allows only the script and style with the right hash;
+/// stories are data, never markup.
 pub(super) fn page(report: &Report, evaluation: &Evaluation<'_>, plots: &Plots) -> Result<String> {
     let style = format!("{}\n{STYLE}", svg::STYLE);
     let failed = |error: minijinja::Error| {

@@ -30,7 +30,8 @@ pub fn se(values: &[f64]) -> f64 {
     sd(values) / (values.len() as f64).sqrt()
 }
 
-/// Cohen's d of paired differences (d with index z): mean over standard deviation; infinite or NaN where that is 0.
+/// Cohen's d of paired differences (d with index z): mean over standard deviation; infinite or NaN where that
+/// is 0.
 pub fn cohen_dz(differences: &[f64]) -> f64 {
     mean(differences) / sd(differences)
 }

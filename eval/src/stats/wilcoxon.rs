@@ -49,8 +49,9 @@ pub fn wilcoxon(differences: &[f64]) -> Option<Wilcoxon> {
     Some(Wilcoxon { w, p, p_normal })
 }
 
-/// The exact two-sided p-value: twice the share of the 2^n sign assignments whose rank sum is at most `w`, at most
-/// 1. Tied ranks are multiples of 1/2, so the dynamic program runs over doubled ranks, which are integers.
+/// The exact two-sided p-value: twice the share of the 2^n sign assignments with a rank sum of at most `w`,
+/// clamped to 1. Tied ranks are multiples of 1/2, so the dynamic program runs over doubled ranks, which are
+/// integers.
 fn exact(ranks: &[f64], w: f64) -> f64 {
     let max_sum = (2.0 * w).round() as usize;
     let mut ways = vec![0.0_f64; max_sum + 1];

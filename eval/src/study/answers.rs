@@ -1,5 +1,5 @@
-//! Answers of a study: win rates, significance tests (the paper's two-proportions z-test, Fisher's exact test, sign
-//! test) and inter-annotator agreement (Krippendorff's alpha).
+//! Answers of a study: win rates, significance tests (the paper's two-proportions z-test, Fisher's exact
+//! test, sign test) and inter-annotator agreement (Krippendorff's alpha).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -65,11 +65,12 @@ struct Answer {
 
 /// Reads the answers of annotators and computes the result of the study.
 ///
-/// Files are CSV, JSON lines or Parquet with `id` and one column per question. An answer is `A`, `B`, a text of
-/// a side (`A-2`), or begins with `hard`, `tie` or `neither` (undecided). The exports of Potato are read as well
-/// (`instance_id`, `user` or `user_id`, and labels in separate columns such as `quality:::A` or `quality.A`, or in
-/// an object `labels`), and so is Potato's folder of answers. The last answer of a person to an item counts, in
-/// the order of `files`. Without an annotator, the path of the file identifies the person.
+/// Files are CSV, JSON lines or Parquet with `id` and one column per question. An answer is `A`, `B`, a text
+/// of a side (`A-2`), or begins with `hard`, `tie` or `neither` (undecided). The exports of Potato are read
+/// as well (`instance_id`, `user` or `user_id`, and labels in separate columns such as `quality:::A` or
+/// `quality.A`, or in an object `labels`), and so is Potato's folder of answers. The last answer of a person
+/// to an item counts, in the order of `files`. Without an annotator, the path of the file identifies the
+/// person.
 ///
 /// # Errors
 /// When a file cannot be read, an item is not in the key, or an answer is none of the above.
@@ -185,8 +186,8 @@ fn first(object: &Map<String, Value>, names: &[&str]) -> String {
     texts.find(|text| !text.is_empty()).unwrap_or_default()
 }
 
-/// The text of the answer to a question: from its column or from Potato's `labels`, or else the names of the labels
-/// that are set, in separate columns or in an object.
+/// The text of the answer to a question: from its column or from Potato's `labels`, or else the names of the
+/// labels that are set, in separate columns or in an object.
 fn chosen(object: &Map<String, Value>, question: &str) -> String {
     let nested = object.get("labels").and_then(Value::as_object);
     let holders = [Some(object), nested].into_iter().flatten();

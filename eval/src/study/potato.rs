@@ -80,8 +80,8 @@ pub(super) fn states(folder: &Path) -> Result<Vec<PathBuf>> {
     }
 }
 
-/// The answers of an annotator in the format of Potato's export: one row per item, with `instance_id`, `user_id` and
-/// `labels` by question.
+/// The answers of an annotator in the format of Potato's export: one row per item, with `instance_id`,
+/// `user_id` and `labels` by question.
 pub(super) fn rows(state: &Path) -> Result<Vec<Map<String, Value>>> {
     let text = fs::read(state).map_err(Error::io("read", state))?;
     let invalid = || {

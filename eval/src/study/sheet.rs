@@ -1,5 +1,5 @@
-//! Blinded sheet: the texts of two models to the same prompts, side by side and without model names, for Potato and
-//! as CSV.
+//! Blinded sheet: the texts of two models to the same prompts, side by side and without model names, for
+//! Potato and as CSV.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

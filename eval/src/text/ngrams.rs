@@ -10,7 +10,8 @@ pub struct NgramIds {
 }
 
 impl NgramIds {
-    /// The ids of a text's n-grams of order `n`, from those of order `n - 1` (`shorter`) and of order 1 (`words`).
+    /// The ids of a text's n-grams of order `n`, from those of order `n - 1` (`shorter`) and of order 1
+    /// (`words`).
     pub fn extend(&mut self, shorter: &[u32], words: &[u32], n: usize) -> Vec<u32> {
         let pairs = shorter.iter().zip(words.iter().skip(n - 1));
         pairs

@@ -22,8 +22,8 @@ pub enum Tokenization {
     /// The tokenization of BLEU's reference scorer, with punctuation as separate words (mteval-v13a, sacrebleu's
     /// `13a`).
     Bleu13a,
-    /// As [`Tokenization::Rouge`], but with ASCII letters and digits only, like `rouge_score` 0.1.2: a text in another
-    /// script has no words. For comparison with published numbers only.
+    /// As [`Tokenization::Rouge`], but with ASCII letters and digits only, like `rouge_score` 0.1.2: a text
+    /// in another script has no words. For comparison with published numbers only.
     AsciiRouge,
 }
 

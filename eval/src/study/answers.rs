@@ -157,10 +157,10 @@ impl Answers {
                     if answer.annotator.is_empty() {
                         answer.annotator = path.to_string_lossy().into_owned();
                     }
-                    self.annotators.insert(given.annotator.clone());
+                    self.annotators.insert(answer.annotator.clone());
                     let of_question = self.choices.entry(question).or_default();
-                    let key = (given.item, given.annotator);
-                    if of_question.insert(key, given.wins).is_some() {
+                    let key = (answer.item, answer.annotator);
+                    if of_question.insert(key, answer.wins).is_some() {
                         count("superseded by a later answer");
                     }
                 }

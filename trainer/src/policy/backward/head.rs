@@ -203,7 +203,7 @@ mod tests {
                 let target = z[targets[index] as usize];
                 let max = z.iter().copied().fold(f64::MIN, f64::max);
                 let near = |actual: f32, expected: f64| {
-                    assert!((f64::from(actual) - expected).abs() < 1e-5)
+                    assert!((f64::from(actual) - expected).abs() < 1e-5);
                 };
                 near(stats.logps[index], target - sum.ln());
                 near(stats.entropy[index], entropy);

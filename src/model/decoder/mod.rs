@@ -1,6 +1,6 @@
 //! Decoder-only transformers: Llama, Mistral and Gemma-2, the forward pass with and without a KV cache.
 //!
-//! One forward of a layer serves generation, reward models and training: training runs it with a [`Tape`].
+//! One forward of a layer serves generation, reward models and training: training runs it with a `Tape`.
 //! Shapes: T tokens of all sequences together, H hidden size, D head size, V vocabulary.
 
 pub mod attention;

@@ -158,8 +158,8 @@ def trl(model, pairs, folder, tokens, tuned):
     return {"tokens_per_second": tokens / STEPS / seconds, "peak_gib": memory.most}
 
 
-def speed(binary, stories, tokenizer, folder, told):
-    """Speed of polyphony, then of TRL. `told` is called with the results so far after each measurement."""
+def speed(binary, stories, tokenizer, folder, on_result):
+    """Speed of polyphony, then of TRL. `on_result` is called with the results so far after each measurement."""
     sys.path.insert(0, str(pathlib.Path(__file__).parent))
     from gpu import matmul_peak
 
@@ -178,7 +178,7 @@ def speed(binary, stories, tokenizer, folder, told):
     a_token = flops(lengths, asked) / tokens
     found["ours"]["share_of_matmul_peak"] = (
         found["ours"]["tokens_per_second"] * a_token / 1e12 / found["matmul_peak_tflops"])
-    told(found)
+    on_result(found)
     for name, settings in [
         ("trl_defaults", None),
         ("trl_no_checkpointing", dict(per_device_train_batch_size=4, gradient_accumulation_steps=2,
@@ -193,7 +193,7 @@ def speed(binary, stories, tokenizer, folder, told):
             # A peer that is not installed or runs out of memory is reported; the other measurements go on.
             found[name] = {"failed": (str(error).splitlines() or [type(error).__name__])[0]}
             torch.cuda.empty_cache()
-        told(found)
+        on_result(found)
 
 
 def main():
@@ -205,11 +205,11 @@ def main():
         result["train"] = {"golden": golden(binary, pathlib.Path(fixtures), folder)}
         out.write_text(json.dumps(result, indent=1) + "\n")
 
-        def told(found):
+        def on_result(found):
             result["train"]["speed"] = found
             out.write_text(json.dumps(result, indent=1) + "\n")
 
-        speed(binary, pathlib.Path(stories), pathlib.Path(tokenizer), folder, told)
+        speed(binary, pathlib.Path(stories), pathlib.Path(tokenizer), folder, on_result)
     print(json.dumps(result["train"], indent=1))
     return 0 if all(run["agrees"] for run in result["train"]["golden"].values()) else 1
 

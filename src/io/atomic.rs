@@ -18,7 +18,7 @@ pub const LOCK: &str = "lock";
 /// # Errors
 /// When the file cannot be written, as on a full disk or without permission.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
-    whole(path, |file| file.write_all(bytes))
+    write_renamed(path, |file| file.write_all(bytes))
 }
 
 /// Copies a file atomically.
@@ -27,7 +27,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
 /// When the source cannot be read or the target cannot be written.
 pub fn copy_atomic(from: &Path, to: &Path) -> Result<()> {
     let mut source = File::open(from).map_err(Error::io("read", from))?;
-    whole(to, |file| std::io::copy(&mut source, file).map(drop))
+    write_renamed(to, |file| std::io::copy(&mut source, file).map(drop))
 }
 
 /// Writes a value as JSON, indented by two spaces, with a line end; atomic as [`write_atomic`].
@@ -40,7 +40,8 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     write_atomic(path, &bytes)
 }
 
-fn whole(path: &Path, write: impl FnOnce(&mut File) -> std::io::Result<()>) -> Result<()> {
+/// Runs `write` on a temporary file, flushes it and renames it to `path`; removes it on failure.
+fn write_renamed(path: &Path, write: impl FnOnce(&mut File) -> std::io::Result<()>) -> Result<()> {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());

@@ -5,7 +5,7 @@
 models/tied_llama        tied token embeddings and LM head, weights in several files
 models/windowed_mistral  sliding-window attention over eight tokens
 models/xlm_roberta       an encoder with a unigram tokenizer and CLS pooling
-foretold.json            entropy, accuracy and logits of the golden pairs, by llama with its adapter
+token_metrics.json        entropy, accuracy and logits of the golden pairs, by llama with its adapter
 chats.json               chats rendered by transformers, with chat templates modelled on those of common families
 """
 
@@ -133,7 +133,7 @@ def xlm_roberta():
 xlm_roberta()
 
 
-def foretold():
+def token_metrics():
     """Writes token metrics as TRL defines them: entropy over both responses, accuracy over the chosen ones, mean
     logits over each."""
     folder = fixtures / "models" / "llama"
@@ -164,10 +164,10 @@ def foretold():
         "logits/chosen": (chosen[3] / chosen[0]).item(),
         "logits/rejected": (rejected[3] / rejected[0]).item(),
     }
-    (fixtures / "foretold.json").write_text(json.dumps(known, indent=1) + "\n")
+    (fixtures / "token_metrics.json").write_text(json.dumps(known, indent=1) + "\n")
 
 
-foretold()
+token_metrics()
 
 # Chat templates written for the tests, with the Jinja features that the templates of model families use.
 TEMPLATES = {
@@ -264,8 +264,8 @@ def chats():
                 except TemplateError:
                     text = None
                 rows.append({"template": name, "messages": messages, "begins": begins, "text": text})
-    told = {"templates": TEMPLATES, "rows": rows}
-    (fixtures / "chats.json").write_text(json.dumps(told, ensure_ascii=False, indent=1) + "\n")
+    cases = {"templates": TEMPLATES, "rows": rows}
+    (fixtures / "chats.json").write_text(json.dumps(cases, ensure_ascii=False, indent=1) + "\n")
 
 
 chats()

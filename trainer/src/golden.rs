@@ -381,11 +381,11 @@ fn gradients_of_every_model_family_match_autograd() {
     }
 }
 
-/// Expected values: `tests/fixtures/foretold.json`, written by `tests/peers/small_models.py` with TRL's
+/// Expected values: `tests/fixtures/token_metrics.json`, written by `tests/peers/small_models.py` with TRL's
 /// definitions.
 #[test]
 fn token_metrics_match_pytorch() {
-    let expected = json(&fixture("..").join("foretold.json"));
+    let expected = json(&fixture("..").join("token_metrics.json"));
     let policy = policy("llama", Head::Lm);
     // With DORPO the chosen texts' prompts are targets, too, which the metrics must not count.
     for method in [Method::Dpo, Method::Dorpo] {

@@ -264,7 +264,7 @@ impl AggregateUDFImpl for MeasureUdaf {
 }
 
 /// The largest number of vectors in a group: the matrix of all pairs has to fit in memory.
-const MOST_VECTORS: usize = 4096;
+const MAX_VECTORS: usize = 4096;
 
 /// One `array_agg` accumulator per input column, all in the same order, and the measure of their result.
 #[derive(Debug)]
@@ -315,9 +315,9 @@ impl Accumulator for MeasureAccumulator {
             }
             columns.push(list.value(0));
         }
-        if matches!(self.function, Function::Cosines(_)) && columns[0].len() > MOST_VECTORS {
+        if matches!(self.function, Function::Cosines(_)) && columns[0].len() > MAX_VECTORS {
             return exec_err!(
-                "{}: a group of more than {MOST_VECTORS} vectors: GROUP BY something smaller",
+                "{}: a group of more than {MAX_VECTORS} vectors: GROUP BY something smaller",
                 self.name
             );
         }

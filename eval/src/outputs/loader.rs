@@ -81,7 +81,7 @@ struct Occurrences {
 
 impl Occurrences {
     /// The maximum number of locations in a warning.
-    const MAX_PLACES: usize = 3;
+    const MAX_LOCATIONS: usize = 3;
 
     /// The warning, with the first locations as `file:line`.
     fn warning(&self, flaw: Flaw) -> String {
@@ -228,7 +228,7 @@ impl Loader {
         }
         let occurrences = self.flaws.entry(flaw).or_default();
         occurrences.count += times;
-        if occurrences.first.len() < Occurrences::MAX_PLACES {
+        if occurrences.first.len() < Occurrences::MAX_LOCATIONS {
             occurrences.first.push(format!("{file}:{line}"));
         }
     }

@@ -40,14 +40,14 @@ impl DumpFilter {
     /// A prefilter without parsing: whether a line may belong to the subreddit. Most lines of a monthly
     /// dump do not. A truncated line passes, so that it is counted as malformed.
     fn may_match(&self, line: &[u8]) -> bool {
-        self.is_said_last(line)
+        self.last_subreddit_matches(line)
             || self.named.as_ref().is_none_or(|named| named.is_match(line))
             || line.last() != Some(&b'}')
     }
 
     /// Whether the last `subreddit` field of a line is this one. Dumps sort their fields, so it is near
     /// the end and the text before it need not be searched.
-    fn is_said_last(&self, line: &[u8]) -> bool {
+    fn last_subreddit_matches(&self, line: &[u8]) -> bool {
         const FIELD: &[u8] = b"\"subreddit\":\"";
         let name = self.subreddit.as_bytes();
         memchr::memmem::rfind(line, FIELD)

@@ -21,7 +21,7 @@ pub(super) struct Encoder<W: Write + Send> {
     factory: Arc<ArrowRowGroupWriterFactory>,
     schema: SchemaRef,
     rows_a_group: usize,
-    held: Vec<RecordBatch>,
+    pending: Vec<RecordBatch>,
     held_rows: usize,
     groups: usize,
     encoding: VecDeque<Receiver<Result<Vec<ArrowColumnChunk>>>>,
@@ -42,7 +42,7 @@ impl<W: Write + Send> Encoder<W> {
             factory: Arc::new(factory),
             schema,
             rows_a_group,
-            held: Vec::new(),
+            pending: Vec::new(),
             held_rows: 0,
             groups: 0,
             encoding: VecDeque::new(),
@@ -53,13 +53,13 @@ impl<W: Write + Send> Encoder<W> {
     pub(super) fn write(&mut self, mut batch: RecordBatch) -> Result<()> {
         while self.held_rows + batch.num_rows() >= self.rows_a_group {
             let fits = self.rows_a_group - self.held_rows;
-            self.held.push(batch.slice(0, fits));
+            self.pending.push(batch.slice(0, fits));
             batch = batch.slice(fits, batch.num_rows() - fits);
             self.begin_group()?;
         }
         if batch.num_rows() > 0 {
             self.held_rows += batch.num_rows();
-            self.held.push(batch);
+            self.pending.push(batch);
         }
         Ok(())
     }
@@ -79,7 +79,7 @@ impl<W: Write + Send> Encoder<W> {
     /// it waits for the oldest, which bounds the memory and leaves no core idle while groups are
     /// written.
     fn begin_group(&mut self) -> Result<()> {
-        let batches = std::mem::take(&mut self.held);
+        let batches = std::mem::take(&mut self.pending);
         self.held_rows = 0;
         let (sender, receiver) = sync_channel(1);
         let (factory, schema, index) = (

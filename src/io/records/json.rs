@@ -387,7 +387,7 @@ struct NonFiniteReader<R> {
     replacer: Replacer,
     raw: Vec<u8>,
     ready: Vec<u8>,
-    given: usize,
+    position: usize,
     ended: bool,
 }
 
@@ -398,7 +398,7 @@ impl<R> NonFiniteReader<R> {
             replacer: Replacer::default(),
             raw: Vec::new(),
             ready: Vec::new(),
-            given: 0,
+            position: 0,
             ended: false,
         }
     }
@@ -406,20 +406,20 @@ impl<R> NonFiniteReader<R> {
 
 impl<R: Read> Read for NonFiniteReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.given == self.ready.len() && !self.ended {
+        while self.position == self.ready.len() && !self.ended {
             let before = self.raw.len();
             self.raw.resize(before + (1 << 16), 0);
             let read = self.inner.read(&mut self.raw[before..]);
             self.raw.truncate(before + *read.as_ref().unwrap_or(&0));
             self.ended = read? == 0;
             self.ready.clear();
-            self.given = 0;
+            self.position = 0;
             let taken = self.replacer.push(&self.raw, self.ended, &mut self.ready);
             self.raw.drain(..taken);
         }
-        let many = buffer.len().min(self.ready.len() - self.given);
-        buffer[..many].copy_from_slice(&self.ready[self.given..self.given + many]);
-        self.given += many;
+        let many = buffer.len().min(self.ready.len() - self.position);
+        buffer[..many].copy_from_slice(&self.ready[self.position..self.position + many]);
+        self.position += many;
         Ok(many)
     }
 }

@@ -136,7 +136,7 @@ impl Svg {
                 "<line class=\"grid\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{top}\" y2=\"{y}\"/>\
                  <text class=\"tick\" x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
                 y + 16.0,
-                number(tick)
+                tick_label(tick)
             ));
         }
         self.add(format_args!(
@@ -159,7 +159,7 @@ impl Svg {
                  <text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
                 x - 6.0,
                 y + 4.0,
-                number(tick)
+                tick_label(tick)
             ));
         }
         self.add(format_args!(
@@ -180,7 +180,7 @@ impl Svg {
 }
 
 /// Formats the label of a tick with up to four decimal places.
-fn number(value: f64) -> String {
+fn tick_label(value: f64) -> String {
     let text = format!("{value:.4}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
     if text == "-0" {

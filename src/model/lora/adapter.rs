@@ -15,7 +15,8 @@ use crate::{Error, Result};
 use polyphony_io::hash::{fnv1a, sha256_file};
 
 /// The hint of errors about tensors that do not match the model.
-const OTHER_BASE: &str = "the adapter belongs to another base model: name that with --model";
+const BASE_MODEL_MISMATCH: &str =
+    "the adapter belongs to another base model: name that with --model";
 
 /// A LoRA adapter, with its tensors in memory.
 #[derive(Debug)]
@@ -58,14 +59,14 @@ impl Adapter {
             return Err(Error::input(
                 &self.file,
                 format!("has no tensor `{name}`"),
-                OTHER_BASE,
+                BASE_MODEL_MISMATCH,
             ));
         };
         if tensor.dims() != shape {
             let actual = tensor.dims();
             let message =
                 format!("tensor `{name}` has shape {actual:?}, the model needs {shape:?}");
-            return Err(Error::input(&self.file, message, OTHER_BASE));
+            return Err(Error::input(&self.file, message, BASE_MODEL_MISMATCH));
         }
         Ok(tensor.to_dtype(DType::F32)?.to_device(device)?)
     }
@@ -153,7 +154,7 @@ impl Adapter {
             Some(name) => Err(Error::input(
                 &self.file,
                 format!("has a tensor `{name}`, which the model does not use"),
-                OTHER_BASE,
+                BASE_MODEL_MISMATCH,
             )),
         }
     }

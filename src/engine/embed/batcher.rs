@@ -58,11 +58,9 @@ impl Batcher {
             _ => wait(),
         };
         answered.unwrap_or_else(|| {
-            Err(Error::Device {
-                name: "of a model".to_owned(),
-                message: "it failed without an answer".to_owned(),
-                hint: "run again; if it fails again, report what it said".to_owned(),
-            })
+            Err(Error::Internal(
+                "the embedder's thread panicked while it embedded these texts".to_owned(),
+            ))
         })
     }
 }

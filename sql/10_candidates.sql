@@ -2,30 +2,44 @@
 -- writes: candidates
 -- Candidates: the responses that can be in pairs, and why the others are excluded. Duplicate texts of
 -- a prompt count once, with their highest votes. --max-responses limits the responses per prompt: a
--- random sample by --seed, or those with the most votes with --best-first. The hash join builds its table
--- from the prompts, which are written first, and streams the stories.
+-- random sample by --seed, or those with the most votes with --best-first. The condition of --where
+-- stands for $where and sees the columns of `described`: a response, and its prompt. The hash join builds
+-- its table from the prompts, which are written first, and streams the stories.
 SET datafusion.optimizer.join_reordering = false;
-WITH measured AS (
+WITH described AS (
     SELECT
-        responses.prompt_id,
-        responses.response_id,
-        responses.score,
-        responses.created_at,
-        responses.words,
+        responses.*,
+        prompts.prompt,
+        prompts.tag,
+        prompts.title,
+        prompts.body,
         prompts.split,
-        encode(sha256(responses.text), 'hex') AS text_hash,
-        CASE
-            WHEN $tokenizer = '' THEN responses.words
-            ELSE token_count(prompts.prompt || chr(10) || responses.text, $tokenizer)
-        END AS length
+        prompts.score AS prompt_score,
+        prompts.created_at AS prompt_created_at
     FROM prompts
     JOIN responses ON responses.prompt_id = prompts.prompt_id
+),
+measured AS (
+    SELECT
+        prompt_id,
+        response_id,
+        score,
+        created_at,
+        words,
+        split,
+        coalesce($where, FALSE) AS kept,
+        encode(sha256(text), 'hex') AS text_hash,
+        CASE
+            WHEN $tokenizer = '' THEN words
+            ELSE token_count(prompt || chr(10) || text, $tokenizer)
+        END AS length
+    FROM described
 ),
 distinguished AS (
     SELECT
         *,
         row_number() OVER (
-            PARTITION BY prompt_id, text_hash ORDER BY score DESC, response_id
+            PARTITION BY prompt_id, kept, text_hash ORDER BY score DESC, response_id
         ) AS copy
     FROM measured
 ),
@@ -33,6 +47,7 @@ filtered AS (
     SELECT
         *,
         CASE
+            WHEN NOT kept THEN 'where'
             WHEN copy > 1 THEN 'same_text'
             WHEN words < $min_words THEN 'too_short'
             WHEN length > $max_length THEN 'too_long'

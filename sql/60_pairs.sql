@@ -35,7 +35,7 @@ SELECT
     paired.rejected_score AS score_rejected,
     paired.deviation_semantic,
     paired.deviation_style,
-    greatest(coalesce(paired.weight, 1.0), $min_weight) AS weight,
+    greatest(coalesce(paired.weight, 1.0), $min_weight) / $winner_mean AS weight,
     paired.chosen_id,
     paired.rejected_id,
     prompts.split

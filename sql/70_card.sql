@@ -1,13 +1,15 @@
 -- reads: pairs, scored_responses, candidates, quarantine
 -- writes: card
 -- The counts of the data set card, one per row and in order: a stable name, the section, the label and
--- the value. The program itself reads `pairs`, `prompts`,
--- `pairs_of_two_responses`, `share_of_zero_weights` and the rows `weight_bin` (label: lower bound).
+-- the value. The program itself reads `pairs`, `prompts`, `pairs_of_two_responses`, `weight_mean`,
+-- `share_of_zero_weights` and the rows `weight_bin` (label: lower bound).
 WITH sizes AS (
     SELECT prompt_id, count(*) AS n FROM scored_responses GROUP BY prompt_id
 ),
 weighted AS (
-    SELECT pairs.weight, sizes.n FROM pairs LEFT JOIN sizes ON sizes.prompt_id = pairs.prompt_id
+    SELECT pairs.weight, pairs.split, sizes.n
+    FROM pairs
+    LEFT JOIN sizes ON sizes.prompt_id = pairs.prompt_id
 ),
 rows AS (
     SELECT
@@ -28,7 +30,7 @@ rows AS (
         3,
         'pairs_of_two_responses',
         'pairs',
-        'of prompts with two responses (weight 1 by construction)',
+        'of prompts with two responses',
         count(*)
     FROM weighted WHERE n = 2
     UNION ALL
@@ -47,15 +49,18 @@ rows AS (
         count(*)
     FROM sizes GROUP BY bucket
     UNION ALL
-    SELECT 3, 0, 'weight_mean', 'weights', 'mean', round(avg(weight), 9) FROM weighted
+    SELECT 3, 0, 'weight_mean', 'weights of the chosen', 'mean', round(avg(weight), 9) FROM weighted
     UNION ALL
-    SELECT 3, 1, 'weight_min', 'weights', 'minimum', min(weight) FROM weighted
+    SELECT 3, 0, 'weight_mean_train', 'weights of the chosen', 'mean, split train', round(avg(weight), 9)
+    FROM weighted WHERE split = 'train'
+    UNION ALL
+    SELECT 3, 1, 'weight_min', 'weights of the chosen', 'minimum', min(weight) FROM weighted
     UNION ALL
     SELECT
         3,
         2,
         'weight_quartile_1',
-        'weights',
+        'weights of the chosen',
         'quartile 1',
         percentile_cont(0.25) WITHIN GROUP (ORDER BY weight)
     FROM weighted
@@ -64,7 +69,7 @@ rows AS (
         3,
         3,
         'weight_median',
-        'weights',
+        'weights of the chosen',
         'median',
         percentile_cont(0.5) WITHIN GROUP (ORDER BY weight)
     FROM weighted
@@ -73,18 +78,18 @@ rows AS (
         3,
         4,
         'weight_quartile_3',
-        'weights',
+        'weights of the chosen',
         'quartile 3',
         percentile_cont(0.75) WITHIN GROUP (ORDER BY weight)
     FROM weighted
     UNION ALL
-    SELECT 3, 5, 'weight_max', 'weights', 'maximum', max(weight) FROM weighted
+    SELECT 3, 5, 'weight_max', 'weights of the chosen', 'maximum', max(weight) FROM weighted
     UNION ALL
     SELECT
         3,
         6,
         'share_of_zero_weights',
-        'weights',
+        'weights of the chosen',
         'share of zero weights',
         round(avg(CASE WHEN weight = 0 THEN 1.0 ELSE 0.0 END), 9)
     FROM weighted
@@ -93,7 +98,7 @@ rows AS (
         4,
         CAST(least(floor(weight * 4), 16) AS BIGINT),
         'weight_bin',
-        'weights of the chosen',
+        'histogram of these weights',
         arrow_cast(least(floor(weight * 4), 16) / 4, 'Utf8'),
         count(*)
     FROM weighted

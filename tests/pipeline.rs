@@ -6,6 +6,8 @@
 )]
 
 mod support;
+#[path = "pipeline/weights.rs"]
+mod weights;
 
 use std::fmt::Write as _;
 use std::path::Path;

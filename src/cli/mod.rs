@@ -13,6 +13,8 @@ mod sql;
 mod study;
 pub(crate) mod terminal;
 mod train;
+mod weigh;
+mod weighting;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -57,6 +59,8 @@ enum Command {
     Study(study::Arguments),
     /// Fine-tune a model with LoRA on preference pairs, or train a reward model
     Train(Box<train::Arguments>),
+    /// Add weights to preference data that is there already
+    Weigh(weigh::Arguments),
 }
 
 impl Command {
@@ -72,6 +76,7 @@ impl Command {
             Self::Sql(_) => info_span!("sql"),
             Self::Study(_) => info_span!("study"),
             Self::Train(_) => info_span!("train"),
+            Self::Weigh(_) => info_span!("weigh"),
         }
     }
 }
@@ -98,6 +103,7 @@ async fn run_command(command: Command) -> anyhow::Result<()> {
         Command::Sql(arguments) => sql::run(arguments).await,
         Command::Study(arguments) => study::run(arguments),
         Command::Train(arguments) => train::run(*arguments).await,
+        Command::Weigh(arguments) => weigh::run(arguments).await,
     }
 }
 

@@ -3,14 +3,14 @@
 use std::ops::Bound;
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
-use polyphony_engine::embed::{Embedder, style, words};
+use clap::Args;
+use polyphony_engine::expression::Expression;
 use polyphony_engine::pairs::{self, Options, PairsOutput, Strategy};
 
-use super::embed::devices;
-use super::ingest::pipeline;
 use super::number::number;
 use super::terminal::{self, Bars};
+use super::weigh::{ZERO_HINT, mean_line};
+use super::weighting::WeightArguments;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -22,6 +22,10 @@ pub(crate) struct Arguments {
     /// least deviant of the worst)
     #[arg(long, default_value = "gap")]
     strategy: String,
+    /// Use only responses for which this SQL condition holds, over the columns of a response and its prompt:
+    /// score, words, text, `created_at`, tag, prompt, `prompt_score`, ...; as "tag = 'WP' AND words >= 100"
+    #[arg(long = "where", value_name = "SQL")]
+    filter: Option<String>,
     /// gap: the minimum difference of votes
     #[arg(long, default_value_t = 5)]
     gap: i64,
@@ -66,39 +70,14 @@ pub(crate) struct Arguments {
     /// With --max-responses: use those with the most votes, not random ones
     #[arg(long, requires = "max_responses")]
     best_first: bool,
-    /// The embedding spaces in which deviation is measured
-    #[arg(long, value_enum, default_value_t = Deviation::Both)]
-    deviation: Deviation,
-    /// The embedder of the semantic space: a built-in one, a folder or a hub id
-    #[arg(long, value_name = "MODEL", default_value = words::NAME)]
-    semantic: String,
-    /// The embedder of the style space, likewise
-    #[arg(long, value_name = "MODEL", default_value = style::NAME)]
-    style: String,
-    /// Where trained embedders run: cpu, cuda:0, or several as cuda:0,cuda:1; cuda:0:f16 on GPUs
-    /// without bf16
-    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
-    device: String,
-    /// The minimum weight of a chosen response (the paper's: 0.2)
-    #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = number::<f64>(0.0..))]
-    min_weight: f64,
+    #[command(flatten)]
+    weighting: WeightArguments,
     /// The random seed
     #[arg(long, value_name = "N", default_value_t = 42)]
     seed: i64,
     /// The output file; the card is written beside it [default: pairs.parquet in the store]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// A folder of SQL files that replace the built-in ones
-    #[arg(long, value_name = "DIR")]
-    sql: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Deviation {
-    Both,
-    Semantic,
-    Style,
-    None,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
@@ -110,14 +89,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 
 /// The store and the validated options of the pipeline.
 fn options(arguments: Arguments) -> anyhow::Result<(PathBuf, Options)> {
-    let devices = devices(&arguments.device)?;
-    let mut spaces = Vec::new();
-    if matches!(arguments.deviation, Deviation::Both | Deviation::Semantic) {
-        spaces.push(("semantic", Embedder::named(&arguments.semantic, &devices)?));
-    }
-    if matches!(arguments.deviation, Deviation::Both | Deviation::Style) {
-        spaces.push(("style", Embedder::named(&arguments.style, &devices)?));
-    }
+    let filter = arguments.filter.as_deref();
     let defaults = Options::default();
     let options = Options {
         strategy: Strategy::named(&arguments.strategy)?,
@@ -134,11 +106,12 @@ fn options(arguments: Arguments) -> anyhow::Result<(PathBuf, Options)> {
         max_tokens: arguments.max_tokens.unwrap_or(defaults.max_tokens),
         max_responses: arguments.max_responses,
         best_first: arguments.best_first,
-        spaces,
-        min_weight: arguments.min_weight,
+        filter: filter
+            .map(|sql| Expression::parse("--where", sql))
+            .transpose()?,
         seed: arguments.seed,
-        pipeline: pipeline(arguments.sql)?,
         out: arguments.out,
+        ..arguments.weighting.options()?
     };
     Ok((arguments.store, options))
 }
@@ -153,14 +126,23 @@ pub(crate) fn summarize(output: &PairsOutput) {
         output.file.display(),
         output.card_file.display()
     ));
+    let by_construction = if card.weights.two_weigh_one() {
+        ", whose weight is 1 by construction"
+    } else {
+        ""
+    };
     terminal::result(&format!(
-        "{:.1} % of them belong to prompts with two responses, whose weight is 1 by construction",
+        "{:.1} % of them belong to prompts with two responses{by_construction}",
         100.0 * card.share_of_two_responses()
     ));
     terminal::result(&format!(
-        "{:.1} % of them have weight 0: weighted losses ignore them (see --min-weight)",
+        "{:.1} % of them have weight 0",
         100.0 * card.share_of_zero_weights
     ));
+    if card.share_of_zero_weights > 0.0 {
+        terminal::result(ZERO_HINT);
+    }
+    terminal::result(&mean_line(card.mean_weight, card.mean_weight_train));
     for embedder in &card.embedders {
         terminal::result(embedder);
     }

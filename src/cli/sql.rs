@@ -1,15 +1,17 @@
 //! `polyphony sql`: runs a query, a file of queries, standard input, or an interactive shell.
 
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
-use polyphony_engine::sql::SqlPipeline;
+use polyphony_engine::sql::{BUILT_IN, SqlPipeline};
 use polyphony_engine::store::Store;
 use polyphony_engine::{Error, row_table, session};
+use polyphony_io::atomic::write_atomic;
 
 use super::shell::{Format, Shell};
+use super::terminal;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -31,9 +33,16 @@ pub(crate) struct Arguments {
     /// Output format
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
+    /// Write the built-in SQL files of the pipeline to DIR, to be edited and passed with --sql; without DIR
+    /// print them. A file that is there already and differs is kept
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "-", conflicts_with_all = ["store", "command", "file"])]
+    print_pipeline: Option<PathBuf>,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    if let Some(folder) = arguments.print_pipeline {
+        return print_pipeline(&folder);
+    }
     // Open until the command ends, so that files of the store are not removed while they are read.
     let store = arguments.store.as_deref().map(Store::open).transpose()?;
     let context = match &store {
@@ -59,4 +68,39 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         return shell.script("stdin", &text).await;
     }
     shell.interactive(arguments.store.as_deref()).await
+}
+
+/// Writes the built-in SQL files to a folder, or prints them. Files that differ are kept and named.
+fn print_pipeline(folder: &Path) -> anyhow::Result<()> {
+    if folder == Path::new("-") {
+        for (name, text) in BUILT_IN {
+            terminal::result(&format!("-- sql/{name}\n{text}"));
+        }
+        return Ok(());
+    }
+    let (mut written, mut kept) = (0, 0);
+    for (name, text) in BUILT_IN {
+        let path = folder.join(name);
+        match std::fs::read(&path) {
+            Ok(bytes) if bytes == text.as_bytes() => {}
+            Ok(_) => {
+                kept += 1;
+                terminal::talk(&format!(
+                    "{}: kept, it differs from the built-in file; remove it to have that one",
+                    path.display()
+                ));
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                written += 1;
+                write_atomic(&path, text.as_bytes())?;
+            }
+            Err(error) => return Err(Error::io("read", &path)(error).into()),
+        }
+    }
+    let same = BUILT_IN.len() - written - kept;
+    terminal::result(&format!(
+        "{written} SQL files written to {}, {same} were there already, {kept} others were kept",
+        folder.display()
+    ));
+    Ok(())
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, AsArray, FixedSizeListArray, Float32Array, Float64Array, RecordBatch, StringArray,
+    ArrayRef, AsArray, FixedSizeListArray, Float32Array, Float64Array, Int64Array, RecordBatch,
+    StringArray,
 };
 use arrow::datatypes::{DataType, Float64Type};
 use datafusion::prelude::SessionContext;
@@ -83,6 +84,41 @@ fn weights_equal_the_reference_values() {
             &expected("both"),
             1e-9,
         );
+    }
+}
+
+#[tokio::test]
+async fn the_window_function_weight_equals_the_reference_values() {
+    for case in cases() {
+        let column = |name: &str| -> ArrayRef {
+            Arc::new(Float64Array::from(numbers(
+                &case[format!("raw_deviation_{name}")],
+            )))
+        };
+        let n = case["n"].as_u64().unwrap() as i64;
+        let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..n));
+        let table = RecordBatch::try_from_iter([
+            ("id", ids),
+            ("semantic", column("semantic")),
+            ("style", column("style")),
+        ]);
+        let context = session::bare(&session::MemoryLimit::pipeline()).unwrap();
+        context.register_batch("t", table.unwrap()).unwrap();
+        for (name, arguments) in [
+            ("semantic", "semantic"),
+            ("style", "style"),
+            ("both", "semantic, style"),
+        ] {
+            let query =
+                format!("SELECT weight({arguments}) OVER (ORDER BY id) AS w FROM t ORDER BY id");
+            let batches = context.sql(&query).await.unwrap().collect().await.unwrap();
+            let weights = batches.iter().flat_map(|batch| {
+                let column = batch.column(0).as_primitive::<Float64Type>();
+                column.values().to_vec()
+            });
+            let expected = numbers(&case["weights"][name]);
+            near(&weights.collect::<Vec<f64>>(), &expected, 1e-9);
+        }
     }
 }
 

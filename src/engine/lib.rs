@@ -5,6 +5,8 @@
 pub mod deviation;
 /// Embedders: texts to vectors.
 pub mod embed;
+/// SQL expressions of the command line.
+pub mod expression;
 /// SQL functions.
 pub mod functions;
 /// Ingestion of dumps and data sets.
@@ -25,6 +27,8 @@ pub mod session;
 pub mod sql;
 /// The store: tables as Parquet parts under one manifest.
 pub mod store;
+/// Weights for the rows of a preference file.
+pub mod weigh;
 /// Weights of pairs.
 pub mod weight;
 

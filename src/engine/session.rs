@@ -129,7 +129,20 @@ pub fn register_as(
         }
         (None, None) => return Ok(()),
     };
-    context.register_table(name, provider(&files, schema)?)?;
+    register_files(context, name, &files, schema)
+}
+
+/// Registers Parquet files as a table.
+///
+/// # Errors
+/// When a file is missing.
+pub(crate) fn register_files(
+    context: &SessionContext,
+    name: &str,
+    files: &[PathBuf],
+    schema: SchemaRef,
+) -> Result<()> {
+    context.register_table(name, provider(files, schema)?)?;
     Ok(())
 }
 

@@ -5,9 +5,11 @@ use std::fs;
 use std::path::PathBuf;
 
 use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::{Int64Type, SchemaRef};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Float64Type, Int64Type, SchemaRef};
 use datafusion::common::{ParamValues, plan_datafusion_err};
 use datafusion::dataframe::DataFrame;
+use datafusion::error::DataFusionError;
 use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
@@ -16,15 +18,18 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use futures::TryStreamExt;
 use tracing::{debug, instrument};
 
+use crate::expression::Expression;
 use crate::store::{Part, Store};
 use crate::{Error, Result};
+use polyphony_io::format::list_files;
+use polyphony_io::hash::sha256_file;
 use polyphony_io::progress::Progress;
 
 /// The values of a file's `$name` placeholders.
 pub type Options = BTreeMap<String, ScalarValue>;
 
 /// The built-in files, in execution order.
-pub const BUILT_IN: [(&str, &str); 15] = [
+pub const BUILT_IN: [(&str, &str); 18] = [
     (
         "00_quarantine.sql",
         include_str!("../../sql/00_quarantine.sql"),
@@ -71,7 +76,19 @@ pub const BUILT_IN: [(&str, &str); 15] = [
         include_str!("../../sql/40_deviation.sql"),
     ),
     ("50_weights.sql", include_str!("../../sql/50_weights.sql")),
+    (
+        "50_weights_expression.sql",
+        include_str!("../../sql/50_weights_expression.sql"),
+    ),
+    (
+        "55_winner_mean.sql",
+        include_str!("../../sql/55_winner_mean.sql"),
+    ),
     ("60_pairs.sql", include_str!("../../sql/60_pairs.sql")),
+    (
+        "60_weighted_rows.sql",
+        include_str!("../../sql/60_weighted_rows.sql"),
+    ),
     ("70_card.sql", include_str!("../../sql/70_card.sql")),
 ];
 
@@ -93,6 +110,8 @@ pub struct SqlStep {
     /// The entire text of the file.
     pub text: String,
     statements: Vec<Statement>,
+    /// The expressions that are in the statements, for errors.
+    expressions: Vec<Expression>,
 }
 
 impl SqlPipeline {
@@ -104,20 +123,52 @@ impl SqlPipeline {
     /// The files in `folder`, which override the built-in files of the same name.
     ///
     /// # Errors
-    /// When the folder contains no file of the pipeline.
+    /// When the folder contains no file of the pipeline, or a `.sql` file that overrides none.
     pub fn overridden_by(folder: PathBuf) -> Result<Self> {
-        if BUILT_IN.iter().any(|(name, _)| folder.join(name).is_file()) {
-            Ok(Self {
-                folder: Some(folder),
-            })
-        } else {
-            let names: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
-            Err(Error::input(
+        let known = || BUILT_IN.map(|(name, _)| name).join(", ");
+        if !BUILT_IN.iter().any(|(name, _)| folder.join(name).is_file()) {
+            return Err(Error::input(
                 &folder,
                 "holds no SQL file of the pipeline",
-                format!("name a folder with one of {}", names.join(", ")),
-            ))
+                format!("name a folder with one of {}", known()),
+            ));
         }
+        for path in list_files(&folder, &|_| false)? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let is_sql = path.extension().is_some_and(|end| end == "sql");
+            if is_sql && !BUILT_IN.iter().any(|(built_in, _)| *built_in == name) {
+                let hint = format!("the files of the pipeline are {}", known());
+                return Err(Error::input(&path, "replaces no built-in file", hint));
+            }
+        }
+        Ok(Self {
+            folder: Some(folder),
+        })
+    }
+
+    /// Whether a file of this name overrides the built-in one by another text.
+    pub fn overrides(&self, name: &str) -> bool {
+        let own = self.folder.as_ref().map(|folder| folder.join(name));
+        let own = own.and_then(|path| fs::read(path).ok());
+        let built_in = BUILT_IN.iter().find(|(built_in, _)| *built_in == name);
+        own.is_some_and(|own| built_in.is_none_or(|(_, text)| own != text.as_bytes()))
+    }
+
+    /// The files that override built-in ones: path and SHA-256, in execution order.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn own_files(&self) -> Result<Vec<(String, String)>> {
+        let Some(folder) = &self.folder else {
+            return Ok(Vec::new());
+        };
+        let names = BUILT_IN.iter().filter(|(name, _)| self.overrides(name));
+        names
+            .map(|(name, _)| {
+                let path = folder.join(name);
+                Ok((path.display().to_string(), sha256_file(&path)?))
+            })
+            .collect()
     }
 
     /// Reads and parses a file of the pipeline.
@@ -195,7 +246,18 @@ impl SqlStep {
             writes,
             text: text.to_owned(),
             statements,
+            expressions: Vec::new(),
         })
+    }
+
+    /// Puts an expression in the place of a placeholder (`$weight`) in all statements.
+    #[must_use]
+    pub fn with_expression(mut self, placeholder: &str, expression: &Expression) -> Self {
+        for statement in &mut self.statements {
+            expression.replace(placeholder, statement);
+        }
+        self.expressions.push(expression.clone());
+        self
     }
 
     /// Executes all statements except the last, and plans the last.
@@ -309,9 +371,18 @@ impl SqlStep {
         writer.finish()
     }
 
-    fn failed(&self, statement: usize, cause: datafusion::error::DataFusionError) -> Error {
+    fn failed(&self, statement: usize, cause: DataFusionError) -> Error {
+        let mut file = self.name.clone();
+        if let DataFusionError::SchemaError(..) = cause.find_root()
+            && let [expression] = self.expressions.as_slice()
+        {
+            return expression.refused(&cause);
+        }
+        for expression in &self.expressions {
+            file = format!("{} in {file}", expression.option());
+        }
         Error::Sql {
-            file: self.name.clone(),
+            file,
             statement,
             cause: Box::new(cause),
         }
@@ -362,4 +433,25 @@ pub async fn counts(context: &SessionContext, query: &str) -> Result<Vec<(String
         counts.extend(rows.filter_map(|(name, number)| Some((name?.to_owned(), number?))));
     }
     Ok(counts)
+}
+
+/// Runs a query that returns one row of numbers. NULL is 0.
+///
+/// # Errors
+/// When the query fails.
+pub async fn numbers(context: &SessionContext, query: &str) -> Result<Vec<f64>> {
+    let batches = context.sql(query).await?.collect().await?;
+    let Some(batch) = batches.iter().find(|batch| batch.num_rows() > 0) else {
+        return Ok(Vec::new());
+    };
+    let columns = batch.columns().iter();
+    let numbers = columns.map(|column| {
+        let column = cast(column, &DataType::Float64)?;
+        Ok(column.as_primitive::<Float64Type>().iter().next().flatten())
+    });
+    let numbers: Result<Vec<Option<f64>>> = numbers.collect();
+    Ok(numbers?
+        .into_iter()
+        .map(Option::unwrap_or_default)
+        .collect())
 }

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -40,24 +40,70 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     write_atomic(path, &bytes)
 }
 
+/// A file that grows under a temporary name and takes its own at the end; dropped before
+/// [`AtomicFile::finish`] it leaves nothing.
+#[derive(Debug)]
+pub struct AtomicFile {
+    file: File,
+    temporary: PathBuf,
+    path: PathBuf,
+}
+
+impl AtomicFile {
+    /// Creates the temporary file. Missing parent folders are created.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn create(path: &Path) -> Result<Self> {
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder {
+            fs::create_dir_all(folder).map_err(Error::io("make", folder))?;
+        }
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let temporary = path.with_file_name(format!(".{name}.tmp"));
+        Ok(Self {
+            file: File::create(&temporary).map_err(Error::io("write", path))?,
+            temporary,
+            path: path.to_path_buf(),
+        })
+    }
+
+    /// Flushes the file to disk and renames it.
+    ///
+    /// # Errors
+    /// When the disk is full.
+    pub fn finish(self) -> Result<()> {
+        let synced = self.file.sync_all();
+        synced
+            .and_then(|()| fs::rename(&self.temporary, &self.path))
+            .map_err(Error::io("write", &self.path))
+    }
+}
+
+impl Write for AtomicFile {
+    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+        self.file.write(buffer)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for AtomicFile {
+    fn drop(&mut self) {
+        // After `finish` the temporary file no longer exists and this fails harmlessly.
+        drop(fs::remove_file(&self.temporary));
+    }
+}
+
 /// Runs `write` on a temporary file, flushes it and renames it to `path`; removes it on failure.
 fn write_renamed(path: &Path, write: impl FnOnce(&mut File) -> std::io::Result<()>) -> Result<()> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    if let Some(folder) = folder {
-        fs::create_dir_all(folder).map_err(Error::io("make", folder))?;
-    }
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = path.with_file_name(format!(".{name}.tmp"));
-    let written = File::create(&temporary)
-        .and_then(|mut file| write(&mut file).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&temporary, path))
-        .map_err(Error::io("write", path));
-    if written.is_err() {
-        drop(fs::remove_file(&temporary));
-    }
-    written
+    let mut target = AtomicFile::create(path)?;
+    write(&mut target.file).map_err(Error::io("write", path))?;
+    target.finish()
 }
 
 /// Takes the exclusive lock of an existing folder; dropping the returned file releases it. `busy` makes

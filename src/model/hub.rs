@@ -26,6 +26,49 @@ pub struct HubFile {
 /// # Errors
 /// When the repository does not exist, needs a token, or has no data file.
 pub fn dataset(repository: &str, progress: &dyn Progress) -> Result<Vec<HubFile>> {
+    dataset_files(repository, &Ok, progress)
+}
+
+/// Downloads one data file of the data set `OWNER/NAME[@REVISION]`: the only one, or the one that `#FILE` behind
+/// it names.
+///
+/// # Errors
+/// As [`dataset`], when there is no such file, or when there are several and none is named.
+pub fn dataset_file(source: &str, progress: &dyn Progress) -> Result<HubFile> {
+    let (repository, wanted) = match source.split_once('#') {
+        Some((repository, file)) => (repository, Some(file)),
+        None => (source, None),
+    };
+    let choose = |files: Vec<String>| -> Result<Vec<String>> {
+        let chosen = match wanted {
+            Some(wanted) => files.iter().find(|file| *file == wanted),
+            None => files.first().filter(|_| files.len() == 1),
+        };
+        chosen.map(|file| vec![file.clone()]).ok_or_else(|| {
+            let shown: Vec<&str> = files.iter().take(8).map(String::as_str).collect();
+            let more = if files.len() > 8 { ", ..." } else { "" };
+            let message = match wanted {
+                Some(wanted) => format!("holds no data file {wanted}"),
+                None => format!("holds {} data files", files.len()),
+            };
+            let hint = format!(
+                "write hub:{repository}#FILE with one of {}{more}",
+                shown.join(", ")
+            );
+            hub(repository, message, &hint)
+        })
+    };
+    let files = dataset_files(repository, &choose, progress)?;
+    let first = files.into_iter().next();
+    first.ok_or_else(|| Error::Internal("no file of a data set was chosen".to_owned()))
+}
+
+/// Downloads those data files of a data set that `choose` keeps of all their names, which are sorted.
+fn dataset_files(
+    repository: &str,
+    choose: &dyn Fn(Vec<String>) -> Result<Vec<String>>,
+    progress: &dyn Progress,
+) -> Result<Vec<HubFile>> {
     let (id, revision) = repository.split_once('@').unwrap_or((repository, "main"));
     if id.split('/').filter(|part| !part.is_empty()).count() != 2 {
         return Err(hub(
@@ -60,7 +103,7 @@ pub fn dataset(repository: &str, progress: &dyn Progress) -> Result<Vec<HubFile>
         ));
     }
     let pinned = repo(&info.sha);
-    files
+    choose(files)?
         .into_iter()
         .map(|file| {
             progress.message(&format!("fetching hub:{id}@{}/{file}", info.sha));

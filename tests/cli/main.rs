@@ -8,6 +8,7 @@
 mod judging;
 mod learning;
 mod shell;
+mod weighing;
 mod writing;
 
 use std::fmt::Write as _;

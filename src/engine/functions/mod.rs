@@ -2,9 +2,11 @@
 
 pub mod deviation;
 pub mod embed;
+pub mod minmax;
 pub mod pairs_by_gap;
 pub mod reward;
 pub mod token_count;
+pub mod weight;
 
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 use datafusion::prelude::SessionContext;
@@ -18,8 +20,10 @@ use crate::Result;
 pub fn register_all(context: &SessionContext) -> Result<()> {
     context.register_udwf(WindowUDF::from(deviation::Deviation::default()));
     context.register_udf(ScalarUDF::from(embed::Embed::default()));
+    context.register_udwf(WindowUDF::from(minmax::MinMax::default()));
     context.register_udaf(AggregateUDF::from(pairs_by_gap::PairsByGap::default()));
     context.register_udf(ScalarUDF::from(reward::Reward::default()));
     context.register_udf(ScalarUDF::from(token_count::TokenCount::default()));
+    context.register_udwf(WindowUDF::from(weight::Weight::default()));
     Ok(())
 }

@@ -7,6 +7,7 @@ use arrow::datatypes::Float64Type;
 use serde::Serialize;
 
 use super::Options;
+use super::weight_formula::WeightFormula;
 use crate::store::{Store, part};
 use crate::{Error, Result};
 
@@ -25,6 +26,14 @@ pub struct Card {
     pub pairs_of_two_responses: u64,
     /// The fraction of pairs with weight 0, in [0, 1].
     pub share_of_zero_weights: f64,
+    /// The mean weight of the chosen responses, over all pairs.
+    pub mean_weight: f64,
+    /// The same over the training split; none if it has no pair.
+    pub mean_weight_train: Option<f64>,
+    /// How the weights were made.
+    pub weights: WeightFormula,
+    /// The files and expressions that stand in the place of built-in ones, with their SHA-256.
+    pub own_sql: Vec<String>,
     /// The histogram of the chosen responses' weights: the lower bound of each bin, and its number of
     /// pairs.
     pub weight_histogram: Vec<(f64, u64)>,
@@ -92,6 +101,10 @@ impl Card {
             prompts: value("prompts")? as u64,
             pairs_of_two_responses: value("pairs_of_two_responses")? as u64,
             share_of_zero_weights: value("share_of_zero_weights")?,
+            mean_weight: value("weight_mean")?,
+            mean_weight_train: value("weight_mean_train").ok(),
+            weights: WeightFormula::of(options),
+            own_sql: own_sql(options)?,
             weight_histogram: bins
                 .map(|row| (row.label.parse().unwrap_or(f64::NAN), row.value as u64))
                 .collect(),
@@ -109,19 +122,22 @@ impl Card {
 
     /// The card in the Hugging Face Hub's data set card format: YAML header, then Markdown.
     pub fn markdown(&self) -> String {
-        let mut text = String::from(
-            "---\ntags:\n- preference\n- dpo\n- creative-writing\n---\n\n# Preference pairs, weighted \
-             by deviation\n\n\
+        let mut text = format!(
+            "---\ntags:\n- preference\n- dpo\n- creative-writing\n---\n\n# Preference pairs with weights\n\n\
              Each row is a prompt with a chosen and a rejected story, as chats. `weight` multiplies \
-             the loss of the pair (DDPO, DORPO): it grows with the distance of the chosen story from \
-             the other stories to its prompt, and has mean 1 over a prompt's stories.\n\n",
+             the loss of the pair (DDPO, DORPO). {}\n\n",
+            self.weights.sentence()
         );
         if self.pairs > 0 {
             let _ = writeln!(
                 text,
-                "{:.1} % of the pairs belong to prompts with two responses: their weight is 1 by \
-                 construction.\n",
-                100.0 * self.share_of_two_responses()
+                "{:.1} % of the pairs belong to prompts with two responses{}.\n",
+                100.0 * self.share_of_two_responses(),
+                if self.weights.two_weigh_one() {
+                    ": their weight is 1 by construction"
+                } else {
+                    ""
+                }
             );
         }
         for section in &self.sections {
@@ -133,9 +149,13 @@ impl Card {
         }
         for (title, lines) in [
             ("Embedders", &self.embedders),
+            ("Own SQL", &self.own_sql),
             ("Options", &self.options),
             ("Sources", &self.sources),
         ] {
+            if lines.is_empty() {
+                continue;
+            }
             let _ = writeln!(text, "## {title}\n");
             for line in lines {
                 let _ = writeln!(text, "- {line}");
@@ -149,6 +169,25 @@ impl Card {
         );
         text
     }
+}
+
+/// The files and expressions that stand in the place of built-in ones: name and SHA-256.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn own_sql(options: &Options) -> Result<Vec<String>> {
+    let files = options.pipeline.own_files()?.into_iter();
+    let mut lines: Vec<String> = files
+        .map(|(path, sha256)| format!("{path}, SHA-256 {sha256}"))
+        .collect();
+    for (_, expression) in options.expressions() {
+        let (option, text) = (expression.option(), expression.text());
+        lines.push(format!(
+            "{option} `{text}`, SHA-256 {}",
+            expression.sha256()
+        ));
+    }
+    Ok(lines)
 }
 
 fn rows(batches: &[RecordBatch]) -> Result<Vec<Row>> {

@@ -2,11 +2,14 @@
 
 pub mod card;
 mod options;
+mod weight_check;
+pub mod weight_formula;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use arrow::datatypes::SchemaRef;
+use arrow::array::{Array as _, AsArray as _};
+use arrow::datatypes::{Float64Type, SchemaRef};
 use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
 
@@ -65,13 +68,8 @@ pub async fn pairs(
             .sha256
             .clone(),
     };
-    let mut run = PairsPipeline {
-        store: &mut store,
-        options,
-        values: options.sql_values(),
-        tokenizer_sha256,
-        progress,
-    };
+    let mut run = PairsPipeline::new(&mut store, options, progress);
+    run.tokenizer_sha256 = tokenizer_sha256;
     run.step("10_candidates.sql", None, None).await?;
     // DivPO selects pairs by deviation, so it needs the weights of all candidates first; the other
     // strategies only need the weights of the responses in pairs.
@@ -87,13 +85,14 @@ pub async fn pairs(
             .await?;
         run.weights().await?;
     }
+    run.center_winners().await?;
     run.step("60_pairs.sql", None, Some(schema::pairs()))
         .await?;
     export(&store, options, folder).await
 }
 
 /// A run of the pipeline.
-struct PairsPipeline<'a> {
+pub(crate) struct PairsPipeline<'a> {
     store: &'a mut Store,
     options: &'a Options,
     values: sql::Options,
@@ -101,22 +100,43 @@ struct PairsPipeline<'a> {
     progress: &'a dyn Progress,
 }
 
-impl PairsPipeline<'_> {
+impl<'a> PairsPipeline<'a> {
+    /// A run over a store, without a tokenizer.
+    pub(crate) fn new(
+        store: &'a mut Store,
+        options: &'a Options,
+        progress: &'a dyn Progress,
+    ) -> Self {
+        Self {
+            store,
+            options,
+            values: options.sql_values(),
+            tokenizer_sha256: String::new(),
+            progress,
+        }
+    }
+
     /// Fails if there are no pairs.
     fn expect_pairs(&self) -> Result<()> {
         if self.store.manifest().rows(schema::PAIR_IDS) > 0 {
             return Ok(());
         }
+        let widen = match &self.options.filter {
+            Some(_) => "widen --where, ",
+            None => "",
+        };
         Err(Error::store(
             self.store.folder(),
             "no two responses of a prompt can be paired with these options",
-            "lower --gap, --ratio or --min-votes, or use --ignore-time-order; `SELECT excluded, count(*) FROM candidates \
-             GROUP BY excluded` shows why responses are excluded",
+            format!(
+                "{widen}lower --gap, --ratio or --min-votes, or use --ignore-time-order; `SELECT excluded, \
+                 count(*) FROM candidates GROUP BY excluded` shows why responses are excluded"
+            ),
         ))
     }
 
     /// Computes the vectors, deviations and weights of the responses in `scored_responses`.
-    async fn weights(&mut self) -> Result<()> {
+    pub(crate) async fn weights(&mut self) -> Result<()> {
         // Deviations of an earlier run in other spaces must not enter the weights.
         let current: Vec<&str> = self
             .options
@@ -145,18 +165,61 @@ impl PairsPipeline<'_> {
             self.step("40_deviation.sql", Some((space, embedder)), None)
                 .await?;
         }
-        self.step("50_weights.sql", None, Some(schema::weights()))
-            .await
+        let script = self.options.weights_script();
+        self.step(script, None, Some(schema::weights())).await
+    }
+
+    /// With `--center-winners`: computes the mean weight of the chosen responses of the training split, by
+    /// which later steps divide. Returns it; 1 without the option.
+    pub(crate) async fn center_winners(&mut self) -> Result<f64> {
+        if !self.options.center_winners {
+            return Ok(1.0);
+        }
+        let context = self.context(None)?;
+        let script = self.options.pipeline.script("55_winner_mean.sql")?;
+        let rows = script.collect(&context, &self.values).await?;
+        let column = rows.first().and_then(|rows| rows.column_by_name("mean"));
+        let mean = column.and_then(|mean| mean.as_primitive_opt::<Float64Type>());
+        let mean = mean
+            .filter(|mean| mean.is_valid(0))
+            .map(|mean| mean.value(0));
+        let Some(mean) = mean.filter(|mean| *mean > 0.0) else {
+            let message = match mean {
+                Some(_) => "every chosen response of the training split has weight 0",
+                None => "no pair is in the training split",
+            };
+            return Err(Error::config(
+                "--center-winners",
+                message,
+                "leave it out: there is no mean to divide by",
+            ));
+        };
+        self.values
+            .insert("winner_mean".to_owned(), ScalarValue::from(mean));
+        Ok(mean)
     }
 
     /// Runs one SQL file and commits its output table, unless that is up to date.
-    async fn step(
+    pub(crate) async fn step(
         &mut self,
         name: &str,
         space: Option<(&str, &Embedder)>,
         schema: Option<SchemaRef>,
     ) -> Result<()> {
-        let script = self.options.pipeline.script(name)?;
+        let mut script = self.options.pipeline.script(name)?;
+        for (placeholder, expression) in self.options.expressions() {
+            if script.text.contains(placeholder) {
+                script = script.with_expression(placeholder, expression);
+            }
+        }
+        let is_own = self.options.weight.is_some() || self.options.pipeline.overrides(name);
+        let checks_weights = script.writes == schema::WEIGHTS && is_own;
+        let schema = if checks_weights {
+            // A missing weight must be read to be refused by name.
+            Some(weight_check::nullable(&schema::weights()))
+        } else {
+            schema
+        };
         let mut values = self.values.clone();
         if let Some((space, embedder)) = space {
             values.insert("space".to_owned(), ScalarValue::from(space));
@@ -201,6 +264,15 @@ impl PairsPipeline<'_> {
             .instrument(info_span!("pairs_step", table = key))
             .await?;
         self.progress.finish();
+        if checks_weights {
+            weight_check::check(
+                self.store,
+                &part,
+                self.options.weight.as_ref(),
+                &script.name,
+            )
+            .await?;
+        }
         self.progress
             .message(&format!("{reads}; writes {key} ({} rows)", part.rows));
         let mut manifest = self.store.manifest().clone();

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use datafusion::scalar::ScalarValue;
 
 use crate::embed::Embedder;
+use crate::expression::Expression;
 use crate::{Error, Result, sql};
 
 /// The pairing strategy.
@@ -58,6 +59,10 @@ impl Strategy {
 
 /// The options of a run. [`Options::default`] has the paper's values, without a deviation space.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 pub struct Options {
     /// The pairing strategy.
     pub strategy: Strategy,
@@ -89,8 +94,17 @@ pub struct Options {
     pub best_first: bool,
     /// The deviation spaces, each with its embedder.
     pub spaces: Vec<(&'static str, Embedder)>,
+    /// The condition on a response and its prompt; the others are excluded with the reason `where`.
+    pub filter: Option<Expression>,
+    /// The weight as an expression over a response's columns; by default the paper's formula.
+    pub weight: Option<Expression>,
+    /// Whether the values of `weight` are the weights, not divided by their mean over the prompt.
+    pub raw_weights: bool,
     /// The minimum weight of a chosen response.
     pub min_weight: f64,
+    /// Whether weights are divided so that the mean weight of the chosen responses of the training split
+    /// is 1.
+    pub center_winners: bool,
     /// The random seed.
     pub seed: i64,
     /// The SQL files of the pipeline.
@@ -117,7 +131,11 @@ impl Default for Options {
             max_responses: None,
             best_first: false,
             spaces: Vec::new(),
+            filter: None,
+            weight: None,
+            raw_weights: false,
             min_weight: 0.0,
+            center_winners: false,
             seed: 42,
             pipeline: sql::SqlPipeline::default(),
             out: None,
@@ -126,8 +144,38 @@ impl Default for Options {
 }
 
 impl Options {
+    /// The SQL file that computes the weights.
+    pub(crate) fn weights_script(&self) -> &'static str {
+        match self.weight {
+            Some(_) => "50_weights_expression.sql",
+            None => "50_weights.sql",
+        }
+    }
+
+    /// The expressions with the placeholders that they replace.
+    pub(super) fn expressions(&self) -> impl Iterator<Item = (&'static str, &Expression)> {
+        let weight = self.weight.iter().map(|weight| ("$weight", weight));
+        let filter = self.filter.iter().map(|filter| ("$where", filter));
+        weight.chain(filter)
+    }
+
+    /// Fails for options of weights that contradict each other.
+    pub(crate) fn check_weights(&self) -> Result<()> {
+        if let Some(weight) = &self.weight
+            && self.pipeline.overrides("50_weights.sql")
+        {
+            return Err(Error::config(
+                weight.option(),
+                format!("`{}` would never be computed", weight.text()),
+                "the folder of --sql has its own 50_weights.sql: leave out one of both",
+            ));
+        }
+        Ok(())
+    }
+
     /// Fails for options that contradict each other.
     pub(super) fn check(&self) -> Result<()> {
+        self.check_weights()?;
         if let Some(out) = &self.out
             && out.extension().is_none_or(|end| end != "parquet")
         {
@@ -161,7 +209,22 @@ impl Options {
         };
         let min_votes = self.min_votes.or(is_ratio.then_some(10));
         let min_words = self.min_words.unwrap_or(if is_ratio { 50 } else { 1 });
+        // The text of an expression identifies the step; the expression itself is put into the statement.
+        let text = |expression: &Option<Expression>| {
+            let text = expression.as_ref().map(Expression::text);
+            text.map(ScalarValue::from)
+        };
         let values = [
+            (
+                "where",
+                text(&self.filter).unwrap_or_else(|| ScalarValue::from(true)),
+            ),
+            (
+                "weight",
+                text(&self.weight).unwrap_or_else(|| ScalarValue::from(1.0)),
+            ),
+            ("raw_weights", ScalarValue::from(self.raw_weights)),
+            ("winner_mean", ScalarValue::from(1.0)),
             ("gap", ScalarValue::from(self.gap)),
             ("ratio", ScalarValue::from(self.ratio)),
             (

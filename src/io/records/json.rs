@@ -70,6 +70,14 @@ pub(super) fn columns(path: &Path) -> Result<Vec<String>> {
     Ok(keys.map(|Keys(keys)| keys).unwrap_or_default())
 }
 
+/// Whether a JSON file has an object per line, not one array or object that contains the rows.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn is_lines(path: &Path) -> Result<bool> {
+    Ok(!starts_with_bracket(path)? && single_object(path)?.is_none())
+}
+
 fn read_lines(
     path: &Path,
     options: &ReadOptions<'_>,
@@ -330,6 +338,19 @@ pub fn non_finite(value: &Value) -> Option<f64> {
     }
 }
 
+/// JSON text of rows with the bare literals `NaN`, `Infinity` and `-Infinity` as they were read: the inverse
+/// of [`replace_non_finite_literals`].
+pub fn restore_non_finite_literals(mut json: String) -> String {
+    if json.contains(NON_FINITE_KEY) {
+        for literal in LITERALS {
+            // Within a string the quotes would be escaped.
+            let marker = format!("{{\"{NON_FINITE_KEY}\":\"{literal}\"}}");
+            json = json.replace(&marker, literal);
+        }
+    }
+    json
+}
+
 /// JSON text with the bare literals `NaN`, `Infinity` and `-Infinity` replaced, so that it can be
 /// parsed; [`non_finite`] recognises the replacements.
 pub fn replace_non_finite_literals(json: &[u8]) -> Vec<u8> {
@@ -427,6 +448,14 @@ impl<R: Read> Read for NonFiniteReader<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn non_finite_literals_are_restored_outside_of_strings() {
+        let text = r#"{"a":NaN,"b":[-Infinity,Infinity],"c":"{\"$non_finite\":\"NaN\"}"}"#;
+        let replaced = replace_non_finite_literals(text.as_bytes());
+        let value: Value = serde_json::from_slice(&replaced).unwrap();
+        assert_eq!(restore_non_finite_literals(value.to_string()), text);
+    }
 
     #[test]
     fn non_finite_literals_are_neither_null_nor_text() {

@@ -20,8 +20,10 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-pub use self::json::{non_finite, replace_non_finite_literals};
-pub use self::parquet::open as parquet;
+pub use self::json::{
+    is_lines as is_json_lines, non_finite, replace_non_finite_literals, restore_non_finite_literals,
+};
+pub use self::parquet::{open as parquet, rows_of as batch_rows};
 pub use self::table::{TableSchema, read_batches};
 use crate::format::{Format, RowFile};
 use crate::lines::ReadOutcome;

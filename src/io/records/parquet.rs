@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Fields, Float64Type, Int64Type, UInt64Type};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -73,8 +73,7 @@ pub(super) fn read(
                 break;
             }
         };
-        let schema = batch.schema();
-        for fields in rows(schema.fields(), batch.columns(), batch.num_rows())? {
+        for fields in rows_of(&batch)? {
             number += 1;
             each((number, Ok(fields)))?;
         }
@@ -84,6 +83,14 @@ pub(super) fn read(
         sha256: sha256_file(path)?,
         truncated,
     })
+}
+
+/// The rows of a record batch. A null becomes an absent field.
+///
+/// # Errors
+/// When Arrow cannot convert a column.
+pub fn rows_of(batch: &RecordBatch) -> Result<Vec<Map<String, Value>>> {
+    rows(batch.schema().fields(), batch.columns(), batch.num_rows())
 }
 
 /// The rows of the columns, each of `len` values.

@@ -1,0 +1,103 @@
+//! Weight formula: how a run makes weights, in words for cards and summaries.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::Options;
+
+/// Where weights come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// The paper's formula (Chung et al. 2025, section 3) on the deviations.
+    Deviation,
+    /// No deviation was computed: all weights are 1.
+    Constant,
+    /// `--weight`: the value of this SQL expression, divided by its mean over the prompt.
+    Expression(String),
+    /// `--weight` with `--raw-weights`: the value of this SQL expression.
+    RawExpression(String),
+    /// Own SQL files in place of those that compute deviations or weights.
+    OwnSql,
+}
+
+/// How a run makes weights.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct WeightFormula {
+    /// Where they come from.
+    pub origin: Origin,
+    /// The minimum weight of a chosen response.
+    pub min_weight: f64,
+    /// Whether the mean weight of the chosen responses of the training split was made 1.
+    pub center_winners: bool,
+}
+
+impl WeightFormula {
+    /// The formula that the options ask for.
+    pub fn of(options: &Options) -> Self {
+        let is_own = |name: &&str| options.pipeline.overrides(name);
+        let scripts = [
+            options.weights_script(),
+            "40_deviation.sql",
+            "60_pairs.sql",
+            "60_weighted_rows.sql",
+        ];
+        let origin = match &options.weight {
+            _ if scripts.iter().any(is_own) => Origin::OwnSql,
+            Some(weight) if options.raw_weights => Origin::RawExpression(weight.text().to_owned()),
+            Some(weight) => Origin::Expression(weight.text().to_owned()),
+            None if options.spaces.is_empty() => Origin::Constant,
+            None => Origin::Deviation,
+        };
+        Self {
+            origin,
+            min_weight: options.min_weight,
+            center_winners: options.center_winners,
+        }
+    }
+
+    /// Whether the weights of a prompt with two responses are 1 by construction: two vectors have one distance,
+    /// so both deviations are equal.
+    pub fn two_weigh_one(&self) -> bool {
+        matches!(self.origin, Origin::Deviation | Origin::Constant)
+            && self.min_weight <= 1.0
+            && !self.center_winners
+    }
+
+    /// The formula in sentences that follow "`weight` multiplies the loss of the pair".
+    pub fn sentence(&self) -> String {
+        let mut text = match &self.origin {
+            Origin::Deviation => {
+                "It grows with the distance of the chosen story from the other stories to \
+                its prompt, and has mean 1 over a prompt's stories."
+                    .to_owned()
+            }
+            Origin::Constant => "It is 1: no deviation was computed.".to_owned(),
+            Origin::Expression(sql) => format!(
+                "It is the value of the SQL expression `{sql}` for the chosen story, divided by its mean over \
+                 the prompt's stories."
+            ),
+            Origin::RawExpression(sql) => {
+                format!("It is the value of the SQL expression `{sql}` for the chosen story.")
+            }
+            Origin::OwnSql => {
+                "It was computed by own SQL files, which are listed below.".to_owned()
+            }
+        };
+        if self.min_weight > 0.0 {
+            let _ = write!(
+                text,
+                " Weights of chosen stories below {0} were raised to {0}.",
+                self.min_weight
+            );
+        }
+        if self.center_winners {
+            text.push_str(
+                " All weights were then divided by the mean weight of the chosen stories of the training \
+                 split, which is therefore 1.",
+            );
+        }
+        text
+    }
+}

@@ -1,10 +1,11 @@
 -- reads: responses, prompts
 -- writes: candidates
 -- Candidates: the responses that can be in pairs, and why the others are excluded. Duplicate texts of
--- a prompt count once, with their highest votes. --max-responses limits the responses per prompt: a
--- random sample by --seed, or those with the most votes with --best-first. The condition of --where
--- stands for $where and sees the columns of `described`: a response, and its prompt. The hash join builds
--- its table from the prompts, which are written first, and streams the stories.
+-- a prompt count once, with their highest votes. Prompts with fewer than --min-responses candidates are
+-- excluded. --max-responses limits the responses per prompt: a random sample by --seed, or those with the
+-- most votes with --best-first. The condition of --where stands for $where and sees the columns of
+-- `described`: a response, and its prompt. The hash join builds its table from the prompts, which are
+-- written first, and streams the stories.
 SET datafusion.optimizer.join_reordering = false;
 WITH described AS (
     SELECT
@@ -63,7 +64,8 @@ ranked AS (
             ORDER BY
                 CASE WHEN $best_first THEN -score ELSE 0 END,
                 md5($seed || ' ' || response_id)
-        ) AS rank
+        ) AS rank,
+        count(*) OVER (PARTITION BY prompt_id, excluded IS NULL) AS n
     FROM filtered
 )
 SELECT
@@ -75,6 +77,7 @@ SELECT
     split,
     text_hash,
     CASE
+        WHEN excluded IS NULL AND n < $min_responses THEN 'too_few_responses'
         WHEN excluded IS NULL AND $max_responses > 0 AND rank > $max_responses
             THEN 'beyond_max_responses'
         ELSE excluded

@@ -1,6 +1,7 @@
 -- reads: candidates
 -- writes: pair_ids
--- All pairs whose votes differ, at most --max-pairs per prompt, sampled by --seed.
+-- All pairs whose votes differ, at most --max-pairs per prompt: sampled by --seed or, with --best-winners,
+-- those whose chosen response has the most votes.
 SELECT prompt_id, chosen_id, rejected_id
 FROM (
     SELECT
@@ -9,7 +10,9 @@ FROM (
         rejected.response_id AS rejected_id,
         row_number() OVER (
             PARTITION BY chosen.prompt_id
-            ORDER BY md5($seed || ' ' || chosen.response_id || ' ' || rejected.response_id)
+            ORDER BY
+                CASE WHEN $best_winners THEN -chosen.score ELSE 0 END,
+                md5($seed || ' ' || chosen.response_id || ' ' || rejected.response_id)
         ) AS rank
     FROM candidates AS chosen
     JOIN candidates AS rejected

@@ -1,51 +1,57 @@
--- reads: candidates, weights
+-- reads: pools, pool_deviations
 -- writes: pair_ids
--- Diverse preference optimization (DivPO): of the fraction --rho of a prompt's responses with the most
--- votes (at least two) the most deviant are chosen; of the fraction --rho with the fewest votes the
--- least deviant are rejected. The i-th chosen is paired with the i-th rejected, at most --max-pairs
--- per prompt.
-WITH ranked AS (
+-- Diverse preference optimization (DivPO, Lanchantin et al. 2025): the --max-pairs most deviant responses
+-- of a prompt's best pool are chosen, the --max-pairs least deviant of its worst pool are rejected, both
+-- by deviation within their pool (over two spaces: the geometric mean of the scaled deviations). Chosen
+-- and rejected are joined in a random order by --seed. Pairs that the votes do not order are dropped;
+-- 71_card_divpo.sql counts them.
+WITH by_response AS (
     SELECT
-        candidates.prompt_id,
-        candidates.response_id,
-        candidates.score,
-        weights.weight,
-        count(*) OVER (PARTITION BY candidates.prompt_id) AS n,
-        row_number() OVER (
-            PARTITION BY candidates.prompt_id
-            ORDER BY candidates.score DESC, md5($seed || ' ' || candidates.response_id)
-        ) AS from_best,
-        row_number() OVER (
-            PARTITION BY candidates.prompt_id
-            ORDER BY candidates.score, md5($seed || ' ' || candidates.response_id) DESC
-        ) AS from_worst
-    FROM candidates
-    JOIN weights ON weights.response_id = candidates.response_id
-        AND weights.prompt_id = candidates.prompt_id
-    WHERE candidates.excluded IS NULL
+        prompt_id,
+        pool,
+        response_id,
+        max(deviation) FILTER (WHERE space = 'semantic') AS semantic,
+        max(deviation) FILTER (WHERE space = 'style') AS style
+    FROM pool_deviations
+    GROUP BY prompt_id, pool, response_id
 ),
-sized AS (
-    SELECT *, least(greatest(CAST(floor($rho * n) AS BIGINT), 2), n / 2) AS side FROM ranked
-),
-winners AS (
+weighted AS (
     SELECT
-        *,
-        row_number() OVER (PARTITION BY prompt_id ORDER BY weight DESC, response_id) AS rank
-    FROM sized
-    WHERE from_best <= side
+        by_response.prompt_id,
+        by_response.pool,
+        by_response.response_id,
+        pools.score,
+        weight(semantic, style) OVER (
+            PARTITION BY by_response.prompt_id, by_response.pool ORDER BY by_response.response_id
+        ) AS weight
+    FROM by_response
+    JOIN pools
+        ON pools.prompt_id = by_response.prompt_id AND pools.response_id = by_response.response_id
 ),
-losers AS (
+ranked AS (
     SELECT
         *,
-        row_number() OVER (PARTITION BY prompt_id ORDER BY weight, response_id) AS rank
-    FROM sized
-    WHERE from_worst <= side
+        row_number() OVER (
+            PARTITION BY prompt_id, pool
+            ORDER BY CASE WHEN pool = 'best' THEN -weight ELSE weight END, response_id
+        ) AS rank
+    FROM weighted
+),
+shuffled AS (
+    SELECT
+        *,
+        row_number() OVER (
+            PARTITION BY prompt_id, pool ORDER BY md5($seed || ' ' || pool || ' ' || response_id)
+        ) AS position
+    FROM ranked
+    WHERE rank <= $max_pairs
 )
 SELECT
-    winners.prompt_id,
-    winners.response_id AS chosen_id,
-    losers.response_id AS rejected_id
-FROM winners
-JOIN losers ON losers.prompt_id = winners.prompt_id AND losers.rank = winners.rank
-WHERE winners.rank <= $max_pairs AND winners.score > losers.score
+    chosen.prompt_id,
+    chosen.response_id AS chosen_id,
+    rejected.response_id AS rejected_id
+FROM shuffled AS chosen
+JOIN shuffled AS rejected
+    ON rejected.prompt_id = chosen.prompt_id AND rejected.position = chosen.position
+WHERE chosen.pool = 'best' AND rejected.pool = 'worst' AND chosen.score > rejected.score
 ORDER BY prompt_id, chosen_id, rejected_id

@@ -376,10 +376,13 @@ fn every_strategy_and_option_makes_pairs() {
         "--strategy gap --deviation none",
         "--strategy gap --deviation style --min-weight 0.2",
         "--strategy gap --max-responses 4 --best-first",
+        "--strategy gap --max-pairs 1 --best-winners",
+        "--strategy gap --min-responses 5",
         "--strategy ratio",
         "--strategy ratio --ignore-time-order --balance-length --ratio 2",
         "--strategy all --max-pairs 3",
         "--strategy divpo",
+        "--strategy divpo --pool all",
         "--strategy divpo --rho 0.5 --max-pairs 1 --deviation semantic",
         "--strategy gap --gap 1 --seed 7",
     ] {

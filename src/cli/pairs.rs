@@ -4,8 +4,9 @@ use std::ops::Bound;
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use polyphony_engine::expression::Expression;
-use polyphony_engine::pairs::{self, Options, PairsOutput, Strategy};
+use polyphony_engine::pairs::{self, DivPoPool, Options, PairsOutput, Strategy};
 
 use super::number::number;
 use super::terminal::{self, Bars};
@@ -38,12 +39,27 @@ pub(crate) struct Arguments {
     /// ratio: as many chosen responses longer than the rejected ones as shorter
     #[arg(long)]
     balance_length: bool,
-    /// divpo: the share of best and of worst responses
+    /// divpo: the share of best and of worst responses; a pool has at least --max-pairs of them
     #[arg(long, default_value_t = 0.25, value_parser = number::<f64>((Bound::Excluded(0.0), Bound::Included(0.5))))]
     rho: f64,
-    /// all, ratio, divpo: at most this many pairs of a prompt [default: 100, divpo: 2]
-    #[arg(long, value_name = "N")]
+    /// divpo: take both pools from the responses in gap pairs, as the paper does, or from all candidates
+    #[arg(
+        long,
+        value_name = "pairs|all",
+        default_value = "pairs",
+        value_parser = PossibleValuesParser::new(["pairs", "all"]).map(|name| match name.as_str() {
+            "all" => DivPoPool::All,
+            _ => DivPoPool::Pairs,
+        })
+    )]
+    pool: DivPoPool,
+    /// At most this many pairs of a prompt, N / 2 for the paper's ablation over N responses [default:
+    /// gap: all, divpo: 2, else 100]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_pairs: Option<u32>,
+    /// gap, all: with --max-pairs, the pairs whose chosen responses have the most votes, not random ones
+    #[arg(long, requires = "max_pairs")]
+    best_winners: bool,
     /// Exclude responses with fewer votes [default: 10 for ratio, else none]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     min_votes: Option<i64>,
@@ -64,7 +80,10 @@ pub(crate) struct Arguments {
     /// With --tokenizer: exclude responses of more tokens, with their prompt [default: 2048]
     #[arg(long, value_name = "N", requires = "tokenizer")]
     max_tokens: Option<u32>,
-    /// Use at most this many responses of a prompt
+    /// Exclude prompts with fewer candidates
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    min_responses: u32,
+    /// Use at most this many responses of a prompt as candidates, before they are paired
     #[arg(long, value_name = "N")]
     max_responses: Option<u32>,
     /// With --max-responses: use those with the most votes, not random ones
@@ -98,12 +117,15 @@ fn options(arguments: Arguments) -> anyhow::Result<(PathBuf, Options)> {
         ignore_time_order: arguments.ignore_time_order,
         balance_length: arguments.balance_length,
         rho: arguments.rho,
+        pool: arguments.pool,
         max_pairs: arguments.max_pairs,
+        best_winners: arguments.best_winners,
         min_votes: arguments.min_votes,
         min_words: arguments.min_words,
         max_words: arguments.max_words,
         tokenizer: arguments.tokenizer,
         max_tokens: arguments.max_tokens.unwrap_or(defaults.max_tokens),
+        min_responses: arguments.min_responses,
         max_responses: arguments.max_responses,
         best_first: arguments.best_first,
         filter: filter

@@ -27,13 +27,17 @@ pub const SCORED_RESPONSES: &str = "scored_responses";
 /// The table of deviations: the mean distance of a response to the other responses of its prompt, a row
 /// per space.
 pub const DEVIATIONS: &str = "deviations";
+/// The table of `DivPO`'s pools: the best and the worst responses of a prompt.
+pub const POOLS: &str = "pools";
+/// The table of deviations within the pools of `DivPO`, a row per response and space.
+pub const POOL_DEVIATIONS: &str = "pool_deviations";
 /// The table of the responses' weights.
 pub const WEIGHTS: &str = "weights";
 /// The table of weighted preference pairs.
 pub const PAIRS: &str = "pairs";
 
 /// All tables that a store can contain, except the tables of vectors.
-pub const TABLES: [&str; 10] = [
+pub const TABLES: [&str; 12] = [
     PROMPTS,
     RESPONSES,
     QUARANTINED,
@@ -42,6 +46,8 @@ pub const TABLES: [&str; 10] = [
     PAIR_IDS,
     SCORED_RESPONSES,
     DEVIATIONS,
+    POOLS,
+    POOL_DEVIATIONS,
     WEIGHTS,
     PAIRS,
 ];

@@ -29,7 +29,7 @@ use polyphony_io::progress::Progress;
 pub type Options = BTreeMap<String, ScalarValue>;
 
 /// The built-in files, in execution order.
-pub const BUILT_IN: [(&str, &str); 18] = [
+pub const BUILT_IN: [(&str, &str); 22] = [
     (
         "00_quarantine.sql",
         include_str!("../../sql/00_quarantine.sql"),
@@ -41,6 +41,14 @@ pub const BUILT_IN: [(&str, &str); 18] = [
     (
         "10_candidates.sql",
         include_str!("../../sql/10_candidates.sql"),
+    ),
+    (
+        "20_divpo_deviations.sql",
+        include_str!("../../sql/20_divpo_deviations.sql"),
+    ),
+    (
+        "20_divpo_pools.sql",
+        include_str!("../../sql/20_divpo_pools.sql"),
     ),
     (
         "20_pairs_all.sql",
@@ -61,6 +69,10 @@ pub const BUILT_IN: [(&str, &str); 18] = [
     (
         "30_scored_responses_all.sql",
         include_str!("../../sql/30_scored_responses_all.sql"),
+    ),
+    (
+        "30_scored_responses_in_gap_pairs.sql",
+        include_str!("../../sql/30_scored_responses_in_gap_pairs.sql"),
     ),
     (
         "30_scored_responses_in_pairs.sql",
@@ -90,6 +102,10 @@ pub const BUILT_IN: [(&str, &str); 18] = [
         include_str!("../../sql/60_weighted_rows.sql"),
     ),
     ("70_card.sql", include_str!("../../sql/70_card.sql")),
+    (
+        "71_card_divpo.sql",
+        include_str!("../../sql/71_card_divpo.sql"),
+    ),
 ];
 
 /// The source of the pipeline's SQL files.

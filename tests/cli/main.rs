@@ -172,6 +172,17 @@ fn options_that_cannot_be_used() {
     transcript.run(&["pairs", "--store", "store", "--strategy", "best"]);
     transcript.run(&["pairs", "--store", "store", "--semantic", "builtin:meaning"]);
     transcript.run(&["pairs", "--store", "store", "--rho", "0.9"]);
+    transcript.run(&["pairs", "--store", "store", "--best-winners"]);
+    transcript.run(&[
+        "pairs",
+        "--store",
+        "store",
+        "--strategy",
+        "ratio",
+        "--max-pairs",
+        "2",
+        "--best-winners",
+    ]);
     transcript.run(&["pairs", "--store", "store", "--best-first"]);
     transcript.run(&["pairs", "--store", "store", "--tokenizer", "gone.json"]);
     transcript.run(&["pairs", "--store", "store", "--min-votes", "100000"]);

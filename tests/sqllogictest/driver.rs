@@ -1,4 +1,4 @@
-//! SQL logic test driver: DataFusion, extended by the statement `RUN file WITH ...`.
+//! SQL logic test driver: DataFusion, extended by the statement `RUN file WITH ... [INTO view]`.
 
 #![expect(
     clippy::unwrap_used,
@@ -16,7 +16,7 @@ use polyphony_engine::datafusion::prelude::SessionContext;
 use polyphony_engine::datafusion::scalar::ScalarValue;
 use polyphony_engine::sql;
 
-/// A driver with DataFusion and the statement `RUN file WITH ...`.
+/// A driver with DataFusion and the statement `RUN file WITH ... [INTO view]`.
 pub struct Polyphony {
     context: SessionContext,
     plain: DataFusion,
@@ -30,6 +30,10 @@ impl Polyphony {
     }
 
     async fn script(&self, call: &str) -> Result<DFOutput, DFSqlLogicTestError> {
+        let (call, view) = match call.split_once(" INTO ") {
+            Some((call, view)) => (call, Some(view.trim())),
+            None => (call, None),
+        };
         let (file, values) = call.split_once(" WITH ").unwrap_or((call, ""));
         let mut options = sql::Options::new();
         for pair in values.split(',').filter(|pair| !pair.trim().is_empty()) {
@@ -48,6 +52,10 @@ impl Polyphony {
             .frame(&self.context, &options)
             .await
             .map_err(|error| DFSqlLogicTestError::Other(error.to_string()))?;
+        if let Some(view) = view {
+            self.context.register_table(view, frame.into_view())?;
+            return Ok(DFOutput::StatementComplete(0));
+        }
         let schema = frame.schema().inner().clone();
         let batches = frame.collect().await?;
         Ok(DFOutput::Rows {

@@ -15,7 +15,7 @@ use datafusion::scalar::ScalarValue;
 
 use tracing::{Instrument as _, info_span};
 
-pub use self::options::{Options, Strategy};
+pub use self::options::{DivPoPool, Options, Strategy};
 use crate::embed::Embedder;
 use crate::jobs::embed_store::{self, EmbedOptions, Scope};
 use crate::store::{StepEntry, Store};
@@ -71,12 +71,12 @@ pub async fn pairs(
     let mut run = PairsPipeline::new(&mut store, options, progress);
     run.tokenizer_sha256 = tokenizer_sha256;
     run.step("10_candidates.sql", None, None).await?;
-    // DivPO selects pairs by deviation, so it needs the weights of all candidates first; the other
-    // strategies only need the weights of the responses in pairs.
+    // DivPO selects pairs by deviation within its pools, so it needs vectors first; its weights are those
+    // of the responses from which the pools are taken.
     if options.strategy == Strategy::DivPo {
-        run.step("30_scored_responses_all.sql", None, None).await?;
+        run.step(options.pool.script(), None, None).await?;
         run.weights().await?;
-        run.step(options.strategy.script(), None, None).await?;
+        run.divpo_pairs().await?;
         run.expect_pairs()?;
     } else {
         run.step(options.strategy.script(), None, None).await?;
@@ -135,9 +135,19 @@ impl<'a> PairsPipeline<'a> {
         ))
     }
 
-    /// Computes the vectors, deviations and weights of the responses in `scored_responses`.
-    pub(crate) async fn weights(&mut self) -> Result<()> {
-        // Deviations of an earlier run in other spaces must not enter the weights.
+    /// Selects the pairs of `DivPO` by the deviation within its pools.
+    async fn divpo_pairs(&mut self) -> Result<()> {
+        self.step("20_divpo_pools.sql", None, None).await?;
+        self.forget_other_spaces(schema::POOL_DEVIATIONS)?;
+        for (space, embedder) in &self.options.spaces {
+            self.step("20_divpo_deviations.sql", Some((space, embedder)), None)
+                .await?;
+        }
+        self.step(self.options.strategy.script(), None, None).await
+    }
+
+    /// Removes the parts of a table of deviations that belong to the spaces of an earlier run.
+    fn forget_other_spaces(&mut self, table: &str) -> Result<()> {
         let current: Vec<&str> = self
             .options
             .spaces
@@ -145,16 +155,24 @@ impl<'a> PairsPipeline<'a> {
             .map(|(space, _)| *space)
             .collect();
         let mut manifest = self.store.manifest().clone();
-        if let Some(parts) = manifest.tables.get_mut(schema::DEVIATIONS) {
+        if let Some(parts) = manifest.tables.get_mut(table) {
             parts.retain(|part| current.iter().any(|space| part.file.starts_with(space)));
         }
         manifest.steps.retain(|key, _| {
-            let space = key.strip_prefix("deviations/");
+            let space = key
+                .strip_prefix(table)
+                .and_then(|rest| rest.strip_prefix('/'));
             space.is_none_or(|space| current.contains(&space))
         });
         if manifest != *self.store.manifest() {
             self.store.commit(manifest)?;
         }
+        Ok(())
+    }
+
+    /// Computes the vectors, deviations and weights of the responses in `scored_responses`.
+    pub(crate) async fn weights(&mut self) -> Result<()> {
+        self.forget_other_spaces(schema::DEVIATIONS)?;
         for (space, embedder) in &self.options.spaces {
             let texts = EmbedOptions {
                 scope: Scope::ScoredResponses,
@@ -351,10 +369,17 @@ async fn export(store: &Store, options: &Options, folder: &std::path::Path) -> R
     copy_atomic(&part, &file)?;
     let context = session::with_store(store, &session::MemoryLimit::pipeline())?;
     session::add_quarantine(&context, &options.pipeline).await?;
-    let rows = options
-        .pipeline
-        .query(&context, "70_card.sql", &sql::Options::new())
-        .await?;
+    let pipeline = &options.pipeline;
+    let none = sql::Options::new();
+    let mut rows = pipeline.query(&context, "70_card.sql", &none).await?;
+    if options.strategy == Strategy::DivPo {
+        let values = options.sql_values();
+        rows.extend(
+            pipeline
+                .query(&context, "71_card_divpo.sql", &values)
+                .await?,
+        );
+    }
     let card = card::Card::new(store, options, &rows)?;
     let card_file = file.with_extension("md");
     write_atomic(&card_file, card.markdown().as_bytes())?;

@@ -19,7 +19,8 @@ pub enum Strategy {
     Ratio,
     /// All pairs, up to a maximum per prompt.
     All,
-    /// `DivPO`: the most deviant of the best responses over the least deviant of the worst.
+    /// `DivPO`: the most deviant of the best responses over the least deviant of the worst (Lanchantin et
+    /// al. 2025).
     DivPo,
 }
 
@@ -57,6 +58,27 @@ impl Strategy {
     }
 }
 
+/// divpo: the responses from which the pools of the best and of the worst are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DivPoPool {
+    /// The responses that the strategy `gap` puts in pairs, as in the paper's code: both methods then
+    /// learn from the same responses.
+    #[default]
+    Pairs,
+    /// All candidates.
+    All,
+}
+
+impl DivPoPool {
+    /// The SQL file that makes the table `scored_responses`.
+    pub(super) fn script(self) -> &'static str {
+        match self {
+            Self::Pairs => "30_scored_responses_in_gap_pairs.sql",
+            Self::All => "30_scored_responses_all.sql",
+        }
+    }
+}
+
 /// The options of a run. [`Options::default`] has the paper's values, without a deviation space.
 #[derive(Debug, Clone)]
 #[expect(
@@ -74,10 +96,17 @@ pub struct Options {
     pub ignore_time_order: bool,
     /// ratio: balance lengths, so that the chosen response is longer in as many pairs as it is shorter.
     pub balance_length: bool,
-    /// divpo: the fraction of best and of worst responses, in (0, 0.5].
+    /// divpo: the fraction of best and of worst responses, in (0, 0.5]; a pool holds at least `max_pairs`
+    /// responses, where there are as many.
     pub rho: f64,
-    /// The maximum number of pairs per prompt; by default 100, for divpo 2.
+    /// divpo: the responses from which the pools are taken.
+    pub pool: DivPoPool,
+    /// The maximum number of pairs per prompt; by default 100 for all and ratio, 2 for divpo, unlimited
+    /// for gap.
     pub max_pairs: Option<u32>,
+    /// With `max_pairs`, gap and all: keep the pairs whose chosen responses have the most votes instead of
+    /// random ones.
+    pub best_winners: bool,
     /// The minimum votes of a response; by default 10 for ratio, otherwise unlimited.
     pub min_votes: Option<i64>,
     /// The minimum number of words of a response; by default 50 for ratio, otherwise 1.
@@ -88,6 +117,8 @@ pub struct Options {
     pub tokenizer: Option<String>,
     /// The maximum number of tokens of prompt plus response, used only with a tokenizer.
     pub max_tokens: u32,
+    /// The minimum number of candidates of a prompt; the candidates of other prompts are excluded.
+    pub min_responses: u32,
     /// The maximum number of responses per prompt; by default unlimited.
     pub max_responses: Option<u32>,
     /// With `max_responses`: select the responses with the most votes instead of random ones.
@@ -122,12 +153,15 @@ impl Default for Options {
             ignore_time_order: false,
             balance_length: false,
             rho: 0.25,
+            pool: DivPoPool::default(),
             max_pairs: None,
+            best_winners: false,
             min_votes: None,
             min_words: None,
             max_words: 1500,
             tokenizer: None,
             max_tokens: 2048,
+            min_responses: 1,
             max_responses: None,
             best_first: false,
             spaces: Vec::new(),
@@ -192,6 +226,13 @@ impl Options {
                 "use --deviation both, semantic or style",
             ));
         }
+        if self.best_winners && !matches!(self.strategy, Strategy::Gap | Strategy::All) {
+            return Err(Error::config(
+                "--best-winners",
+                "ratio draws pairs at random, and divpo takes the most deviant",
+                "use it with --strategy gap or all, and --max-pairs",
+            ));
+        }
         Ok(())
     }
 
@@ -201,7 +242,9 @@ impl Options {
         let integer = |number: u32| ScalarValue::from(i64::from(number));
         let max_pairs = self.max_pairs.unwrap_or(match self.strategy {
             Strategy::DivPo => 2,
-            _ => 100,
+            // Gap pairs are unlimited: 0 in SQL.
+            Strategy::Gap => 0,
+            Strategy::All | Strategy::Ratio => 100,
         });
         let max_length = match self.tokenizer {
             Some(_) => self.max_tokens,
@@ -234,9 +277,11 @@ impl Options {
             ("balance_length", ScalarValue::from(self.balance_length)),
             ("rho", ScalarValue::from(self.rho)),
             ("max_pairs", integer(max_pairs)),
+            ("best_winners", ScalarValue::from(self.best_winners)),
             ("min_votes", ScalarValue::Int64(min_votes)),
             ("min_words", integer(min_words)),
             ("max_length", integer(max_length)),
+            ("min_responses", integer(self.min_responses)),
             ("max_responses", integer(self.max_responses.unwrap_or(0))),
             ("best_first", ScalarValue::from(self.best_first)),
             ("min_weight", ScalarValue::from(self.min_weight)),

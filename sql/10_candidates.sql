@@ -1,6 +1,7 @@
 -- reads: responses, prompts
 -- writes: candidates
--- Candidates: the responses that can be in pairs, and why the others are excluded. Duplicate texts of
+-- Candidates: the responses that can be in pairs, and why the others are excluded. All posts of a prompt
+-- (reposts have the same prompt_key) are one prompt with the least id of its posts. Duplicate texts of
 -- a prompt count once, with their highest votes. Prompts with fewer than --min-responses candidates are
 -- excluded. --max-responses limits the responses per prompt: a random sample by --seed, or those with the
 -- most votes with --best-first. The condition of --where stands for $where and sees the columns of
@@ -9,7 +10,8 @@
 SET datafusion.optimizer.join_reordering = false;
 WITH described AS (
     SELECT
-        responses.*,
+        responses.* EXCLUDE (prompt_id),
+        first_posts.prompt_id,
         prompts.prompt,
         prompts.tag,
         prompts.title,
@@ -17,7 +19,10 @@ WITH described AS (
         prompts.split,
         prompts.score AS prompt_score,
         prompts.created_at AS prompt_created_at
-    FROM prompts
+    FROM (
+        SELECT prompt_key, min(prompt_id) AS prompt_id FROM prompts GROUP BY prompt_key
+    ) AS first_posts
+    JOIN prompts ON prompts.prompt_key = first_posts.prompt_key
     JOIN responses ON responses.prompt_id = prompts.prompt_id
 ),
 measured AS (

@@ -14,8 +14,8 @@ WITH sides AS (
 with_text AS (
     SELECT sides.*, responses.text, responses.score
     FROM sides
-    JOIN responses
-        ON responses.response_id = sides.response_id AND responses.prompt_id = sides.prompt_id
+    -- By the response's id alone: it may belong to a repost of the prompt.
+    JOIN responses ON responses.response_id = sides.response_id
 ),
 paired AS (
     SELECT

@@ -1,4 +1,4 @@
--- reads: pairs, scored_responses, candidates, quarantine
+-- reads: pairs, scored_responses, candidates, prompt_posts, quarantine
 -- writes: card
 -- The counts of the data set card, one per row and in order: a stable name, the section, the label and
 -- the value. The program itself reads `pairs`, `prompts`, `pairs_of_two_responses`, `weight_mean`,
@@ -106,6 +106,9 @@ rows AS (
     UNION ALL
     SELECT 5, 0, 'responses', 'responses', coalesce(excluded, 'candidate'), count(*)
     FROM candidates GROUP BY excluded
+    UNION ALL
+    SELECT 5, 1, 'reposts', 'prompts', 'posts of a prompt that was posted before', sum(n - 1)
+    FROM prompt_posts
     UNION ALL
     SELECT 6, 0, 'quarantined', 'quarantined at ingest', reason, count(*)
     FROM quarantine GROUP BY reason

@@ -81,7 +81,7 @@ async fn report(folder: &Path, pipeline: &SqlPipeline, summary: &Summary) -> any
         ));
     }
     let context = session::with_store(&store, &session::MemoryLimit::pipeline())?;
-    session::add_quarantine(&context, pipeline).await?;
+    session::add_views(&context, pipeline).await?;
     let quarantined = sql::counts(
         &context,
         "SELECT reason, count(*) FROM quarantine GROUP BY reason ORDER BY reason",

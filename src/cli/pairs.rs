@@ -28,8 +28,8 @@ pub(crate) struct Arguments {
     #[arg(long = "where", value_name = "SQL")]
     filter: Option<String>,
     /// gap: the minimum difference of votes
-    #[arg(long, default_value_t = 5)]
-    gap: i64,
+    #[arg(long, default_value_t = 5.0, value_parser = number::<f64>(0.0..))]
+    gap: f64,
     /// ratio: the minimum ratio of votes
     #[arg(long, default_value_t = 1.25, value_parser = number::<f64>(1.0..))]
     ratio: f64,
@@ -62,7 +62,7 @@ pub(crate) struct Arguments {
     best_winners: bool,
     /// Exclude responses with fewer votes [default: 10 for ratio, else none]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    min_votes: Option<i64>,
+    min_votes: Option<f64>,
     /// Exclude shorter responses [default: 50 for ratio, else 1]
     #[arg(long, value_name = "N")]
     min_words: Option<u32>,

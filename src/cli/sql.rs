@@ -48,7 +48,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let context = match &store {
         Some(store) => {
             let context = session::with_store(store, &session::MemoryLimit::unbounded())?;
-            session::add_quarantine(&context, &SqlPipeline::built_in()).await?;
+            session::add_views(&context, &SqlPipeline::built_in()).await?;
             context
         }
         None => session::bare(&session::MemoryLimit::unbounded())?,

@@ -15,6 +15,8 @@ pub const QUARANTINED: &str = "quarantined";
 pub const PENDING: &str = "pending";
 /// The view of all quarantined and pending rows with their reasons.
 pub const QUARANTINE: &str = "quarantine";
+/// The view of prompts, each with the ids of all its posts.
+pub const PROMPT_POSTS: &str = "prompt_posts";
 /// The name prefix of the tables of vectors: one table per model, one row per text.
 pub const EMBEDDINGS: &str = "embeddings_";
 
@@ -62,8 +64,10 @@ pub fn ingested() -> [(&'static str, SchemaRef); 4] {
     ]
 }
 
-/// One row per prompt. `prompt` is the text that models see: title and body without the leading tag.
-/// `line` is the row's line in its `source`.
+/// One row per post of a prompt. `prompt` is the text that models see: title and body without the leading
+/// tag. `prompt_key` is a hash of its normalized text: posts with the same key are reposts of one prompt,
+/// whose responses `pairs` compares with each other, and they have the same split. `line` is the row's
+/// line in its `source`.
 pub fn prompts() -> SchemaRef {
     schema(vec![
         text("prompt_id"),
@@ -73,7 +77,8 @@ pub fn prompts() -> SchemaRef {
         text("title"),
         text("body"),
         text("prompt"),
-        optional("score", DataType::Int64),
+        text("prompt_key"),
+        optional("score", DataType::Float64),
         optional("created_at", timestamp()),
         optional("retrieved_at", timestamp()),
         text("split"),
@@ -88,7 +93,7 @@ pub fn responses() -> SchemaRef {
         text("source"),
         integer("line"),
         text("text"),
-        integer("score"),
+        number("score"),
         optional("created_at", timestamp()),
         optional("retrieved_at", timestamp()),
         optional("author_hash", DataType::Utf8),
@@ -148,8 +153,8 @@ pub fn pairs() -> SchemaRef {
         Field::new("prompt", messages(), false),
         Field::new("chosen", messages(), false),
         Field::new("rejected", messages(), false),
-        integer("score_chosen"),
-        integer("score_rejected"),
+        number("score_chosen"),
+        number("score_rejected"),
         optional("deviation_semantic", DataType::Float64),
         optional("deviation_style", DataType::Float64),
         Field::new("weight", DataType::Float64, false),
@@ -195,6 +200,10 @@ fn text(name: &str) -> Field {
 
 fn integer(name: &str) -> Field {
     Field::new(name, DataType::Int64, false)
+}
+
+fn number(name: &str) -> Field {
+    Field::new(name, DataType::Float64, false)
 }
 
 fn optional(name: &str, data_type: DataType) -> Field {

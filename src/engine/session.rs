@@ -146,17 +146,21 @@ pub(crate) fn register_files(
     Ok(())
 }
 
-/// Creates the view `quarantine` of all quarantined and pending rows with their reasons.
+/// Creates the views `quarantine` (all quarantined and pending rows with their reasons) and `prompt_posts`
+/// (prompts with the ids of all their posts).
 ///
 /// # Errors
-/// When `00_quarantine.sql` fails.
-pub async fn add_quarantine(context: &SessionContext, pipeline: &sql::SqlPipeline) -> Result<()> {
-    let view = pipeline
-        .script("00_quarantine.sql")?
-        .frame(context, &sql::Options::new())
-        .await?;
-    context.deregister_table(schema::QUARANTINE)?;
-    context.register_table(schema::QUARANTINE, view.into_view())?;
+/// When `00_quarantine.sql` or `06_prompt_posts.sql` fails.
+pub async fn add_views(context: &SessionContext, pipeline: &sql::SqlPipeline) -> Result<()> {
+    for (name, file) in [
+        (schema::QUARANTINE, "00_quarantine.sql"),
+        (schema::PROMPT_POSTS, "06_prompt_posts.sql"),
+    ] {
+        let script = pipeline.script(file)?;
+        let view = script.frame(context, &sql::Options::new()).await?;
+        context.deregister_table(name)?;
+        context.register_table(name, view.into_view())?;
+    }
     Ok(())
 }
 

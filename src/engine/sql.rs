@@ -29,7 +29,7 @@ use polyphony_io::progress::Progress;
 pub type Options = BTreeMap<String, ScalarValue>;
 
 /// The built-in files, in execution order.
-pub const BUILT_IN: [(&str, &str); 22] = [
+pub const BUILT_IN: [(&str, &str); 23] = [
     (
         "00_quarantine.sql",
         include_str!("../../sql/00_quarantine.sql"),
@@ -37,6 +37,10 @@ pub const BUILT_IN: [(&str, &str); 22] = [
     (
         "05_reconciliation.sql",
         include_str!("../../sql/05_reconciliation.sql"),
+    ),
+    (
+        "06_prompt_posts.sql",
+        include_str!("../../sql/06_prompt_posts.sql"),
     ),
     (
         "10_candidates.sql",

@@ -26,7 +26,7 @@ pub(crate) struct Missing(String);
 
 type Test = fn() -> Result<(), Missing>;
 
-const TESTS: [(&str, Test); 4] = [
+const TESTS: [(&str, Test); 5] = [
     (
         "minilm::embeddings_equal_those_of_sentence_transformers",
         minilm::embeddings_equal_those_of_sentence_transformers,
@@ -42,6 +42,10 @@ const TESTS: [(&str, Test); 4] = [
     (
         "stories::dumps_give_the_rows_of_truth_json",
         stories::dumps_give_the_rows_of_truth_json,
+    ),
+    (
+        "stories::reposts_are_one_prompt",
+        stories::reposts_are_one_prompt,
     ),
 ];
 

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use super::program::{done, query, text};
 use super::{Missing, shared};
 
+/// The columns of pairs that say which stories are compared, and with what result.
+const PAIRS: &str = "SELECT * EXCLUDE (prompt) FROM pairs ORDER BY pair_id";
+
 /// Ingests the dumps into a new store and returns their folder.
 pub(crate) fn ingest(store: &Path) -> Result<PathBuf, Missing> {
     let data = shared("data/reddit")?;
@@ -45,7 +48,7 @@ pub(crate) fn dumps_give_the_rows_of_truth_json() -> Result<(), Missing> {
     expected.sort();
     let actual = query(
         &store,
-        "SELECT response_id, prompt_id, score FROM responses ORDER BY 1",
+        "SELECT response_id, prompt_id, CAST(score AS BIGINT) FROM responses ORDER BY 1",
     );
     assert_eq!(actual.lines().skip(1).collect::<Vec<_>>(), expected);
 
@@ -88,5 +91,67 @@ pub(crate) fn dumps_give_the_rows_of_truth_json() -> Result<(), Missing> {
             "{pair} is not among the pairs"
         );
     }
+    Ok(())
+}
+
+/// Posts every prompt of the dumps a second time, under another id and with other punctuation, and moves every other
+/// comment to the repost: the pairs, their deviations and their weights are those of the original dumps.
+pub(crate) fn reposts_are_one_prompt() -> Result<(), Missing> {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store");
+    let data = ingest(&store)?;
+    done(&["pairs", "--store", text(&store)]);
+    let expected = query(&store, PAIRS);
+
+    let reposted = folder.path().join("dumps");
+    std::fs::create_dir(&reposted).unwrap();
+    let rewrite = |name: &str, line: &mut dyn FnMut(usize, serde_json::Value) -> String| {
+        let packed = std::fs::read(data.join(name)).unwrap();
+        let dump = String::from_utf8_lossy(&zstd::decode_all(&*packed).unwrap()).into_owned();
+        let lines = dump.lines().enumerate().map(|(number, row)| {
+            match serde_json::from_str::<serde_json::Value>(row) {
+                Ok(value) if value["subreddit"] == "WritingPrompts" => {
+                    format!("{row}\n{}", line(number, value))
+                }
+                _ => row.to_owned(),
+            }
+        });
+        let dump = lines.collect::<Vec<_>>().join("\n");
+        let packed = zstd::encode_all(dump.as_bytes(), 1).unwrap();
+        std::fs::write(reposted.join(name), packed).unwrap();
+    };
+    // Ids that begin with z are greater than those of the dumps, so that the prompts keep their ids.
+    rewrite("WritingPrompts_submissions.zst", &mut |_, mut post| {
+        if let Some(id) = post["id"].as_str() {
+            post["id"] = format!("z{id}").into();
+        }
+        post["name"] = serde_json::Value::Null;
+        if let Some(title) = post["title"].as_str() {
+            post["title"] = format!("{}!", title.to_uppercase()).into();
+        }
+        post.to_string()
+    });
+    // A later retrieval of every other comment says that it belongs to the repost.
+    rewrite("WritingPrompts_comments.zst", &mut |number, mut comment| {
+        if number % 2 == 0
+            && let Some(id) = comment["link_id"].as_str().and_then(|id| id.strip_prefix("t3_"))
+            && comment["parent_id"] == comment["link_id"]
+        {
+            comment["link_id"] = format!("t3_z{id}").into();
+            comment["parent_id"] = comment["link_id"].clone();
+            let later = comment["retrieved_on"].as_i64().unwrap_or(2_000_000_000) + 1;
+            comment["retrieved_on"] = later.into();
+        }
+        comment.to_string()
+    });
+    let store = folder.path().join("reposted");
+    done(&["ingest", text(&reposted), "--store", text(&store)]);
+    done(&["pairs", "--store", text(&store)]);
+    assert_eq!(query(&store, PAIRS), expected);
+    let counted = "SELECT (SELECT count(*) FROM prompt_posts), (SELECT count(*) FROM prompts), \
+                   (SELECT count(*) FROM (SELECT prompt_key FROM prompts GROUP BY prompt_key \
+                    HAVING count(DISTINCT split) > 1) AS divided)";
+    let counted = query(&store, counted);
+    assert_eq!(counted.lines().nth(1), Some("80,160,0"));
     Ok(())
 }

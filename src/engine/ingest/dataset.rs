@@ -130,13 +130,13 @@ impl<'a> Reader<'a> {
         let texts = object.get("comment_texts")?.as_array()?;
         let scores = object.get("comment_scores")?.as_array()?;
         let times = object.get("comment_times").and_then(Value::as_array);
-        let score = object.get("post_scores").and_then(integer);
-        let prompt_id = self.prompt(line, None, (title, body), score, rows)?;
+        let votes = object.get("post_scores").and_then(score);
+        let prompt_id = self.prompt(line, None, (title, body), votes, rows)?;
         for (i, text) in texts.iter().enumerate() {
             let answer = ResponseFields {
                 id: None,
                 text: text.as_str().unwrap_or_default(),
-                score: scores.get(i).and_then(integer),
+                score: scores.get(i).and_then(score),
                 created_at: times.and_then(|times| times.get(i)).and_then(time),
                 author: None,
             };
@@ -156,7 +156,7 @@ impl<'a> Reader<'a> {
             let answer = ResponseFields {
                 id: None,
                 text: string(object, &format!("{side}_story")).unwrap_or_default(),
-                score: object.get(&format!("{side}_upvotes")).and_then(integer),
+                score: object.get(&format!("{side}_upvotes")).and_then(score),
                 created_at: object.get(&format!("{side}_timestamp")).and_then(time),
                 author: None,
             };
@@ -184,7 +184,7 @@ impl<'a> Reader<'a> {
         let answer = ResponseFields {
             id: named(&columns.response_id),
             text: string(object, &columns.response)?,
-            score: object.get(&columns.score).and_then(integer),
+            score: object.get(&columns.score).and_then(score),
             created_at: columns
                 .created_at
                 .as_ref()
@@ -203,7 +203,7 @@ impl<'a> Reader<'a> {
         line: i64,
         own_id: Option<&str>,
         (title, body): (&str, &str),
-        score: Option<i64>,
+        score: Option<f64>,
         rows: &mut TableBuilders,
     ) -> Option<String> {
         let title = text::clean(title);
@@ -279,7 +279,7 @@ impl<'a> Reader<'a> {
 struct ResponseFields<'a> {
     id: Option<String>,
     text: &'a str,
-    score: Option<i64>,
+    score: Option<f64>,
     created_at: Option<i64>,
     author: Option<String>,
 }
@@ -295,6 +295,16 @@ fn as_text(value: &Value) -> Option<String> {
         Value::Number(number) => Some(number.to_string()),
         _ => None,
     }
+}
+
+/// A score from a number or numeric string, as it is; `None` for what is not finite.
+fn score(value: &Value) -> Option<f64> {
+    let score = match value {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    };
+    score.filter(|score: &f64| score.is_finite())
 }
 
 /// An integer from a number or numeric string; fractions are truncated.

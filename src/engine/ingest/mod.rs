@@ -3,6 +3,7 @@
 pub mod dataset;
 pub mod dump;
 pub mod lenient;
+pub mod prompt_key;
 pub mod reason;
 pub mod reconcile;
 pub mod reddit;

@@ -191,7 +191,7 @@ pub fn submission(line: i64, json: &[u8], filter: &DumpFilter, rows: &mut TableB
         tag: tagged.tag.as_deref(),
         title: tagged.title,
         body: &body,
-        score: raw.score.0,
+        score: raw.score.0.map(|votes| votes as f64),
         created_at: raw.created_utc.0,
         retrieved_at,
     };
@@ -231,7 +231,11 @@ pub fn comment(
     let retrieved_at = latest(raw.retrieved_on, raw.retrieved_utc, raw.meta.as_ref());
     let reason = match refuses(&raw, body) {
         Some(reason) => Err(reason),
-        None => raw.score.0.ok_or(Reason::NullScore),
+        None => raw
+            .score
+            .0
+            .map(|votes| votes as f64)
+            .ok_or(Reason::NullScore),
     };
     let score = match reason {
         Ok(score) => score,

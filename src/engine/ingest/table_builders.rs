@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, Int64Builder, RecordBatch, StringBuilder, TimestampMillisecondBuilder,
+    ArrayRef, Float64Builder, Int64Builder, RecordBatch, StringBuilder, TimestampMillisecondBuilder,
 };
 
 use super::reason::Reason;
-use super::text;
+use super::{prompt_key, text};
 use crate::{Result, schema};
-use polyphony_io::hash::{Sha256, short_id};
+use polyphony_io::hash::short_id;
 
 /// The maximum length in bytes of a quarantined row's text.
 const MAX_QUARANTINED_TEXT: usize = 200;
@@ -30,7 +30,7 @@ pub struct Prompt<'a> {
     /// The text below the title.
     pub body: &'a str,
     /// The votes.
-    pub score: Option<i64>,
+    pub score: Option<f64>,
     /// The time of posting.
     pub created_at: Option<i64>,
     /// The time at which the votes were read.
@@ -46,8 +46,8 @@ pub struct Response<'a> {
     pub prompt_id: &'a str,
     /// The cleaned story.
     pub text: &'a str,
-    /// The votes.
-    pub score: i64,
+    /// The votes, or another score; finite.
+    pub score: f64,
     /// The time of posting.
     pub created_at: Option<i64>,
     /// The time at which the votes were read.
@@ -118,11 +118,14 @@ impl TableBuilders {
         to.tag.append_option(row.tag);
         to.title.append_value(row.title);
         to.body.append_value(row.body);
-        to.prompt.append_value(join(row.title, row.body));
+        let prompt = join(row.title, row.body);
+        let key = prompt_key::of(&prompt);
+        to.prompt.append_value(prompt);
+        to.prompt_key.append_value(&key);
         to.score.append_option(row.score);
         to.created_at.append_option(millis(row.created_at));
         to.retrieved_at.append_option(millis(row.retrieved_at));
-        to.split.append_value(split_of(row.id));
+        to.split.append_value(prompt_key::split(&key));
     }
 
     /// Adds the response of line `line`.
@@ -183,7 +186,8 @@ struct PromptColumns {
     title: StringBuilder,
     body: StringBuilder,
     prompt: StringBuilder,
-    score: Int64Builder,
+    prompt_key: StringBuilder,
+    score: Float64Builder,
     created_at: TimestampMillisecondBuilder,
     retrieved_at: TimestampMillisecondBuilder,
     split: StringBuilder,
@@ -199,6 +203,7 @@ impl PromptColumns {
             Arc::new(self.title.finish()),
             Arc::new(self.body.finish()),
             Arc::new(self.prompt.finish()),
+            Arc::new(self.prompt_key.finish()),
             Arc::new(self.score.finish()),
             Arc::new(self.created_at.finish().with_timezone("UTC")),
             Arc::new(self.retrieved_at.finish().with_timezone("UTC")),
@@ -214,7 +219,7 @@ struct ResponseColumns {
     source: StringBuilder,
     line: Int64Builder,
     text: StringBuilder,
-    score: Int64Builder,
+    score: Float64Builder,
     created_at: TimestampMillisecondBuilder,
     retrieved_at: TimestampMillisecondBuilder,
     author_hash: StringBuilder,
@@ -272,20 +277,6 @@ impl QuarantineColumns {
             Arc::new(self.retrieved_at.finish().with_timezone("UTC")),
             Arc::new(self.text.finish()),
         ]
-    }
-}
-
-/// The train/test split of a prompt: one in ten is `test`, by a hash of the id alone, so that all rows
-/// of a prompt are on the same side.
-pub fn split_of(prompt_id: &str) -> &'static str {
-    let digest = Sha256::digest(prompt_id.as_bytes());
-    let number = u64::from_be_bytes([
-        digest[0], digest[1], digest[2], digest[3], digest[4], digest[5], digest[6], digest[7],
-    ]);
-    if number.is_multiple_of(10) {
-        "test"
-    } else {
-        "train"
     }
 }
 

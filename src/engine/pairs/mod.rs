@@ -368,7 +368,7 @@ async fn export(store: &Store, options: &Options, folder: &std::path::Path) -> R
     })?;
     copy_atomic(&part, &file)?;
     let context = session::with_store(store, &session::MemoryLimit::pipeline())?;
-    session::add_quarantine(&context, &options.pipeline).await?;
+    session::add_views(&context, &options.pipeline).await?;
     let pipeline = &options.pipeline;
     let none = sql::Options::new();
     let mut rows = pipeline.query(&context, "70_card.sql", &none).await?;

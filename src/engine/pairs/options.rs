@@ -89,7 +89,7 @@ pub struct Options {
     /// The pairing strategy.
     pub strategy: Strategy,
     /// gap: the minimum difference of votes.
-    pub gap: i64,
+    pub gap: f64,
     /// ratio: the minimum ratio of votes, at least 1.
     pub ratio: f64,
     /// ratio: ignore the time order, so that the chosen response may be the older one.
@@ -108,7 +108,7 @@ pub struct Options {
     /// random ones.
     pub best_winners: bool,
     /// The minimum votes of a response; by default 10 for ratio, otherwise unlimited.
-    pub min_votes: Option<i64>,
+    pub min_votes: Option<f64>,
     /// The minimum number of words of a response; by default 50 for ratio, otherwise 1.
     pub min_words: Option<u32>,
     /// The maximum number of words of a response, used only without a tokenizer.
@@ -148,7 +148,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             strategy: Strategy::default(),
-            gap: 5,
+            gap: 5.0,
             ratio: 1.25,
             ignore_time_order: false,
             balance_length: false,
@@ -250,7 +250,7 @@ impl Options {
             Some(_) => self.max_tokens,
             None => self.max_words,
         };
-        let min_votes = self.min_votes.or(is_ratio.then_some(10));
+        let min_votes = self.min_votes.or(is_ratio.then_some(10.0));
         let min_words = self.min_words.unwrap_or(if is_ratio { 50 } else { 1 });
         // The text of an expression identifies the step; the expression itself is put into the statement.
         let text = |expression: &Option<Expression>| {
@@ -278,7 +278,7 @@ impl Options {
             ("rho", ScalarValue::from(self.rho)),
             ("max_pairs", integer(max_pairs)),
             ("best_winners", ScalarValue::from(self.best_winners)),
-            ("min_votes", ScalarValue::Int64(min_votes)),
+            ("min_votes", ScalarValue::Float64(min_votes)),
             ("min_words", integer(min_words)),
             ("max_length", integer(max_length)),
             ("min_responses", integer(self.min_responses)),

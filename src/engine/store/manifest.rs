@@ -9,7 +9,7 @@ use crate::{Error, Result, schema};
 use polyphony_io::atomic::write_json;
 
 /// The format version of stores that this program writes and reads.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// The contents of `manifest.json`. It contains no timestamps, so the same input gives the same bytes.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

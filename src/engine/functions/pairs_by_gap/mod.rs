@@ -5,9 +5,9 @@ pub mod sampling;
 
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, ListArray, StringArray, StructArray};
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, ListArray, StringArray, StructArray};
 use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, Field, FieldRef, Fields, Int64Type};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Float64Type, Int64Type};
 use datafusion::error::Result;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{
@@ -44,8 +44,8 @@ impl Default for PairsByGap {
             signature: Signature::exact(
                 vec![
                     DataType::Utf8,
-                    DataType::Int64,
-                    DataType::Int64,
+                    DataType::Float64,
+                    DataType::Float64,
                     DataType::Int64,
                 ],
                 Volatility::Immutable,
@@ -88,8 +88,8 @@ impl AggregateUDFImpl for PairsByGap {
         };
         Ok(vec![
             field("ids", list_of(DataType::Utf8)),
-            field("scores", list_of(DataType::Int64)),
-            field("gap", DataType::Int64),
+            field("scores", list_of(DataType::Float64)),
+            field("gap", DataType::Float64),
             field("seed", DataType::Int64),
         ])
     }
@@ -106,22 +106,22 @@ impl AggregateUDFImpl for PairsByGap {
 /// The accumulator: the responses of one prompt.
 #[derive(Debug, Default)]
 struct PairsAccumulator {
-    rows: Vec<(String, i64)>,
-    gap: i64,
+    rows: Vec<(String, f64)>,
+    gap: f64,
     seed: i64,
 }
 
 impl Accumulator for PairsAccumulator {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         let ids = values[0].as_string::<i32>();
-        let scores = values[1].as_primitive::<Int64Type>();
+        let scores = values[1].as_primitive::<Float64Type>();
         let present = ids
             .iter()
             .zip(scores)
             .filter_map(|(id, score)| Some((id?.to_owned(), score?)));
         self.rows.extend(present);
         if !ids.is_empty() {
-            self.gap = values[2].as_primitive::<Int64Type>().value(0);
+            self.gap = values[2].as_primitive::<Float64Type>().value(0);
             self.seed = values[3].as_primitive::<Int64Type>().value(0);
         }
         Ok(())
@@ -146,7 +146,7 @@ impl Accumulator for PairsAccumulator {
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
         let ids: StringArray = self.rows.iter().map(|(id, _)| Some(id)).collect();
-        let scores: Int64Array = self.rows.iter().map(|(_, score)| Some(*score)).collect();
+        let scores: Float64Array = self.rows.iter().map(|(_, score)| Some(*score)).collect();
         Ok(vec![
             ScalarValue::List(Arc::new(one_list(Arc::new(ids)))),
             ScalarValue::List(Arc::new(one_list(Arc::new(scores)))),

@@ -9,6 +9,7 @@
 //! responses by votes, draws the winner's group in proportion to its number of pairs, then a winner and
 //! a loser.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use polyphony_io::hash::{fnv1a, mix64};
@@ -19,18 +20,18 @@ use polyphony_io::random::SplitMix64;
 const TRIES: usize = 32;
 
 /// Pairs `(chosen, rejected)` of indices into `responses`, which are `(id, votes)`. The result does not
-/// depend on the order of `responses`. Gaps below 1 count as 1.
+/// depend on the order of `responses`. With a gap of 0 or less, all pairs whose votes differ have the gap.
 ///
 /// ```
-/// let responses = [("a".to_owned(), 9), ("b".to_owned(), 2), ("c".to_owned(), 2)];
-/// let pairs = polyphony_engine::functions::pairs_by_gap::sampling::pairs(&responses, 5, 42);
+/// let responses = [("a".to_owned(), 9.0), ("b".to_owned(), 2.0), ("c".to_owned(), 2.0)];
+/// let pairs = polyphony_engine::functions::pairs_by_gap::sampling::pairs(&responses, 5.0, 42);
 /// assert_eq!(pairs.len(), 1);
 /// assert_eq!(pairs[0].0, 0);
 /// ```
-pub fn pairs(responses: &[(String, i64)], gap: i64, seed: i64) -> Vec<(usize, usize)> {
-    let gap = gap.max(1);
+pub fn pairs(responses: &[(String, f64)], gap: f64, seed: i64) -> Vec<(usize, usize)> {
     let mut rows: Vec<usize> = (0..responses.len()).collect();
-    rows.sort_unstable_by(|a, b| responses[*a].cmp(&responses[*b]));
+    let key = |row: &usize| (responses[*row].0.as_str(), Votes(responses[*row].1));
+    rows.sort_unstable_by(|a, b| key(a).cmp(&key(b)));
     let mut random = Random::new(rows.iter().map(|row| responses[*row].0.as_str()), seed);
     let mut pairs = Vec::new();
     while let Some((high, low)) = rejection_sample(responses, &rows, gap, &mut random) {
@@ -38,11 +39,14 @@ pub fn pairs(responses: &[(String, i64)], gap: i64, seed: i64) -> Vec<(usize, us
         rows.swap_remove(high.max(low));
         rows.swap_remove(high.min(low));
     }
-    let mut by_votes: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+    let mut by_votes: BTreeMap<Votes, Vec<usize>> = BTreeMap::new();
     for row in rows {
-        by_votes.entry(responses[row].1).or_default().push(row);
+        by_votes
+            .entry(Votes(responses[row].1))
+            .or_default()
+            .push(row);
     }
-    for gap in [gap, 1] {
+    for gap in [gap, 0.0] {
         while let Some((high, low)) = draw(&by_votes, gap, &mut random) {
             pairs.push((
                 take(&mut by_votes, high, &mut random),
@@ -53,36 +57,68 @@ pub fn pairs(responses: &[(String, i64)], gap: i64, seed: i64) -> Vec<(usize, us
     pairs
 }
 
+/// Votes or rewards in the order of `f64::total_cmp`; -0 equals 0.
+#[derive(Debug, Clone, Copy)]
+struct Votes(f64);
+
+impl Ord for Votes {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.0 + 0.0).total_cmp(&(other.0 + 0.0))
+    }
+}
+
+impl PartialOrd for Votes {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Votes {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Votes {}
+
+/// Whether the winner's votes exceed the loser's, by at least the gap.
+fn has_gap(winner: f64, loser: f64, gap: f64) -> bool {
+    winner > loser && winner - loser >= gap
+}
+
 /// Rejection sampling: indices of two responses whose votes differ by the gap, the winner first,
 /// uniform over all pairs with the gap; `None` after too many rejections.
 fn rejection_sample(
-    responses: &[(String, i64)],
+    responses: &[(String, f64)],
     rows: &[usize],
-    gap: i64,
+    gap: f64,
     random: &mut Random,
 ) -> Option<(usize, usize)> {
     (0..TRIES).find_map(|_| {
         let a = random.below(rows.len() as u64)? as usize;
         let b = random.below(rows.len() as u64)? as usize;
-        let difference = responses[rows[a]].1.saturating_sub(responses[rows[b]].1);
-        (difference >= gap).then_some((a, b))
+        has_gap(responses[rows[a]].1, responses[rows[b]].1, gap).then_some((a, b))
     })
 }
 
 /// Exact draw: the votes of a winner and of a loser, distributed as in a uniform draw from all pairs
 /// with the gap. One pass over the distinct votes, so the cost does not grow with the number of
 /// responses.
-fn draw(by_votes: &BTreeMap<i64, Vec<usize>>, gap: i64, random: &mut Random) -> Option<(i64, i64)> {
-    let groups: Vec<(i64, u64)> = by_votes
+fn draw(
+    by_votes: &BTreeMap<Votes, Vec<usize>>,
+    gap: f64,
+    random: &mut Random,
+) -> Option<(Votes, Votes)> {
+    let groups: Vec<(Votes, u64)> = by_votes
         .iter()
         .map(|(votes, rows)| (*votes, rows.len() as u64))
         .collect();
     let mut low = 0;
     let mut losers = 0;
-    let weights: Vec<(i64, u64, u64)> = groups
+    let weights: Vec<(Votes, u64, u64)> = groups
         .iter()
         .map(|(votes, count)| {
-            while votes.saturating_sub(groups[low].0) >= gap {
+            while has_gap(votes.0, groups[low].0.0, gap) {
                 losers += groups[low].1;
                 low += 1;
             }
@@ -110,7 +146,7 @@ fn draw(by_votes: &BTreeMap<i64, Vec<usize>>, gap: i64, random: &mut Random) -> 
 }
 
 /// Removes and returns a random response with these votes.
-fn take(by_votes: &mut BTreeMap<i64, Vec<usize>>, votes: i64, random: &mut Random) -> usize {
+fn take(by_votes: &mut BTreeMap<Votes, Vec<usize>>, votes: Votes, random: &mut Random) -> usize {
     let Some(rows) = by_votes.get_mut(&votes) else {
         return 0;
     };
@@ -150,7 +186,7 @@ mod tests {
 
     use super::*;
 
-    fn named(votes: &[i64]) -> Vec<(String, i64)> {
+    fn named(votes: &[f64]) -> Vec<(String, f64)> {
         votes
             .iter()
             .enumerate()
@@ -160,26 +196,38 @@ mod tests {
 
     #[test]
     fn pairs_with_the_gap_come_before_the_fallback() {
-        let responses = named(&[1, 2, 10, 11]);
-        let sampled = pairs(&responses, 5, 1);
+        let responses = named(&[1.0, 2.0, 10.0, 11.0]);
+        let sampled = pairs(&responses, 5.0, 1);
         assert_eq!(sampled.len(), 2);
         assert!(
             sampled
                 .iter()
                 .all(|(chosen, rejected)| *chosen >= 2 && *rejected < 2)
         );
-        assert_eq!(pairs(&named(&[3, 4]), 5, 1), [(1, 0)]);
-        assert_eq!(pairs(&named(&[3, 3, 3]), 5, 1), []);
-        assert_eq!(pairs(&[], 5, 1), []);
+        assert_eq!(pairs(&named(&[3.0, 4.0]), 5.0, 1), [(1, 0)]);
+        assert_eq!(pairs(&named(&[3.0, 3.0, 3.0]), 5.0, 1), []);
+        assert_eq!(pairs(&[], 5.0, 1), []);
+    }
+
+    #[test]
+    fn rewards_are_compared_as_fractions() {
+        assert_eq!(pairs(&named(&[0.25, 0.5]), 0.25, 1), [(1, 0)]);
+        let sampled = pairs(&named(&[0.1, 0.2, 0.9, 1.0]), 0.5, 3);
+        assert!(
+            sampled
+                .iter()
+                .all(|(chosen, rejected)| *chosen >= 2 && *rejected < 2)
+        );
+        assert_eq!(pairs(&named(&[0.0, -0.0]), 0.0, 1), []);
     }
 
     #[test]
     fn every_pair_is_sampled_equally_often() {
         // First pairs for votes 0, 0, 5, 6, 7 with gap 5: six possible pairs.
-        let responses = named(&[0, 0, 5, 6, 7]);
+        let responses = named(&[0.0, 0.0, 5.0, 6.0, 7.0]);
         let mut counts: BTreeMap<(usize, usize), u32> = BTreeMap::new();
         for seed in 0..6000 {
-            *counts.entry(pairs(&responses, 5, seed)[0]).or_default() += 1;
+            *counts.entry(pairs(&responses, 5.0, seed)[0]).or_default() += 1;
         }
         assert_eq!(counts.len(), 6);
         // 1,000 expected each, standard deviation 29: a tolerance of five standard deviations.
@@ -201,13 +249,14 @@ mod tests {
             gap in 0_i64..12,
             seed: i64,
         ) {
+            let votes: Vec<f64> = votes.into_iter().map(|votes| votes as f64 / 4.0).collect();
             let responses = named(&votes);
-            let sampled = pairs(&responses, gap, seed);
+            let sampled = pairs(&responses, gap as f64 / 4.0, seed);
             let mut used: Vec<usize> = sampled.iter().flat_map(|(a, b)| [*a, *b]).collect();
             used.sort_unstable();
             prop_assert!(used.windows(2).all(|pair| pair[0] < pair[1]));
             prop_assert!(sampled.iter().all(|(chosen, rejected)| votes[*chosen] > votes[*rejected]));
-            let rest: Vec<i64> =
+            let rest: Vec<f64> =
                 (0..votes.len()).filter(|row| !used.contains(row)).map(|row| votes[row]).collect();
             prop_assert!(rest.iter().all(|vote| *vote == rest[0]));
         }
@@ -217,11 +266,12 @@ mod tests {
             votes in prop::collection::vec(0_i64..20, 0..30),
             seed: i64,
         ) {
+            let votes: Vec<f64> = votes.into_iter().map(|votes| votes as f64).collect();
             let responses = named(&votes);
             let mut reversed = responses.clone();
             reversed.reverse();
-            let names = |rows: &[(String, i64)]| -> Vec<(String, String)> {
-                pairs(rows, 5, seed)
+            let names = |rows: &[(String, f64)]| -> Vec<(String, String)> {
+                pairs(rows, 5.0, seed)
                     .into_iter()
                     .map(|(a, b)| (rows[a].0.clone(), rows[b].0.clone()))
                     .collect()

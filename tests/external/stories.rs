@@ -134,7 +134,9 @@ pub(crate) fn reposts_are_one_prompt() -> Result<(), Missing> {
     // A later retrieval of every other comment says that it belongs to the repost.
     rewrite("WritingPrompts_comments.zst", &mut |number, mut comment| {
         if number % 2 == 0
-            && let Some(id) = comment["link_id"].as_str().and_then(|id| id.strip_prefix("t3_"))
+            && let Some(id) = comment["link_id"]
+                .as_str()
+                .and_then(|id| id.strip_prefix("t3_"))
             && comment["parent_id"] == comment["link_id"]
         {
             comment["link_id"] = format!("t3_z{id}").into();

@@ -105,7 +105,7 @@ fn a_reward_model_on_scores_resumes_evaluates_and_runs_in_sql() {
     assert_eq!(
         json(&out.join("run.json"))["rows"],
         serde_json::json!({
-            "train": 24, "held_out": 8, "evaluated": 8, "duplicates": 0, "dropped": 0,
+            "train": 24, "held_out": 8, "unused_test": 0, "evaluated": 8, "duplicates": 0, "dropped": 0,
             "truncated": 32,
         })
     );

@@ -12,6 +12,9 @@ pub struct DatasetCounts {
     pub train: usize,
     /// Rows of the evaluation split.
     pub held_out: usize,
+    /// Rows of the test split that are not used, because there is a validation split.
+    #[serde(default)]
+    pub unused_test: usize,
     /// Rows of the evaluation split that are evaluated.
     pub evaluated: usize,
     /// SFT on pairs: rows with the same chosen response as an earlier row, not used.
@@ -28,6 +31,7 @@ impl DatasetCounts {
         Self {
             train: examples.train.len(),
             held_out: examples.held_out,
+            unused_test: examples.unused_test,
             evaluated: examples.eval.len(),
             duplicates: examples.duplicates,
             dropped: examples.dropped,
@@ -49,7 +53,13 @@ impl DatasetCounts {
                 self.duplicates
             ));
         }
-        let total = self.train + self.held_out + self.duplicates + self.dropped;
+        if self.unused_test > 0 {
+            progress.message(&format!(
+                "{} rows of the split test are not used: the split validation is evaluated",
+                self.unused_test
+            ));
+        }
+        let total = self.train + self.held_out + self.unused_test + self.duplicates + self.dropped;
         for (count, verb) in [(self.dropped, "dropped"), (self.truncated, "truncated")] {
             if count > 0 {
                 progress.message(&format!(

@@ -33,8 +33,13 @@ impl Example {
 pub struct Examples {
     /// The training split: rows of the split `train`, or without a split.
     pub train: Vec<Example>,
-    /// The evaluation split: rows of the splits `validation`, `valid`, `eval` and `test`.
+    /// The evaluation split: rows of the splits `validation`, `valid` and `eval`, or, if there are none, of
+    /// `test`.
     pub eval: Vec<Example>,
+    /// Rows of the split `test`, until [`Self::choose_eval`].
+    pub test: Vec<Example>,
+    /// Rows of the split `test` that are not used, because there is a validation split.
+    pub unused_test: usize,
     /// The size of the evaluation split before [`Self::subsample_eval`].
     pub held_out: usize,
     /// SFT on pairs: rows with the same chosen response as an earlier row, not used.
@@ -46,6 +51,17 @@ pub struct Examples {
 }
 
 impl Examples {
+    /// Evaluates on the test split if there is no validation split. Otherwise the test split is not used: a
+    /// checkpoint that was selected on it could no longer be judged by it.
+    pub fn choose_eval(&mut self) {
+        if self.eval.is_empty() {
+            self.eval = std::mem::take(&mut self.test);
+        } else {
+            self.unused_test = std::mem::take(&mut self.test).len();
+        }
+        self.held_out = self.eval.len();
+    }
+
     /// Reduces the evaluation split to at most `max_samples` examples at equal distances; 0: no limit.
     pub fn subsample_eval(&mut self, max_samples: usize) {
         let total = self.eval.len();

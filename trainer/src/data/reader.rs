@@ -33,11 +33,18 @@ pub enum Overlength {
 /// The number of rows that are tokenized in parallel.
 const ROWS_PER_BATCH: usize = 1024;
 
+/// The split of a row, by the names that datasets use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Split {
+    Train,
+    Validation,
+    Test,
+}
+
 /// A parsed row: its example, its split, and whether it may be a duplicate.
 struct ParsedRow {
     example: Example,
-    /// Whether the row belongs to the evaluation split.
-    held_out: bool,
+    split: Split,
     /// Whether the text is the chosen one of a pair whose rejected one is not used (SFT): several pairs may
     /// share it.
     from_pair: bool,
@@ -95,6 +102,7 @@ impl DatasetReader<'_> {
             read => read?,
         }
         tokenize(&mut pending)?;
+        examples.choose_eval();
         if examples.train.is_empty() {
             let (message, hint) = match examples.dropped {
                 0 => (
@@ -117,9 +125,10 @@ impl DatasetReader<'_> {
 
     /// Converts a row, with its `number` in the file, to an example.
     fn parse_row(&self, chat: &Chat, number: usize, row: Row) -> Result<ParsedRow> {
-        let held_out = match row.split.as_deref() {
-            None | Some("train") => false,
-            Some("validation" | "valid" | "eval" | "test") => true,
+        let split = match row.split.as_deref() {
+            None | Some("train") => Split::Train,
+            Some("validation" | "valid" | "eval") => Split::Validation,
+            Some("test") => Split::Test,
             Some(other) => {
                 let message = format!("row {number}: unknown split `{other}`");
                 let hint = "use train, validation or test, or remove such rows";
@@ -130,7 +139,7 @@ impl DatasetReader<'_> {
             self.method == Method::Sft && row.chosen.is_some() && row.response.is_none();
         Ok(ParsedRow {
             example: self.example(chat, row, number)?,
-            held_out,
+            split,
             from_pair,
         })
     }
@@ -161,11 +170,10 @@ impl DatasetReader<'_> {
             }
             examples.truncated += 1;
         }
-        if row.held_out {
-            examples.held_out += 1;
-            examples.eval.push(example);
-        } else {
-            examples.train.push(example);
+        match row.split {
+            Split::Train => examples.train.push(example),
+            Split::Validation => examples.eval.push(example),
+            Split::Test => examples.test.push(example),
         }
     }
 
@@ -459,7 +467,13 @@ mod tests {
             .unwrap();
         let numbers = |examples: &[Example]| examples.iter().map(|e| e.row).collect::<Vec<_>>();
         assert_eq!(numbers(&read.train), [1, 6]);
-        assert_eq!(numbers(&read.eval), [2, 3, 4, 5]);
+        assert_eq!(numbers(&read.eval), [2, 3, 4]);
+        assert_eq!((read.held_out, read.unused_test), (3, 1));
+        let only_test = [row(json!("train")), row(json!("test"))];
+        let file = fixture.jsonl(&only_test);
+        let read = fixture.read(&file, Method::Sft, false).unwrap();
+        assert_eq!(numbers(&read.eval), [2]);
+        assert_eq!((read.held_out, read.unused_test), (1, 0));
         all.push(row(json!("train_prefs")));
         let refused = fixture.read(&fixture.jsonl(&all), Method::Sft, false);
         let error = refused.unwrap_err().to_string();

@@ -48,8 +48,8 @@ described AS (
         prompts.created_at AS prompt_created_at
     FROM prompts
     JOIN scaled ON scaled.prompt_id = prompts.prompt_id
-    JOIN responses
-        ON responses.response_id = scaled.response_id AND responses.prompt_id = scaled.prompt_id
+    -- By the response's id alone: it may belong to a repost of the prompt.
+    JOIN responses ON responses.response_id = scaled.response_id
 ),
 valued AS (
     SELECT

@@ -153,7 +153,7 @@ fn every_command_reads_every_format() {
             columns,
         ]);
         let counts = "SELECT count(*) AS n, sum(score) AS s FROM responses";
-        assert_eq!(query(&store, counts), "n,s\n3,6\n", "ingest: {file}");
+        assert_eq!(query(&store, counts), "n,s\n3,6.0\n", "ingest: {file}");
         // embed
         let out = at("embedded").with_extension("parquet");
         done(&[

@@ -189,7 +189,7 @@ fn the_latest_retrieval_wins_even_if_it_is_a_removal() {
     let responses = "SELECT response_id, text, score FROM responses ORDER BY 1";
     assert_eq!(
         query(&store, responses),
-        "response_id,text,score\na,New.,2\n"
+        "response_id,text,score\na,New.,2.0\n"
     );
     let reasons = "SELECT reason, id, line FROM quarantine ORDER BY 3";
     assert_eq!(

@@ -7,7 +7,7 @@ use super::program::{done, query, text};
 use super::{Missing, shared};
 
 /// The columns of pairs that say which stories are compared, and with what result.
-const PAIRS: &str = "SELECT * EXCLUDE (prompt) FROM pairs ORDER BY pair_id";
+const PAIRS: &str = "SELECT * EXCLUDE (prompt, chosen, rejected) FROM pairs ORDER BY pair_id";
 
 /// Ingests the dumps into a new store and returns their folder.
 pub(crate) fn ingest(store: &Path) -> Result<PathBuf, Missing> {

@@ -156,8 +156,11 @@ fn each_batch(
     each: &mut dyn FnMut(RecordBatch) -> Result<()>,
 ) -> Result<()> {
     if file.format == Format::Parquet {
-        for batch in records::parquet(&file.path)?.build()? {
-            each(batch?)?;
+        let reader = records::parquet(&file.path)?;
+        // The batches lack the metadata of the file, as the types of `datasets`.
+        let schema = Arc::clone(reader.schema());
+        for batch in reader.build()? {
+            each(batch?.with_schema(Arc::clone(&schema))?)?;
         }
         return Ok(());
     }

@@ -101,6 +101,9 @@ pub(crate) fn spark(values: &[f64]) -> String {
     means.iter().map(level).collect()
 }
 
+/// The time between two drawings of a bar.
+const TICK: Duration = Duration::from_millis(200);
+
 /// Progress bars with rate and remaining time, where stderr is a terminal.
 #[derive(Debug, Default)]
 pub(crate) struct Bars {
@@ -113,20 +116,32 @@ impl Bars {
     }
 }
 
-/// Rate and remaining time; empty before the first step, when both are unknown.
+/// Rate and remaining time of a bar; empty before the first step, when both are unknown.
 fn speed(unit: Unit, state: &ProgressState) -> String {
-    if state.pos() == 0 {
+    let left = state.len().map(|_| state.eta());
+    speed_text(unit, state.per_sec(), left, state.elapsed())
+}
+
+/// Units a second with one decimal below ten, seconds a unit where one takes more than ten seconds; then the
+/// remaining time, or the time so far where the total is unknown.
+fn speed_text(unit: Unit, rate: f64, left: Option<Duration>, elapsed: Duration) -> String {
+    if !(rate.is_finite() && rate > 0.0) {
         return String::new();
     }
-    let rate = state.per_sec();
+    let (one, many) = match unit {
+        Unit::Bytes => ("", ""),
+        Unit::Rows => ("row", "rows"),
+        Unit::Steps => ("step", "steps"),
+    };
     let rate = match unit {
         Unit::Bytes => format!("{}/s", HumanBytes(rate as u64)),
-        Unit::Rows if rate < 10.0 => format!("{rate:.1} rows/s"),
-        Unit::Rows => format!("{} rows/s", HumanCount(rate as u64)),
+        _ if rate < 0.1 => format!("{:.1} s/{one}", 1.0 / rate),
+        _ if rate < 10.0 => format!("{rate:.1} {many}/s"),
+        _ => format!("{} {many}/s", HumanCount(rate as u64)),
     };
-    match state.len() {
-        Some(_) => format!("{rate}, {} left", HumanDuration(state.eta())),
-        None => format!("{rate}, {} s", state.elapsed().as_secs()),
+    match left {
+        Some(left) => format!("{rate}, {} left", HumanDuration(left)),
+        None => format!("{rate}, {} s", elapsed.as_secs()),
     }
 }
 
@@ -139,6 +154,10 @@ impl Progress for Bars {
             (Unit::Bytes, _) => "{msg} {wide_bar} {bytes}/{total_bytes} {prefix}{speed}",
             (Unit::Rows, Some(_)) => "{msg} {wide_bar} {human_pos}/{human_len} {prefix}{speed}",
             (Unit::Rows, None) => "{spinner} {msg} {human_pos} rows {speed}",
+            (Unit::Steps, Some(_)) => {
+                "{msg} {wide_bar} {human_pos}/{human_len} steps, {prefix}{speed}"
+            }
+            (Unit::Steps, None) => "{spinner} {msg} {human_pos} steps {speed}",
         };
         let bar = total.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
         let style = ProgressStyle::with_template(template)
@@ -151,8 +170,20 @@ impl Progress for Bars {
             );
         bar.set_style(style);
         bar.set_message(what.to_owned());
-        bar.enable_steady_tick(Duration::from_millis(200));
+        bar.enable_steady_tick(TICK);
         self.with_bar(|slot| *slot = Some(bar));
+    }
+
+    fn resume(&self, position: u64) {
+        self.with_bar(|bar| {
+            if let Some(bar) = bar {
+                // Without the ticker the position is recorded at once, so that the reset starts from it.
+                bar.disable_steady_tick();
+                bar.set_position(position);
+                bar.reset_eta();
+                bar.enable_steady_tick(TICK);
+            }
+        });
     }
 
     fn set_position(&self, position: u64) {
@@ -189,7 +220,57 @@ impl Progress for Bars {
 
 #[cfg(test)]
 mod tests {
-    use super::one_line;
+    use std::time::Duration;
+
+    use indicatif::{ProgressBar, ProgressDrawTarget};
+    use polyphony_io::progress::{Progress as _, Unit};
+
+    use super::{Bars, one_line, speed_text};
+
+    #[test]
+    fn rates_have_a_unit_and_one_decimal() {
+        let seconds = Duration::from_secs;
+        let text =
+            |unit, rate, left: Option<u64>| speed_text(unit, rate, left.map(seconds), seconds(7));
+        for (actual, expected) in [
+            // At the start neither the rate nor the remaining time is known.
+            (text(Unit::Steps, 0.0, Some(0)), ""),
+            (text(Unit::Rows, f64::NAN, Some(0)), ""),
+            (
+                text(Unit::Steps, 2.345, Some(65)),
+                "2.3 steps/s, 65 seconds left",
+            ),
+            (
+                text(Unit::Steps, 0.04, Some(3600)),
+                "25.0 s/step, 60 minutes left",
+            ),
+            (
+                text(Unit::Rows, 2930.81, Some(10)),
+                "2,930 rows/s, 10 seconds left",
+            ),
+            (text(Unit::Rows, 9.9, None), "9.9 rows/s, 7 s"),
+            (
+                text(Unit::Bytes, 3_145_728.0, Some(1)),
+                "3.00 MiB/s, 1 second left",
+            ),
+        ] {
+            assert_eq!(actual, expected);
+        }
+    }
+
+    #[test]
+    fn work_before_a_resume_does_not_count_for_the_rate() {
+        let bar = ProgressBar::with_draw_target(Some(2000), ProgressDrawTarget::hidden());
+        let bars = Bars::default();
+        bars.with_bar(|slot| *slot = Some(bar.clone()));
+        bars.resume(1000);
+        std::thread::sleep(Duration::from_millis(50));
+        bar.disable_steady_tick();
+        bar.set_position(1001);
+        let rate = bar.per_sec();
+        assert!(rate > 0.0 && rate < 40.0, "{rate}");
+        assert_eq!(bar.position(), 1001);
+    }
 
     #[test]
     fn tips_and_usage_follow_the_error_on_its_line() {

@@ -6,6 +6,10 @@ pub trait Progress: Sync {
     fn start(&self, what: &str, total: Option<u64>, unit: Unit);
     /// Sets the position: `position` units of the current job are done.
     fn set_position(&self, position: u64);
+    /// Sets the position where earlier, interrupted work left off: it does not count for the rate.
+    fn resume(&self, position: u64) {
+        self.set_position(position);
+    }
     /// Sets the rate as text, in the job's own unit: `1,234 tokens/s`.
     fn set_rate(&self, rate: &str);
     /// Finishes the current job.
@@ -21,6 +25,8 @@ pub enum Unit {
     Bytes,
     /// Rows of a table.
     Rows,
+    /// Steps of a training run.
+    Steps,
 }
 
 /// Progress receiver that discards all reports.

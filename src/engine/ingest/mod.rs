@@ -92,6 +92,7 @@ pub async fn ingest(
                 summary.truncated.push((source.name.clone(), why.clone()));
             }
             done += source.file.bytes;
+            progress.resume(done);
             continue;
         }
         let span = info_span!("ingest_file", file = source.name);

@@ -49,6 +49,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         let message = format!("stopped {progress}; run the same command to resume");
         return Err(Error::Cancelled(message).into());
     }
+    if let Some(weights) = &summary.skipped {
+        terminal::talk(&format!("{}: skipped", weights.zero_share()));
+    }
     let loss = losses
         .last()
         .map_or_else(String::new, |loss| format!(", loss {loss:.4}"));

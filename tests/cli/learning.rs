@@ -35,6 +35,7 @@ fn fixtures() -> tempfile::TempDir {
     };
     write("unweighted.jsonl", "weight", serde_json::Value::Null);
     write("negative.jsonl", "weight", serde_json::json!(-1.0));
+    write("zero.jsonl", "weight", serde_json::json!(0.0));
     write("alone.jsonl", "rejected", serde_json::Value::Null);
     write("mixed.jsonl", "rejected", serde_json::json!("no"));
     write("dev.jsonl", "split", serde_json::json!("dev"));
@@ -125,6 +126,7 @@ fn errors_of_datasets() {
         ("ddpo", "llama", "pairs.txt", &[]),
         ("ddpo", "llama", "unweighted.jsonl", &[]),
         ("ddpo", "llama", "negative.jsonl", &[]),
+        ("ddpo", "llama", "zero.jsonl", &[]),
         ("dpo", "llama", "alone.jsonl", &[]),
         ("dpo", "llama", "mixed.jsonl", &[]),
         ("dpo", "llama", "dev.jsonl", &[]),
@@ -157,6 +159,25 @@ fn errors_of_options() {
             "llama",
             "pairs.jsonl",
             &["--label-smoothing", "0.5"]
+        ),
+        ("ddpo", "llama", "pairs.jsonl", &["--sft-weight", "-0.5"]),
+        ("orpo", "llama", "pairs.jsonl", &["--sft-weight", "0.5"]),
+        (
+            "dorpo",
+            "llama",
+            "pairs.jsonl",
+            &["--per-device-train-batch-size", "2"],
+        ),
+        (
+            "dorpo",
+            "llama",
+            "pairs.jsonl",
+            &[
+                "--dorpo-form",
+                "reference",
+                "--per-device-train-batch-size",
+                "5",
+            ],
         ),
         ("ddpo", "llama", "pairs.jsonl", &["--config", "config.toml"]),
         ("ddpo", "llama", "pairs.jsonl", &["--config", "wrong.toml"]),

@@ -18,6 +18,7 @@ mod reward;
 #[path = "../support/mod.rs"]
 mod support;
 mod train;
+mod weights;
 
 use std::path::{Path, PathBuf};
 

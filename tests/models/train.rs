@@ -196,6 +196,8 @@ const PAIR_FIELDS: [&str; 8] = [
     "rewards/margins",
     "rewards/rejected",
 ];
+const WEIGHT_FIELDS: [&str; 1] = ["mean_weight"];
+const SFT_TERM_FIELDS: [&str; 1] = ["nll_loss"];
 const ORPO_FIELDS: [&str; 3] = ["log_odds_chosen", "log_odds_ratio", "nll_loss"];
 
 /// All fields of the lines of steps and evaluations, by method; checkpoints by time, and their limit.
@@ -229,7 +231,12 @@ fn metrics_have_trls_names() {
         (
             "ddpo",
             &["--label-smoothing", "0.1"],
-            &[&TOKEN_FIELDS, &PAIR_FIELDS],
+            &[&TOKEN_FIELDS, &PAIR_FIELDS, &WEIGHT_FIELDS],
+        ),
+        (
+            "dpo",
+            &["--sft-weight", "0.1"],
+            &[&TOKEN_FIELDS, &PAIR_FIELDS, &SFT_TERM_FIELDS],
         ),
         (
             "orpo",
@@ -239,7 +246,7 @@ fn metrics_have_trls_names() {
         (
             "dorpo",
             &["--dorpo-form", "reference"],
-            &[&TOKEN_FIELDS, &PAIR_FIELDS, &ORPO_FIELDS],
+            &[&TOKEN_FIELDS, &PAIR_FIELDS, &ORPO_FIELDS, &WEIGHT_FIELDS],
         ),
     ] {
         let out = folder.path().join(format!("{method}{}", more.concat()));
@@ -517,15 +524,26 @@ fn micro_batch_size_and_gradient_checkpointing_do_not_change_the_loss() {
             .map(|line| line["loss"].as_f64().unwrap())
             .collect()
     };
-    for form in ["weighted", "reference"] {
-        let one_batch = losses(&format!("{form}-one_batch"), &["--dorpo-form", form]);
+    // Three pairs a device do not divide the eight pairs of a step.
+    let devices = [
+        "--dorpo-form",
+        "reference",
+        "--per-device-train-batch-size",
+        "3",
+    ];
+    for (form, options) in [
+        ("weighted", &["--dorpo-form", "weighted"][..]),
+        ("reference", &["--dorpo-form", "reference"]),
+        ("devices", &devices),
+    ] {
+        let one_batch = losses(&format!("{form}-one_batch"), options);
         let micro_batches = losses(
             &format!("{form}-micro_batches"),
-            &["--dorpo-form", form, "--micro-batch-tokens", "1"],
+            &[options, &["--micro-batch-tokens", "1"]].concat(),
         );
         let checkpointed = losses(
             &format!("{form}-checkpointed"),
-            &["--dorpo-form", form, "--gradient-checkpointing"],
+            &[options, &["--gradient-checkpointing"]].concat(),
         );
         assert_eq!(one_batch, checkpointed);
         for (one_batch, micro_batches) in one_batch.iter().zip(micro_batches) {

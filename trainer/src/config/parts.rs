@@ -28,6 +28,7 @@ impl Config {
             lambda: self.lambda,
             dpo_loss: self.loss_type,
             label_smoothing: self.label_smoothing,
+            sft_weight: self.sft_weight,
             dorpo_form: self.dorpo_form,
             train_on_prompts: self.train_on_prompts,
             reward_loss: self.reward_loss,

@@ -9,6 +9,7 @@ use polyphony_model::lora::LoraConfig;
 
 use super::settings::{Config, Settings};
 use crate::loss::dpo::DpoLoss;
+use crate::loss::objective::DorpoForm;
 use crate::method::Method;
 
 /// A TOML file of settings.
@@ -84,13 +85,7 @@ impl Settings {
             )
         })?;
         config.check_bounds()?;
-        if config.label_smoothing > 0.0 && config.loss_type != DpoLoss::Sigmoid {
-            return Err(Error::config(
-                "--label-smoothing",
-                format!("conflicts with --loss-type {}", config.loss_type.name()),
-                "use it with --loss-type sigmoid, or leave it out",
-            ));
-        }
+        config.check_loss()?;
         config.device = training_device(&config.device)?.to_string();
         if let Some((folder, lora_config)) = adapter {
             check_adapter(&folder, &lora_config, &config.lora_config())?;
@@ -118,6 +113,56 @@ impl Settings {
                 format!("conflicts with batch_tokens = {tokens} in {source}"),
                 "set one of them",
             )),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Config {
+    /// Checks for options of the loss that have no effect together, or on the method.
+    fn check_loss(&self) -> Result<()> {
+        if self.label_smoothing > 0.0 && self.loss_type != DpoLoss::Sigmoid {
+            return Err(Error::config(
+                "--label-smoothing",
+                format!("conflicts with --loss-type {}", self.loss_type.name()),
+                "use it with --loss-type sigmoid, or leave it out",
+            ));
+        }
+        if self.sft_weight > 0.0 && !self.method.has_reference() {
+            return Err(Error::config(
+                "--sft-weight",
+                format!(
+                    "has no effect on {} (got {})",
+                    self.method.name(),
+                    self.sft_weight
+                ),
+                "use it with dpo or ddpo, or leave it out",
+            ));
+        }
+        let Some(device_batch_size) = self.per_device_train_batch_size else {
+            return Ok(());
+        };
+        let is_orpo = matches!(self.method, Method::Orpo | Method::Dorpo);
+        let has_means = self.sft_weight > 0.0 || is_orpo && self.dorpo_form == DorpoForm::Reference;
+        if !has_means {
+            return Err(Error::config(
+                "--per-device-train-batch-size",
+                format!(
+                    "has no effect without --sft-weight or --dorpo-form reference (got {device_batch_size})"
+                ),
+                "use --batch-size for the examples a step, or --micro-batch-tokens for memory",
+            ));
+        }
+        match self.batch_size {
+            Some(batch_size) if !batch_size.is_multiple_of(device_batch_size) => {
+                Err(Error::config(
+                    "--batch-size",
+                    format!(
+                        "must be a multiple of --per-device-train-batch-size {device_batch_size} (got {batch_size})"
+                    ),
+                    "change one of them",
+                ))
+            }
             _ => Ok(()),
         }
     }
@@ -221,6 +266,14 @@ mod tests {
             (
                 "loss_type = 'ipo'\nlabel_smoothing = 0.1",
                 "--label-smoothing: conflicts with --loss-type ipo",
+            ),
+            (
+                "per_device_train_batch_size = 2",
+                "--per-device-train-batch-size: has no effect without --sft-weight or --dorpo-form reference (got 2)",
+            ),
+            (
+                "per_device_train_batch_size = 5\nsft_weight = 0.1",
+                "--batch-size: must be a multiple of --per-device-train-batch-size 5 (got 12)",
             ),
         ] {
             let message = resolve("", file).unwrap_err().to_string();

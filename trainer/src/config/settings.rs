@@ -72,6 +72,11 @@ define_settings! { |method, on_gpu|
         /// dpo, ddpo with --loss-type sigmoid: label smoothing [default: 0]
         [value_name = "X"]
         label_smoothing: f64 = default(0.0) where Within(0.0, 0.5);
+        /// dpo, ddpo: SFT term: factor of the mean negative log-likelihood of the chosen responses' tokens,
+        /// which is added to the loss; the pair's weight does not multiply it (TRL: loss_type sigmoid,sft with
+        /// loss_weights 1,X) [default: 0]
+        [value_name = "X"]
+        sft_weight: f64 = default(0.0) where AtLeast(0.0);
         /// dpo, ddpo: reference model: init (the policy before training), base (without adapter), or
         /// the folder of an adapter [default: init]
         [value_name = "init|base|DIR"]
@@ -86,6 +91,11 @@ define_settings! { |method, on_gpu|
         /// dorpo: how the weight is applied [default: weighted]
         [value_name = "FORM"]
         dorpo_form: DorpoForm = default(DorpoForm::Weighted);
+        /// --sft-weight, --dorpo-form reference: number of examples whose means over tokens and weights are
+        /// taken together, as on one device in TRL; the published DORPO runs have 2 on each of six devices
+        /// [default: the whole batch]
+        [value_name = "N"]
+        per_device_train_batch_size: usize = optional where AtLeast(1.0);
         /// sft: train on the prompts' tokens, too
         [value_name = "BOOL", num_args = 0..=1, default_missing_value = "true"]
         train_on_prompts: bool = default(false);

@@ -14,6 +14,9 @@ pub mod score_transform;
 /// Counts of rows: trained on, held out, dropped, truncated, duplicates.
 pub mod counts;
 
+/// Weight statistics: mean weight, pairs of weight 0.
+pub mod weight_stats;
+
 /// A batch: texts that go through the model together.
 pub mod batch;
 

@@ -17,13 +17,17 @@ use serde_json::{Value, json};
 
 use crate::data::batch::Batch;
 use crate::loss::dpo::DpoLoss;
-use crate::loss::objective::{DorpoForm, Objective, PairConstants, StepTotals};
+use crate::loss::objective::{DorpoForm, Objective, PairConstants};
 use crate::loss::reward::RewardLoss;
+use crate::loss::step_totals::{DeviceTotals, StepTotals};
 use crate::loss::token_metrics::TokenMetrics;
 use crate::method::Method;
 use crate::policy::Gradients;
 use crate::policy::Policy;
 use polyphony_model::lora::{Adapter, LoraConfig};
+
+/// Terms of the loss: SFT term, devices of DORPO's published form, pairs of weight 0.
+mod loss_terms;
 
 const MODELS: [&str; 2] = ["llama", "mistral"];
 const METHODS: [Method; 4] = [Method::Dpo, Method::Ddpo, Method::Orpo, Method::Dorpo];
@@ -63,8 +67,12 @@ fn number(value: &Value) -> f64 {
 }
 
 /// The golden pairs as one batch, with their reference log-probabilities; for methods without pairs the chosen
-/// texts alone.
-fn batch(name: &str, objective: &Objective) -> (Batch, Vec<PairConstants>, StepTotals) {
+/// texts alone. `devices` is the number of devices that the pairs are divided over.
+fn batch(
+    name: &str,
+    objective: &Objective,
+    devices: usize,
+) -> (Batch, Vec<PairConstants>, Vec<StepTotals>) {
     let with_prompt = objective.includes_prompt_targets();
     let chat = Chat::load(&files(name)).unwrap();
     let expected = json(&fixture(name).join("expected.json"));
@@ -84,16 +92,24 @@ fn batch(name: &str, objective: &Objective) -> (Batch, Vec<PairConstants>, StepT
             ref_rejected: number(&pair["ref_logp_rejected"]),
         });
     }
-    let totals = StepTotals {
-        examples: constants.len(),
-        weights: constants.iter().map(|constants| constants.weight).sum(),
-        chosen_tokens: batch
-            .texts
-            .iter()
-            .step_by(if objective.has_pairs() { 2 } else { 1 })
-            .map(|rows| rows.all.len())
-            .sum(),
-    };
+    let texts_per_example = if objective.has_pairs() { 2 } else { 1 };
+    let chosen = batch.texts.iter().step_by(texts_per_example);
+    let chosen_tokens: Vec<usize> = chosen.map(|rows| rows.all.len()).collect();
+    let per_device = constants.len() / devices;
+    let totals = (0..constants.len()).map(|index| {
+        let device = index / per_device * per_device;
+        let device = device..device + per_device;
+        let weights = constants[device.clone()].iter().map(|pair| pair.weight);
+        StepTotals {
+            examples: constants.len(),
+            device: DeviceTotals {
+                examples: per_device,
+                weights: weights.sum(),
+                chosen_tokens: chosen_tokens[device].iter().sum(),
+            },
+        }
+    });
+    let totals = totals.collect();
     (batch, constants, totals)
 }
 
@@ -104,6 +120,7 @@ fn objective(method: Method) -> Objective {
         lambda: 0.25,
         dpo_loss: DpoLoss::Sigmoid,
         label_smoothing: 0.0,
+        sft_weight: 0.0,
         dorpo_form: DorpoForm::Weighted,
         train_on_prompts: false,
         reward_loss: RewardLoss::L1,
@@ -136,7 +153,7 @@ fn log_probabilities_match_transformers() {
     for name in MODELS {
         let expected = json(&fixture(name).join("expected.json"));
         let mut policy = policy(name, Head::Lm);
-        let (batch, _, _) = batch(name, &objective(Method::Dpo));
+        let (batch, _, _) = batch(name, &objective(Method::Dpo), 1);
         let sums = |policy: &Policy| -> Vec<f64> {
             let logps = policy.logps(&batch).unwrap();
             let sum = |rows: &crate::data::batch::TargetSpan| {
@@ -174,9 +191,10 @@ fn gradients(
     policy: &Policy,
     objective: &Objective,
     name: &str,
+    devices: usize,
     recompute: bool,
 ) -> (f64, Vec<Tensor>) {
-    let (batch, constants, totals) = batch(name, objective);
+    let (batch, constants, totals) = batch(name, objective, devices);
     let mut gradients = Gradients::empty(policy.parameter_names().len());
     let mut loss = 0.0;
     policy
@@ -193,7 +211,7 @@ fn gradients(
 
 /// Loss and gradients of one batch by candle's autograd, through ops that record gradients.
 fn oracle(policy: &mut Policy, objective: &Objective, name: &str) -> (f64, Vec<Tensor>) {
-    let (batch, constants, totals) = batch(name, objective);
+    let (batch, constants, totals) = batch(name, objective, 1);
     let loss = |logps: &[f32]| {
         let (sums, dloss_dlogp) = objective.loss(&batch, logps, &constants, &totals);
         (sums.loss, dloss_dlogp)
@@ -269,37 +287,53 @@ fn norm(tensor: &Tensor) -> f64 {
     square.sum_all().unwrap().to_scalar::<f64>().unwrap().sqrt()
 }
 
+/// Asserts that a loss and the gradients of all parameters are the expected ones: of each gradient its norm and
+/// its first values.
+fn assert_golden(
+    policy: &Policy,
+    (loss, gradients): &(f64, Vec<Tensor>),
+    expected_loss: &Value,
+    expected_gradients: &Value,
+) {
+    let expected = number(expected_loss);
+    assert!(near(*loss, expected, 1e-5), "{loss} {expected}");
+    let names = policy.parameter_names();
+    assert_eq!(names.len(), gradients.len());
+    for (gradient, name) in gradients.iter().zip(names) {
+        let expected = &expected_gradients[&name];
+        let size = number(&expected[0]);
+        assert!(size > 0.0);
+        assert!(near(norm(gradient), size, 1e-4), "{name}");
+        let first: Vec<f32> = gradient.flatten_all().unwrap().to_vec1().unwrap();
+        for (value, expected) in first.iter().zip(expected[1].as_array().unwrap()) {
+            let off = (f64::from(*value) - number(expected)).abs();
+            assert!(off <= 1e-4 * size, "{name}: off by {off}");
+        }
+    }
+}
+
 #[test]
 fn losses_and_gradients_match_pytorch_and_autograd() {
     for name in MODELS {
         let expected = json(&fixture(name).join("expected.json"));
         let mut policy = policy(name, Head::Lm);
         for method in METHODS {
-            let expected_gradients = &expected["grad"][method.name()];
             let objective = objective(method);
-            let (loss, analytic) = gradients(&policy, &objective, name, false);
-            let (_, recomputed) = gradients(&policy, &objective, name, true);
-            let (oracle_loss, taped) = oracle(&mut policy, &objective, name);
-            let what = format!("{name} {}", method.name());
-            for loss in [loss, oracle_loss] {
-                let expected = number(&expected["loss"][method.name()]);
-                assert!(near(loss, expected, 1e-5), "{what}: {loss} {expected}");
+            let analytic = gradients(&policy, &objective, name, 1, false);
+            let recomputed = gradients(&policy, &objective, name, 1, true);
+            let taped = oracle(&mut policy, &objective, name);
+            for actual in [&analytic, &recomputed, &taped] {
+                let (loss, gradients) = (&expected["loss"], &expected["grad"]);
+                assert_golden(
+                    &policy,
+                    actual,
+                    &loss[method.name()],
+                    &gradients[method.name()],
+                );
             }
-            for (index, parameter) in policy.parameter_names().iter().enumerate() {
-                let expected = &expected_gradients[parameter];
-                let size = number(&expected[0]);
-                assert!(size > 0.0);
-                for gradient in [&analytic[index], &recomputed[index], &taped[index]] {
-                    assert!(near(norm(gradient), size, 1e-4), "{what} {parameter}");
-                    let first: Vec<f32> = gradient.flatten_all().unwrap().to_vec1().unwrap();
-                    for (value, expected) in first.iter().zip(expected[1].as_array().unwrap()) {
-                        let off = (f64::from(*value) - number(expected)).abs();
-                        assert!(off <= 1e-4 * size, "{what} {parameter}: off by {off}");
-                    }
-                }
-                let off = norm(&(&analytic[index] - &taped[index]).unwrap());
-                assert!(off <= 1e-4 * size, "{what} {parameter}: off by {off}");
-                assert_eq!(norm(&(&analytic[index] - &recomputed[index]).unwrap()), 0.0);
+            assert_same_gradients(&policy, &analytic.1, &taped.1);
+            for (analytic, recomputed) in analytic.1.iter().zip(&recomputed.1) {
+                assert_eq!(norm(&(analytic - recomputed).unwrap()), 0.0);
             }
         }
     }
@@ -327,7 +361,7 @@ fn sft_losses_and_gradients_match_pytorch_and_autograd() {
                 sum += targets * number(&pair[field]);
                 tokens += targets;
             }
-            let (loss, analytic) = gradients(&policy, &objective, name, false);
+            let (loss, analytic) = gradients(&policy, &objective, name, 1, false);
             let (oracle_loss, taped) = oracle(&mut policy, &objective, name);
             for loss in [loss, oracle_loss] {
                 assert!(near(loss, sum / tokens, 1e-5), "{name} {field}: {loss}");
@@ -389,7 +423,7 @@ fn token_metrics_match_pytorch() {
     let policy = policy("llama", Head::Lm);
     // With DORPO the chosen texts' prompts are targets, too, which the metrics must not count.
     for method in [Method::Dpo, Method::Dorpo] {
-        let (batch, _, _) = batch("llama", &objective(method));
+        let (batch, _, _) = batch("llama", &objective(method), 1);
         let token_stats = policy.token_stats(&batch).unwrap();
         let logps = policy.logps(&batch).unwrap();
         for (a, b) in token_stats.logps.iter().zip(logps) {
@@ -423,16 +457,12 @@ fn rewards_and_their_gradients_match_pytorch_and_autograd() {
         );
         targets.push(number(&row["target"]));
     }
-    let totals = StepTotals {
-        examples: targets.len(),
-        ..StepTotals::default()
-    };
     let objective = objective(Method::Reward);
     let mut gradients = Gradients::empty(policy.parameter_names().len());
     let mut loss = 0.0;
     let scores = policy
         .forward_backward_scores(&batch, &mut gradients, false, |scores| {
-            let (sums, dloss_dreward) = objective.reward_loss(scores, &targets, &totals);
+            let (sums, dloss_dreward) = objective.reward_loss(scores, &targets, targets.len());
             loss = sums.loss;
             dloss_dreward
         })
@@ -457,7 +487,7 @@ fn rewards_and_their_gradients_match_pytorch_and_autograd() {
         rewards.squeeze(1).unwrap()
     };
     let (_, taped) = taped(&mut policy, rewards, |scores| {
-        let (sums, dloss_dreward) = objective.reward_loss(scores, &targets, &totals);
+        let (sums, dloss_dreward) = objective.reward_loss(scores, &targets, targets.len());
         (sums.loss, dloss_dreward)
     });
     assert_same_gradients(&policy, &analytic, &taped);

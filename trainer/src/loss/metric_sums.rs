@@ -5,6 +5,10 @@ use super::token_metrics::TokenMetrics;
 /// Sums over examples; means when divided by their number.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct MetricSums {
+    /// The number of examples that went through the model.
+    pub examples: usize,
+    /// The sum of the weights of pairs.
+    pub weights: f64,
     /// The loss: not a sum over examples, but already each example's share of the step's mean.
     pub loss: f64,
     /// The implicit reward of the chosen response: `beta * log_ratio`, for ORPO `lambda * mean logp`, for a
@@ -18,7 +22,8 @@ pub struct MetricSums {
     pub logps_chosen: f64,
     /// The rejected response's log-probability, likewise.
     pub logps_rejected: f64,
-    /// ORPO: the mean negative log-likelihood of the chosen text, in nats.
+    /// ORPO: the mean negative log-likelihood of the chosen text, in nats. DPO with an SFT term: the pair's share
+    /// of the mean over tokens, times the number of pairs.
     pub nll_loss: f64,
     /// ORPO: `log sigmoid(log odds ratio)`.
     pub log_odds_ratio: f64,
@@ -33,6 +38,8 @@ pub struct MetricSums {
 impl MetricSums {
     /// Adds the sums of other examples.
     pub fn add(&mut self, other: &Self) {
+        self.examples += other.examples;
+        self.weights += other.weights;
         self.loss += other.loss;
         self.rewards_chosen += other.rewards_chosen;
         self.rewards_rejected += other.rewards_rejected;

@@ -12,6 +12,9 @@ pub mod token_metrics;
 /// Sums of a step's metrics.
 pub mod metric_sums;
 
+/// Sums over a step's examples.
+pub mod step_totals;
+
 /// A batch's loss by method, and its derivatives.
 pub mod objective;
 

@@ -9,6 +9,7 @@ use super::dpo::{self, DpoLoss};
 use super::metric_sums::{MetricSums, RewardStats};
 use super::orpo;
 use super::reward::{self, RewardLoss};
+use super::step_totals::StepTotals;
 use crate::data::batch::{Batch, TargetSpan};
 use crate::method::Method;
 
@@ -38,23 +39,14 @@ pub struct Objective {
     pub dpo_loss: DpoLoss,
     /// DPO's label smoothing: the assumed share of pairs with swapped labels, in `[0, 0.5)`.
     pub label_smoothing: f64,
+    /// DPO's SFT term: the factor of the chosen responses' negative log-likelihood, 0 or more.
+    pub sft_weight: f64,
     /// How DORPO applies weights.
     pub dorpo_form: DorpoForm,
     /// Whether SFT trains on the prompts' tokens, too.
     pub train_on_prompts: bool,
     /// A reward model's loss.
     pub reward_loss: RewardLoss,
-}
-
-/// Totals over all examples of a step, which each micro-batch needs for its share of the mean.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct StepTotals {
-    /// The number of examples.
-    pub examples: usize,
-    /// The sum of their weights.
-    pub weights: f64,
-    /// The number of target tokens of the chosen texts.
-    pub chosen_tokens: usize,
 }
 
 /// Constants of a pair over the run: weight and reference log-probabilities.
@@ -122,16 +114,28 @@ impl Objective {
         }
     }
 
-    /// A reward model's loss: the share of these texts in the mean loss of a step, and its derivative by each
-    /// reward. `targets` has one score a text for [`RewardLoss::L1`]; pairs are chosen and rejected texts
-    /// alternately.
+    /// Whether a pair of this weight needs no pass through the model: every term of its loss is multiplied by
+    /// the weight, and the weight is exactly 0. The SFT term of DPO and the reference form of DORPO have terms
+    /// without it.
+    pub fn skips(&self, weight: f64) -> bool {
+        let is_factor_of_all = match self.method {
+            Method::Ddpo => self.sft_weight == 0.0,
+            Method::Dorpo => self.dorpo_form == DorpoForm::Weighted,
+            _ => false,
+        };
+        is_factor_of_all && weight == 0.0
+    }
+
+    /// A reward model's loss: the share of these texts in the mean loss of a step of `examples`, and its
+    /// derivative by each reward. `targets` has one score a text for [`RewardLoss::L1`]; pairs are chosen and
+    /// rejected texts alternately.
     pub fn reward_loss(
         &self,
         rewards: &[f32],
         targets: &[f64],
-        totals: &StepTotals,
+        examples: usize,
     ) -> (MetricSums, Vec<f32>) {
-        let share = 1.0 / totals.examples as f64;
+        let share = 1.0 / examples as f64;
         let mut sums = MetricSums {
             rewards: RewardStats::new(rewards),
             ..MetricSums::default()
@@ -152,6 +156,7 @@ impl Objective {
                     dloss_dreward
                         .extend([(share * loss.chosen) as f32, (share * loss.rejected) as f32]);
                     sums.add(&MetricSums {
+                        examples: 1,
                         loss: share * loss.loss,
                         rewards_chosen: chosen,
                         rewards_rejected: rejected,
@@ -166,18 +171,21 @@ impl Objective {
 
     /// The share of these examples in the mean loss of a step, and its derivative by every target's
     /// log-probability. `batch` has their texts: chosen and rejected alternately, or chosen ones alone for a
-    /// method without pairs; `logps` has one log-probability a target, in nats.
+    /// method without pairs; `logps` has one log-probability a target, in nats; `constants` and `totals` have
+    /// one entry an example.
     pub fn loss(
         &self,
         batch: &Batch,
         logps: &[f32],
         constants: &[PairConstants],
-        totals: &StepTotals,
+        totals: &[StepTotals],
     ) -> (MetricSums, Vec<f32>) {
         let mut dloss_dlogp = vec![0.0; logps.len()];
         let mut sums = MetricSums::default();
-        let texts_per_example = if self.method.has_pairs() { 2 } else { 1 };
-        for (texts, constants) in batch.texts.chunks_exact(texts_per_example).zip(constants) {
+        let texts = batch
+            .texts
+            .chunks_exact(if self.method.has_pairs() { 2 } else { 1 });
+        for ((texts, constants), totals) in texts.zip(constants).zip(totals) {
             let chosen = TextLogps::new(&texts[0], logps);
             let of_example = match texts.get(1) {
                 None => sft_example(&chosen, totals, &mut dloss_dlogp),
@@ -196,7 +204,12 @@ impl Objective {
         (sums, dloss_dlogp)
     }
 
-    /// DPO and DDPO: `weight / batch size` times the loss of [`dpo::dpo`].
+    /// DPO and DDPO: `weight / batch size` times the loss of [`dpo::dpo`], plus the SFT term.
+    ///
+    /// The SFT term is `sft_weight` times the mean negative log-likelihood over all tokens of the chosen
+    /// responses of a batch, as TRL 1.16 has it (`loss_type=["sigmoid", "sft"]`, `loss_weights=[1,
+    /// sft_weight]`). The weight does not multiply it: it keeps the policy near the chosen responses, and that
+    /// is wanted of every pair.
     fn dpo_pair(
         &self,
         chosen: &TextLogps,
@@ -222,7 +235,9 @@ impl Objective {
             &rejected.span.completion,
             share * loss.rejected,
         );
-        MetricSums {
+        let mut sums = MetricSums {
+            examples: 1,
+            weights: constants.weight,
             loss: share * loss.loss,
             rewards_chosen: self.beta * c.log_ratio(),
             rewards_rejected: self.beta * r.log_ratio(),
@@ -230,7 +245,15 @@ impl Objective {
             logps_chosen: chosen.completion,
             logps_rejected: rejected.completion,
             ..MetricSums::default()
+        };
+        if self.sft_weight > 0.0 {
+            let token_share = totals.token_share();
+            let slope = -self.sft_weight * token_share;
+            add_to_range(dloss_dlogp, &chosen.span.completion, slope);
+            sums.loss += slope * chosen.completion;
+            sums.nll_loss = -token_share * chosen.completion * totals.examples as f64;
         }
+        sums
     }
 
     /// ORPO and DORPO: negative log-likelihood of the chosen text plus `lambda` times the odds ratio term.
@@ -250,12 +273,11 @@ impl Objective {
         // The factors of each of the chosen text's log-probabilities, and of the odds ratio term.
         let (nll_factor, odds_factor) = if reference {
             let mean_weight = if self.method.is_weighted() {
-                totals.weights / pairs
+                totals.device.mean_weight()
             } else {
                 1.0
             };
-            let tokens = totals.chosen_tokens.max(1) as f64;
-            (mean_weight / tokens, self.lambda / pairs)
+            (mean_weight * totals.token_share(), self.lambda / pairs)
         } else {
             let share = weight / pairs;
             let tokens = chosen.span.all.len().max(1) as f64;
@@ -271,6 +293,8 @@ impl Objective {
         add_to_range(dloss_dlogp, &rejected.span.completion, slope);
         let log_odds = orpo::log_odds(chosen.mean()).0 - orpo::log_odds(rejected.mean()).0;
         MetricSums {
+            examples: 1,
+            weights: constants.weight,
             loss: odds_factor * odds.loss - nll_factor * chosen.all,
             rewards_chosen: self.lambda * chosen.mean(),
             rewards_rejected: self.lambda * rejected.mean(),
@@ -296,10 +320,11 @@ impl Objective {
 
 /// SFT: the mean negative log-likelihood over all target tokens of a step.
 fn sft_example(chosen: &TextLogps, totals: &StepTotals, dloss_dlogp: &mut [f32]) -> MetricSums {
-    let tokens = totals.chosen_tokens.max(1) as f64;
-    add_to_range(dloss_dlogp, &chosen.span.all, -1.0 / tokens);
+    let token_share = totals.token_share();
+    add_to_range(dloss_dlogp, &chosen.span.all, -token_share);
     MetricSums {
-        loss: -chosen.all / tokens,
+        examples: 1,
+        loss: -token_share * chosen.all,
         logps_chosen: chosen.completion,
         ..MetricSums::default()
     }
@@ -316,6 +341,7 @@ fn add_to_range(dloss_dlogp: &mut [f32], range: &Range<usize>, value: f64) {
 mod tests {
     use polyphony_model::chat::PromptCompletion;
 
+    use super::super::step_totals::DeviceTotals;
     use super::*;
 
     /// The published code's loss (`dorpo_trainer.py`), two pairs of different lengths: the weight
@@ -328,6 +354,7 @@ mod tests {
             lambda: 0.25,
             dpo_loss: DpoLoss::Sigmoid,
             label_smoothing: 0.0,
+            sft_weight: 0.0,
             dorpo_form: DorpoForm::Reference,
             train_on_prompts: false,
             reward_loss: RewardLoss::L1,
@@ -344,14 +371,25 @@ mod tests {
             ref_chosen: 0.0,
             ref_rejected: 0.0,
         };
-        let totals = StepTotals {
+        let step = StepTotals {
             examples: 2,
-            weights: 2.0,
-            chosen_tokens: 5,
+            device: DeviceTotals {
+                examples: 2,
+                weights: 2.0,
+                chosen_tokens: 5,
+            },
         };
-        let loss = |logps: &[f32]| {
-            let (sums, dloss_dlogp) =
-                objective.loss(&batch, logps, &[constants(0.5), constants(1.5)], &totals);
+        let device = |weights: f64, chosen_tokens: usize| StepTotals {
+            examples: 2,
+            device: DeviceTotals {
+                examples: 1,
+                weights,
+                chosen_tokens,
+            },
+        };
+        let loss = |logps: &[f32], totals: [StepTotals; 2]| {
+            let weights = [constants(0.5), constants(1.5)];
+            let (sums, dloss_dlogp) = objective.loss(&batch, logps, &weights, &totals);
             (sums.loss, dloss_dlogp)
         };
         let log_odds = |chosen: f64, rejected: f64| {
@@ -362,21 +400,26 @@ mod tests {
         let ratio =
             0.25 * (term(0.5, log_odds(-1.5, -1.2)) + term(1.5, log_odds(-0.3, -2.0))) / 2.0;
         let cross_entropy = (0.5 + 1.0 + 2.0 + 0.7 + 0.3) / 5.0;
-        // The mean weight is 1.
-        let expected = ratio + cross_entropy;
-        let (actual, dloss_dlogp) = loss(&logps);
-        assert!((actual - expected).abs() < 1e-6, "{actual} {expected}");
-        for index in 0..logps.len() {
-            let shifted = |by: f32| {
-                let mut logps = logps;
-                logps[index] += by;
-                loss(&logps).0
-            };
-            let slope = (shifted(1e-3) - shifted(-1e-3)) / 2e-3;
-            assert!(
-                (slope - f64::from(dloss_dlogp[index])).abs() < 1e-4,
-                "{index}: {slope}"
-            );
+        // Together the mean weight is 1; by devices of one pair, each device has a mean of its own.
+        let alone = f64::midpoint(0.5 * (0.5 + 1.0 + 2.0) / 3.0, 1.5 * (0.7 + 0.3) / 2.0);
+        for (totals, expected) in [
+            ([step, step], ratio + cross_entropy),
+            ([device(0.5, 3), device(1.5, 2)], ratio + alone),
+        ] {
+            let (actual, dloss_dlogp) = loss(&logps, totals);
+            assert!((actual - expected).abs() < 1e-6, "{actual} {expected}");
+            for index in 0..logps.len() {
+                let shifted = |by: f32| {
+                    let mut logps = logps;
+                    logps[index] += by;
+                    loss(&logps, totals).0
+                };
+                let slope = (shifted(1e-3) - shifted(-1e-3)) / 2e-3;
+                assert!(
+                    (slope - f64::from(dloss_dlogp[index])).abs() < 1e-4,
+                    "{index}: {slope}"
+                );
+            }
         }
     }
 }

@@ -19,9 +19,9 @@ use polyphony_model::lora::{write_adapter, write_tensors};
 pub struct Counters {
     /// Steps so far.
     pub step: usize,
-    /// Tokens seen so far.
+    /// Tokens that went through the model so far.
     pub num_tokens: u64,
-    /// Examples seen so far.
+    /// Examples seen so far, those that were skipped included.
     pub num_examples: usize,
     /// The fingerprint of the run, see [`super::manifest::RunManifest`].
     pub fingerprint: String,

@@ -14,6 +14,7 @@ use super::reference::ReferenceModel;
 use crate::config::Config;
 use crate::data::counts::DatasetCounts;
 use crate::data::example::{Examples, hash_tokens};
+use crate::data::weight_stats::WeightStats;
 
 /// The manifest's file in the folder of a run.
 pub const MANIFEST_FILE: &str = "run.json";
@@ -21,7 +22,7 @@ pub const MANIFEST_FILE: &str = "run.json";
 pub const CONFIG_FILE: &str = "config.toml";
 
 /// The manifest of a run, which makes it repeatable; written next to its adapter.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunManifest {
     /// The version of polyphony.
     pub polyphony: String,
@@ -38,6 +39,9 @@ pub struct RunManifest {
     /// The numbers of rows that are trained on, held out, dropped, truncated or duplicates.
     #[serde(default)]
     pub rows: DatasetCounts,
+    /// The weights of the training pairs, for methods with weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<WeightStats>,
     /// A hash of the hashes above and of the hyperparameters that change the result.
     pub fingerprint: String,
 }
@@ -63,6 +67,7 @@ impl RunManifest {
             adapter_sha256: config.adapter.as_deref().map(adapter_sha256).transpose()?,
             reference_sha256,
             rows: DatasetCounts::new(examples),
+            weights: (config.method.is_weighted()).then(|| WeightStats::new(&examples.train)),
             fingerprint: String::new(),
         };
         // The fingerprint has only what changes the result: not paths, nor the frequency of checkpoints.

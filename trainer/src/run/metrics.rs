@@ -17,13 +17,13 @@ pub struct StepInfo {
     pub grad_norm: f64,
     /// The learning rate of the step, after the schedule.
     pub learning_rate: f64,
-    /// The number of tokens seen since the start of the run.
+    /// The number of tokens that went through the model since the start of the run.
     pub num_tokens: u64,
     /// Tokens a second in this step.
     pub tokens_per_second: f64,
 }
 
-/// The line of `metrics.jsonl` for a step over `count` examples.
+/// The line of `metrics.jsonl` for a step over `count` examples, of which some may have been skipped.
 pub fn step_metrics(
     objective: &Objective,
     info: &StepInfo,
@@ -57,14 +57,15 @@ pub fn eval_metrics(
     line
 }
 
-/// The means over examples.
+/// The means over examples. Loss and weight are means over all; the others over those that went through the
+/// model, and are left out where there are none.
 fn means(
     prefix: &str,
     objective: &Objective,
     sums: &MetricSums,
     count: usize,
 ) -> Map<String, Value> {
-    let count = count.max(1) as f64;
+    let (count, passed) = (count.max(1) as f64, sums.examples.max(1) as f64);
     let mut line = Map::new();
     let mut put = |name: &str, value: f64| line.insert(format!("{prefix}{name}"), json!(value));
     put("loss", sums.loss);
@@ -74,32 +75,41 @@ fn means(
         put("mean_reward", rewards.sum / rewards.count.max(1) as f64);
         put("max_reward", rewards.max);
         if objective.has_pairs() {
-            put("accuracy", sums.accuracies / count);
+            put("accuracy", sums.accuracies / passed);
             put(
                 "margin",
-                (sums.rewards_chosen - sums.rewards_rejected) / count,
+                (sums.rewards_chosen - sums.rewards_rejected) / passed,
             );
         }
+        return line;
+    }
+    if objective.method.is_weighted() {
+        put("mean_weight", sums.weights / count);
+    }
+    if sums.examples == 0 {
         return line;
     }
     for (name, mean) in sums.token_metrics.means() {
         put(name, mean);
     }
     if objective.has_pairs() {
-        put("logps/chosen", sums.logps_chosen / count);
-        put("logps/rejected", sums.logps_rejected / count);
-        put("rewards/chosen", sums.rewards_chosen / count);
-        put("rewards/rejected", sums.rewards_rejected / count);
+        put("logps/chosen", sums.logps_chosen / passed);
+        put("logps/rejected", sums.logps_rejected / passed);
+        put("rewards/chosen", sums.rewards_chosen / passed);
+        put("rewards/rejected", sums.rewards_rejected / passed);
         put(
             "rewards/margins",
-            (sums.rewards_chosen - sums.rewards_rejected) / count,
+            (sums.rewards_chosen - sums.rewards_rejected) / passed,
         );
-        put("rewards/accuracies", sums.accuracies / count);
+        put("rewards/accuracies", sums.accuracies / passed);
     }
-    if matches!(objective.method, Method::Orpo | Method::Dorpo) {
-        put("nll_loss", sums.nll_loss / count);
-        put("log_odds_ratio", sums.log_odds_ratio / count);
-        put("log_odds_chosen", sums.log_odds_chosen / count);
+    let is_orpo = matches!(objective.method, Method::Orpo | Method::Dorpo);
+    if is_orpo || objective.sft_weight > 0.0 {
+        put("nll_loss", sums.nll_loss / passed);
+    }
+    if is_orpo {
+        put("log_odds_ratio", sums.log_odds_ratio / passed);
+        put("log_odds_chosen", sums.log_odds_chosen / passed);
     }
     line
 }
@@ -120,11 +130,13 @@ mod tests {
             lambda: 0.25,
             dpo_loss: DpoLoss::Sigmoid,
             label_smoothing: 0.0,
+            sft_weight: 0.0,
             dorpo_form: DorpoForm::Weighted,
             train_on_prompts: false,
             reward_loss,
         };
         let sums = MetricSums {
+            examples: 2,
             rewards_chosen: 3.0,
             rewards_rejected: 1.0,
             accuracies: 1.0,
@@ -151,5 +163,34 @@ mod tests {
         let line = means("", &objective(RewardLoss::L1), &sums, 2);
         let names: Vec<&String> = line.keys().collect();
         assert_eq!(names, ["loss", "max_reward", "mean_reward", "min_reward"]);
+    }
+
+    #[test]
+    fn skipped_pairs_count_for_loss_and_weight_alone() {
+        let objective = Objective {
+            method: Method::Ddpo,
+            beta: 0.1,
+            lambda: 0.25,
+            dpo_loss: DpoLoss::Sigmoid,
+            label_smoothing: 0.0,
+            sft_weight: 0.0,
+            dorpo_form: DorpoForm::Weighted,
+            train_on_prompts: false,
+            reward_loss: RewardLoss::L1,
+        };
+        let sums = MetricSums {
+            examples: 2,
+            weights: 3.0,
+            loss: 0.5,
+            accuracies: 1.0,
+            ..MetricSums::default()
+        };
+        let line = means("", &objective, &sums, 4);
+        assert_eq!(line["loss"], 0.5);
+        assert_eq!(line["mean_weight"], 0.75);
+        assert_eq!(line["rewards/accuracies"], 0.5);
+        let line = means("", &objective, &MetricSums::default(), 4);
+        let names: Vec<&String> = line.keys().collect();
+        assert_eq!(names, ["loss", "mean_weight"]);
     }
 }

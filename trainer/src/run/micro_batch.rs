@@ -12,7 +12,8 @@ use rayon::prelude::*;
 use crate::data::batch::{Batch, split_by_tokens};
 use crate::data::example::Example;
 use crate::loss::metric_sums::MetricSums;
-use crate::loss::objective::{Objective, PairConstants, StepTotals};
+use crate::loss::objective::{Objective, PairConstants};
+use crate::loss::step_totals::{DeviceTotals, StepTotals};
 use crate::loss::token_metrics::TokenMetrics;
 use crate::method::Method;
 use crate::policy::Gradients;
@@ -22,6 +23,14 @@ use crate::policy::backward::head::TokenStats;
 /// An example with its weight and reference log-probabilities.
 pub type TrainItem<'a> = (&'a Example, &'a PairConstants);
 
+/// An example of a step, with the totals that its share of the mean loss needs.
+#[derive(Debug, Clone, Copy)]
+struct StepItem<'a> {
+    example: &'a Example,
+    constants: &'a PairConstants,
+    totals: StepTotals,
+}
+
 /// A stop flag that is never set: a training step is not interrupted.
 static NEVER: AtomicBool = AtomicBool::new(false);
 
@@ -29,6 +38,9 @@ static NEVER: AtomicBool = AtomicBool::new(false);
 #[derive(Debug)]
 pub struct MicroBatcher {
     objective: Objective,
+    /// The number of consecutive examples of a step whose means over tokens and weights are taken together;
+    /// none: all.
+    device_batch_size: Option<usize>,
     /// The micro-batch size in tokens, reduced where memory runs out.
     tokens: Cell<usize>,
     gradient_checkpointing: bool,
@@ -36,9 +48,15 @@ pub struct MicroBatcher {
 
 impl MicroBatcher {
     /// A batcher with micro-batches of at most `tokens` tokens.
-    pub fn new(objective: Objective, tokens: usize, gradient_checkpointing: bool) -> Self {
+    pub fn new(
+        objective: Objective,
+        device_batch_size: Option<usize>,
+        tokens: usize,
+        gradient_checkpointing: bool,
+    ) -> Self {
         Self {
             objective,
+            device_batch_size,
             tokens: Cell::new(tokens),
             gradient_checkpointing,
         }
@@ -49,7 +67,9 @@ impl MicroBatcher {
         Some(self.tokens.get()).filter(|tokens| *tokens < configured)
     }
 
-    /// The metrics of a batch and the gradients of its loss, in the order of the policy's parameters.
+    /// The metrics of a batch and the gradients of its loss, in the order of the policy's parameters. Pairs
+    /// that [`Objective::skips`] count for the batch's size, and are not passed through the model: their
+    /// gradients are zero.
     ///
     /// # Errors
     /// When the device fails, or has too little memory for a single example.
@@ -59,32 +79,32 @@ impl MicroBatcher {
         examples: &[TrainItem<'_>],
     ) -> Result<(MetricSums, Vec<Tensor>)> {
         let count = policy.parameter_names().len();
-        let totals = self.totals(examples);
+        let mut items = self.step_items(examples);
+        items.retain(|item| !self.objective.skips(item.constants.weight));
         let mut gradients = Gradients::empty(count);
         let mut sums = MetricSums::default();
         let (objective, recompute) = (self.objective, self.gradient_checkpointing);
-        let pass = |part: &[TrainItem<'_>]| {
+        let pass = |part: &[StepItem<'_>]| {
             let batch = batch(&objective, part);
             let mut sums = MetricSums::default();
             let mut gradients = Gradients::empty(count);
             if objective.method == Method::Reward {
                 policy.forward_backward_scores(&batch, &mut gradients, recompute, |scores| {
                     let (of_part, dloss_dreward) =
-                        objective.reward_loss(scores, &targets(part), &totals);
+                        objective.reward_loss(scores, &targets(part), examples.len());
                     sums = of_part;
                     dloss_dreward
                 })?;
             } else {
                 policy.forward_backward(&batch, &mut gradients, recompute, |token_stats| {
-                    let (of_part, dloss_dlogp) =
-                        token_loss(&objective, &batch, token_stats, part, &totals);
+                    let (of_part, dloss_dlogp) = token_loss(&objective, &batch, token_stats, part);
                     sums = of_part;
                     dloss_dlogp
                 })?;
             }
             Ok((sums, gradients))
         };
-        self.for_each(policy, examples, &NEVER, pass, |(of_part, of_gradients)| {
+        self.for_each(policy, &items, &NEVER, pass, |(of_part, of_gradients)| {
             sums.add(&of_part);
             Ok(gradients.accumulate(of_gradients)?)
         })?;
@@ -92,8 +112,8 @@ impl MicroBatcher {
         Ok((sums, gradients.into_tensors(parameters.iter())?))
     }
 
-    /// The metrics of examples, without gradients, and a reward model's outputs. Returns none once `stop` is
-    /// set.
+    /// The metrics of examples, without gradients, and a reward model's outputs. No pair is skipped: metrics of
+    /// held-out pairs do not depend on weights. Returns none once `stop` is set.
     ///
     /// # Errors
     /// As [`Self::forward_backward`].
@@ -103,22 +123,22 @@ impl MicroBatcher {
         examples: &[TrainItem<'_>],
         stop: &AtomicBool,
     ) -> Result<Option<(MetricSums, Vec<f32>)>> {
-        let totals = self.totals(examples);
+        let items = self.step_items(examples);
         let mut sums = MetricSums::default();
         let mut all_rewards = Vec::new();
         let objective = self.objective;
-        let pass = |part: &[TrainItem<'_>]| {
+        let pass = |part: &[StepItem<'_>]| {
             let batch = batch(&objective, part);
             if objective.method == Method::Reward {
                 let rewards = policy.scores(&batch)?;
-                let (of_part, _) = objective.reward_loss(&rewards, &targets(part), &totals);
+                let (of_part, _) = objective.reward_loss(&rewards, &targets(part), examples.len());
                 return Ok((of_part, rewards));
             }
             let token_stats = policy.token_stats(&batch)?;
-            let (of_part, _) = token_loss(&objective, &batch, &token_stats, part, &totals);
+            let (of_part, _) = token_loss(&objective, &batch, &token_stats, part);
             Ok((of_part, Vec::new()))
         };
-        let complete = self.for_each(policy, examples, stop, pass, |(of_part, rewards)| {
+        let complete = self.for_each(policy, &items, stop, pass, |(of_part, rewards)| {
             sums.add(&of_part);
             all_rewards.extend(rewards);
             Ok(())
@@ -130,18 +150,36 @@ impl MicroBatcher {
     fn for_each<R: Send>(
         &self,
         policy: &Policy,
-        examples: &[TrainItem<'_>],
+        items: &[StepItem<'_>],
         stop: &AtomicBool,
-        pass: impl Fn(&[TrainItem<'_>]) -> Result<R> + Sync,
+        pass: impl Fn(&[StepItem<'_>]) -> Result<R> + Sync,
         then: impl FnMut(R) -> Result<()>,
     ) -> Result<bool> {
-        let size = |(example, _): &TrainItem<'_>| example.tokens();
+        let size = |item: &StepItem<'_>| item.example.tokens();
         let parallelism = parallelism(policy);
-        for_each_micro_batch(examples, &self.tokens, size, parallelism, stop, pass, then)
+        for_each_micro_batch(items, &self.tokens, size, parallelism, stop, pass, then)
     }
 
-    /// Totals over a step's examples, which every micro-batch needs for its share of the mean loss.
-    fn totals(&self, examples: &[TrainItem<'_>]) -> StepTotals {
+    /// The examples of a step with the totals that every micro-batch needs for its share of the mean loss.
+    fn step_items<'a>(&self, examples: &[TrainItem<'a>]) -> Vec<StepItem<'a>> {
+        let device_batch_size = self.device_batch_size.unwrap_or(examples.len()).max(1);
+        let devices = examples.chunks(device_batch_size);
+        let items = devices.flat_map(|device| {
+            let totals = StepTotals {
+                examples: examples.len(),
+                device: self.device_totals(device),
+            };
+            device.iter().map(move |&(example, constants)| StepItem {
+                example,
+                constants,
+                totals,
+            })
+        });
+        items.collect()
+    }
+
+    /// Totals over the examples of one device.
+    fn device_totals(&self, examples: &[TrainItem<'_>]) -> DeviceTotals {
         let with_prompt = self.objective.includes_prompt_targets();
         let targets = |(example, _): &TrainItem<'_>| {
             let first = if with_prompt {
@@ -151,7 +189,7 @@ impl MicroBatcher {
             };
             example.chosen.ids.len().saturating_sub(first)
         };
-        StepTotals {
+        DeviceTotals {
             examples: examples.len(),
             weights: examples.iter().map(|(_, constants)| constants.weight).sum(),
             chosen_tokens: examples.iter().map(targets).sum(),
@@ -160,8 +198,8 @@ impl MicroBatcher {
 }
 
 /// The target scores of a reward model.
-fn targets(part: &[TrainItem<'_>]) -> Vec<f64> {
-    part.iter().map(|(example, _)| example.score).collect()
+fn targets(part: &[StepItem<'_>]) -> Vec<f64> {
+    part.iter().map(|item| item.example.score).collect()
 }
 
 /// The metrics of a micro-batch and its loss's derivatives by each target's log-probability.
@@ -169,21 +207,21 @@ fn token_loss(
     objective: &Objective,
     batch: &Batch,
     token_stats: &TokenStats,
-    part: &[TrainItem<'_>],
-    totals: &StepTotals,
+    part: &[StepItem<'_>],
 ) -> (MetricSums, Vec<f32>) {
-    let constants: Vec<PairConstants> = part.iter().map(|(_, constants)| **constants).collect();
-    let (mut sums, dloss_dlogp) = objective.loss(batch, &token_stats.logps, &constants, totals);
+    let constants: Vec<PairConstants> = part.iter().map(|item| *item.constants).collect();
+    let totals: Vec<StepTotals> = part.iter().map(|item| item.totals).collect();
+    let (mut sums, dloss_dlogp) = objective.loss(batch, &token_stats.logps, &constants, &totals);
     sums.token_metrics = TokenMetrics::new(batch, token_stats, objective.method);
     (sums, dloss_dlogp)
 }
 
 /// Packs the texts of a micro-batch: chosen and rejected ones alternately for pairs.
-fn batch(objective: &Objective, part: &[TrainItem<'_>]) -> Batch {
+fn batch(objective: &Objective, part: &[StepItem<'_>]) -> Batch {
     let mut batch = Batch::default();
-    for (example, _) in part {
-        batch.add(&example.chosen, objective.includes_prompt_targets());
-        if let Some(rejected) = &example.rejected {
+    for item in part {
+        batch.add(&item.example.chosen, objective.includes_prompt_targets());
+        if let Some(rejected) = &item.example.rejected {
             batch.add(rejected, false);
         }
     }

@@ -60,10 +60,16 @@ impl<'a> Trainer<'a> {
         examples.subsample_eval(config.max_eval_samples);
         let manifest = RunManifest::new(config, &files, &examples)?;
         manifest.check_out_dir(&config.out)?;
+        if let Some(weights) = &manifest.weights {
+            weights.check(&config.data)?;
+        }
         if config.method == Method::Reward && !config.raw_scores {
             transform_targets(&mut examples);
         }
         manifest.rows.report(config.max_length, progress);
+        if let Some(weights) = &manifest.weights {
+            weights.report(config.objective().skips(0.0), progress);
+        }
         let mut policy = load_policy(config, &files, progress)?;
         fs::create_dir_all(&config.out).map_err(Error::io("create", &config.out))?;
         let lock = lock_folder(&config.out, |process| {
@@ -84,6 +90,7 @@ impl<'a> Trainer<'a> {
             moments: Moments::new(&policy.parameters())?,
             micro_batcher: MicroBatcher::new(
                 config.objective(),
+                config.per_device_train_batch_size,
                 config.micro_batch_tokens,
                 config.gradient_checkpointing,
             ),
@@ -92,6 +99,7 @@ impl<'a> Trainer<'a> {
             eval_constants: eval.to_vec(),
             train: examples.train,
             eval: examples.eval,
+            weights: manifest.weights,
             log: MetricsLog::new(&config.out),
             _lock: lock,
             config,
@@ -149,7 +157,7 @@ fn last_part(base: &str) -> &str {
 }
 
 /// Weights and reference log-probabilities of all examples, the training split first; none where `stop`
-/// is set meanwhile.
+/// is set meanwhile. Training pairs that are skipped have no reference log-probabilities: 0.
 fn pair_constants(
     config: &Config,
     manifest: &RunManifest,
@@ -167,6 +175,12 @@ fn pair_constants(
         };
         return Ok(Some(all.iter().map(constants).collect()));
     }
+    let objective = config.objective();
+    let train = examples.train.iter();
+    let needed: Vec<Option<&Example>> = train
+        .map(|example| (!objective.skips(example.weight)).then_some(example))
+        .chain(examples.eval.iter().map(Some))
+        .collect();
     let model = ReferenceModel::parse(&config.reference);
     let default = config.out.join(REFERENCE_FILE);
     let cache = LogpCache {
@@ -175,11 +189,12 @@ fn pair_constants(
         fingerprint: &manifest.reference_fingerprint(config),
     };
     let tokens = config.micro_batch_tokens;
-    let logps = reference::reference_logps(policy, &model, &all, cache, tokens, stop, progress)?;
+    let logps = reference::reference_logps(policy, &model, &needed, cache, tokens, stop, progress)?;
     let Some(logps) = logps else {
         return Ok(None);
     };
     let constants = all.iter().zip(logps).map(|(example, logps)| {
+        let logps = logps.unwrap_or_default();
         if !logps.chosen.is_finite() || !logps.rejected.is_finite() {
             return Err(reference::non_finite_error(&config.data, example.row));
         }

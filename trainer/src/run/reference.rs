@@ -22,8 +22,9 @@ use crate::policy::Policy;
 
 /// The reference model's log-probabilities of a pair, in nats, summed over each response's tokens.
 ///
-/// In the cache a line is a JSON object of these two numbers; reading restores them bit for bit.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+/// In the cache a line is a JSON object of these two numbers; reading restores them bit for bit. The line of a
+/// pair whose log-probabilities are not computed is `null`.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct RefLogps {
     /// The log-probability of the chosen response.
     pub chosen: f64,
@@ -74,8 +75,9 @@ pub struct LogpCache<'a> {
     pub fingerprint: &'a str,
 }
 
-/// The reference model's log-probabilities of all examples, in their order: the first from the cache, the
-/// others computed in micro-batches of `tokens` tokens. Returns none once `stop` is set.
+/// The reference model's log-probabilities of all examples, in their order: those of the cache, the others
+/// computed in micro-batches of `tokens` tokens. An entry without an example is a pair that needs none; they are
+/// none unless the cache has them. Returns none once `stop` is set.
 ///
 /// # Errors
 /// When the model fails, the cache has other inputs or is another file, or it cannot be written.
@@ -83,18 +85,24 @@ pub struct LogpCache<'a> {
 pub fn reference_logps(
     policy: &mut Policy,
     model: &ReferenceModel,
-    examples: &[&Example],
+    examples: &[Option<&Example>],
     cache: LogpCache<'_>,
     tokens: usize,
     stop: &AtomicBool,
     progress: &dyn Progress,
-) -> Result<Option<Vec<RefLogps>>> {
+) -> Result<Option<Vec<Option<RefLogps>>>> {
     let header = Header {
         fingerprint: cache.fingerprint.to_owned(),
         pairs: examples.len(),
     };
     let mut rows = read(cache, &header)?;
-    if rows.len() == examples.len() {
+    rows.resize(examples.len(), None);
+    let missing = examples.iter().enumerate();
+    let missing: Vec<(usize, &Example)> = missing
+        .filter(|(index, _)| rows[*index].is_none())
+        .filter_map(|(index, example)| example.map(|example| (index, example)))
+        .collect();
+    if missing.is_empty() {
         return Ok(Some(rows));
     }
     let detached = match model {
@@ -107,21 +115,29 @@ pub fn reference_logps(
             Some(before)
         }
     };
-    let total = Some(examples.len() as u64);
-    progress.start("reference log-probabilities", total, Unit::Rows);
+    let needed = examples.iter().flatten().count();
+    let mut computed = needed - missing.len();
+    progress.start(
+        "reference log-probabilities",
+        Some(needed as u64),
+        Unit::Rows,
+    );
+    progress.resume(computed as u64);
     let mut written = Instant::now();
-    let rest = &examples[rows.len()..];
     let tokens = Cell::new(tokens);
     let done = micro_batch::for_each_micro_batch(
-        rest,
+        &missing,
         &tokens,
-        |example| example.tokens(),
+        |(_, example)| example.tokens(),
         micro_batch::parallelism(policy),
         stop,
         |part| pair_logps(policy, part),
         |part| {
-            rows.extend(part);
-            progress.set_position(rows.len() as u64);
+            computed += part.len();
+            for (index, logps) in part {
+                rows[index] = Some(logps);
+            }
+            progress.set_position(computed as u64);
             if written.elapsed() > WRITE_INTERVAL {
                 write(cache.file, &header, &rows)?;
                 written = Instant::now();
@@ -138,10 +154,10 @@ pub fn reference_logps(
     Ok(done?.then_some(rows))
 }
 
-/// The log-probabilities of pairs, in one forward pass.
-fn pair_logps(policy: &Policy, examples: &[&Example]) -> Result<Vec<RefLogps>> {
+/// The log-probabilities of pairs with their indices, in one forward pass.
+fn pair_logps(policy: &Policy, pairs: &[(usize, &Example)]) -> Result<Vec<(usize, RefLogps)>> {
     let mut batch = Batch::default();
-    for example in examples {
+    for (_, example) in pairs {
         batch.add(&example.chosen, false);
         if let Some(rejected) = &example.rejected {
             batch.add(rejected, false);
@@ -152,18 +168,20 @@ fn pair_logps(policy: &Policy, examples: &[&Example]) -> Result<Vec<RefLogps>> {
         let logps = &logps[span.completion.clone()];
         logps.iter().map(|&p| f64::from(p)).sum()
     };
-    let pairs = batch.texts.chunks_exact(2);
-    Ok(pairs
-        .map(|pair| RefLogps {
-            chosen: sum(&pair[0]),
-            rejected: sum(&pair[1]),
-        })
-        .collect())
+    let spans = batch.texts.chunks_exact(2).zip(pairs);
+    let logps = spans.map(|(spans, (index, _))| {
+        let logps = RefLogps {
+            chosen: sum(&spans[0]),
+            rejected: sum(&spans[1]),
+        };
+        (*index, logps)
+    });
+    Ok(logps.collect())
 }
 
 /// The rows of the cache if its header is `header`; no rows where there is no file, or one that may be
 /// replaced.
-fn read(cache: LogpCache<'_>, header: &Header) -> Result<Vec<RefLogps>> {
+fn read(cache: LogpCache<'_>, header: &Header) -> Result<Vec<Option<RefLogps>>> {
     let text = match fs::read(cache.file) {
         Ok(text) => String::from_utf8_lossy(&text).into_owned(),
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -176,7 +194,10 @@ fn read(cache: LogpCache<'_>, header: &Header) -> Result<Vec<RefLogps>> {
     match first {
         Some(first) if first == *header => {
             // A kill may leave the last line incomplete: that row is computed again.
-            let rows = lines.map_while(parse_row);
+            let rows = lines.map_while(|line| match line {
+                "null" => Some(None),
+                line => parse_row(line).map(Some),
+            });
             Ok(rows.take(header.pairs).collect())
         }
         _ if cache.may_replace => Ok(Vec::new()),
@@ -191,7 +212,8 @@ fn read(cache: LogpCache<'_>, header: &Header) -> Result<Vec<RefLogps>> {
     }
 }
 
-/// Parses a row of the cache. `str::parse` is exact, while `serde_json` may lose the last bit of a float.
+/// Parses a row of the cache with log-probabilities; none where it is incomplete. `str::parse` is exact, while
+/// `serde_json` may lose the last bit of a float.
 fn parse_row(line: &str) -> Option<RefLogps> {
     let numbers = line.strip_prefix("{\"chosen\":")?.strip_suffix('}')?;
     let (chosen, rejected) = numbers.split_once(",\"rejected\":")?;
@@ -201,8 +223,8 @@ fn parse_row(line: &str) -> Option<RefLogps> {
     })
 }
 
-/// Writes the cache: the header and the rows so far, each on one line.
-fn write(file: &Path, header: &Header, rows: &[RefLogps]) -> Result<()> {
+/// Writes the cache: the header and the rows, each on one line.
+fn write(file: &Path, header: &Header, rows: &[Option<RefLogps>]) -> Result<()> {
     let mut text = serde_json::to_string(header)?;
     text.push('\n');
     for row in rows {
@@ -254,26 +276,36 @@ mod tests {
         };
         let (one, two) = (pair(1), pair(2));
         let file = folder.path().join("reference_logps.jsonl");
-        let mut logps = |fingerprint: &str, may_replace: bool, stopped: bool| {
-            let cache = LogpCache {
-                file: &file,
-                may_replace,
-                fingerprint,
+        let mut logps_of =
+            |pairs: [Option<&Example>; 2], fingerprint: &str, may_replace: bool, stopped: bool| {
+                let cache = LogpCache {
+                    file: &file,
+                    may_replace,
+                    fingerprint,
+                };
+                let stop = AtomicBool::new(stopped);
+                reference_logps(
+                    &mut policy,
+                    &ReferenceModel::Init,
+                    &pairs,
+                    cache,
+                    6,
+                    &stop,
+                    &NoProgress,
+                )
             };
-            let stop = AtomicBool::new(stopped);
-            reference_logps(
-                &mut policy,
-                &ReferenceModel::Init,
-                &[&one, &two],
-                cache,
-                6,
-                &stop,
-                &NoProgress,
-            )
+        // A pair that is not needed is not computed, until another run needs it.
+        let partial = logps_of([None, Some(&two)], "a", false, false);
+        let partial = partial.unwrap().unwrap();
+        assert_eq!(partial[0], None);
+        assert!(fs::read_to_string(&file).unwrap().contains("\nnull\n"));
+        let mut logps = |fingerprint: &str, may_replace: bool, stopped: bool| {
+            logps_of([Some(&one), Some(&two)], fingerprint, may_replace, stopped)
         };
         assert_eq!(logps("a", false, true).unwrap(), None);
         let complete = logps("a", false, false).unwrap();
-        assert_eq!(complete.as_ref().map(Vec::len), Some(2));
+        let rows = complete.as_ref().unwrap();
+        assert!(rows.len() == 2 && rows[0].is_some() && rows[1] == partial[1]);
         assert_eq!(logps("a", false, true).unwrap(), complete);
         let message = logps("b", false, false).unwrap_err().to_string();
         assert!(

@@ -47,7 +47,11 @@ impl Trainer<'_> {
         let (values, moments) = next.map_err(|error| self.optimizer_oom_error(error.into()))?;
         self.policy.set_parameters(values);
         self.moments = moments;
-        let tokens: usize = examples.iter().map(|(example, _)| example.tokens()).sum();
+        let objective = self.config.objective();
+        let passed = examples
+            .iter()
+            .filter(|(_, constants)| !objective.skips(constants.weight));
+        let tokens: usize = passed.map(|(example, _)| example.tokens()).sum();
         let count = batch.len();
         self.counters.step += 1;
         self.counters.num_tokens += tokens as u64;
@@ -60,7 +64,7 @@ impl Trainer<'_> {
             num_tokens: self.counters.num_tokens,
             tokens_per_second: tokens as f64 / start.elapsed().as_secs_f64(),
         };
-        Ok(step_metrics(&self.config.objective(), &info, &sums, count))
+        Ok(step_metrics(&objective, &info, &sums, count))
     }
 
     /// The number of epochs so far, with a fraction.

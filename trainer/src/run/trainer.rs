@@ -18,6 +18,7 @@ use super::micro_batch::MicroBatcher;
 use crate::config::Config;
 use crate::data::batch_schedule::batch_schedule;
 use crate::data::example::Example;
+use crate::data::weight_stats::WeightStats;
 use crate::loss::objective::PairConstants;
 use crate::method::Method;
 use crate::optim::adamw::Moments;
@@ -35,6 +36,8 @@ pub struct RunSummary {
     pub stopped: bool,
     /// The training losses as (step, loss).
     pub losses: Vec<(f64, f64)>,
+    /// The weights of the training pairs, where those of weight 0 were skipped.
+    pub skipped: Option<WeightStats>,
 }
 
 /// Trains by `config`; resumes the same run if the output folder has one. Once `stop` is set, it writes a
@@ -49,6 +52,7 @@ pub fn run(config: &Config, stop: &AtomicBool, progress: &dyn Progress) -> Resul
             total_steps: 0,
             stopped: true,
             losses: Vec::new(),
+            skipped: None,
         });
     };
     trainer.resume(progress)?;
@@ -62,6 +66,7 @@ pub(super) struct Trainer<'a> {
     pub(super) micro_batcher: MicroBatcher,
     pub(super) train: Vec<Example>,
     pub(super) train_constants: Vec<PairConstants>,
+    pub(super) weights: Option<WeightStats>,
     pub(super) eval: Vec<Example>,
     pub(super) eval_constants: Vec<PairConstants>,
     pub(super) moments: Moments,
@@ -109,7 +114,8 @@ impl Trainer<'_> {
         if self.is_evaluation_due(total_steps) {
             self.evaluate(total_steps, stop, progress)?;
         }
-        progress.start(config.method.name(), Some(total_steps as u64), Unit::Rows);
+        progress.start(config.method.name(), Some(total_steps as u64), Unit::Steps);
+        progress.resume(self.counters.step as u64);
         let interval = Duration::from_secs_f64(60.0 * config.save_minutes.min(1e9));
         let mut saved = Instant::now();
         while self.counters.step < total_steps && !stop.load(Ordering::Relaxed) {
@@ -168,6 +174,9 @@ impl Trainer<'_> {
             total_steps,
             stopped,
             losses: self.log.losses(),
+            skipped: self
+                .weights
+                .filter(|weights| weights.zero > 0 && config.objective().skips(0.0)),
         })
     }
 

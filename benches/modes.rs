@@ -172,6 +172,7 @@ fn objective(method: Method) -> Objective {
         lambda: 0.25,
         dpo_loss: DpoLoss::Sigmoid,
         label_smoothing: 0.0,
+        sft_weight: 0.0,
         dorpo_form: DorpoForm::Weighted,
         train_on_prompts: false,
         reward_loss: RewardLoss::L1,
@@ -188,7 +189,7 @@ fn train(
     random: &mut SplitMix64,
     enough: impl Fn(&Policy) -> bool,
 ) -> usize {
-    let passes = MicroBatcher::new(objective(method), 8192, false);
+    let passes = MicroBatcher::new(objective(method), None, 8192, false);
     let constants: Vec<PairConstants> = examples
         .iter()
         .map(|example| reference(policy, example))

@@ -384,12 +384,7 @@ fn values_that_are_no_weights_are_refused_by_name() {
     let known =
         format!("SELECT words % 2 = 1 AS ok FROM responses WHERE response_id = '{example}'");
     assert_eq!(query(&store, &known), "ok\ntrue\n", "{null}");
-<<<<<<< HEAD
-    let negative = of("m_style - 0.5");
-    assert!(negative.contains("the value -0."), "{negative}");
-=======
     assert!(of("0 * words - 0.5").contains("the value -0.5"));
->>>>>>> 56d24b7 (weights: expressions that name no column list those that there are)
     assert!(of("sqrt(-1 - m_style)").contains("the value NaN"));
     assert!(of("1.0 / m_style").contains("the value inf"));
     let unknown = of("votes");

@@ -50,6 +50,18 @@ fn reference_form_of_dorpo_matches_pytorch() {
     assert_eq!(cases, 4);
 }
 
+/// ORPO with the mean over all tokens of the batch is TRL's. The loss is that of TRL 1.16's experimental
+/// `ORPOTrainer` on the golden pairs in one batch, beta 0.25.
+#[test]
+fn orpo_by_tokens_matches_trl() {
+    let objective = Objective {
+        dorpo_form: DorpoForm::Reference,
+        ..objective(Method::Orpo)
+    };
+    let (loss, _) = gradients(&policy("llama", Head::Lm), &objective, "llama", 1, false);
+    assert!((loss / 6.876_271_247_8 - 1.0).abs() < 1e-6, "{loss}");
+}
+
 /// The golden pairs as examples with other weights, and their constants.
 fn weighted(objective: &Objective, weights: &[f64]) -> Vec<(Example, PairConstants)> {
     let chat = Chat::load(&files("llama")).unwrap();

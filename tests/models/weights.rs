@@ -126,7 +126,7 @@ fn weights_that_are_all_0_are_refused() {
     for method in ["ddpo", "dorpo"] {
         let error = error_of(&command(method, &data, &out, &[]));
         assert!(
-            error.contains("the weights of all 7 training pairs are 0, at least one must be > 0"),
+            error.contains("all weights are 0 (training pairs: 7), at least one must be > 0"),
             "{error}"
         );
         assert_eq!(error.trim_end().lines().count(), 1, "{error}");

@@ -17,7 +17,8 @@ from transformers import AutoTokenizer
 from trl import DPOConfig, DPOTrainer
 from weighted_dpo import WeightedDPOTrainer
 
-MAX_LENGTH, BATCH, RATE = 256, 4, 1e-3
+# TRL sums log-probabilities in f32: texts are short, so that the sums have digits enough for the comparison.
+MAX_LENGTH, BATCH, RATE = 160, 4, 3e-4
 
 
 def recording(trainer_class):

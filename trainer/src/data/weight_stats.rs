@@ -51,7 +51,7 @@ impl WeightStats {
         Err(Error::input(
             file,
             format!(
-                "the weights of all {} training pairs are 0, at least one must be > 0",
+                "all weights are 0 (training pairs: {}), at least one must be > 0",
                 self.pairs
             ),
             "compute the weights again, or train dpo or orpo, which need none",
@@ -117,7 +117,7 @@ mod tests {
         let error = WeightStats::new(&[pair(0.0, 2), pair(0.0, 3)]).check(file);
         let message = error.unwrap_err().to_string();
         assert!(
-            message.contains("the weights of all 2 training pairs are 0"),
+            message.contains("all weights are 0 (training pairs: 2)"),
             "{message}"
         );
     }

@@ -67,9 +67,6 @@ impl<'a> Trainer<'a> {
             transform_targets(&mut examples);
         }
         manifest.rows.report(config.max_length, progress);
-        if let Some(weights) = &manifest.weights {
-            weights.report(config.objective().skips(0.0), progress);
-        }
         let mut policy = load_policy(config, &files, progress)?;
         fs::create_dir_all(&config.out).map_err(Error::io("create", &config.out))?;
         let lock = lock_folder(&config.out, |process| {
@@ -82,6 +79,9 @@ impl<'a> Trainer<'a> {
         let Some(constants) = constants else {
             return Ok(None);
         };
+        if let Some(weights) = &manifest.weights {
+            weights.report(config.objective().skips(0.0), progress);
+        }
         // Written last: a run that fails before its first step leaves the folder free for another run.
         write_json(&config.out.join(MANIFEST_FILE), &manifest)?;
         write_atomic(&config.out.join(CONFIG_FILE), config.to_toml()?.as_bytes())?;

@@ -207,6 +207,21 @@ impl Chat {
     }
 }
 
+/// The text of a message's content in JSON: a string, or the concatenated text parts.
+pub fn message_content(value: &serde_json::Value) -> Option<String> {
+    match value {
+        serde_json::Value::String(text) => Some(text.clone()),
+        serde_json::Value::Array(parts) => {
+            let texts: Vec<&str> = parts
+                .iter()
+                .filter_map(|part| part["text"].as_str())
+                .collect();
+            (!texts.is_empty()).then(|| texts.concat())
+        }
+        _ => None,
+    }
+}
+
 /// The chat template of `tokenizer_config.json`: the only one, or that named `default`.
 fn template_from_config(value: &serde_json::Value) -> Option<String> {
     let is_default = |entry: &&serde_json::Value| entry["name"] == "default";

@@ -99,6 +99,26 @@ const UNWRITABLE: [&[&str]; 17] = [
     ],
 ];
 
+/// Options of adapter scales, verbalized sampling and requests for an API that are errors.
+const UNUSABLE: [&[&str]; 16] = [
+    &["--adapter-scale", "0.5"],
+    &["--adapter", "of_llama", "--adapter-scale", "0.5,-1"],
+    &["--adapter", "of_llama", "--adapter-scale", "11"],
+    &["--adapter", "of_llama", "--adapter-scale", "0.5,half"],
+    &["--adapter", "of_llama", "--adapter-scale", "1,0.5,1.0"],
+    &["--answers", "2"],
+    &["--max-probability", "0.1"],
+    &["--prompting", "verbalized", "--answers", "3"],
+    &["--prompting", "verbalized", "--max-probability", "0"],
+    &["--prompting", "iterative"],
+    &["--single-choice"],
+    &["--request-field", "n=1"],
+    &["--write-requests", "requests.jsonl", "--request-field", "n"],
+    &["--write-requests", "requests.jsonl", "--device", "cuda:0"],
+    &["--write-requests", "there.jsonl"],
+    &["--read-responses", "other.jsonl"],
+];
+
 #[test]
 fn texts_that_cannot_be_written() {
     let folder = tempfile::tempdir().unwrap();
@@ -108,6 +128,7 @@ fn texts_that_cannot_be_written() {
         ("llama", "llama/model"),
         ("encoder", "minilm_bert/model"),
         ("of_mistral", "mistral/adapter"),
+        ("of_llama", "llama/adapter"),
     ] {
         std::os::unix::fs::symlink(models.join(target), folder.path().join(name)).unwrap();
     }
@@ -133,6 +154,17 @@ fn texts_that_cannot_be_written() {
         };
         transcript.run(&[&["generate"], words, out].concat());
     }
+    let common = ["generate", "--model", "llama", "--prompts", "prompts.jsonl"];
+    let out = ["--out", "out.jsonl"];
+    for words in UNUSABLE {
+        let out: &[&str] = if words.contains(&"--write-requests") {
+            &[]
+        } else {
+            &out
+        };
+        transcript.run(&[&common, *words, out].concat());
+    }
+    transcript.run(&common);
     assert!(
         !folder.path().join("out.jsonl").exists(),
         "{}",

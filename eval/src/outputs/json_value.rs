@@ -2,6 +2,7 @@
 
 use polyphony_io::hash::short_id;
 use polyphony_model::chat::Message;
+pub(super) use polyphony_model::chat::message_content;
 use polyphony_model::generate::prompts::prompt_id;
 use serde_json::Value;
 
@@ -11,21 +12,6 @@ pub(super) fn as_text(value: &Value) -> Option<String> {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
         Value::Array(chat) => message_content(&chat.last()?["content"]),
-        _ => None,
-    }
-}
-
-/// The text of a message's content: a string, or the concatenated text parts.
-pub(super) fn message_content(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Array(parts) => {
-            let texts: Vec<&str> = parts
-                .iter()
-                .filter_map(|part| part["text"].as_str())
-                .collect();
-            (!texts.is_empty()).then(|| texts.concat())
-        }
         _ => None,
     }
 }

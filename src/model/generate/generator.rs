@@ -27,8 +27,27 @@ pub struct Generator {
     pub name: String,
     /// The revision of the model's files and of the adapter's files.
     pub revision: String,
-    /// The way in which the adapter is applied.
-    pub adapter_mode: AdapterMode,
+    /// How the adapter is applied.
+    pub adapter_options: AdapterOptions,
+}
+
+/// How a LoRA adapter is applied.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdapterOptions {
+    /// Merged into the weights or not.
+    pub mode: AdapterMode,
+    /// The factor of the adapter's update: 0 is the base model, 1 the adapter as it was trained.
+    pub scale: f64,
+}
+
+impl Default for AdapterOptions {
+    /// Merged, as it was trained.
+    fn default() -> Self {
+        Self {
+            mode: AdapterMode::Merged,
+            scale: 1.0,
+        }
+    }
 }
 
 /// The way in which a LoRA adapter is applied.
@@ -89,18 +108,19 @@ impl Generator {
     pub fn load(
         model: &str,
         adapter: Option<&Path>,
-        adapter_mode: AdapterMode,
+        adapter_options: AdapterOptions,
         spec: DeviceSpec,
     ) -> Result<Self> {
         let files = ModelFiles::find_model(model)?;
         let adapter = adapter.map(Adapter::read).transpose()?;
+        let adapter = adapter.map(|adapter| adapter.with_scale(adapter_options.scale));
         let device = spec.open()?;
         let decoder = Decoder::load(
             &files,
             Head::Lm,
             spec.dtype(),
             &device,
-            |path, weight| match (&adapter, adapter_mode) {
+            |path, weight| match (&adapter, adapter_options.mode) {
                 (None, _) => Ok(LinearWeight::Base(weight)),
                 (Some(adapter), AdapterMode::Merged) => {
                     adapter.merge(path, weight).map(LinearWeight::Base)
@@ -120,7 +140,7 @@ impl Generator {
             decoder,
             chat,
             revision,
-            adapter_mode,
+            adapter_options,
         })
     }
 

@@ -5,7 +5,8 @@ use std::sync::atomic::AtomicBool;
 
 use serde_json::Value;
 
-use super::{AdapterMode, Completion, FinishReason, GenerationRequest, Generator};
+use super::{AdapterMode, AdapterOptions, Completion, FinishReason, GenerationRequest, Generator};
+use crate::decoder::kv_cache::KvCache;
 use crate::device::DeviceSpec;
 use crate::fixtures::{self, ids};
 use crate::generate::sampling::SamplingParams;
@@ -15,10 +16,15 @@ fn golden() -> Value {
 }
 
 fn generator(name: &str, adapter: Option<AdapterMode>) -> Generator {
+    generator_at_scale(name, adapter, 1.0)
+}
+
+fn generator_at_scale(name: &str, adapter: Option<AdapterMode>, scale: f64) -> Generator {
     let folder = adapter.map(|_| fixtures::fixture(&format!("models/{name}/adapter")));
     let mode = adapter.unwrap_or(AdapterMode::Merged);
+    let options = AdapterOptions { mode, scale };
     let model = fixtures::model(name);
-    Generator::load(&model, folder.as_deref(), mode, DeviceSpec::Cpu).unwrap()
+    Generator::load(&model, folder.as_deref(), options, DeviceSpec::Cpu).unwrap()
 }
 
 fn completions(
@@ -163,4 +169,64 @@ fn unmerged_and_merged_adapters_generate_the_same_text() {
     let merged = texts(Some(AdapterMode::Merged));
     assert_eq!(texts(Some(AdapterMode::Unmerged)), merged);
     assert_ne!(texts(None), merged, "the adapter changes nothing");
+}
+
+/// Logits and greedy texts at five scales match PEFT's (`LoraLayer.set_scale`), merged or not:
+/// `tests/fixtures/adapter_scale.json`, made by `tests/peers/adapter_scale.py`.
+#[test]
+fn scaled_adapters_match_peft() {
+    let golden = fixtures::json("adapter_scale.json");
+    let cases = golden["cases"].as_array().unwrap();
+    assert_eq!(cases.len(), 10);
+    for case in cases {
+        let name = case["model"].as_str().unwrap();
+        let scale = case["scale"].as_f64().unwrap();
+        let request = GenerationRequest {
+            prompt: ids(&case["prompt"]),
+            seed: 0,
+            max_new_tokens: 24,
+        };
+        for mode in [AdapterMode::Merged, AdapterMode::Unmerged] {
+            let generator = generator_at_scale(name, Some(mode), scale);
+            let expected = case["logits"].as_array().unwrap();
+            for (logit, expected) in first_logits(&generator, &request.prompt)
+                .iter()
+                .zip(expected)
+            {
+                let difference = f64::from(*logit) - expected.as_f64().unwrap();
+                assert!(difference.abs() < 1e-4, "{name} at {scale}: {difference}");
+            }
+            let requests = std::slice::from_ref(&request);
+            let texts = completions(&generator, requests, &SamplingParams::GREEDY, 1);
+            let mut expected = ids(&case["tokens"]);
+            expected.retain(|token| !generator.eos_token_ids.contains(token));
+            assert_eq!(texts[0].tokens, expected, "{name} at {scale}");
+        }
+    }
+}
+
+/// Scale 0 is the base model and scale 1 the unscaled adapter, to the bit.
+#[test]
+fn scale_0_is_the_base_model_and_scale_1_the_adapter() {
+    let prompt = ids(&golden()["greedy"]["llama"][0]["prompt"]);
+    let base = first_logits(&generator("llama", None), &prompt);
+    for mode in [AdapterMode::Merged, AdapterMode::Unmerged] {
+        let at = |scale| {
+            let generator = generator_at_scale("llama", Some(mode), scale);
+            first_logits(&generator, &prompt)
+        };
+        assert_eq!(at(0.0), base);
+        assert_eq!(
+            at(1.0),
+            first_logits(&generator("llama", Some(mode)), &prompt)
+        );
+        assert_ne!(at(1.0), base);
+    }
+}
+
+/// The logits of the first token after the prompt.
+fn first_logits(generator: &Generator, prompt: &[u32]) -> Vec<f32> {
+    let mut cache = KvCache::new(generator.decoder.layers.len());
+    let logits = generator.decoder.prefill(&[prompt], &mut [&mut cache]);
+    logits.unwrap().remove(0)
 }

@@ -3,86 +3,50 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use serde::Serialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
-use super::prompts::Prompt;
+use super::config::{ADAPTER, GenerationConfig, PromptFormat};
+use super::prompting::Prompting;
+use super::prompts::{self, Prompt};
+use super::row::{COMPLETIONS, OutputRow, with_ending, write_rows, write_unparsed};
+use super::verbalized::{self, AnswerCounts};
 use super::{AdapterMode, FinishReason, GenerationRequest, Generator};
-use crate::chat::Message;
-use crate::generate::sampling::SamplingParams;
 use crate::tokenizer::SpecialTokens;
 use crate::{Error, Result};
-use polyphony_io::atomic::write_atomic;
+use polyphony_io::atomic::write_json;
 use polyphony_io::hash::{fnv1a, mix64};
 use polyphony_io::progress::{Progress, Unit};
 
-/// The options of a generation job.
-#[derive(Debug, Clone)]
-pub struct GenerationConfig {
-    /// Model name in the output lines.
-    pub name: String,
-    /// Prompt format: how a prompt becomes the model's input.
-    pub prompt_format: PromptFormat,
-    /// Number of samples per prompt.
-    pub samples_per_prompt: usize,
-    /// Maximum number of new tokens per text.
-    pub max_new_tokens: usize,
-    /// The sampling parameters.
-    pub sampling: SamplingParams,
-    /// Random seed of all sampling.
-    pub seed: u64,
-    /// Batch size: the number of texts generated at a time.
-    pub batch_size: usize,
-}
-
-/// Prompt format: how a prompt becomes the model's input.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PromptFormat {
-    /// Rendered with the model's chat template, after an optional system prompt.
-    Chat {
-        /// The system prompt.
-        system: Option<String>,
-    },
-    /// The prompt's text, without a chat template.
-    Plain,
-}
-
 /// The result of a generation job.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Summary {
-    /// Texts written by this run.
+    /// Completions written by this run.
     pub written: usize,
-    /// Texts that the file had before this run.
+    /// Completions that the file had before this run.
     pub resumed: usize,
-    /// Texts still to be written, when Ctrl-C stopped the run.
+    /// Completions still to be written, when Ctrl-C stopped the run.
     pub remaining: usize,
-    /// Texts written by this run that reached the maximum number of tokens.
+    /// Completions written by this run that reached the maximum number of tokens.
     pub truncated: usize,
     /// Generated tokens per second.
     pub tokens_per_second: f64,
-}
-
-/// A line of the output file, in the format that `eval` reads.
-#[derive(Debug, Serialize)]
-struct OutputLine<'a> {
-    model: &'a str,
-    prompt_id: &'a str,
-    sample: usize,
-    prompt: &'a str,
-    response: &'a str,
-    tokens: usize,
-    finish_reason: &'a str,
+    /// Verbalized sampling: the answers in all completions, once these are complete.
+    pub answers: Option<AnswerCounts>,
 }
 
 /// Writes the samples of all prompts to `out`, one JSON line each, ordered by prompt and sample. The manifest
 /// `out.json` next to it records the options. The same command resumes a killed run.
 ///
+/// With verbalized sampling the completions go to `out.completions`; once all are there, their answers go to
+/// `out`, and what is no answer to `out.unparsed`.
+///
 /// # Errors
-/// When `out` was written with other options, a prompt leaves no room in the context, or the device fails.
+/// When `out` was written with other options, a prompt leaves no room in the context, the device fails, or no
+/// completion has an answer.
 #[tracing::instrument(name = "generation_job", skip_all, fields(prompts = prompts.len()))]
 pub fn run(
     generator: &Generator,
@@ -94,20 +58,21 @@ pub fn run(
 ) -> Result<Summary> {
     let encoded: Vec<Vec<u32>> = prompts
         .iter()
-        .map(|prompt| encode_prompt(generator, prompt, &config.prompt_format))
+        .map(|prompt| encode_prompt(generator, prompt, config))
         .collect::<Result<_>>()?;
-    let mut file = open_output(generator, prompts, config, out)?;
-    let resumed = count_complete_lines(&mut file, out)?;
-    let samples = config.samples_per_prompt;
+    let samples = config.completions_per_prompt()?;
+    let completions = completions_path(out, config.prompting);
+    let mut file = open_output(&manifest(generator, prompts, config), out, &completions)?;
+    let resumed = count_complete_lines(&mut file, &completions)?;
     let total = prompts.len() * samples;
     if resumed > total {
         let message = format!("has {resumed} lines, more than the {total} texts to generate");
-        return Err(Error::input(out, message, "choose another --out"));
+        return Err(Error::input(&completions, message, "choose another --out"));
     }
     if resumed > 0 {
         progress.message(&format!(
             "resuming: {} has {resumed} of {total} texts",
-            out.display()
+            completions.display()
         ));
     }
     let requests: Vec<GenerationRequest> = (resumed..total)
@@ -121,7 +86,7 @@ pub fn run(
             GenerationRequest {
                 prompt: ids,
                 seed: mix64(seed.wrapping_add(sample as u64)),
-                max_new_tokens: config.max_new_tokens.min(room),
+                max_new_tokens: config.max_completion_tokens().min(room),
             }
         })
         .collect();
@@ -136,17 +101,21 @@ pub fn run(
         &mut |number, completion| {
             let prompt = &prompts[(resumed + number) / samples];
             let response = generator.chat.decode(&completion.tokens)?;
-            let mut line = serde_json::to_vec(&OutputLine {
-                model: &config.name,
-                prompt_id: &prompt.id,
+            let mut line = serde_json::to_vec(&OutputRow {
+                model: config.name.clone(),
+                prompt_id: prompt.id.clone(),
                 sample: (resumed + number) % samples,
-                prompt: &prompt.text,
-                response: &response,
-                tokens: completion.tokens.len(),
-                finish_reason: completion.finish_reason.name(),
+                prompt: prompt.text.clone(),
+                response,
+                tokens: Some(completion.tokens.len()),
+                finish_reason: completion.finish_reason.name().to_owned(),
+                probability: None,
+                completion_index: None,
+                adapter_scale: config.adapter_scale,
             })?;
             line.push(b'\n');
-            file.write_all(&line).map_err(Error::io("write", out))?;
+            let written_line = file.write_all(&line);
+            written_line.map_err(Error::io("write", &completions))?;
             tokens += completion.tokens.len();
             truncated += usize::from(completion.finish_reason == FinishReason::Length);
             written += 1;
@@ -156,31 +125,72 @@ pub fn run(
         },
     )?;
     progress.finish();
-    file.sync_all().map_err(Error::io("write", out))?;
-    Ok(Summary {
+    file.sync_all().map_err(Error::io("write", &completions))?;
+    let mut summary = Summary {
         written,
         resumed,
         remaining: total - resumed - written,
         truncated,
         tokens_per_second: rate(tokens),
-    })
+        answers: None,
+    };
+    if let (Prompting::Verbalized(options), 0) = (config.prompting, summary.remaining) {
+        summary.answers = Some(write_answers(&completions, options.answers, out)?);
+    }
+    Ok(summary)
+}
+
+/// The file of completions: the output itself, or `out.completions` if completions hold several answers.
+fn completions_path(out: &Path, prompting: Prompting) -> PathBuf {
+    match prompting {
+        Prompting::Direct => out.to_path_buf(),
+        Prompting::Verbalized(_) => with_ending(out, COMPLETIONS),
+    }
+}
+
+/// Writes the answers of all completions to `out`.
+fn write_answers(completions: &Path, answers: usize, out: &Path) -> Result<AnswerCounts> {
+    let text = std::fs::read_to_string(completions).map_err(Error::io("read", completions))?;
+    let rows: std::result::Result<Vec<OutputRow>, _> =
+        text.lines().map(serde_json::from_str).collect();
+    let rows = rows.map_err(|error| {
+        let message = format!("has a row that no run wrote ({error})");
+        Error::input(completions, message, "remove it, and generate it again")
+    })?;
+    write_split(&verbalized::split(&rows, answers), out)
+}
+
+/// Writes the rows and the unparsed parts of completions.
+///
+/// # Errors
+/// When a file cannot be written, or there is no answer.
+pub(super) fn write_split(split: &verbalized::Split, out: &Path) -> Result<AnswerCounts> {
+    write_unparsed(out, &split.unparsed)?;
+    if split.rows.is_empty() {
+        let completions = split.counts.completions;
+        let message =
+            format!("none of the {completions} completions has an answer that can be read");
+        let hint = "see OUT.unparsed: the model does not write the format that the prompt asks for, so use \
+                    a larger instruction-tuned model or `--prompting direct`";
+        return Err(Error::input(out, message, hint));
+    }
+    write_rows(out, &split.rows)?;
+    Ok(split.counts.clone())
 }
 
 /// The model's input of a prompt.
 fn encode_prompt(
     generator: &Generator,
     prompt: &Prompt,
-    format: &PromptFormat,
+    config: &GenerationConfig,
 ) -> Result<Vec<u32>> {
     let chat = &generator.chat;
-    let ids = match format {
-        PromptFormat::Plain => chat.encode(&prompt.text, SpecialTokens::Add)?,
+    let ids = match &config.prompt_format {
+        PromptFormat::Plain => {
+            chat.encode(&config.prompting.text(&prompt.text), SpecialTokens::Add)?
+        }
         PromptFormat::Chat { system } => {
-            let system = system.iter().map(|system| Message {
-                role: "system".to_owned(),
-                content: system.clone(),
-            });
-            let messages: Vec<Message> = system.chain(prompt.messages.iter().cloned()).collect();
+            let messages = config.prompting.messages(prompt, system.as_deref());
             chat.encode(&chat.render_prompt(&messages)?, SpecialTokens::Omit)?
         }
     };
@@ -196,38 +206,30 @@ fn encode_prompt(
     Ok(ids)
 }
 
-/// Opens the output file for appending. Writes its manifest, or compares it if the output exists.
-fn open_output(
-    generator: &Generator,
-    prompts: &[Prompt],
-    config: &GenerationConfig,
-    out: &Path,
-) -> Result<File> {
-    let mut manifest = serde_json::to_string_pretty(&manifest(generator, prompts, config))?;
-    manifest.push('\n');
-    let mut path = out.as_os_str().to_owned();
-    path.push(".json");
-    let path = Path::new(&path);
-    match std::fs::read_to_string(path) {
-        Ok(existing) if existing == manifest => {}
+/// Opens the file of completions for appending. Writes its manifest `out.json`, or compares it if a run wrote it
+/// before.
+fn open_output(manifest: &Value, out: &Path, completions: &Path) -> Result<File> {
+    let path = with_ending(out, "json");
+    match std::fs::read(&path) {
+        Ok(existing) if is_same_run(&existing, manifest) => {}
         Ok(_) => {
             let message = format!("was written with other options, see {}", path.display());
             let hint = "choose another --out, or remove both files";
             return Err(Error::input(out, message, hint));
         }
-        Err(_) if out.exists() => {
+        Err(_) if out.exists() || completions.exists() => {
             let message = format!("exists without its manifest {}", path.display());
             return Err(Error::input(out, message, "choose another --out"));
         }
-        Err(_) => write_atomic(path, manifest.as_bytes())?,
+        Err(_) => write_json(&path, manifest)?,
     }
     let file = OpenOptions::new()
         .read(true)
         .write(true)
         .create(true)
         .truncate(false)
-        .open(out);
-    let file = file.map_err(Error::io("write", out))?;
+        .open(completions);
+    let file = file.map_err(Error::io("write", completions))?;
     file.try_lock().map_err(|_| {
         Error::input(
             out,
@@ -239,48 +241,29 @@ fn open_output(
 }
 
 /// The manifest: everything that the generated texts depend on.
-fn manifest(
-    generator: &Generator,
-    prompts: &[Prompt],
-    config: &GenerationConfig,
-) -> serde_json::Value {
-    let mut bytes = Vec::new();
-    for prompt in prompts {
-        bytes.extend(prompt.id.bytes().chain([0]));
-        for message in &prompt.messages {
-            bytes.extend(message.role.bytes().chain([0]));
-            bytes.extend(message.content.bytes().chain([0]));
-        }
-    }
-    let (chat_template, system_prompt) = match &config.prompt_format {
-        PromptFormat::Chat { system } => (true, system.as_deref()),
-        PromptFormat::Plain => (false, None),
-    };
-    let sampling = &config.sampling;
-    json!({
-        "made_with": { "polyphony": env!("CARGO_PKG_VERSION") },
-        "model": config.name,
-        "weights": { "name": generator.name, "revision": generator.revision },
-        "prompts": { "count": prompts.len(), "hash": format!("{:016x}", fnv1a(&bytes)) },
-        "dtype": format!("{:?}", generator.decoder.token_embeddings.dtype()),
-        "merged": generator.adapter_mode == AdapterMode::Merged,
-        "system_prompt": system_prompt,
-        "chat_template": chat_template,
-        "samples": config.samples_per_prompt,
-        "max_tokens": config.max_new_tokens,
-        "temperature": decimal(sampling.temperature),
-        "top_k": sampling.top_k,
-        "top_p": decimal(sampling.top_p),
-        "min_p": decimal(sampling.min_p),
-        "repetition_penalty": decimal(sampling.repetition_penalty),
-        "seed": config.seed,
-        "eos_token_ids": generator.eos_token_ids,
-    })
+fn manifest(generator: &Generator, prompts: &[Prompt], config: &GenerationConfig) -> Value {
+    let mut manifest = config.describe();
+    let options = generator.adapter_options;
+    manifest["weights"] = json!({ "name": generator.name, "revision": generator.revision });
+    manifest["prompts"] = prompts::describe(prompts);
+    manifest["dtype"] = json!(format!("{:?}", generator.decoder.token_embeddings.dtype()));
+    manifest["merged"] = json!(options.mode == AdapterMode::Merged);
+    manifest["eos_token_ids"] = json!(generator.eos_token_ids);
+    manifest
 }
 
-/// An f32 as the f64 with the same shortest decimal: 0.95, not 0.949999988079071.
-fn decimal(number: f32) -> f64 {
-    number.to_string().parse().unwrap_or(f64::from(number))
+/// Whether a manifest is that of this run. What is known about the adapter's training may differ: the weights are
+/// compared by their revision.
+fn is_same_run(existing: &[u8], manifest: &Value) -> bool {
+    // Both are parsed, so that their numbers are rounded alike.
+    let parse = |bytes: &[u8]| {
+        let mut manifest: Map<String, Value> = serde_json::from_slice(bytes).ok()?;
+        manifest.remove(ADAPTER);
+        Some(manifest)
+    };
+    let manifest = serde_json::to_vec(manifest).ok();
+    let manifest = manifest.and_then(|bytes| parse(&bytes));
+    manifest.is_some() && manifest == parse(existing)
 }
 
 /// The number of complete lines of the file. An incomplete last line, left by a killed run, is removed.

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::chat::Message;
 use crate::{Error, Result};
 use polyphony_io::format::find_files;
-use polyphony_io::hash::short_id;
+use polyphony_io::hash::{fnv1a, short_id};
 use polyphony_io::progress::{Progress, Unit};
 use polyphony_io::records::{self, ReadOptions};
 
@@ -112,6 +112,19 @@ pub fn prompt_id(messages: &[Message]) -> String {
             short_id(&parts)
         }
     }
+}
+
+/// The fields of a manifest that describe the prompts: their number, and a hash of ids and messages.
+pub(super) fn describe(prompts: &[Prompt]) -> Value {
+    let mut bytes = Vec::new();
+    for prompt in prompts {
+        bytes.extend(prompt.id.bytes().chain([0]));
+        for message in &prompt.messages {
+            bytes.extend(message.role.bytes().chain([0]));
+            bytes.extend(message.content.bytes().chain([0]));
+        }
+    }
+    json!({ "count": prompts.len(), "hash": format!("{:016x}", fnv1a(&bytes)) })
 }
 
 #[cfg(test)]

@@ -23,6 +23,8 @@ const BASE_MODEL_MISMATCH: &str =
 pub struct Adapter {
     /// The configuration, from `adapter_config.json`.
     pub config: LoraConfig,
+    /// The factor of the update `B A` besides that of the configuration; 1 is the adapter as it was trained.
+    scale: f64,
     file: PathBuf,
     tensors: HashMap<String, Tensor>,
 }
@@ -48,9 +50,18 @@ impl Adapter {
         })?;
         Ok(Self {
             config,
+            scale: 1.0,
             file,
             tensors,
         })
+    }
+
+    /// The same adapter with its update `B A` multiplied by `scale` (PEFT: `set_scale`). 0 is the base model, 1
+    /// the adapter as it was trained; between them the weights are interpolated, above 1 extrapolated
+    /// (arXiv 2510.17426).
+    #[must_use]
+    pub fn with_scale(self, scale: f64) -> Self {
+        Self { scale, ..self }
     }
 
     /// A tensor of the adapter, in f32, on the device; an error if it is missing or not of that shape.
@@ -89,7 +100,7 @@ impl Adapter {
         Ok(Some(LoraFactors {
             a: self.tensor(&a, [self.config.r, into], device)?,
             b: self.tensor(&b, [out, self.config.r], device)?,
-            scale: self.config.scale(),
+            scale: self.config.scale() * self.scale,
         }))
     }
 
@@ -101,26 +112,27 @@ impl Adapter {
         self.tensor(SCORE_HEAD, [1, hidden_size], device)
     }
 
-    /// A module's weight, shape (out, in), with its adapter merged; unchanged without an adapter.
+    /// A module's weight, shape (out, in), with its adapter merged; unchanged without an adapter or at scale 0.
     ///
     /// # Errors
     /// When the adapter's shapes do not match the weight.
     pub fn merge(&self, module_path: &str, weight: Tensor) -> Result<Tensor> {
         match self.factors(module_path, weight.dims2()?, weight.device())? {
-            None => Ok(weight),
-            Some(factors) => Ok(factors.merge(&weight)?),
+            Some(factors) if factors.scale != 0.0 => Ok(factors.merge(&weight)?),
+            _ => Ok(weight),
         }
     }
 
-    /// A module's weight, shape (out, in), with its adapter stored separately (unmerged).
+    /// A module's weight, shape (out, in), with its adapter stored separately (unmerged); the weight alone
+    /// without an adapter or at scale 0.
     ///
     /// # Errors
     /// When the adapter's shapes do not match the weight.
     pub fn unmerged(&self, module_path: &str, weight: Tensor) -> Result<LinearWeight> {
         Ok(
             match self.factors(module_path, weight.dims2()?, weight.device())? {
-                None => LinearWeight::Base(weight),
-                Some(factors) => LinearWeight::WithLora(weight, factors),
+                Some(factors) if factors.scale != 0.0 => LinearWeight::WithLora(weight, factors),
+                _ => LinearWeight::Base(weight),
             },
         )
     }

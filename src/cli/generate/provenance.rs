@@ -1,0 +1,42 @@
+//! Adapter provenance: what the folder of a training run tells about the adapter, for the manifest of its texts.
+//!
+//! The data's embedders made the weights of its pairs: an evaluation with the same embedders measures what training
+//! has optimised.
+
+use std::path::Path;
+
+use polyphony_trainer::config::Settings;
+use polyphony_trainer::run::manifest::{CONFIG_FILE, MANIFEST_FILE};
+use serde_json::{Map, Value, json};
+
+/// Method, data and revisions of an adapter; `None` for a folder that `polyphony train` did not write. The
+/// embedders come from the card next to the data, if it is there and is that of these data.
+pub(super) fn of_adapter(folder: &Path) -> Option<Value> {
+    let run = read(&folder.join(MANIFEST_FILE))?;
+    let data_sha256 = run.get("data_sha256")?;
+    let settings = Settings::read(&folder.join(CONFIG_FILE)).unwrap_or_default();
+    let mut data = Map::from_iter([("sha256".to_owned(), data_sha256.clone())]);
+    if let Some(path) = &settings.data {
+        let name = path.file_name().unwrap_or_default();
+        data.insert("file".to_owned(), json!(name.to_string_lossy()));
+        let card = read(&path.with_extension("json"));
+        let card = card.filter(|card| card.get("sha256") == Some(data_sha256));
+        if let Some(embedders) = card.as_ref().and_then(|card| card.get("embedders")) {
+            data.insert("embedders".to_owned(), embedders.clone());
+        }
+    }
+    let of_run = |field: &str| run.get(field).cloned().unwrap_or_default();
+    Some(json!({
+        "method": settings.method,
+        "data": data,
+        "model_revision": of_run("model_revision"),
+        "initial_adapter_sha256": of_run("adapter_sha256"),
+        "fingerprint": of_run("fingerprint"),
+        "made_with": { "polyphony": of_run("polyphony") },
+    }))
+}
+
+/// The object in a JSON file, if it can be read.
+fn read(file: &Path) -> Option<Map<String, Value>> {
+    serde_json::from_slice(&std::fs::read(file).ok()?).ok()
+}

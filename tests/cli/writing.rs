@@ -162,7 +162,7 @@ fn texts_that_cannot_be_written() {
         } else {
             &out
         };
-        transcript.run(&[&common, *words, out].concat());
+        transcript.run(&[&common[..], words, out].concat());
     }
     transcript.run(&common);
     assert!(

@@ -98,7 +98,7 @@ fn eval_reads_the_generated_files() {
         table.contains("tuned") && table.contains("greedy"),
         "{table}"
     );
-    let report: serde_json::Value =
+    let report: Value =
         serde_json::from_slice(&fs::read(out.join("report.json")).unwrap()).unwrap();
     assert_eq!(report["options"]["k"], 5);
     let models = report["models"].as_array().unwrap();
@@ -342,7 +342,7 @@ fn options_take_effect() {
         let greedy = ["--temperature", "0", "--name", "m"];
         done(&as_strs(&command(&out, &[&greedy, more].concat())));
         let manifest = fs::read(folder.path().join(format!("{name}.json"))).unwrap();
-        let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+        let manifest: Value = serde_json::from_slice(&manifest).unwrap();
         (fs::read_to_string(out).unwrap(), manifest)
     };
     let (merged, _) = generate("merged.jsonl", &[]);

@@ -1,0 +1,67 @@
+//! Summaries of `polyphony generate`: what was written, what is missing and why.
+
+use std::path::Path;
+
+use polyphony_model::generate::job::Summary;
+use polyphony_model::generate::row::{UNPARSED, with_ending};
+use polyphony_model::generate::verbalized::AnswerCounts;
+
+use crate::cli::terminal;
+
+/// Prints the summary of one output file.
+pub(super) fn tell_summary(summary: &Summary, out: &Path) {
+    let completions = summary.written + summary.resumed;
+    let texts = match &summary.answers {
+        None => format!("{completions} texts"),
+        Some(answers) => format!("{} answers of {completions} completions", answers.answers),
+    };
+    terminal::result(&format!(
+        "{texts} in {} ({} truncated at --max-tokens), {:.0} tokens/s",
+        out.display(),
+        summary.truncated,
+        summary.tokens_per_second,
+    ));
+    if let Some(answers) = &summary.answers {
+        tell_answers(answers, out);
+    }
+    if summary.remaining > 0 {
+        let remaining = summary.remaining;
+        terminal::talk(&format!(
+            "{remaining} texts remain: run the same command again to resume"
+        ));
+    }
+}
+
+/// Tells which answers are missing or could not be read.
+pub(super) fn tell_answers(answers: &AnswerCounts, out: &Path) {
+    if answers.missing > 0 || !answers.unparsed.is_empty() {
+        let AnswerCounts { missing, .. } = answers;
+        let wanted = missing + answers.answers;
+        let reasons = reasons(&answers.unparsed, out);
+        terminal::talk(&format!(
+            "{missing} of {wanted} answers are missing{reasons}"
+        ));
+    }
+    if answers.without_probability > 0 {
+        terminal::talk(&format!(
+            "{} answers have no probability from 0 to 1",
+            answers.without_probability
+        ));
+    }
+}
+
+/// Counts by reason, and where the texts are: `; not read: 2 no_answer, see out.jsonl.unparsed`.
+pub(super) fn reasons<'a>(
+    counts: impl IntoIterator<Item = (&'a &'static str, &'a usize)>,
+    out: &Path,
+) -> String {
+    let counts = counts.into_iter();
+    let counts: Vec<String> = counts
+        .map(|(name, count)| format!("{count} {name}"))
+        .collect();
+    if counts.is_empty() {
+        return String::new();
+    }
+    let file = with_ending(out, UNPARSED);
+    format!("; not read: {}, see {}", counts.join(", "), file.display())
+}

@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::measures::measure::SetSize;
+use crate::measures::registry::columns;
 use crate::outputs::{GOLD, Output};
 use polyphony_io::hash::fnv1a;
 use polyphony_io::random::SplitMix64;
@@ -20,8 +22,8 @@ pub struct Selection<'a> {
 
 /// Selects `k` texts for each model and prompt, at random (random seed `seed`) where there are more. The default
 /// of `k` is the minimum over models of their most common number of texts per prompt; gold and models with one
-/// text per prompt are ignored. Where a model has fewer than `k` texts to a prompt, all are selected, and its
-/// diversity there is undefined.
+/// text per prompt are ignored. Where a model has fewer than `k` texts to a prompt, all are selected, and the
+/// measures of the whole set are undefined there (see [`crate::measures::measure::SetSize`]).
 pub fn subsample(rows: &[Output], k: Option<usize>, seed: u64) -> Selection<'_> {
     let mut groups: BTreeMap<(&str, &str), Vec<&Output>> = BTreeMap::new();
     for row in rows {
@@ -62,7 +64,15 @@ pub fn subsample(rows: &[Output], k: Option<usize>, seed: u64) -> Selection<'_> 
         }
         if fewer > 0 {
             warnings.push(format!(
-                "{model}: fewer than {k} texts to {fewer} prompts; its diversity there is undefined."
+                "{model}: fewer than {k} texts to {fewer} prompts; there only means over texts and pairs of texts \
+                 ({}) are defined.",
+                names_of_means()
+            ));
+        }
+        let single = sizes.get(&1).copied().unwrap_or_default();
+        if single > 0 && k > 1 {
+            warnings.push(format!(
+                "{model}: one text to {single} prompts; its diversity there is undefined."
             ));
         }
     }
@@ -92,6 +102,15 @@ pub fn subsample(rows: &[Output], k: Option<usize>, seed: u64) -> Selection<'_> 
         rows: rows.collect(),
         warnings,
     }
+}
+
+/// The names of the columns that compare between sets of different size.
+fn names_of_means() -> String {
+    let means = columns()
+        .iter()
+        .filter(|column| column.measure.size != SetSize::OfSet && !column.reference);
+    let names: Vec<&str> = means.map(|column| column.name).collect();
+    names.join(", ")
 }
 
 /// The warning that the models have texts to different prompts, so that their means are over different prompts.

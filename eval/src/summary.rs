@@ -133,7 +133,7 @@ fn summary(
     }
     let n = defined.len();
     let interval = (n > 1)
-        .then(|| bootstrap.indices(n).interval(&defined))
+        .then(|| bootstrap.indices(n).mean_interval(&defined))
         .flatten();
     let rho = lengths.and_then(|lengths| {
         let both = values

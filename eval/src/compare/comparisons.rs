@@ -144,7 +144,7 @@ fn difference(
     if n < 2 {
         return None;
     }
-    let [ci_low, ci_high] = bootstrap.indices(n).interval(&differences)?;
+    let [ci_low, ci_high] = bootstrap.indices(n).difference_interval(&differences)?;
     let signs = sign_test(&differences);
     let flips = sign_flips(&differences, resampling.permutations, resampling.seed);
     Some(Difference {

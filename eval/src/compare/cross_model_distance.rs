@@ -60,7 +60,7 @@ pub fn cross_model_distances(
         let distances: Vec<f64> = prompts.iter().filter_map(at_prompt).collect();
         let n = distances.len();
         let interval = (n > 1)
-            .then(|| bootstrap.indices(n).interval(&distances))
+            .then(|| bootstrap.indices(n).mean_interval(&distances))
             .flatten();
         (n > 0).then(|| CrossModelDistance {
             space: space.name(),

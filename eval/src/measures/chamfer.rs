@@ -1,6 +1,6 @@
 //! Chamfer distance: `chamfer(embedding)`, the mean distance of each text to its nearest neighbour.
 
-use super::measure::{Column, Direction, Function, Group, Measure};
+use super::measure::{Column, Direction, Function, Group, Measure, SetSize};
 use crate::space::Space;
 
 /// The entry in [`super::registry::MEASURES`].
@@ -9,6 +9,7 @@ pub const MEASURE: Measure = Measure {
     function: Function::Cosines(|cosines, n, _| chamfer(cosines, n)),
     parameters: &[],
     group: Group::Vectors,
+    size: SetSize::OfSet,
     direction: Direction::Higher,
     description: "The mean over embeddings of the smallest 1 - cosine to another.",
     columns: &[

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::measure::{Column, Direction, Function, Group, Measure};
+use super::measure::{Column, Direction, Function, Group, Measure, SetSize};
 
 /// The entry in [`super::registry::MEASURES`].
 pub const MEASURE: Measure = Measure {
@@ -13,6 +13,7 @@ pub const MEASURE: Measure = Measure {
     function: Function::Texts(|texts, _| compression_ratio(texts)),
     parameters: &[],
     group: Group::Words,
+    size: SetSize::OfSet,
     direction: Direction::Lower,
     description: "Bytes over bytes after gzip of the texts joined by spaces.",
     columns: &[Column::new("compression_ratio", "Compression ratio")],

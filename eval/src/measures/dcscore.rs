@@ -1,6 +1,6 @@
 //! `DCScore`: `dcscore(embedding, tau)`, diversity as classification of each text against the others.
 
-use super::measure::{Column, Direction, Function, Group, Measure, ParamRange, Parameter};
+use super::measure::{Column, Direction, Function, Group, Measure, ParamRange, Parameter, SetSize};
 use crate::space::Space;
 
 /// The entry in [`super::registry::MEASURES`].
@@ -13,6 +13,7 @@ pub const MEASURE: Measure = Measure {
         range: ParamRange::Positive,
     }],
     group: Group::Vectors,
+    size: SetSize::OfSet,
     direction: Direction::Higher,
     description: "The sum over embeddings of the softmax of cosines over tau that falls on itself.",
     columns: &[

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::measure::{Column, Direction, Function, Group, Measure};
+use super::measure::{Column, Direction, Function, Group, Measure, SetSize};
 
 /// The entry in [`super::registry::MEASURES`].
 pub const MEASURE: Measure = Measure {
@@ -10,6 +10,7 @@ pub const MEASURE: Measure = Measure {
     function: Function::Classes(|classes, _| distinct_k(classes)),
     parameters: &[],
     group: Group::Words,
+    size: SetSize::OfSet,
     direction: Direction::Higher,
     description: "NoveltyBench's distinct_k: how many classes of equivalent texts there are.",
     columns: &[Column::new("distinct_k", "Distinct")],

@@ -1,7 +1,7 @@
 //! distinct-n: `distinct_n(text, n)`, the number of unique n-grams over the number of all n-grams.
 
 use super::measure::ngram_length;
-use super::measure::{Column, Direction, Function, Group, Measure};
+use super::measure::{Column, Direction, Function, Group, Measure, SetSize};
 use crate::text::ngrams;
 use crate::text::tokenization::{TokenIds, Tokenization};
 
@@ -11,6 +11,7 @@ pub const MEASURE: Measure = Measure {
     function: Function::Texts(|texts, parameters| distinct_n(texts, parameters[0] as usize)),
     parameters: &[ngram_length(1.0)],
     group: Group::Words,
+    size: SetSize::OfSet,
     direction: Direction::Higher,
     description: "The share of different n-grams among all, none across two texts.",
     columns: &[

@@ -2,7 +2,7 @@
 
 use super::distinct_n::counts;
 use super::measure::{
-    Column, Direction, Function, Group, Measure, ParamRange, Parameter, ngram_length,
+    Column, Direction, Function, Group, Measure, ParamRange, Parameter, SetSize, ngram_length,
 };
 
 /// The entry in [`super::registry::MEASURES`].
@@ -20,6 +20,7 @@ pub const MEASURE: Measure = Measure {
         },
     ],
     group: Group::Words,
+    size: SetSize::OfSet,
     direction: Direction::Higher,
     description: "Different words over those expected among as many drawn from a vocabulary of 50,000.",
     columns: &[Column::new("ead", "EAD")],

@@ -26,17 +26,16 @@ pub struct Group<'a> {
 type Cosines = Option<(Vec<f64>, usize)>;
 
 impl Group<'_> {
-    /// The value of every column of [`columns`]; `None` where undefined. Measures of a set need at least `k`
-    /// texts, and at least two, because their values depend on the size of the set. Columns with the values of
-    /// published code are `None` unless `reference`.
+    /// The value of every column of [`columns`]; `None` where undefined. Functions of a whole set need at least
+    /// `k` texts, because their values depend on the size of the set; means over pairs need two (see
+    /// [`super::measure::SetSize`]). Columns with the values of published code are `None` unless `reference`.
     pub fn measure(&self, k: usize, reference: bool) -> Vec<Option<f64>> {
         let cosines = PerSpace::from_fn(|space| -> Cosines {
             let rows = self.embeddings.get(space).as_ref()?;
             Some((cosines(rows), rows.len()))
         });
-        let is_full_set = self.texts.len() >= k && k > 1;
         let value = |column: &ReportColumn| {
-            let is_defined = is_full_set || column.measure.is_mean_over_texts();
+            let is_defined = column.measure.size.is_defined(self.texts.len(), k);
             let is_wanted = reference || !column.reference;
             (is_defined && is_wanted)
                 .then(|| self.value(column, &cosines))
@@ -74,24 +73,32 @@ mod tests {
     use crate::space::Space;
 
     #[test]
-    fn sets_smaller_than_k_have_no_diversity_but_a_mean_reward() {
-        let group = Group {
-            texts: vec!["a b", "a c"],
-            rewards: Some(vec![1.0, 2.0]),
+    fn sets_smaller_than_k_have_means_over_pairs_but_no_measure_of_the_whole_set() {
+        let group = |n: usize| Group {
+            texts: ["a b c", "a c d"][..n].to_vec(),
+            rewards: Some(vec![1.0, 2.0][..n].to_vec()),
             mean_distance: PerSpace {
-                semantic: Some(0.5),
+                semantic: (n > 1).then_some(0.5),
                 style: None,
             },
             ..Group::default()
         };
-        let value = |k: usize, name: &str| group.measure(k, false)[column_index(name).unwrap()];
-        for (k, semantic) in [(2, Some(0.5)), (3, None), (1, None)] {
-            assert_eq!(value(k, Space::Semantic.name()), semantic);
-            assert_eq!(value(k, "reward"), Some(1.5));
-            assert_eq!(value(k, "words"), Some(2.0));
+        let value = |n, k, name: &str| group(n).measure(k, false)[column_index(name).unwrap()];
+        for k in [2, 3, 9] {
+            assert_eq!(value(2, k, Space::Semantic.name()), Some(0.5));
+            assert!(value(2, k, "homogenization").is_some());
+            assert_eq!(value(2, k, "self_bleu").is_some(), k == 2);
+            assert_eq!(value(2, k, "ngram_diversity").is_some(), k == 2);
+            assert_eq!(value(2, k, "reward"), Some(1.5));
+            assert_eq!(value(2, k, "words"), Some(3.0));
         }
-        assert!(value(2, "homogenization").is_some() && value(3, "homogenization").is_none());
-        assert_eq!(value(2, "reference_homogenization"), None);
-        assert_eq!(value(2, "distinct_k"), None);
+        for k in [1, 2] {
+            for name in ["semantic", "homogenization", "self_bleu"] {
+                assert_eq!(value(1, k, name), None, "{name}");
+            }
+            assert_eq!(value(1, k, "reward"), Some(1.0));
+        }
+        assert_eq!(value(2, 2, "reference_homogenization"), None);
+        assert_eq!(value(2, 2, "distinct_k"), None);
     }
 }

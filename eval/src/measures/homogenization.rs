@@ -1,6 +1,6 @@
 //! Homogenization: `homogenization(text)`, the mean pairwise ROUGE-L of the texts.
 
-use super::measure::{Column, Direction, Function, Group, Measure};
+use super::measure::{Column, Direction, Function, Group, Measure, SetSize};
 use crate::stats::mean::mean_of_pairs;
 use crate::text::rouge::LcsMatcher;
 use crate::text::tokenization::{TokenIds, Tokenization};
@@ -11,6 +11,7 @@ pub const MEASURE: Measure = Measure {
     function: Function::Texts(|texts, _| homogenization(texts)),
     parameters: &[],
     group: Group::Words,
+    size: SetSize::MeanOverPairs,
     direction: Direction::Lower,
     description: "The mean ROUGE-L F1 of all pairs of texts; words in lower case, letters of every script.",
     columns: &[Column::new("homogenization", "Homogenization")],

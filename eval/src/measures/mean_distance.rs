@@ -1,6 +1,6 @@
 //! Mean pairwise cosine distance: `mean_distance(embedding)`, the paper's diversity of a set.
 
-use super::measure::{Column, Direction, Function, Group, Measure};
+use super::measure::{Column, Direction, Function, Group, Measure, SetSize};
 use crate::space::Space;
 use crate::stats::mean::mean_of_pairs;
 
@@ -10,6 +10,7 @@ pub const MEASURE: Measure = Measure {
     function: Function::Cosines(|cosines, n, _| mean_distance(cosines, n)),
     parameters: &[],
     group: Group::Vectors,
+    size: SetSize::MeanOverPairs,
     direction: Direction::Higher,
     description: "The mean of 1 - cosine of all pairs of embeddings: the paper's diversity of a set.",
     columns: &[

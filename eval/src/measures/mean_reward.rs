@@ -1,6 +1,6 @@
 //! Mean reward: `mean_reward(reward)`.
 
-use super::measure::{Column, Direction, Function, Group, Measure};
+use super::measure::{Column, Direction, Function, Group, Measure, SetSize};
 use crate::stats::mean::mean;
 
 /// The entry in [`super::registry::MEASURES`].
@@ -9,6 +9,7 @@ pub const MEASURE: Measure = Measure {
     function: Function::Rewards(|rewards, _| mean_reward(rewards)),
     parameters: &[],
     group: Group::Reward,
+    size: SetSize::MeanOverTexts,
     direction: Direction::Higher,
     description: "The mean reward of the texts.",
     columns: &[Column::new("reward", "Reward")],

@@ -1,6 +1,6 @@
 //! Mean number of words: `mean_words(text)`.
 
-use super::measure::{Column, Direction, Function, Group, Measure};
+use super::measure::{Column, Direction, Function, Group, Measure, SetSize};
 use crate::stats::mean::mean;
 use crate::text::tokenization::{TokenIds, Tokenization};
 
@@ -10,6 +10,7 @@ pub const MEASURE: Measure = Measure {
     function: Function::Texts(|texts, _| mean_words(texts)),
     parameters: &[],
     group: Group::Length,
+    size: SetSize::MeanOverTexts,
     direction: Direction::Neither,
     description: "The mean number of words of a text; scripts without spaces letter by letter.",
     columns: &[Column::new("words", "Words")],

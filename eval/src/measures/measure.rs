@@ -41,6 +41,40 @@ impl Direction {
     }
 }
 
+/// How a measure depends on the number of texts of a set, and so which sets of different size compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SetSize {
+    /// A mean over texts: the same expected value for any number of texts, from one on.
+    MeanOverTexts,
+    /// A mean over pairs of texts: the same expected value for any number of texts, from two on (a U-statistic
+    /// of order two; Hoeffding 1948).
+    MeanOverPairs,
+    /// A function of the whole set, whose expected value changes with the number of texts: only sets of the same
+    /// size compare.
+    OfSet,
+}
+
+impl SetSize {
+    /// Whether the measure of `n` texts is defined in a report on sets of `k` texts. A function of the whole set
+    /// needs all `k`, and at least two.
+    pub const fn is_defined(self, n: usize, k: usize) -> bool {
+        match self {
+            Self::MeanOverTexts => n > 0,
+            Self::MeanOverPairs => n > 1,
+            Self::OfSet => n >= k && k > 1,
+        }
+    }
+
+    /// The number of texts that the measure needs in a report, as in `eval/README.md`.
+    pub const fn texts_needed(self) -> &'static str {
+        match self {
+            Self::MeanOverTexts => "1",
+            Self::MeanOverPairs => "2",
+            Self::OfSet => "k",
+        }
+    }
+}
+
 /// The function of a measure, by its input. All return `None` where the measure is undefined; the last
 /// argument is the parameters, in the order of [`Measure::parameters`].
 #[derive(Debug, Clone, Copy)]
@@ -152,20 +186,14 @@ pub struct Measure {
     pub parameters: &'static [Parameter],
     /// The part of the report that shows the measure.
     pub group: Group,
+    /// How the measure depends on the number of texts.
+    pub size: SetSize,
     /// Which values are better.
     pub direction: Direction,
     /// The definition, in one sentence.
     pub description: &'static str,
     /// The columns in a report; empty for a measure that only SQL has.
     pub columns: &'static [Column],
-}
-
-impl Measure {
-    /// Whether the measure is a mean over texts of a value per text. All other measures are of a set of texts,
-    /// and only comparable between sets of the same size.
-    pub(crate) const fn is_mean_over_texts(&self) -> bool {
-        matches!(self.group, Group::Length) || matches!(self.function, Function::Rewards(_))
-    }
 }
 
 /// A column of a report: a measure with values of its parameters, in one embedding space.

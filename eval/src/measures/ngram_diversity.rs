@@ -1,6 +1,6 @@
 //! N-gram diversity: `ngram_diversity(text, n)`, the ratios of unique n-grams of lengths 1 to n, summed.
 
-use super::measure::{Column, Direction, Function, Group, Measure, ngram_length};
+use super::measure::{Column, Direction, Function, Group, Measure, SetSize, ngram_length};
 use crate::text::ngrams;
 use crate::text::tokenization::{TokenIds, Tokenization};
 
@@ -10,6 +10,7 @@ pub const MEASURE: Measure = Measure {
     function: Function::Texts(|texts, parameters| ngram_diversity(texts, parameters[0] as usize)),
     parameters: &[ngram_length(4.0)],
     group: Group::Words,
+    size: SetSize::OfSet,
     direction: Direction::Higher,
     description: "The shares of different n-grams of 1 to 4 words among all, summed; words at single spaces.",
     columns: &[Column::new("ngram_diversity", "N-gram diversity")],

@@ -1,6 +1,6 @@
 //! Pairwise BLEU: `pairwise_bleu(text, n)`, the mean BLEU of all ordered pairs of texts.
 
-use super::measure::{Direction, Function, Group, Measure, ngram_length};
+use super::measure::{Direction, Function, Group, Measure, SetSize, ngram_length};
 use crate::stats::mean::mean_of_pairs;
 use crate::text::bleu::{NgramCounts, Smoothing};
 use crate::text::tokenization::{TokenIds, Tokenization};
@@ -11,6 +11,7 @@ pub const MEASURE: Measure = Measure {
     function: Function::Texts(|texts, parameters| pairwise_bleu(texts, parameters[0] as usize)),
     parameters: &[ngram_length(4.0)],
     group: Group::Words,
+    size: SetSize::MeanOverPairs,
     direction: Direction::Lower,
     description: "The mean BLEU of all ordered pairs of texts, smoothing method 1.",
     columns: &[],

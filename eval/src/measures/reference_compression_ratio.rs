@@ -1,7 +1,7 @@
 //! Compression ratio of the published code: `reference_compression_ratio(text)`.
 
 use super::compression_ratio::sizes;
-use super::measure::{Column, Direction, Function, Group, Measure};
+use super::measure::{Column, Direction, Function, Group, Measure, SetSize};
 
 /// The entry in [`super::registry::MEASURES`].
 pub const MEASURE: Measure = Measure {
@@ -9,6 +9,7 @@ pub const MEASURE: Measure = Measure {
     function: Function::Texts(|texts, _| reference_compression_ratio(texts)),
     parameters: &[],
     group: Group::Words,
+    size: SetSize::OfSet,
     direction: Direction::Lower,
     description: "What the paper's code gives: packed twice, which adds 34 bytes.",
     columns: &[Column::reference(

@@ -1,6 +1,6 @@
 //! Homogenization of the published code: `reference_homogenization(text)`.
 
-use super::measure::{Column, Direction, Function, Group, Measure};
+use super::measure::{Column, Direction, Function, Group, Measure, SetSize};
 use crate::text::rouge::LcsMatcher;
 use crate::text::tokenization::{TokenIds, Tokenization};
 
@@ -10,6 +10,7 @@ pub const MEASURE: Measure = Measure {
     function: Function::Texts(|texts, _| reference_homogenization(texts)),
     parameters: &[],
     group: Group::Words,
+    size: SetSize::OfSet,
     direction: Direction::Lower,
     description: "What the paper's code gives: the last text is lost (0.75 of the true value for four), letters a to z alone.",
     columns: &[Column::reference(

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::measure::{Column, Direction, Function, Group, Measure, ngram_length};
+use super::measure::{Column, Direction, Function, Group, Measure, SetSize, ngram_length};
 
 /// The entry in [`super::registry::MEASURES`].
 pub const MEASURE: Measure = Measure {
@@ -12,6 +12,7 @@ pub const MEASURE: Measure = Measure {
     }),
     parameters: &[ngram_length(4.0)],
     group: Group::Words,
+    size: SetSize::OfSet,
     direction: Direction::Lower,
     description: "What the paper's code gives: every n-gram counts once and again for each other text that has it; it grows with length.",
     columns: &[Column::reference(

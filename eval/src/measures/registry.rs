@@ -131,8 +131,8 @@ pub fn help() -> String {
 
 /// The table of measures in `eval/README.md`; a test checks that the file contains it.
 pub fn markdown_table() -> String {
-    let mut text = "| SQL aggregate | input | report columns | better | definition |\n\
-                    |---|---|---|---|---|\n"
+    let mut text = "| SQL aggregate | input | report columns | better | texts | definition |\n\
+                    |---|---|---|---|---|---|\n"
         .to_owned();
     for measure in &MEASURES {
         let names = measure.columns.iter().map(|column| {
@@ -149,10 +149,11 @@ pub fn markdown_table() -> String {
         };
         let _ = writeln!(
             text,
-            "| `{}` | {} | {columns} | {} | {} |",
+            "| `{}` | {} | {columns} | {} | {} | {} |",
             super::udaf::signature(measure),
             measure.function.input(),
             measure.direction.name(),
+            measure.size.texts_needed(),
             measure.description
         );
     }

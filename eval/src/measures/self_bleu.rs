@@ -1,6 +1,6 @@
 //! Self-BLEU: `self_bleu(text, n)`, the mean BLEU of each text against all others.
 
-use super::measure::{Column, Direction, Function, Group, Measure, ngram_length};
+use super::measure::{Column, Direction, Function, Group, Measure, SetSize, ngram_length};
 use crate::text::bleu::{NgramCounts, Smoothing};
 use crate::text::tokenization::{TokenIds, Tokenization};
 
@@ -10,6 +10,7 @@ pub const MEASURE: Measure = Measure {
     function: Function::Texts(|texts, parameters| self_bleu(texts, parameters[0] as usize)),
     parameters: &[ngram_length(4.0)],
     group: Group::Words,
+    size: SetSize::OfSet,
     direction: Direction::Lower,
     description: "The mean BLEU-4 of each text against all others; words at white space, smoothing method 1.",
     columns: &[Column::new("self_bleu", "Self-BLEU")],

@@ -1,6 +1,6 @@
 //! Self-repetition: `self_repetition(text, n)`, the number of n-grams that a text shares with the others.
 
-use super::measure::{Column, Direction, Function, Group, Measure, ngram_length};
+use super::measure::{Column, Direction, Function, Group, Measure, SetSize, ngram_length};
 use crate::text::ngrams;
 use crate::text::tokenization::{TokenIds, Tokenization};
 
@@ -10,6 +10,7 @@ pub const MEASURE: Measure = Measure {
     function: Function::Texts(|texts, parameters| self_repetition(texts, parameters[0] as usize)),
     parameters: &[ngram_length(4.0)],
     group: Group::Words,
+    size: SetSize::OfSet,
     direction: Direction::Lower,
     description: "The mean over texts of ln(1 + how often its n-grams of four words occur in other texts).",
     columns: &[Column::new("self_repetition", "Self-repetition")],

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::measure::{Direction, Function, Group, Measure};
+use super::measure::{Direction, Function, Group, Measure, SetSize};
 
 /// The entry in [`super::registry::MEASURES`].
 pub const MEASURE: Measure = Measure {
@@ -10,6 +10,7 @@ pub const MEASURE: Measure = Measure {
     function: Function::Classes(|classes, _| semantic_entropy(classes)),
     parameters: &[],
     group: Group::Words,
+    size: SetSize::OfSet,
     direction: Direction::Higher,
     description: "The entropy of the classes of the texts, in nats.",
     columns: &[],

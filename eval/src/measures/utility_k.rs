@@ -1,7 +1,7 @@
 //! `utility_k(class, utility, patience)`: what a set of texts is worth to a reader (`NoveltyBench`).
 
 use super::distinct_k::first_of_class;
-use super::measure::{Column, Direction, Function, Group, Measure, ParamRange, Parameter};
+use super::measure::{Column, Direction, Function, Group, Measure, ParamRange, Parameter, SetSize};
 
 /// The entry in [`super::registry::MEASURES`].
 pub const MEASURE: Measure = Measure {
@@ -15,6 +15,7 @@ pub const MEASURE: Measure = Measure {
         range: ParamRange::BelowOne,
     }],
     group: Group::Reward,
+    size: SetSize::OfSet,
     direction: Direction::Higher,
     description: "NoveltyBench's utility_k: what texts that open a class are worth to a reader of patience 0.8; n/a where rewards fall below 0.",
     columns: &[Column::new("utility_k", "Utility")],

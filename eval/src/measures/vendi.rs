@@ -2,7 +2,7 @@
 
 use nalgebra::DMatrix;
 
-use super::measure::{Column, Direction, Function, Group, Measure, ParamRange, Parameter};
+use super::measure::{Column, Direction, Function, Group, Measure, ParamRange, Parameter, SetSize};
 use crate::space::Space;
 
 /// The entry in [`super::registry::MEASURES`].
@@ -15,6 +15,7 @@ pub const MEASURE: Measure = Measure {
         range: ParamRange::NotNegative,
     }],
     group: Group::Vectors,
+    size: SetSize::OfSet,
     direction: Direction::Higher,
     description: "The Vendi score of order q: how many different embeddings there are, in effect.",
     columns: &[

@@ -37,8 +37,8 @@ pub(super) fn markdown(report: &Report) -> String {
     line(
         &mut text,
         format_args!(
-            "A value is the mean over prompts with its 95 % confidence interval (bootstrap over prompts). n/a: \
-         undefined."
+            "A value is the mean over prompts with its 95 % confidence interval; n is the number of prompts that it rests \
+         on. n/a: undefined."
         ),
     );
     for warning in &report.warnings {
@@ -96,7 +96,8 @@ fn value(value: Option<&MeasureSummary>) -> String {
     let Some(value) = value else {
         return "n/a".to_owned();
     };
-    interval(value.mean, value.ci_low.zip(value.ci_high))
+    let mean = interval(value.mean, value.ci_low.zip(value.ci_high));
+    format!("{mean}, n = {}", value.prompts)
 }
 
 /// Formats a value with its confidence interval, if any.
@@ -126,6 +127,7 @@ fn comparisons(text: &mut String, report: &Report) {
         "measure",
         "difference",
         "p (Holm)",
+        "prompts",
         "up / down",
         "at equal length",
     ];
@@ -147,6 +149,7 @@ fn comparisons(text: &mut String, report: &Report) {
                     measure.title.to_owned(),
                     interval(defined.difference, Some((defined.ci_low, defined.ci_high))),
                     probability(defined.p_holm),
+                    defined.prompts.to_string(),
                     format!("{} / {}", defined.up, defined.down),
                     adjusted,
                 ],

@@ -106,7 +106,7 @@ function showComparison(row, column, measure) {
     ["Difference", format(v.difference, { sign: true }), formatInterval(v.ci_low, v.ci_high, v.difference)],
     ["At equal length", ...(equal ? [format(equal.difference, { sign: true }), formatInterval(equal.ci_low, equal.ci_high, equal.difference)] : ["n/a"])],
     ["Effect size dz", format(v.cohen_dz, { like: 0.5, sign: true })],
-    ["Prompts", `${v.up} higher, ${v.down} lower, ${v.ties} the same`],
+    ["Prompts", `${v.prompts}: ${v.up} higher, ${v.down} lower, ${v.ties} the same`],
     ["p, sign test", formatChance(v.p_sign)],
     ["p, Wilcoxon", formatChance(v.p_wilcoxon)],
     ["p, permutation", formatChance(v.p_permutation)],

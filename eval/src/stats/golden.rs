@@ -1,5 +1,5 @@
-//! Golden values of the statistics: `tests/fixtures/eval.json`, computed with scipy, statsmodels and reference
-//! scripts.
+//! Golden values of the statistics: `tests/fixtures/eval.json` and `stats.json`, computed with scipy, statsmodels
+//! and reference scripts.
 
 use serde_json::Value;
 
@@ -8,13 +8,14 @@ use super::clustered_error::se_clustered;
 use polyphony_io::correlation::{pearson, spearman};
 
 use super::correlation::{kendall, spearman_p};
-use super::ellipse::ellipse;
+use super::ellipse::{ellipse, ellipse_of_runs};
 use super::mean::{cohen_dz, mean, normal_interval, sd, se, t_interval, t_test};
 use super::multiple_testing::{benjamini_hochberg, holm};
 use super::pareto::pareto_front;
 use super::permutation::sign_flips;
 use super::sign_test::{binomial_test, sign_test};
 use super::two_counts::{fisher, two_proportions};
+use super::two_level::TwoLevel;
 use super::wilcoxon::wilcoxon;
 
 fn golden() -> Value {
@@ -101,17 +102,59 @@ fn paired_differences() {
     let region = ellipse(&a, &b).unwrap();
     let expected = &stats["ci95_ellipse_of_mean"];
     near_both(region.center, &expected["center"]);
-    near_both(region.half_axes, &expected["semi_axes_major_minor"]);
     near(region.angle, &expected["angle_deg_of_major_from_x"]);
+    // The fixture has the half axes of a chi-squared region; those of Hotelling's are larger by the same factor.
+    let chi_squared = numbers(&expected["semi_axes_major_minor"]);
+    let factors = [0, 1].map(|axis| region.half_axes[axis] / chi_squared[axis]);
+    near(factors[0], &Value::from(factors[1]));
     // Half axes and angle reproduce the covariance matrix of the mean.
     let (sin, cos) = region.angle.to_radians().sin_cos();
-    let [long, short] = region
-        .half_axes
-        .map(|half| half * half / 5.991_464_547_107_979);
+    let squared = |half: f64| (half / factors[0]).powi(2) / 5.991_464_547_107_979;
+    let [long, short] = region.half_axes.map(squared);
     let covariance = &expected["cov_of_mean"];
     near(long * cos * cos + short * sin * sin, &covariance[0][0]);
     near((long - short) * sin * cos, &covariance[0][1]);
     near(long * sin * sin + short * cos * cos, &covariance[1][1]);
+}
+
+#[test]
+fn intervals_and_regions_of_few_prompts_and_runs() {
+    let golden = include_str!("../../../tests/fixtures/stats.json");
+    let golden: Value = serde_json::from_str(golden).unwrap();
+    let cases = |name: &str| golden[name].as_array().unwrap().clone();
+    let levels = |value: &Value| -> Vec<Vec<f64>> {
+        value.as_array().unwrap().iter().map(numbers).collect()
+    };
+    for case in cases("intervals") {
+        let values = numbers(&case["values"]);
+        let resamples = BootstrapIndices::new(values.len(), 999, 7);
+        near_both(resamples.mean_interval(&values).unwrap(), &case["mean"]);
+        let difference = resamples.difference_interval(&values).unwrap();
+        near_both(difference, &case["difference"]);
+    }
+    for case in cases("hotelling") {
+        let region = ellipse(&numbers(&case["x"]), &numbers(&case["y"])).unwrap();
+        near_both(region.half_axes, &case["half_axes"]);
+    }
+    for case in cases("two_level") {
+        let (prompts, runs) = (numbers(&case["prompts"]), levels(&case["runs"]));
+        let runs: Vec<&[f64]> = runs.iter().map(Vec::as_slice).collect();
+        let error = TwoLevel::new(&prompts, &runs).unwrap();
+        near(error.se, &case["se"]);
+        near(error.freedom, &case["freedom"]);
+        near_both(error.interval(mean(&prompts)).unwrap(), &case["interval"]);
+        near(error.p(mean(&prompts)).unwrap(), &case["p"]);
+    }
+    for case in cases("ellipse_of_runs") {
+        let (prompts, runs) = (levels(&case["prompts"]), levels(&case["runs"]));
+        let both = |level: &[Vec<f64>]| [level[0].clone(), level[1].clone()];
+        let (prompts, runs) = (both(&prompts), both(&runs));
+        let region = ellipse_of_runs(
+            prompts.each_ref().map(Vec::as_slice),
+            runs.each_ref().map(Vec::as_slice),
+        );
+        near_both(region.unwrap().half_axes, &case["half_axes"]);
+    }
 }
 
 #[test]
@@ -127,7 +170,6 @@ fn bootstrap_over_prompts() {
     near(sd(&means), &expected["se"]);
     let interval = [percentile(&means, 0.025), percentile(&means, 0.975)];
     near_both(interval, &expected["percentile_ci95_linear"]);
-    assert_eq!(resamples.interval(&differences), Some(interval));
     let sorted = [means[49], means[1949]];
     near_both(sorted, &expected["percentile_ci95_order_stat_50_1950"]);
     assert!(means[0] > 0.0);

@@ -36,10 +36,15 @@ pub fn cohen_dz(differences: &[f64]) -> f64 {
     mean(differences) / sd(differences)
 }
 
+/// The 0.975 quantile of Student's t distribution with `freedom` degrees of freedom; `None` unless above 0.
+pub fn t_quantile(freedom: f64) -> Option<f64> {
+    let student = StudentsT::new(0.0, 1.0, freedom).ok()?;
+    Some(student.inverse_cdf(0.975))
+}
+
 /// The 95 % confidence interval of the mean by Student's t distribution. `None` for fewer than two values.
 pub fn t_interval(values: &[f64]) -> Option<[f64; 2]> {
-    let student = StudentsT::new(0.0, 1.0, values.len() as f64 - 1.0).ok()?;
-    let half = student.inverse_cdf(0.975) * se(values);
+    let half = t_quantile(values.len() as f64 - 1.0)? * se(values);
     Some([mean(values) - half, mean(values) + half])
 }
 

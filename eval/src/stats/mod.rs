@@ -13,6 +13,7 @@ pub mod permutation;
 pub mod sign_test;
 pub mod ties;
 pub mod two_counts;
+pub mod two_level;
 pub mod wilcoxon;
 
 #[cfg(test)]

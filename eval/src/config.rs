@@ -70,6 +70,9 @@ pub struct EvalConfig {
     pub equivalence: Equivalence,
     /// Whether to report the values of the published code as well.
     pub reference_compat: bool,
+    /// The primary measures, as indices into [`crate::measures::registry::columns`]: the family of tests that
+    /// p-values are corrected for. Empty: all measures.
+    pub primary: Vec<usize>,
     /// Sizes of bootstrap and permutation test, and the random seed.
     pub resampling: ResamplingConfig,
     /// The output folder of the report and of the embeddings.

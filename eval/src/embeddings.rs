@@ -116,6 +116,18 @@ pub struct UnitVectorSum {
     pub zeros: usize,
 }
 
+impl UnitVectorSum {
+    /// The sum of the vectors of both sums.
+    #[must_use]
+    pub fn plus(mut self, other: &Self) -> Self {
+        for (total, value) in self.sum.iter_mut().zip(&other.sum) {
+            *total += value;
+        }
+        self.zeros += other.zeros;
+        self
+    }
+}
+
 /// Sums the unit vectors of a group of rows.
 pub fn sum(vectors: &FixedSizeListArray, rows: Range<usize>) -> UnitVectorSum {
     let mut sum = vec![0.0; vectors.value_length() as usize];

@@ -1,6 +1,6 @@
 //! Evaluation: the value of every measure for every model and prompt.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -33,15 +33,45 @@ pub struct Text<'a> {
     pub deviation: PerSpace<Option<f64>>,
 }
 
-/// A model's texts to one prompt.
+/// A model's texts to one prompt, of all its runs.
 #[derive(Debug, Clone)]
 pub struct ModelPrompt<'a> {
-    /// The texts, in order of sample number.
+    /// The texts, in order of run and sample number.
     pub texts: Vec<Text<'a>>,
-    /// The value of each column of [`columns`]; `None` where undefined.
+    /// The value of each column of [`columns`]; `None` where undefined. For a model of several runs the mean of
+    /// the values of the runs, undefined where one of them is.
     pub values: Vec<Option<f64>>,
     /// The sum of the texts' unit vectors, by space.
     pub sums: PerSpace<Option<UnitVectorSum>>,
+}
+
+/// A training run of a model of several runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    /// The seed of the run.
+    pub seed: String,
+    /// The number of evaluated texts.
+    pub responses: usize,
+    /// By prompt, the value of each column of [`columns`]; `None` where the run has no text to the prompt.
+    pub values: Vec<Option<Vec<Option<f64>>>>,
+}
+
+impl Run {
+    /// The values of a column, one per prompt.
+    pub fn values(&self, column: usize) -> Vec<Option<f64>> {
+        let values = self.values.iter();
+        values.map(|values| values.as_ref()?[column]).collect()
+    }
+
+    /// The mean of a column over the given prompts; NaN where it is undefined at one of them.
+    pub fn mean(&self, column: usize, prompts: &[usize]) -> f64 {
+        let value = |&prompt: &usize| self.values[prompt].as_ref().and_then(|of| of[column]);
+        let values: Vec<f64> = prompts
+            .iter()
+            .map(|at| value(at).unwrap_or(f64::NAN))
+            .collect();
+        mean(&values)
+    }
 }
 
 /// The values of all measures, by model and prompt.
@@ -53,6 +83,8 @@ pub struct Evaluation<'a> {
     pub prompts: Vec<(String, String)>,
     /// A row per model, a column per prompt; `None` where the model has no text to the prompt.
     pub cells: Vec<Vec<Option<ModelPrompt<'a>>>>,
+    /// The runs of each model, in the order of [`Self::models`]; empty for a model of one run.
+    pub runs: Vec<Vec<Run>>,
     /// The number of evaluated texts per model and prompt.
     pub k: usize,
 }
@@ -64,6 +96,12 @@ impl Evaluation<'_> {
         cells
             .map(|cell| cell.as_ref().and_then(|cell| cell.values[column]))
             .collect()
+    }
+
+    /// The means of a column over the given prompts, one per run; empty for a model of one run.
+    pub fn run_means(&self, model: usize, column: usize, prompts: &[usize]) -> Vec<f64> {
+        let runs = self.runs[model].iter();
+        runs.map(|run| run.mean(column, prompts)).collect()
     }
 
     /// The columns with at least one value, as indices into [`columns`].
@@ -206,15 +244,20 @@ fn assemble<'a>(selection: &Selection<'a>, cells: Vec<ModelPrompt<'a>>) -> Evalu
     let index =
         |names: &[&'a str]| -> HashMap<&'a str, usize> { names.iter().copied().zip(0..).collect() };
     let (model_index, prompt_index) = (index(&models), index(&prompts));
-    let mut table: Vec<Vec<Option<ModelPrompt<'a>>>> = Vec::new();
-    table.resize_with(models.len(), || (0..prompts.len()).map(|_| None).collect());
+    // For each model its cells by run; the number of digits first, so that runs are in order of their seeds.
+    let mut by_run: Vec<BTreeMap<(usize, &str), Vec<Option<ModelPrompt<'a>>>>> = Vec::new();
+    by_run.resize_with(models.len(), BTreeMap::new);
     for cell in cells {
         let Some(first) = cell.texts.first().map(|text| text.output) else {
             continue;
         };
-        let model = model_index[first.model.as_str()];
-        table[model][prompt_index[first.prompt_id.as_str()]] = Some(cell);
+        let seed = first.run.as_deref().unwrap_or_default();
+        let of_run = by_run[model_index[first.model.as_str()]]
+            .entry((seed.len(), seed))
+            .or_insert_with(|| (0..prompts.len()).map(|_| None).collect());
+        of_run[prompt_index[first.prompt_id.as_str()]] = Some(cell);
     }
+    let (table, runs) = by_run.into_iter().map(pooled).unzip();
     let mut prompt_texts: HashMap<&str, &str> = HashMap::new();
     for row in rows.iter().filter(|row| !row.prompt.is_empty()) {
         prompt_texts.entry(&row.prompt_id).or_insert(&row.prompt);
@@ -227,8 +270,56 @@ fn assemble<'a>(selection: &Selection<'a>, cells: Vec<ModelPrompt<'a>>) -> Evalu
         prompts: prompts.collect(),
         models: models.into_iter().map(str::to_owned).collect(),
         cells: table,
+        runs,
         k: selection.k,
     }
+}
+
+/// The cells of a model by prompt, pooled over its runs, and the runs; none where there is one.
+fn pooled<'a>(
+    by_run: BTreeMap<(usize, &str), Vec<Option<ModelPrompt<'a>>>>,
+) -> (Vec<Option<ModelPrompt<'a>>>, Vec<Run>) {
+    if by_run.len() < 2 {
+        return (by_run.into_values().flatten().collect(), Vec::new());
+    }
+    let run = |(&(_, seed), cells): (&(usize, &str), &Vec<Option<ModelPrompt<'a>>>)| Run {
+        seed: seed.to_owned(),
+        responses: cells.iter().flatten().map(|cell| cell.texts.len()).sum(),
+        values: cells
+            .iter()
+            .map(|cell| cell.as_ref().map(|cell| cell.values.clone()))
+            .collect(),
+    };
+    let runs: Vec<Run> = by_run.iter().map(run).collect();
+    let mut rows = by_run.into_values().map(Vec::into_iter).collect::<Vec<_>>();
+    let prompts = runs[0].values.len();
+    let cells = (0..prompts).map(|_| {
+        let cells = rows.iter_mut().map(|row| row.next().flatten());
+        pooled_cell(&cells.collect::<Vec<_>>())
+    });
+    (cells.collect(), runs)
+}
+
+/// The cell of a model from those of its runs; `None` where no run has a text.
+fn pooled_cell<'a>(cells: &[Option<ModelPrompt<'a>>]) -> Option<ModelPrompt<'a>> {
+    let there: Vec<&ModelPrompt<'a>> = cells.iter().flatten().collect();
+    let first = there.first()?;
+    let value = |column: usize| {
+        let values = cells.iter().map(|cell| cell.as_ref()?.values[column]);
+        let values: Vec<f64> = values.collect::<Option<_>>()?;
+        Some(mean(&values))
+    };
+    Some(ModelPrompt {
+        texts: there
+            .iter()
+            .flat_map(|cell| cell.texts.iter().cloned())
+            .collect(),
+        values: (0..first.values.len()).map(value).collect(),
+        sums: PerSpace::from_fn(|space| {
+            let sums = there.iter().map(|cell| cell.sums.get(space).clone());
+            sums.reduce(|one, other| Some(one?.plus(&other?))).flatten()
+        }),
+    })
 }
 
 /// Distinct names in natural order: `p2` before `p10`, gold last.

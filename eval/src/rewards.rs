@@ -9,6 +9,7 @@ use polyphony_model::reward::RewardModel;
 
 use crate::config::RewardSource;
 use crate::outputs::{Input, Output};
+use crate::stats::bootstrap::percentile;
 
 /// The reward of each text; `None` where the column has no value, or the reward model has no prompt to score
 /// the text against.
@@ -91,28 +92,41 @@ pub fn shared_score(inputs: &[Input]) -> Result<Option<String>> {
     }
 }
 
-/// The warning that the reward ranges of two models do not overlap: most likely different reward models
-/// computed them. `rewards` are the rewards by model.
+/// The warning that the rewards of two models lie apart: most likely different reward models computed them. Two
+/// models lie apart if the 0.95 quantile of one is below the 0.05 quantile of the other, so that single texts with
+/// an unusual reward do not hide it. `rewards` are the rewards by model; a warning names the pair that lies
+/// farthest apart, relative to both ranges.
 pub fn disjoint_rewards_warning(rewards: &[(&str, Vec<f64>)]) -> Option<String> {
     /// Models with fewer rewards are ignored.
     const MIN_REWARDS: usize = 8;
-    let ranges: Vec<(&str, f64, f64)> = rewards
+    let ranges: Vec<(&str, [f64; 2])> = rewards
         .iter()
         .filter(|(_, rewards)| rewards.len() >= MIN_REWARDS)
         .map(|(model, rewards)| {
-            let min = rewards.iter().copied().fold(f64::INFINITY, f64::min);
-            let max = rewards.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            (*model, min, max)
+            let mut sorted = rewards.clone();
+            sorted.sort_unstable_by(f64::total_cmp);
+            (*model, [0.05, 0.95].map(|share| percentile(&sorted, share)))
         })
         .collect();
-    let mut pairs = ranges
+    let pairs = ranges
         .iter()
-        .flat_map(|one| ranges.iter().map(move |other| (one, other)));
-    let ((low, low_min, low_max), (high, high_min, high_max)) =
-        pairs.find(|(one, other)| one.2 < other.1)?;
+        .flat_map(|low| ranges.iter().map(move |high| (low, high)))
+        .filter(|((_, low), (_, high))| low[1] < high[0]);
+    let count = pairs.clone().count();
+    let gap = |((_, low), (_, high)): &(&(&str, [f64; 2]), &(&str, [f64; 2]))| {
+        (high[0] - low[1]) / (high[1] - low[0])
+    };
+    let ((low, low_range), (high, high_range)) =
+        pairs.max_by(|one, other| gap(one).total_cmp(&gap(other)))?;
+    let more = match count {
+        1 => String::new(),
+        2 => " One more pair of models lies apart like this.".to_owned(),
+        _ => format!(" {} more pairs of models lie apart like this.", count - 1),
+    };
     Some(format!(
-        "All rewards of {low} ({low_min:.3} to {low_max:.3}) are below all of {high} ({high_min:.3} to \
-         {high_max:.3}): if two reward models gave them, they do not compare."
+        "Nearly all rewards of {low} ({:.3} to {:.3}, from the 5 % to the 95 % quantile) are below those of {high} \
+         ({:.3} to {:.3}): if two reward models gave them, they do not compare.{more}",
+        low_range[0], low_range[1], high_range[0], high_range[1]
     ))
 }
 
@@ -144,5 +158,30 @@ mod tests {
         );
         let columns = shared(&[one, input("other", "score", Some("a"))]).unwrap_err();
         assert!(columns.contains("in `score`"), "{columns}");
+    }
+
+    #[test]
+    fn one_unusual_reward_does_not_hide_another_reward_model() {
+        let of = |center: f64| -> Vec<f64> {
+            (0..100)
+                .map(|at| center + f64::from(at % 10) / 10.0)
+                .collect()
+        };
+        let mut low = of(-7.0);
+        low[3] = 5.8;
+        let apart = [("dpo", of(3.0)), ("safe", low), ("few", vec![-99.0; 7])];
+        let warning = disjoint_rewards_warning(&apart).unwrap();
+        assert!(warning.contains("of safe (-7.000 to -6.100"), "{warning}");
+        assert!(!warning.contains("more pair"), "{warning}");
+        // Overlap of more than a twentieth of each is no sign of another reward model.
+        let near = [("dpo", of(3.0)), ("orpo", of(3.8))];
+        assert_eq!(disjoint_rewards_warning(&near), None);
+        let three = [("a", of(0.0)), ("b", of(3.0)), ("c", of(9.0))];
+        let warning = disjoint_rewards_warning(&three).unwrap();
+        assert!(
+            warning.contains("of a") && warning.contains("of c"),
+            "{warning}"
+        );
+        assert!(warning.contains("2 more pairs"), "{warning}");
     }
 }

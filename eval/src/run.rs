@@ -6,6 +6,7 @@ use polyphony_model::reward::RewardModel;
 
 use crate::config::{Equivalence, EvalConfig, RewardSource};
 use crate::evaluation::{Evaluation, evaluate};
+use crate::measures::registry::columns;
 use crate::outputs::{self, gold};
 use crate::report::{self, Provenance, Report};
 use crate::rewards::{disjoint_rewards_warning, shared_score};
@@ -29,6 +30,7 @@ pub async fn run(config: &EvalConfig, progress: &dyn Progress) -> Result<Report>
     if config.equivalence == Equivalence::Rouge1 {
         outputs::classify(&mut outputs.rows);
     }
+    outputs::runs::group(&mut outputs)?;
     let selection = subsample(&outputs.rows, config.k, config.resampling.seed);
     let evaluation = evaluate(&selection, config, progress).await?;
     let reward_revision = match &config.reward {
@@ -43,6 +45,7 @@ pub async fn run(config: &EvalConfig, progress: &dyn Progress) -> Result<Report>
     if reward_revision.is_some() {
         warnings.extend(no_prompt_warning(&selection));
     }
+    warnings.extend(undefined_primary_warning(&evaluation, &config.primary));
     warnings.extend(disjoint_rewards_warning(&rewards_by_model(&evaluation)));
     warnings.extend(looping_warnings(&evaluation));
     let provenance = Provenance {
@@ -62,6 +65,19 @@ fn no_prompt_warning(selection: &Selection<'_>) -> Option<String> {
     let count = rows.filter(|row| row.prompt.is_empty()).count();
     (count > 0)
         .then(|| format!("{count} texts have no reward: the files do not have their prompts."))
+}
+
+/// The warning that primary measures have no value, so that the family of tests is smaller than declared.
+fn undefined_primary_warning(evaluation: &Evaluation<'_>, primary: &[usize]) -> Option<String> {
+    let defined = evaluation.defined_columns();
+    let undefined = primary.iter().filter(|at| !defined.contains(at));
+    let names: Vec<&str> = undefined.map(|at| columns()[*at].name).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "Of the primary measures, {} have no value.",
+            names.join(", ")
+        )
+    })
 }
 
 /// All rewards of each model.

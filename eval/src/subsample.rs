@@ -14,26 +14,25 @@ use polyphony_io::random::SplitMix64;
 pub struct Selection<'a> {
     /// The number of texts per model and prompt.
     pub k: usize,
-    /// The selected texts, sorted by model, prompt and sample.
+    /// The selected texts, sorted by model, prompt, run and sample.
     pub rows: Vec<&'a Output>,
     /// Warnings about prompts with more or fewer than `k` texts, for the report.
     pub warnings: Vec<String>,
 }
 
-/// Selects `k` texts for each model and prompt, at random (random seed `seed`) where there are more. The default
+/// Selects `k` texts for each model (or run of it) and prompt, at random (random seed `seed`) where there are more. The default
 /// of `k` is the minimum over models of their most common number of texts per prompt; gold and models with one
 /// text per prompt are ignored. Where a model has fewer than `k` texts to a prompt, all are selected, and the
 /// measures of the whole set are undefined there (see [`crate::measures::measure::SetSize`]).
+///
+/// `rows` are sorted by model, prompt and run.
 pub fn subsample(rows: &[Output], k: Option<usize>, seed: u64) -> Selection<'_> {
-    let mut groups: BTreeMap<(&str, &str), Vec<&Output>> = BTreeMap::new();
-    for row in rows {
-        let key = (row.model.as_str(), row.prompt_id.as_str());
-        groups.entry(key).or_default().push(row);
-    }
-    let mut sizes: BTreeMap<&str, BTreeMap<usize, usize>> = BTreeMap::new();
-    for ((model, _), group) in &groups {
+    let groups: Vec<&[Output]> = rows.chunk_by(Output::same_group).collect();
+    // Models of several runs count by run.
+    let mut sizes: BTreeMap<String, BTreeMap<usize, usize>> = BTreeMap::new();
+    for group in &groups {
         *sizes
-            .entry(model)
+            .entry(group[0].model_and_run())
             .or_default()
             .entry(group.len())
             .or_default() += 1;
@@ -44,7 +43,7 @@ pub fn subsample(rows: &[Output], k: Option<usize>, seed: u64) -> Selection<'_> 
             .max_by_key(|(size, prompts)| (**prompts, **size));
         mode.map_or(1, |(size, _)| *size)
     };
-    let of_models = sizes.iter().filter(|(model, _)| **model != GOLD);
+    let of_models = sizes.iter().filter(|(model, _)| *model != GOLD);
     let several = of_models
         .map(|(_, sizes)| most_common(sizes))
         .filter(|size| *size > 1);
@@ -87,7 +86,8 @@ pub fn subsample(rows: &[Output], k: Option<usize>, seed: u64) -> Selection<'_> 
              prompt_id=COLUMN."
         ));
     }
-    let rows = groups.into_iter().flat_map(|((model, prompt), group)| {
+    let rows = groups.into_iter().flat_map(|group| {
+        let (model, prompt) = (group[0].model_and_run(), &group[0].prompt_id);
         let mut indices: Vec<usize> = (0..group.len()).collect();
         if group.len() > k {
             SplitMix64(seed ^ fnv1a(model.as_bytes()) ^ fnv1a(prompt.as_bytes()).rotate_left(32))
@@ -95,7 +95,7 @@ pub fn subsample(rows: &[Output], k: Option<usize>, seed: u64) -> Selection<'_> 
             indices.truncate(k);
             indices.sort_unstable();
         }
-        indices.into_iter().map(move |index| group[index])
+        indices.into_iter().map(move |index| &group[index])
     });
     Selection {
         k,
@@ -114,10 +114,11 @@ fn names_of_means() -> String {
 }
 
 /// The warning that the models have texts to different prompts, so that their means are over different prompts.
-fn missing_prompts_warning(groups: &BTreeMap<(&str, &str), Vec<&Output>>) -> Option<String> {
-    let mut prompts: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for (model, prompt) in groups.keys() {
-        prompts.entry(model).or_default().insert(prompt);
+fn missing_prompts_warning(groups: &[&[Output]]) -> Option<String> {
+    let mut prompts: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    for group in groups {
+        let of_model = prompts.entry(group[0].model_and_run()).or_default();
+        of_model.insert(&group[0].prompt_id);
     }
     let sets: Vec<&BTreeSet<&str>> = prompts.values().collect();
     let all: BTreeSet<&str> = sets.iter().copied().flatten().copied().collect();

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use crate::evaluation::{Evaluation, ModelPrompt, Text};
+use crate::evaluation::{Evaluation, ModelPrompt, Run, Text};
 use crate::measures::registry::{self, REWARD, WORDS, columns};
 use crate::outputs::GOLD;
 use crate::space::{PerSpace, Space};
@@ -12,9 +12,10 @@ use crate::stats::clustered_error::se_clustered;
 use polyphony_io::correlation::spearman;
 
 use crate::stats::correlation::spearman_p;
-use crate::stats::ellipse::{Ellipse, ellipse};
-use crate::stats::mean::{mean, se};
+use crate::stats::ellipse::{Ellipse, ellipse_of_runs};
+use crate::stats::mean::{mean, sd, se};
 use crate::stats::pareto::pareto_front;
+use crate::stats::two_level::TwoLevel;
 
 /// The summary of a model in a report.
 #[derive(Debug, Clone, Serialize)]
@@ -27,6 +28,8 @@ pub struct ModelSummary {
     pub prompts: usize,
     /// The number of evaluated texts of the model.
     pub responses: usize,
+    /// The runs of the model; empty for a model of one run.
+    pub runs: Vec<RunSummary>,
     /// The summary of each defined column, by column index; `None` where undefined for this model.
     #[serde(serialize_with = "registry::by_column")]
     pub values: Vec<(usize, Option<MeasureSummary>)>,
@@ -36,22 +39,51 @@ pub struct ModelSummary {
     pub ellipses: PerSpace<Option<Ellipse>>,
 }
 
+/// The summary of a training run in a report.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunSummary {
+    /// The seed of the run.
+    pub seed: String,
+    /// The number of prompts that the run has texts to.
+    pub prompts: usize,
+    /// The number of evaluated texts of the run.
+    pub responses: usize,
+    /// The mean of each defined column over the run's own prompts, by column index; `None` where undefined.
+    #[serde(serialize_with = "registry::by_column")]
+    pub values: Vec<(usize, Option<RunValue>)>,
+}
+
+/// The mean of a measure over the prompts of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct RunValue {
+    /// The mean over prompts.
+    pub mean: f64,
+    /// The standard error of the mean over prompts; `None` for one prompt.
+    pub se: Option<f64>,
+    /// The number of prompts with a value.
+    pub prompts: usize,
+}
+
 /// The mean of a measure over prompts, with its uncertainty.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct MeasureSummary {
     /// The mean over prompts.
     pub mean: f64,
-    /// The standard error of the mean over prompts; `None` for one prompt.
+    /// The standard error of the mean over prompts, and over runs where there are several (see
+    /// [`crate::stats::two_level`]); `None` for one prompt.
     pub se: Option<f64>,
     /// For values per text (reward, words): the standard error of the mean over texts, clustered by prompt.
     /// Equals `se` if all prompts have the same number of texts.
     pub se_clustered: Option<f64>,
-    /// The lower end of the 95 % bootstrap confidence interval, resampled over prompts.
+    /// The lower end of the 95 % confidence interval: bootstrap-t over prompts, or by Student's t distribution over
+    /// prompts and runs where there are several.
     pub ci_low: Option<f64>,
     /// The upper end of that confidence interval.
     pub ci_high: Option<f64>,
     /// The number of prompts with a value.
     pub prompts: usize,
+    /// The standard deviation of the means of the runs; `None` for one run.
+    pub sd_runs: Option<f64>,
     /// Spearman's rho with the texts' mean number of words, over prompts.
     pub length_rho: Option<f64>,
     /// The two-sided p-value of `length_rho` (scipy: `spearmanr`); `None` below ten prompts.
@@ -71,7 +103,8 @@ pub fn summaries(evaluation: &Evaluation<'_>, bootstrap: &BootstrapCache) -> Vec
             let value = |&measure: &usize| {
                 let values = evaluation.values(at, measure);
                 let lengths = (measure != words).then_some(lengths.as_slice());
-                let summary = summary(&values, lengths, bootstrap);
+                let runs = run_means(evaluation, at, measure, &values);
+                let summary = summary(&values, &runs, lengths, bootstrap);
                 let clustered = clustered(&evaluation.cells[at], measure);
                 let with_clustered = |summary| MeasureSummary {
                     se_clustered: clustered,
@@ -85,6 +118,10 @@ pub fn summaries(evaluation: &Evaluation<'_>, bootstrap: &BootstrapCache) -> Vec
                 gold: name == GOLD,
                 prompts: cells.clone().count(),
                 responses: cells.map(|cell| cell.texts.len()).sum(),
+                runs: evaluation.runs[at]
+                    .iter()
+                    .map(|run| run_summary(run, &measures))
+                    .collect(),
                 values: measures.iter().map(value).collect(),
                 on_front: PerSpace::default(),
                 ellipses: PerSpace::from_fn(|space| reward_and_diversity(evaluation, at, space)),
@@ -102,6 +139,36 @@ pub fn summaries(evaluation: &Evaluation<'_>, bootstrap: &BootstrapCache) -> Vec
         }
     }
     models
+}
+
+/// The mean of each run over the prompts where the model has a value; empty for one run.
+fn run_means(
+    evaluation: &Evaluation<'_>,
+    model: usize,
+    column: usize,
+    values: &[Option<f64>],
+) -> Vec<f64> {
+    let prompts = 0..values.len();
+    let prompts: Vec<usize> = prompts.filter(|at| values[*at].is_some()).collect();
+    evaluation.run_means(model, column, &prompts)
+}
+
+fn run_summary(run: &Run, measures: &[usize]) -> RunSummary {
+    let value = |&measure: &usize| {
+        let values: Vec<f64> = run.values(measure).into_iter().flatten().collect();
+        let value = (!values.is_empty()).then(|| RunValue {
+            mean: mean(&values),
+            se: (values.len() > 1).then(|| se(&values)),
+            prompts: values.len(),
+        });
+        (measure, value)
+    };
+    RunSummary {
+        seed: run.seed.clone(),
+        prompts: run.values.iter().flatten().count(),
+        responses: run.responses,
+        values: measures.iter().map(value).collect(),
+    }
 }
 
 /// The clustered standard error of a value per text (reward or words); `None` for other columns.
@@ -124,6 +191,7 @@ fn clustered(cells: &[Option<ModelPrompt<'_>>], measure: usize) -> Option<f64> {
 /// The summary over the prompts where the measure is defined; `None` if there is none.
 fn summary(
     values: &[Option<f64>],
+    runs: &[f64],
     lengths: Option<&[Option<f64>]>,
     bootstrap: &BootstrapCache,
 ) -> Option<MeasureSummary> {
@@ -132,9 +200,12 @@ fn summary(
         return None;
     }
     let n = defined.len();
-    let interval = (n > 1)
-        .then(|| bootstrap.indices(n).mean_interval(&defined))
-        .flatten();
+    let two_level = TwoLevel::new(&defined, &[runs]).filter(|_| runs.len() > 1);
+    let interval = match two_level {
+        Some(error) => error.interval(mean(&defined)),
+        None if n > 1 => bootstrap.indices(n).mean_interval(&defined),
+        None => None,
+    };
     let rho = lengths.and_then(|lengths| {
         let both = values
             .iter()
@@ -147,11 +218,14 @@ fn summary(
     });
     Some(MeasureSummary {
         mean: mean(&defined),
-        se: (n > 1).then(|| se(&defined)),
+        se: two_level
+            .map(|error| error.se)
+            .or_else(|| (n > 1).then(|| se(&defined))),
         se_clustered: None,
         ci_low: interval.map(|interval| interval[0]),
         ci_high: interval.map(|interval| interval[1]),
         prompts: n,
+        sd_runs: (runs.len() > 1).then(|| sd(runs)),
         length_rho: rho,
         length_p: rho.and_then(|rho| spearman_p(rho, n)),
     })
@@ -163,20 +237,22 @@ fn reward_and_diversity(
     model: usize,
     space: Space,
 ) -> Option<Ellipse> {
-    let reward = evaluation.values(model, registry::column_index(REWARD)?);
-    let diversity = evaluation.values(model, registry::column_index(space.name())?);
-    let both = reward
-        .iter()
-        .zip(&diversity)
-        .filter_map(|(x, y)| Some(((*x)?, (*y)?)));
-    let (x, y): (Vec<f64>, Vec<f64>) = both.unzip();
+    let columns = [
+        registry::column_index(REWARD)?,
+        registry::column_index(space.name())?,
+    ];
+    let [reward, diversity] = columns.map(|column| evaluation.values(model, column));
+    let both = reward.iter().zip(&diversity).enumerate();
+    let both = both.filter_map(|(prompt, (x, y))| Some((prompt, ((*x)?, (*y)?))));
+    let (prompts, (x, y)): (Vec<usize>, (Vec<f64>, Vec<f64>)) = both.unzip();
+    let runs = columns.map(|column| evaluation.run_means(model, column, &prompts));
     // One or two prompts give a point without a confidence ellipse.
     let point = || Ellipse {
         center: [mean(&x), mean(&y)],
         half_axes: [0.0, 0.0],
         angle: 0.0,
     };
-    (!x.is_empty()).then(|| ellipse(&x, &y).unwrap_or_else(point))
+    (!x.is_empty()).then(|| ellipse_of_runs([&x, &y], [&runs[0], &runs[1]]).unwrap_or_else(point))
 }
 
 impl ModelSummary {

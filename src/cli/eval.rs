@@ -73,6 +73,15 @@ pub(crate) struct Arguments {
     /// Add the values that the paper's published code gives where it differs
     #[arg(long)]
     reference_compat: bool,
+    /// Primary measures: Holm's and Benjamini-Hochberg corrections cover these alone, all others are exploratory
+    /// and have no corrected p-value [default: all measures]
+    #[arg(
+        long,
+        value_name = "MEASURE,..",
+        default_value = "",
+        hide_default_value = true
+    )]
+    primary: String,
     /// Bootstrap resamples for confidence intervals
     #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(100..))]
     bootstrap_samples: u32,
@@ -117,6 +126,7 @@ impl Arguments {
             reward,
             equivalence: self.equivalence,
             reference_compat: self.reference_compat,
+            primary: registry::parse_columns(&self.primary)?,
             resampling: ResamplingConfig {
                 bootstrap_samples: self.bootstrap_samples as usize,
                 permutations: self.permutations as usize,

@@ -45,6 +45,7 @@ fn evaluations_that_cannot_be_done() {
         &["a.jsonl", "--k", "0"],
         &["a.jsonl", "--device", "tpu"],
         &["a.jsonl", "--bootstrap-samples", "1"],
+        &["a.jsonl", "--primary", "semantic,diversity"],
         &[],
     ] {
         transcript.run(&[&["eval"], words, &["--out", "report"]].concat());

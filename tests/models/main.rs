@@ -15,6 +15,7 @@ mod report;
 #[path = "../support/reports.rs"]
 mod reports;
 mod reward;
+mod runs;
 #[path = "../support/mod.rs"]
 mod support;
 mod train;

@@ -13,6 +13,7 @@ use crate::stats::mean::{cohen_dz, mean, se};
 use crate::stats::multiple_testing::{benjamini_hochberg, holm};
 use crate::stats::permutation::sign_flips;
 use crate::stats::sign_test::sign_test;
+use crate::stats::two_level::TwoLevel;
 use crate::stats::wilcoxon::wilcoxon;
 
 /// The paired comparison of two models in every defined column.
@@ -24,6 +25,8 @@ pub struct Comparison {
     pub b: String,
     /// The number of prompts that have texts of both models.
     pub prompts: usize,
+    /// The numbers of runs of `a` and `b`; a model of one run counts as fixed.
+    pub runs: [usize; 2],
     /// The difference in each defined column, by column index; `None` where a side is undefined.
     #[serde(serialize_with = "registry::by_column")]
     pub values: Vec<(usize, Option<Difference>)>,
@@ -34,9 +37,11 @@ pub struct Comparison {
 pub struct Difference {
     /// The mean of the paired differences over prompts.
     pub difference: f64,
-    /// The standard error of the mean over prompts.
+    /// The standard error of the mean over prompts, and over the runs of each model of several runs (see
+    /// [`crate::stats::two_level`]).
     pub se: f64,
-    /// The lower end of the 95 % bootstrap confidence interval, resampled over prompts.
+    /// The lower end of the 95 % confidence interval: bootstrap over prompts, or by Student's t distribution over
+    /// prompts and runs where a model has several.
     pub ci_low: f64,
     /// The upper end of that confidence interval.
     pub ci_high: f64,
@@ -56,21 +61,35 @@ pub struct Difference {
     /// Two-sided p-value of Wilcoxon's signed-rank test (scipy: `wilcoxon`); `None` if all differences are 0.
     pub p_wilcoxon: Option<f64>,
     /// Two-sided p-value of the sign-flip permutation test of the mean (scipy: `permutation_test` with
-    /// `permutation_type="samples"`); `p_holm` and `p_bh` are corrections of this value.
+    /// `permutation_type="samples"`). It does not count runs.
     pub p_permutation: f64,
-    /// `p_permutation` after Holm's correction for all differences of the report (statsmodels:
-    /// `multipletests`, `holm`).
-    pub p_holm: f64,
-    /// `p_permutation` after the Benjamini-Hochberg correction (statsmodels: `fdr_bh`).
-    pub p_bh: f64,
+    /// Two-sided p-value of the t-test over prompts and runs; `None` where both models have one run.
+    pub p_runs: Option<f64>,
+    /// `p_runs`, or else `p_permutation`, after Holm's correction for all differences in primary measures
+    /// (statsmodels: `multipletests`, `holm`); `None` in exploratory measures.
+    pub p_holm: Option<f64>,
+    /// The same p-value after the Benjamini-Hochberg correction (statsmodels: `fdr_bh`), likewise.
+    pub p_bh: Option<f64>,
     /// The difference adjusted to texts of equal length.
     pub length_adjusted: Option<LengthAdjusted>,
 }
 
-/// Compares every pair of models in every defined column, and corrects the p-values of all these tests for
-/// multiple testing.
+/// Whether differences in a column belong to the family of tests that p-values are corrected for. `primary` are
+/// the columns of the family; empty for all but the columns of published code, which measure the same thing a second
+/// time.
+pub fn is_primary(column: usize, primary: &[usize]) -> bool {
+    if primary.is_empty() {
+        !columns()[column].reference
+    } else {
+        primary.contains(&column)
+    }
+}
+
+/// Compares every pair of models in every defined column, and corrects the p-values of those in the family of
+/// primary columns (see [`is_primary`]) for multiple testing.
 pub fn comparisons(
     evaluation: &Evaluation<'_>,
+    primary: &[usize],
     resampling: ResamplingConfig,
     bootstrap: &BootstrapCache,
 ) -> Vec<Comparison> {
@@ -92,6 +111,7 @@ pub fn comparisons(
             Comparison {
                 a: evaluation.models[a].clone(),
                 b: evaluation.models[b].clone(),
+                runs: [a, b].map(|model| evaluation.runs[model].len().max(1)),
                 prompts: both.filter(|(a, b)| a.is_some() && b.is_some()).count(),
                 values: values.collect(),
             }
@@ -100,18 +120,17 @@ pub fn comparisons(
     let mut all: Vec<&mut Difference> = comparisons
         .iter_mut()
         .flat_map(|comparison| comparison.values.iter_mut())
-        // Reference columns measure the same thing a second time, so they are not counted as further tests.
-        .filter(|(column, _)| !columns()[*column].reference)
+        .filter(|(column, _)| is_primary(*column, primary))
         .filter_map(|(_, difference)| difference.as_mut())
         .collect();
     let p: Vec<f64> = all
         .iter()
-        .map(|difference| difference.p_permutation)
+        .map(|difference| difference.p_runs.unwrap_or(difference.p_permutation))
         .collect();
     let corrected = holm(&p).into_iter().zip(benjamini_hochberg(&p));
     for (difference, (p_holm, p_bh)) in all.iter_mut().zip(corrected) {
-        difference.p_holm = p_holm;
-        difference.p_bh = p_bh;
+        difference.p_holm = Some(p_holm);
+        difference.p_bh = Some(p_bh);
     }
     comparisons
 }
@@ -127,29 +146,37 @@ fn difference(
     let of = |model, measure| evaluation.values(model, measure);
     let sides = of(a, measure).into_iter().zip(of(b, measure));
     let lengths = of(a, words).into_iter().zip(of(b, words));
-    let both = sides
-        .zip(lengths)
-        .filter_map(|((a, b), (words_a, words_b))| {
-            // Treat rounding errors of equal values as a tie.
-            let difference = b? - a?;
-            let difference = if difference.abs() > 1e-12 {
-                difference
-            } else {
-                0.0
-            };
-            Some((difference, (words_b? / words_a?).ln()))
-        });
-    let (differences, log_ratios): (Vec<f64>, Vec<f64>) = both.unzip();
+    let both =
+        sides
+            .zip(lengths)
+            .enumerate()
+            .filter_map(|(prompt, ((a, b), (words_a, words_b)))| {
+                // Treat rounding errors of equal values as a tie.
+                let difference = b? - a?;
+                let difference = if difference.abs() > 1e-12 {
+                    difference
+                } else {
+                    0.0
+                };
+                Some((prompt, (difference, (words_b? / words_a?).ln())))
+            });
+    let (prompts, (differences, log_ratios)): (Vec<usize>, (Vec<f64>, Vec<f64>)) = both.unzip();
     let n = differences.len();
     if n < 2 {
         return None;
     }
-    let [ci_low, ci_high] = bootstrap.indices(n).difference_interval(&differences)?;
+    let runs = [a, b].map(|model| evaluation.run_means(model, measure, &prompts));
+    let has_runs = runs.iter().any(|runs| !runs.is_empty());
+    let two_level = TwoLevel::new(&differences, &[&runs[0], &runs[1]]).filter(|_| has_runs);
+    let [ci_low, ci_high] = match two_level {
+        Some(error) => error.interval(mean(&differences)),
+        None => bootstrap.indices(n).difference_interval(&differences),
+    }?;
     let signs = sign_test(&differences);
     let flips = sign_flips(&differences, resampling.permutations, resampling.seed);
     Some(Difference {
         difference: mean(&differences),
-        se: se(&differences),
+        se: two_level.map_or_else(|| se(&differences), |error| error.se),
         ci_low,
         ci_high,
         cohen_dz: Some(cohen_dz(&differences)).filter(|dz| dz.is_finite()),
@@ -160,8 +187,10 @@ fn difference(
         p_sign: signs.p,
         p_wilcoxon: wilcoxon(&differences).map(|test| test.p),
         p_permutation: flips.p,
-        p_holm: flips.p,
-        p_bh: flips.p,
+        // Without any variation a difference other than 0 is certain.
+        p_runs: two_level.map(|error| error.p(mean(&differences)).unwrap_or(0.0)),
+        p_holm: None,
+        p_bh: None,
         length_adjusted: (measure != words)
             .then(|| length_adjusted(&differences, &log_ratios, bootstrap))
             .flatten(),

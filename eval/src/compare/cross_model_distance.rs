@@ -22,7 +22,7 @@ pub struct CrossModelDistance {
     pub prompts: usize,
     /// The mean over prompts of the mean of 1 - cosine over all pairs of a text of `a` and a text of `b`.
     pub distance: f64,
-    /// The lower end of the 95 % bootstrap confidence interval, resampled over prompts.
+    /// The lower end of the 95 % bootstrap-t confidence interval over prompts; it does not count runs.
     pub ci_low: Option<f64>,
     /// The upper end of that confidence interval.
     pub ci_high: Option<f64>,

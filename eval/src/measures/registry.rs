@@ -2,9 +2,11 @@
 //!
 //! To add a measure, write a file with its function and a `pub const MEASURE`, and add it to [`MEASURES`].
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
+use polyphony_engine::{Error, Result};
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
@@ -59,6 +61,9 @@ pub struct ReportColumn {
     pub direction: Direction,
     /// The definition, in one sentence.
     pub description: &'static str,
+    /// Whether differences in this column are exploratory: outside the family of tests that p-values are corrected
+    /// for.
+    pub exploratory: bool,
     /// The measure that the column shows.
     #[serde(skip)]
     pub measure: &'static Measure,
@@ -87,6 +92,7 @@ pub fn columns() -> &'static [ReportColumn] {
                     group: measure.group,
                     direction: measure.direction,
                     description: column.description.unwrap_or(measure.description),
+                    exploratory: column.reference,
                     measure,
                     space: column.space,
                     parameters: explicit.chain(defaults.map(|p| p.default)).collect(),
@@ -104,11 +110,35 @@ pub fn column_index(name: &str) -> Option<usize> {
     columns().iter().position(|column| column.name == name)
 }
 
+/// The indices of columns by comma-separated names, each once, in the order of [`columns`].
+///
+/// # Errors
+/// When a name is that of no column; the error lists the known ones.
+pub fn parse_columns(names: &str) -> Result<Vec<usize>> {
+    let names = names
+        .split(',')
+        .map(str::trim)
+        .filter(|name| !name.is_empty());
+    let indices = names.map(|name| {
+        column_index(name).ok_or_else(|| Error::Unknown {
+            what: "measure",
+            given: name.to_owned(),
+            known: columns()
+                .iter()
+                .map(|column| column.name)
+                .collect::<Vec<_>>()
+                .join(", "),
+        })
+    });
+    let indices: BTreeSet<usize> = indices.collect::<Result<_>>()?;
+    Ok(indices.into_iter().collect())
+}
+
 /// Serialises values by column index as a map from column name to value.
 pub(crate) fn by_column<S: Serializer, T: Serialize>(
     values: &[(usize, Option<T>)],
     serializer: S,
-) -> Result<S::Ok, S::Error> {
+) -> std::result::Result<S::Ok, S::Error> {
     let mut map = serializer.serialize_map(Some(values.len()))?;
     for (column, value) in values {
         map.serialize_entry(columns()[*column].name, value)?;

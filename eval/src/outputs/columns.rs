@@ -32,11 +32,12 @@ pub(super) enum Role {
     Sample,
     Score,
     Class,
+    Seed,
 }
 
 impl Role {
     /// Every role.
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Model,
         Self::PromptId,
         Self::Prompt,
@@ -44,6 +45,7 @@ impl Role {
         Self::Sample,
         Self::Score,
         Self::Class,
+        Self::Seed,
     ];
 
     /// The name of the role in `--columns`.
@@ -56,6 +58,7 @@ impl Role {
             Self::Sample => "sample",
             Self::Score => "score",
             Self::Class => "class",
+            Self::Seed => "seed",
         }
     }
 
@@ -77,6 +80,7 @@ impl Role {
             Self::Sample => &["sample", "iteration", "sample_id"],
             Self::Score => &["score", "reward", "reddit_reward", "rating"],
             Self::Class => &["class", "partition", "cluster"],
+            Self::Seed => &["seed"],
         }
     }
 }
@@ -135,10 +139,10 @@ impl Columns {
         }
     }
 
-    /// The columns for human-written texts, which have no model, scores or classes.
+    /// The columns for human-written texts, which have no model, scores, classes or runs.
     pub(super) fn for_gold(&self) -> Self {
-        let is_shared =
-            |(role, _): &&(Role, String)| ![Role::Model, Role::Score, Role::Class].contains(role);
+        const NOT_OF_PEOPLE: [Role; 4] = [Role::Model, Role::Score, Role::Class, Role::Seed];
+        let is_shared = |(role, _): &&(Role, String)| !NOT_OF_PEOPLE.contains(role);
         Self {
             given: self.given.iter().filter(is_shared).cloned().collect(),
             score: Some(String::new()),

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::columns::{Columns, Role};
 use super::layouts::lm_eval_harness::{Filters, task};
 use super::layouts::{self, Text, file_name, model_from_path};
-use super::{Input, Output, Outputs, digest};
+use super::{GOLD, Input, Output, Outputs, digest, runs};
 
 /// The column with the name of the reward model that computed the row's reward.
 const REWARD_MODEL: &str = "reward_model";
@@ -101,15 +101,17 @@ pub(super) struct Loader {
     rows: Vec<Output>,
     inputs: Vec<Input>,
     warnings: Vec<String>,
-    /// (model, prompt id) to the file with its texts.
+    /// (model and run, prompt id) to the file with its texts.
     files: HashMap<(String, String), PathBuf>,
-    /// (model, prompt id) to the number of texts read so far.
+    /// (model and run, prompt id) to the number of texts read so far.
     samples: HashMap<(String, String), i64>,
-    /// Digests of (model, prompt id, sample, text), to detect duplicates.
+    /// Digests of (model and run, prompt id, sample, text), to detect duplicates.
     seen: HashSet<[u8; 16]>,
     /// Prompt ids that are hashes of the prompt, for rows without an id.
     ids_by_text: HashSet<String>,
     flaws: BTreeMap<Flaw, Occurrences>,
+    /// Whether `--columns` names the column of seeds, so that every seed is a training run.
+    are_seeds_named: bool,
 }
 
 /// The state while a file is read.
@@ -204,6 +206,8 @@ impl Loader {
             return Err(Error::input(&source.path, message, hint));
         }
         file.prefix_task(&source.path);
+        self.are_seeds_named = columns.named(Role::Seed).is_some();
+        file.drop_other_seeds(self.are_seeds_named);
         if file.group_by_prompt_text() {
             self.warnings.push(format!(
                 "{name}: every row has an id of its own and prompts repeat, so texts are grouped by the \
@@ -248,13 +252,25 @@ impl Loader {
     }
 
     fn text(&mut self, text: Text, path: &Path, file: &str, line: i64) -> Result<()> {
-        let key = (text.model.clone(), text.prompt_id.clone());
+        let mut output = Output {
+            model: text.model,
+            run: text.seed,
+            prompt_id: text.prompt_id,
+            prompt: text.prompt,
+            sample: text.sample.unwrap_or_default(),
+            response: text.response,
+            score: text.score,
+            utility: text.utility,
+            class: text.class,
+            given: text.given,
+        };
+        let key = (output.model_and_run(), output.prompt_id.clone());
         self.claim(&key, path)?;
         let sample = text.sample.map(|sample| sample.to_string());
         let sample = sample.as_deref().unwrap_or_default();
         let is_new = self
             .seen
-            .insert(digest(&[&key.0, &key.1, sample, &text.response]));
+            .insert(digest(&[&key.0, &key.1, sample, &output.response]));
         if !is_new && text.sample.is_some() {
             self.count(Flaw::Duplicate, 1, file, line);
             return Ok(());
@@ -262,34 +278,26 @@ impl Loader {
         for (flaw, is_present) in [
             (Flaw::EqualText, !is_new),
             (Flaw::ScoreNotANumber, text.score_is_no_number),
-            (Flaw::EmptyText, text.response.trim().is_empty()),
+            (Flaw::EmptyText, output.response.trim().is_empty()),
             (Flaw::Truncated, text.is_truncated),
         ] {
             self.count(flaw, u64::from(is_present), file, line);
         }
         if !text.has_id {
-            self.ids_by_text.insert(text.prompt_id.clone());
+            self.ids_by_text.insert(output.prompt_id.clone());
         }
         // Order texts by the sample number in the file, or else by row.
         let sample = self.samples.entry(key).or_default();
-        self.rows.push(Output {
-            model: text.model,
-            prompt_id: text.prompt_id,
-            prompt: text.prompt,
-            sample: text.sample.unwrap_or(*sample),
-            response: text.response,
-            score: text.score,
-            utility: text.utility,
-            class: text.class,
-            given: text.given,
-        });
+        output.sample = text.sample.unwrap_or(*sample);
         *sample += 1;
+        self.rows.push(output);
         Ok(())
     }
 
     /// Returns all texts, sorted and renumbered, with all warnings.
     pub(super) fn finish(mut self) -> Result<Outputs> {
         self.match_ids_by_text()?;
+        self.keep_runs()?;
         let mut outputs = Outputs {
             rows: self.rows,
             inputs: self.inputs,
@@ -308,6 +316,38 @@ impl Loader {
             .warnings
             .extend(ambiguous_ids_warning(&outputs.rows));
         Ok(outputs)
+    }
+
+    /// Keeps the seeds of models whose seeds are those of training runs (see [`runs::are_runs`]; where `--columns`
+    /// names the column, all seeds are), and removes all others.
+    fn keep_runs(&mut self) -> Result<()> {
+        let mut rows = std::mem::take(&mut self.rows);
+        let with_seed = rows.iter().filter(|row| row.run.is_some());
+        let models: BTreeSet<String> = with_seed.map(|row| row.model.clone()).collect();
+        for model in models {
+            let of_model = rows.iter().filter(|row| row.model == model);
+            let seeds: Option<Vec<(&str, &str)>> = of_model
+                .map(|row| Some((row.prompt_id.as_str(), row.run.as_deref()?)))
+                .collect();
+            let are_runs = seeds.is_some_and(|seeds| {
+                let mut all = seeds.iter().map(|(_, seed)| seed);
+                let first = all.next();
+                let is_several = all.any(|seed| Some(seed) != first);
+                is_several && (self.are_seeds_named || runs::are_runs(seeds.iter().copied()))
+            });
+            if are_runs {
+                continue;
+            }
+            for row in rows.iter_mut().filter(|row| row.model == model) {
+                let before = (row.model_and_run(), row.prompt_id.clone());
+                row.run = None;
+                if let Some(path) = self.files.get(&before).cloned() {
+                    self.claim(&(row.model.clone(), row.prompt_id.clone()), &path)?;
+                }
+            }
+        }
+        self.rows = rows;
+        Ok(())
     }
 
     /// Replaces hash ids of prompts by the id that other rows have for the same prompt text, if that id is
@@ -337,7 +377,7 @@ impl Loader {
             let Some(id) = other_id.filter(|_| self.ids_by_text.contains(&row.prompt_id)) else {
                 continue;
             };
-            let before = (row.model.clone(), row.prompt_id.clone());
+            let before = (row.model_and_run(), row.prompt_id.clone());
             row.prompt_id.clone_from(id);
             if let Some(path) = self.files.get(&before).cloned() {
                 self.claim(&(before.0, id.clone()), &path)?;
@@ -374,6 +414,32 @@ impl File<'_> {
             for (_, text) in self.texts.iter_mut().filter(|(_, text)| text.has_id) {
                 text.prompt_id = format!("{task}/{}", text.prompt_id);
             }
+        }
+    }
+
+    /// Removes the seeds of models that are people or named `NAME@SEED`, and those that vary within the file but are
+    /// not those of training runs.
+    fn drop_other_seeds(&mut self, are_named: bool) {
+        let mut seeds: BTreeMap<&str, Vec<(&str, Option<&str>)>> = BTreeMap::new();
+        for (_, text) in &self.texts {
+            let of_model = seeds.entry(&text.model).or_default();
+            of_model.push((&text.prompt_id, text.seed.as_deref()));
+        }
+        let is_kept = |(model, texts): &(&str, Vec<(&str, Option<&str>)>)| {
+            let is_constant = texts.iter().all(|(_, seed)| *seed == texts[0].1);
+            let complete: Option<Vec<(&str, &str)>> = texts
+                .iter()
+                .map(|(id, seed)| Some((*id, (*seed)?)))
+                .collect();
+            let are_runs = || complete.is_some_and(|texts| runs::are_runs(texts.iter().copied()));
+            *model != GOLD
+                && runs::split(model).is_none()
+                && (is_constant || are_named || are_runs())
+        };
+        let kept = seeds.into_iter().filter(is_kept);
+        let kept: HashSet<String> = kept.map(|(model, _)| model.to_owned()).collect();
+        for (_, text) in &mut self.texts {
+            text.seed = text.seed.take().filter(|_| kept.contains(&text.model));
         }
     }
 

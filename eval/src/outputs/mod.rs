@@ -6,6 +6,7 @@ pub mod gold;
 mod json_value;
 mod layouts;
 mod loader;
+pub(crate) mod runs;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -28,11 +29,13 @@ use crate::text::equivalence::classes;
 pub struct Output {
     /// The name of the model.
     pub model: String,
+    /// The seed of the training run, for a model of several runs.
+    pub run: Option<String>,
     /// The id of the prompt.
     pub prompt_id: String,
     /// The text of the prompt; empty if the file has none.
     pub prompt: String,
-    /// The index of the text among the model's texts to that prompt, from 0.
+    /// The index of the text among the texts of the model, or of its run, to that prompt, from 0.
     pub sample: i64,
     /// The text itself.
     pub response: String,
@@ -47,9 +50,17 @@ pub struct Output {
 }
 
 impl Output {
-    /// Whether both texts are of the same model and prompt.
+    /// Whether both texts are of the same model, run and prompt.
     pub fn same_group(&self, other: &Self) -> bool {
-        (&self.model, &self.prompt_id) == (&other.model, &other.prompt_id)
+        (&self.model, &self.run, &self.prompt_id) == (&other.model, &other.run, &other.prompt_id)
+    }
+
+    /// The model with its run: `NAME@SEED` for a model of several runs, else the name.
+    pub fn model_and_run(&self) -> String {
+        match &self.run {
+            Some(seed) => format!("{}@{seed}", self.model),
+            None => self.model.clone(),
+        }
     }
 }
 
@@ -75,7 +86,7 @@ pub struct Input {
 /// The texts of all files.
 #[derive(Debug, Default)]
 pub struct Outputs {
-    /// The texts, sorted by model, prompt and sample.
+    /// The texts, sorted by model, prompt, run and sample.
     pub rows: Vec<Output>,
     /// The input files.
     pub inputs: Vec<Input>,
@@ -84,9 +95,17 @@ pub struct Outputs {
 }
 
 impl Outputs {
-    /// Sorts the texts by model, prompt and sample.
+    /// Sorts the texts by model, prompt, run (by number) and sample.
     fn sort(&mut self) {
-        let key = |row: &Output| (row.model.clone(), row.prompt_id.clone(), row.sample);
+        let run = |row: &Output| row.run.clone().map(|run| (run.len(), run));
+        let key = |row: &Output| {
+            (
+                row.model.clone(),
+                row.prompt_id.clone(),
+                run(row),
+                row.sample,
+            )
+        };
         self.rows.sort_by_cached_key(key);
     }
 }

@@ -9,11 +9,12 @@ use polyphony_engine::{Error, Result};
 use super::Output;
 use crate::measures::mean_words::count_words;
 
-/// The schema of `outputs`: one row per text, sorted by model, prompt and sample.
+/// The schema of `outputs`: one row per text, sorted by model, prompt, run and sample.
 pub fn schema() -> SchemaRef {
     let field = |name: &str, kind: DataType, nullable| Field::new(name, kind, nullable);
     Arc::new(Schema::new(vec![
         field("model", DataType::Utf8, false),
+        field("run", DataType::Utf8, true),
         field("prompt_id", DataType::Utf8, false),
         field("sample", DataType::Int64, false),
         field("prompt", DataType::Utf8, false),
@@ -44,6 +45,11 @@ pub fn batch(rows: &[&Output]) -> Result<RecordBatch> {
     };
     let columns = vec![
         text(|row| &row.model),
+        Arc::new(
+            rows.iter()
+                .map(|row| row.run.as_deref())
+                .collect::<StringArray>(),
+        ),
         text(|row| &row.prompt_id),
         integer(|row| Some(row.sample)),
         text(|row| &row.prompt),

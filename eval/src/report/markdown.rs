@@ -7,7 +7,7 @@ use super::number::{number, probability};
 use crate::measures::measure::Direction;
 use crate::measures::registry::{REWARD, ReportColumn, WORDS};
 use crate::space::Space;
-use crate::summary::MeasureSummary;
+use crate::summary::{MeasureSummary, ModelSummary};
 
 /// Renders the report as Markdown.
 pub(super) fn markdown(report: &Report) -> String {
@@ -45,6 +45,7 @@ pub(super) fn markdown(report: &Report) -> String {
         line(&mut text, format_args!("> {}", cell(warning)));
     }
     models(&mut text, report);
+    runs(&mut text, report);
     comparisons(&mut text, report);
     cross_model_distances(&mut text, report);
     inputs(&mut text, report);
@@ -83,13 +84,59 @@ fn models(text: &mut String, report: &Report) {
     text.push('\n');
 }
 
+/// Writes the table of runs: a row per measure and a column per run, after each model the standard deviation of its
+/// runs' means.
+fn runs(text: &mut String, report: &Report) {
+    let models = report.models.iter().filter(|model| !model.runs.is_empty());
+    let models: Vec<&ModelSummary> = models.collect();
+    if models.is_empty() {
+        return;
+    }
+    line(text, format_args!("## Runs"));
+    line(
+        text,
+        format_args!(
+            "The mean of each run over its own prompts with its standard error over prompts; sd: the standard \
+             deviation of the means of the runs, at the prompts that all runs answered."
+        ),
+    );
+    let mut names = vec![String::new()];
+    for model in &models {
+        let runs = model.runs.iter();
+        names.extend(runs.map(|run| cell(&format!("{}@{}", model.name, run.seed))));
+        names.push(format!("{}, sd", cell(&model.name)));
+    }
+    head(text, &names);
+    for (at, measure) in report.measures.iter().enumerate() {
+        let mut cells = vec![title(measure)];
+        for model in &models {
+            cells.extend(model.runs.iter().map(|run| match &run.values[at].1 {
+                None => "n/a".to_owned(),
+                Some(value) => match value.se {
+                    Some(se) => format!("{} (± {})", number(value.mean), number(se)),
+                    None => number(value.mean),
+                },
+            }));
+            let sd = model.values[at].1.and_then(|value| value.sd_runs);
+            cells.push(sd.map_or_else(|| "n/a".to_owned(), number));
+        }
+        row(text, &cells);
+    }
+    text.push('\n');
+}
+
 fn title(measure: &ReportColumn) -> String {
     let arrow = match measure.direction {
         Direction::Higher => " ↑",
         Direction::Lower => " ↓",
         Direction::Neither => "",
     };
-    format!("{}{arrow}", measure.title)
+    let exploratory = if measure.exploratory {
+        " (exploratory)"
+    } else {
+        ""
+    };
+    format!("{}{arrow}{exploratory}", measure.title)
 }
 
 fn value(value: Option<&MeasureSummary>) -> String {
@@ -117,8 +164,10 @@ fn comparisons(text: &mut String, report: &Report) {
     line(
         text,
         format_args!(
-            "The second model minus the first, on the same prompts; p of the sign-flip permutation test after \
-         Holm's correction for all differences of the report. All measures and tests are in report.json."
+            "The second model minus the first, on the same prompts; p of the sign-flip permutation test (of the \
+         t-test over prompts and runs where a model has several runs) after \
+         Holm's correction for all differences in primary measures; exploratory: not in that family, so not \
+         corrected. All measures and tests are in report.json."
         ),
     );
     let names = [
@@ -133,9 +182,17 @@ fn comparisons(text: &mut String, report: &Report) {
     ];
     head(text, &names.map(str::to_owned));
     let leading = [REWARD, "semantic", "style", "homogenization", WORDS];
+    // Declared primary measures are shown whatever they are.
+    let is_declared = report
+        .options
+        .get("primary")
+        .is_some_and(|of| !of.is_null());
+    let is_shown = |measure: &ReportColumn| {
+        leading.contains(&measure.name) || is_declared && !measure.exploratory
+    };
     for comparison in &report.comparisons {
         let values = comparison.values.iter().zip(&report.measures);
-        for ((_, difference), measure) in values.filter(|(_, m)| leading.contains(&m.name)) {
+        for ((_, difference), measure) in values.filter(|(_, measure)| is_shown(measure)) {
             let Some(defined) = difference else { continue };
             let adjusted = defined.length_adjusted.map_or_else(
                 || "n/a".to_owned(),
@@ -148,7 +205,9 @@ fn comparisons(text: &mut String, report: &Report) {
                     cell(&comparison.b),
                     measure.title.to_owned(),
                     interval(defined.difference, Some((defined.ci_low, defined.ci_high))),
-                    probability(defined.p_holm),
+                    defined
+                        .p_holm
+                        .map_or_else(|| "exploratory".to_owned(), probability),
                     defined.prompts.to_string(),
                     format!("{} / {}", defined.up, defined.down),
                     adjusted,

@@ -21,7 +21,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 pub use self::terminal_summary::terminal_summary;
-use crate::compare::comparisons::{Comparison, comparisons};
+use crate::compare::comparisons::{Comparison, comparisons, is_primary};
 use crate::compare::cross_model_distance::{CrossModelDistance, cross_model_distances};
 use crate::config::{EvalConfig, RewardSource, SpaceSource};
 use crate::evaluation::Evaluation;
@@ -121,7 +121,7 @@ pub fn report(evaluation: &Evaluation<'_>, config: &EvalConfig, provenance: Prov
     let bootstrap = BootstrapCache::new(resampling.bootstrap_samples, resampling.seed);
     Report {
         format: "polyphony-report",
-        version: 2,
+        version: 3,
         versions: BTreeMap::from([
             ("arrow", ARROW_VERSION.to_owned()),
             ("datafusion", DATAFUSION_VERSION.to_owned()),
@@ -135,6 +135,7 @@ pub fn report(evaluation: &Evaluation<'_>, config: &EvalConfig, provenance: Prov
             ("equivalence", json!(config.equivalence)),
             ("reference_compat", json!(config.reference_compat)),
             ("columns", json!(config.columns.to_string())),
+            ("primary", json!(primary_names(config))),
         ]),
         inputs: provenance.inputs,
         warnings: provenance.warnings,
@@ -146,14 +147,27 @@ pub fn report(evaluation: &Evaluation<'_>, config: &EvalConfig, provenance: Prov
         measures: evaluation
             .defined_columns()
             .into_iter()
-            .map(|at| columns()[at].clone())
+            .map(|at| ReportColumn {
+                exploratory: !is_primary(at, &config.primary),
+                ..columns()[at].clone()
+            })
             .collect(),
         models: summaries(evaluation, &bootstrap),
-        comparisons: comparisons(evaluation, resampling, &bootstrap),
+        comparisons: comparisons(evaluation, &config.primary, resampling, &bootstrap),
         cross_model_distance: cross_model_distances(evaluation, &bootstrap),
         prompt_count: evaluation.prompts.len(),
         prompts_shown: prompts_shown(evaluation).len(),
     }
+}
+
+/// The names of the primary measures, as in `--primary`; `None` if they were not declared.
+fn primary_names(config: &EvalConfig) -> Option<String> {
+    let names: Vec<&str> = config
+        .primary
+        .iter()
+        .map(|at| columns()[*at].name)
+        .collect();
+    (!names.is_empty()).then(|| names.join(","))
 }
 
 /// The indices of the prompts whose texts the page shows: the first ones that fit, see [`fitting`].

@@ -29,6 +29,9 @@ function format(x, { like = x, sign = false } = {}) {
 
 const formatChance = (p) => (isNumber(p) && p < 0.001 ? "< 0.001" : format(p, { like: 0.5 }));
 
+/** A corrected p-value; measures outside the family of primary ones have none. */
+const corrected = (p) => (isNumber(p) ? formatChance(p) : "exploratory, not corrected");
+
 const formatInterval = (low, high, like) =>
   isNumber(low) && isNumber(high) ? `${format(low, { like })} to ${format(high, { like })}` : "no interval";
 
@@ -110,8 +113,9 @@ function showComparison(row, column, measure) {
     ["p, sign test", formatChance(v.p_sign)],
     ["p, Wilcoxon", formatChance(v.p_wilcoxon)],
     ["p, permutation", formatChance(v.p_permutation)],
-    ["p after Holm", formatChance(v.p_holm)],
-    ["p after Benjamini–Hochberg", formatChance(v.p_bh)],
+    ...(isNumber(v.p_runs) ? [["p, t-test over runs", formatChance(v.p_runs)]] : []),
+    ["p after Holm", corrected(v.p_holm)],
+    ["p after Benjamini–Hochberg", corrected(v.p_bh)],
   ];
   const entry = ([name, value, under]) =>
     make("div", {}, make("dt", {}, name), make("dd", {}, value, ...(under ? [make("small", {}, under)] : [])));
@@ -152,7 +156,7 @@ function showMatrix() {
 
 if (byId("comparison-measure") && data.comparisons.length > 0) {
   const known = data.measures.filter((measure) => data.comparisons.some((pair) => at(pair.values, measure.name)));
-  byId("comparison-measure").append(...known.map((measure) => new Option(measure.title, measure.name)));
+  byId("comparison-measure").append(...known.map((measure) => new Option(measure.title + (measure.exploratory ? " (exploratory)" : ""), measure.name)));
   byId("comparison-measure").addEventListener("change", showMatrix);
   byId("comparison-tools").hidden = known.length === 0;
   if (known.length > 0) showMatrix();
@@ -268,6 +272,7 @@ function marksOf(responses) {
 
 function storyElement(response, index, mark) {
   const facts = [
+    ...(response.run === null ? [] : [`run ${response.run}`]),
     `${response.words} words`,
     `reward ${format(response.score)}`,
     `deviation in meaning ${format(response.semantic)}, in style ${format(response.style)}`,

@@ -82,6 +82,7 @@ fn cell(cell: &ModelPrompt<'_>) -> Value {
     let texts = cell.texts.iter().map(|text| {
         json!({
             "text": text.output.response,
+            "run": text.output.run,
             "words": text.words,
             "score": text.reward,
             "semantic": text.deviation.semantic,

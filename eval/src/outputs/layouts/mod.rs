@@ -32,6 +32,8 @@ pub(super) struct Text {
     pub(super) prompt_hash: String,
     pub(super) response: String,
     pub(super) sample: Option<i64>,
+    /// The seed in the row: of a training run, or of a sample.
+    pub(super) seed: Option<String>,
     pub(super) score: Option<f64>,
     pub(super) score_is_no_number: bool,
     /// Whether generation stopped at the limit of new tokens (`finish_reason` is `length`).
@@ -193,6 +195,7 @@ fn shared(row: &Map<String, Value>, columns: &Columns) -> Text {
         sample: find(Role::Sample)
             .and_then(number)
             .map(|sample| sample as i64),
+        seed: find(Role::Seed).and_then(as_text),
         is_truncated: finish_reason.is_some_and(|reason| reason == "length"),
         ..Text::default()
     }

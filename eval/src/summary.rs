@@ -75,7 +75,7 @@ pub struct MeasureSummary {
     /// For values per text (reward, words): the standard error of the mean over texts, clustered by prompt.
     /// Equals `se` if all prompts have the same number of texts.
     pub se_clustered: Option<f64>,
-    /// The lower end of the 95 % confidence interval: bootstrap-t over prompts, or by Student's t distribution over
+    /// The lower end of the 95 % confidence interval: bootstrap-t over prompts, or over
     /// prompts and runs where there are several.
     pub ci_low: Option<f64>,
     /// The upper end of that confidence interval.
@@ -201,8 +201,8 @@ fn summary(
     }
     let n = defined.len();
     let two_level = TwoLevel::new(&defined, &[runs]).filter(|_| runs.len() > 1);
-    let interval = match two_level {
-        Some(error) => error.interval(mean(&defined)),
+    let interval = match &two_level {
+        Some(error) => Some(error.interval(mean(&defined))),
         None if n > 1 => bootstrap.indices(n).mean_interval(&defined),
         None => None,
     };

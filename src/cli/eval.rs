@@ -20,7 +20,8 @@ use super::terminal::{self, Bars};
 #[derive(Debug, Args)]
 #[command(after_help = registry::help())]
 pub(crate) struct Arguments {
-    /// Files or folders of outputs: CSV, JSON lines or Parquet; NAME=FILE names the model
+    /// Files or folders of outputs: CSV, JSON lines or Parquet; NAME=FILE names the model, NAME@SEED=FILE a training
+    /// run of it
     #[arg(required = true, value_name = "[NAME=]FILE")]
     outputs: Vec<String>,
     /// Folder of the report: report.html, report.md, report.json, values.parquet, plots, embeddings
@@ -30,7 +31,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "STORE|FILE")]
     gold: Option<PathBuf>,
     /// Column names, as response=story,model=who; roles: model, `prompt_id`, prompt, response,
-    /// sample, score, class
+    /// sample, score, class, seed (of training runs)
     #[arg(long, value_name = "ROLE=COLUMN,..", default_value = "")]
     columns: String,
     /// Texts of each model per prompt; where there are more, k are sampled at random [default: the

@@ -1,4 +1,4 @@
-"""Writes tests/fixtures/stats.json: golden values of intervals, ellipses and two-level errors, by numpy and scipy.
+"""Writes tests/fixtures/stats.json: golden values of intervals and ellipses, by numpy and scipy.
 
     python tests/peers/stats.py tests/fixtures/stats.json
 """
@@ -7,7 +7,7 @@ import json
 import sys
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 
 MASK = (1 << 64) - 1
 
@@ -60,19 +60,24 @@ def hotelling(x, y):
 
 
 def two_levels(prompts, runs):
-    """Welch & Satterthwaite's degrees of freedom and the p-value for a sum of variances of means."""
-    parts = [(np.var(level, ddof=1) / len(level), len(level) - 1) for level in [prompts, *runs]]
-    variance = sum(part for part, _ in parts)
-    freedom = variance**2 / sum(part**2 / degrees for part, degrees in parts)
+    """Banerjee's (1961) interval for a sum of two means, the runs of both sides with a pooled variance; the p-value is
+    where the interval ends at 0."""
+    levels = [(np.var(prompts, ddof=1) / len(prompts), len(prompts) - 1)]
+    if runs:
+        freedom = sum(len(side) - 1 for side in runs)
+        pooled = sum(np.var(side, ddof=1) * (len(side) - 1) for side in runs) / freedom
+        levels.append((pooled * sum(1 / len(side) for side in runs), freedom))
     mean = np.mean(prompts)
-    half = stats.t.ppf(0.975, freedom) * np.sqrt(variance)
+
+    def half(p):
+        return np.sqrt(sum(variance * stats.t.isf(p / 2, freedom) ** 2 for variance, freedom in levels))
+
     return {
         "prompts": list(prompts),
-        "runs": [list(level) for level in runs],
-        "se": np.sqrt(variance),
-        "freedom": freedom,
-        "interval": [mean - half, mean + half],
-        "p": 2 * stats.t.sf(abs(mean) / np.sqrt(variance), freedom),
+        "runs": [list(side) for side in runs],
+        "se": np.sqrt(sum(variance for variance, _ in levels)),
+        "interval": [mean - half(0.05), mean + half(0.05)],
+        "p": optimize.brentq(lambda p: half(p) - abs(mean), 1e-9, 1, xtol=1e-15),
     }
 
 

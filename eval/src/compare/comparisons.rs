@@ -40,7 +40,7 @@ pub struct Difference {
     /// The standard error of the mean over prompts, and over the runs of each model of several runs (see
     /// [`crate::stats::two_level`]).
     pub se: f64,
-    /// The lower end of the 95 % confidence interval: bootstrap over prompts, or by Student's t distribution over
+    /// The lower end of the 95 % confidence interval: bootstrap over prompts, or over
     /// prompts and runs where a model has several.
     pub ci_low: f64,
     /// The upper end of that confidence interval.
@@ -63,7 +63,7 @@ pub struct Difference {
     /// Two-sided p-value of the sign-flip permutation test of the mean (scipy: `permutation_test` with
     /// `permutation_type="samples"`). It does not count runs.
     pub p_permutation: f64,
-    /// Two-sided p-value of the t-test over prompts and runs; `None` where both models have one run.
+    /// Two-sided p-value of the test over prompts and runs, whose interval is that of `ci_low`; `None` where both models have one run.
     pub p_runs: Option<f64>,
     /// `p_runs`, or else `p_permutation`, after Holm's correction for all differences in primary measures
     /// (statsmodels: `multipletests`, `holm`); `None` in exploratory measures.
@@ -168,15 +168,17 @@ fn difference(
     let runs = [a, b].map(|model| evaluation.run_means(model, measure, &prompts));
     let has_runs = runs.iter().any(|runs| !runs.is_empty());
     let two_level = TwoLevel::new(&differences, &[&runs[0], &runs[1]]).filter(|_| has_runs);
-    let [ci_low, ci_high] = match two_level {
-        Some(error) => error.interval(mean(&differences)),
+    let [ci_low, ci_high] = match &two_level {
+        Some(error) => Some(error.interval(mean(&differences))),
         None => bootstrap.indices(n).difference_interval(&differences),
     }?;
     let signs = sign_test(&differences);
     let flips = sign_flips(&differences, resampling.permutations, resampling.seed);
     Some(Difference {
         difference: mean(&differences),
-        se: two_level.map_or_else(|| se(&differences), |error| error.se),
+        se: two_level
+            .as_ref()
+            .map_or_else(|| se(&differences), |error| error.se),
         ci_low,
         ci_high,
         cohen_dz: Some(cohen_dz(&differences)).filter(|dz| dz.is_finite()),
@@ -187,8 +189,7 @@ fn difference(
         p_sign: signs.p,
         p_wilcoxon: wilcoxon(&differences).map(|test| test.p),
         p_permutation: flips.p,
-        // Without any variation a difference other than 0 is certain.
-        p_runs: two_level.map(|error| error.p(mean(&differences)).unwrap_or(0.0)),
+        p_runs: two_level.map(|error| error.p(mean(&differences))),
         p_holm: None,
         p_bh: None,
         length_adjusted: (measure != words)

@@ -165,7 +165,7 @@ fn comparisons(text: &mut String, report: &Report) {
         text,
         format_args!(
             "The second model minus the first, on the same prompts; p of the sign-flip permutation test (of the \
-         t-test over prompts and runs where a model has several runs) after \
+         test over prompts and runs where a model has several runs) after \
          Holm's correction for all differences in primary measures; exploratory: not in that family, so not \
          corrected. All measures and tests are in report.json."
         ),

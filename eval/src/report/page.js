@@ -113,7 +113,7 @@ function showComparison(row, column, measure) {
     ["p, sign test", formatChance(v.p_sign)],
     ["p, Wilcoxon", formatChance(v.p_wilcoxon)],
     ["p, permutation", formatChance(v.p_permutation)],
-    ...(isNumber(v.p_runs) ? [["p, t-test over runs", formatChance(v.p_runs)]] : []),
+    ...(isNumber(v.p_runs) ? [["p, runs and prompts", formatChance(v.p_runs)]] : []),
     ["p after Holm", corrected(v.p_holm)],
     ["p after Benjamini–Hochberg", corrected(v.p_bh)],
   ];

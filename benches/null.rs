@@ -39,7 +39,7 @@ fn main() {
     );
     println!("|---|--:|--:|--:|--:|--:|--:|--:|");
     for (name, noise) in noises {
-        for prompts in [6, 12, 30, 100] {
+        for prompts in [6, 12, 30] {
             let all = simulated(reports, |seed| evaluation(seed, prompts, noise, 1, 0.0));
             println!(
                 "| {name} | {prompts} | {} | {} | {} | {} |",

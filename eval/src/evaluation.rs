@@ -245,7 +245,7 @@ fn assemble<'a>(selection: &Selection<'a>, cells: Vec<ModelPrompt<'a>>) -> Evalu
         |names: &[&'a str]| -> HashMap<&'a str, usize> { names.iter().copied().zip(0..).collect() };
     let (model_index, prompt_index) = (index(&models), index(&prompts));
     // For each model its cells by run; the number of digits first, so that runs are in order of their seeds.
-    let mut by_run: Vec<BTreeMap<(usize, &str), Vec<Option<ModelPrompt<'a>>>>> = Vec::new();
+    let mut by_run: Vec<ByRun<'_, 'a>> = Vec::new();
     by_run.resize_with(models.len(), BTreeMap::new);
     for cell in cells {
         let Some(first) = cell.texts.first().map(|text| text.output) else {
@@ -275,10 +275,11 @@ fn assemble<'a>(selection: &Selection<'a>, cells: Vec<ModelPrompt<'a>>) -> Evalu
     }
 }
 
+/// The cells of a model, by the length of a run's seed and the seed, and by prompt.
+type ByRun<'s, 'a> = BTreeMap<(usize, &'s str), Vec<Option<ModelPrompt<'a>>>>;
+
 /// The cells of a model by prompt, pooled over its runs, and the runs; none where there is one.
-fn pooled<'a>(
-    by_run: BTreeMap<(usize, &str), Vec<Option<ModelPrompt<'a>>>>,
-) -> (Vec<Option<ModelPrompt<'a>>>, Vec<Run>) {
+fn pooled<'a>(by_run: ByRun<'_, 'a>) -> (Vec<Option<ModelPrompt<'a>>>, Vec<Run>) {
     if by_run.len() < 2 {
         return (by_run.into_values().flatten().collect(), Vec::new());
     }

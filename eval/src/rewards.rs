@@ -99,7 +99,9 @@ pub fn shared_score(inputs: &[Input]) -> Result<Option<String>> {
 pub fn disjoint_rewards_warning(rewards: &[(&str, Vec<f64>)]) -> Option<String> {
     /// Models with fewer rewards are ignored.
     const MIN_REWARDS: usize = 8;
-    let ranges: Vec<(&str, [f64; 2])> = rewards
+    /// A model with its 0.05 and its 0.95 quantile.
+    type Range<'a> = (&'a str, [f64; 2]);
+    let ranges: Vec<Range<'_>> = rewards
         .iter()
         .filter(|(_, rewards)| rewards.len() >= MIN_REWARDS)
         .map(|(model, rewards)| {
@@ -113,9 +115,8 @@ pub fn disjoint_rewards_warning(rewards: &[(&str, Vec<f64>)]) -> Option<String> 
         .flat_map(|low| ranges.iter().map(move |high| (low, high)))
         .filter(|((_, low), (_, high))| low[1] < high[0]);
     let count = pairs.clone().count();
-    let gap = |((_, low), (_, high)): &(&(&str, [f64; 2]), &(&str, [f64; 2]))| {
-        (high[0] - low[1]) / (high[1] - low[0])
-    };
+    let gap =
+        |((_, low), (_, high)): &(&Range<'_>, &Range<'_>)| (high[0] - low[1]) / (high[1] - low[0]);
     let ((low, low_range), (high, high_range)) =
         pairs.max_by(|one, other| gap(one).total_cmp(&gap(other)))?;
     let more = match count {

@@ -181,43 +181,6 @@ fn human_texts_are_evaluated_as_model_gold() {
     assert!(gold["values"]["reward"].is_null());
     assert_eq!(gold["responses"], 18);
 
-    // Of people, half of the prompts have two texts, a quarter one: means over pairs count all with two.
-    let few: Vec<Value> = rows("who", 0..8, 4)
-        .into_iter()
-        .enumerate()
-        .filter(|(at, _)| match at / 4 % 4 {
-            0 | 1 => at % 4 < 2,
-            2 => at % 4 < 1,
-            _ => true,
-        })
-        .map(|(_, row)| row)
-        .collect();
-    let few = write(folder.path(), "few.jsonl", &few);
-    let models = write(folder.path(), "eight.jsonl", &rows("m", 0..8, 4));
-    let out = folder.path().join("few");
-    let arguments = ["eval", text(&models), "--gold", text(&few)];
-    done(&[&arguments[..], &["--out", text(&out)]].concat());
-    let report = reports::report(&out);
-    let gold = &model(&report, "gold")["values"];
-    for name in ["semantic", "style", "homogenization"] {
-        assert_eq!(gold[name]["prompts"], 6, "{name}");
-        assert_eq!(report["comparisons"][0]["values"][name]["prompts"], 6);
-    }
-    for name in ["semantic_vendi", "self_bleu", "compression_ratio"] {
-        assert_eq!(gold[name]["prompts"], 2, "{name}");
-    }
-    assert_eq!(gold["words"]["prompts"], 8);
-    let warnings = report["warnings"].to_string();
-    assert!(
-        warnings.contains("gold: one text to 2 prompts"),
-        "{warnings}"
-    );
-    let markdown = fs::read_to_string(out.join("report.md")).unwrap();
-    let line = markdown
-        .lines()
-        .find(|line| line.starts_with("| Semantic diversity"));
-    assert!(line.unwrap().contains(", n = 6"), "{markdown}");
-
     let store = folder.path().join("store");
     done(&[
         "ingest",
@@ -260,6 +223,47 @@ fn human_texts_are_evaluated_as_model_gold() {
         text(&out),
     ]);
     assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn means_over_pairs_count_every_prompt_of_people_with_two_texts() {
+    let folder = tempfile::tempdir().unwrap();
+    // Of people, half of the prompts have two texts, a quarter one: means over pairs count all with two.
+    let few: Vec<Value> = rows("who", 0..8, 4)
+        .into_iter()
+        .enumerate()
+        .filter(|(at, _)| match at / 4 % 4 {
+            0 | 1 => at % 4 < 2,
+            2 => at % 4 < 1,
+            _ => true,
+        })
+        .map(|(_, row)| row)
+        .collect();
+    let few = write(folder.path(), "few.jsonl", &few);
+    let models = write(folder.path(), "eight.jsonl", &rows("m", 0..8, 4));
+    let out = folder.path().join("few");
+    let arguments = ["eval", text(&models), "--gold", text(&few)];
+    done(&[&arguments[..], &["--out", text(&out)]].concat());
+    let report = report(&out);
+    let gold = &model(&report, "gold")["values"];
+    for name in ["semantic", "style", "homogenization"] {
+        assert_eq!(gold[name]["prompts"], 6, "{name}");
+        assert_eq!(report["comparisons"][0]["values"][name]["prompts"], 6);
+    }
+    for name in ["semantic_vendi", "self_bleu", "compression_ratio"] {
+        assert_eq!(gold[name]["prompts"], 2, "{name}");
+    }
+    assert_eq!(gold["words"]["prompts"], 8);
+    let warnings = report["warnings"].to_string();
+    assert!(
+        warnings.contains("gold: one text to 2 prompts"),
+        "{warnings}"
+    );
+    let markdown = fs::read_to_string(out.join("report.md")).unwrap();
+    let line = markdown
+        .lines()
+        .find(|line| line.starts_with("| Semantic diversity"));
+    assert!(line.unwrap().contains(", n = 6"), "{markdown}");
 }
 
 #[test]

@@ -11,6 +11,8 @@ pub mod distinct_n;
 pub mod ead;
 pub mod group;
 pub mod homogenization;
+pub mod log_det;
+pub mod looping;
 pub mod mean_distance;
 pub mod mean_reward;
 pub mod mean_words;

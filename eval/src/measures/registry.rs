@@ -12,20 +12,21 @@ use serde::{Serialize, Serializer};
 
 use super::measure::{Direction, Group, Measure};
 use super::{
-    chamfer, compression_ratio, dcscore, distinct_k, distinct_n, ead, homogenization,
-    mean_distance, mean_reward, mean_words, ngram_diversity, pairwise_bleu,
+    chamfer, compression_ratio, dcscore, distinct_k, distinct_n, ead, homogenization, log_det,
+    looping, mean_distance, mean_reward, mean_words, ngram_diversity, pairwise_bleu,
     reference_compression_ratio, reference_homogenization, reference_self_repetition, self_bleu,
     self_repetition, semantic_entropy, utility_k, vendi,
 };
 use crate::space::Space;
 
 /// All measures, in the order of the report's columns.
-pub const MEASURES: [Measure; 20] = [
+pub const MEASURES: [Measure; 22] = [
     mean_reward::MEASURE,
     utility_k::MEASURE,
     mean_distance::MEASURE,
     vendi::MEASURE,
     dcscore::MEASURE,
+    log_det::MEASURE,
     chamfer::MEASURE,
     distinct_k::MEASURE,
     semantic_entropy::MEASURE,
@@ -33,6 +34,7 @@ pub const MEASURES: [Measure; 20] = [
     self_bleu::MEASURE,
     pairwise_bleu::MEASURE,
     self_repetition::MEASURE,
+    looping::MEASURE,
     compression_ratio::MEASURE,
     ngram_diversity::MEASURE,
     distinct_n::MEASURE,

@@ -1,10 +1,12 @@
 //! Evaluation options: which outputs are evaluated, by which embedders and rewards, with which tests.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use polyphony_engine::embed::Embedder;
 use polyphony_model::device::DeviceSpec;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::outputs::{Columns, OutputPath};
 use crate::space::PerSpace;
@@ -77,6 +79,9 @@ pub struct EvalConfig {
     pub resampling: ResamplingConfig,
     /// The output folder of the report and of the embeddings.
     pub out: PathBuf,
+    /// The options as on the command line, by flag with `_` for `-`, without outputs and gold: the report records
+    /// them, so that it can be made again ([`crate::verify`]).
+    pub arguments: BTreeMap<String, Value>,
 }
 
 impl EvalConfig {

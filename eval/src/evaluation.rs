@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arrow::array::FixedSizeListArray;
+use arrow::array::{FixedSizeListArray, Float32Array};
 use polyphony_engine::{Error, Result};
 use polyphony_io::progress::{Progress, Unit};
 use rayon::prelude::*;
@@ -43,6 +43,8 @@ pub struct ModelPrompt<'a> {
     pub values: Vec<Option<f64>>,
     /// The sum of the texts' unit vectors, by space.
     pub sums: PerSpace<Option<UnitVectorSum>>,
+    /// The embeddings of the texts of each run, by space.
+    pub vectors: PerSpace<Option<Vec<Vec<Float32Array>>>>,
 }
 
 /// A training run of a model of several runs.
@@ -232,6 +234,7 @@ impl<'a> Measurement<'a, '_> {
                 .as_ref()
                 .map(|vectors| Some(embeddings::sum(vectors.as_ref()?, group.clone()))),
             texts,
+            vectors: vectors.map(|vectors| Some(vec![vectors?])),
         }
     }
 }
@@ -320,6 +323,10 @@ fn pooled_cell<'a>(cells: &[Option<ModelPrompt<'a>>]) -> Option<ModelPrompt<'a>>
             let sums = there.iter().map(|cell| cell.sums.get(space).clone());
             sums.reduce(|one, other| Some(one?.plus(&other?))).flatten()
         }),
+        vectors: PerSpace::from_fn(|space| {
+            let runs = there.iter().map(|cell| cell.vectors.get(space).clone());
+            Some(runs.collect::<Option<Vec<_>>>()?.concat())
+        }),
     })
 }
 
@@ -334,6 +341,15 @@ fn ordered<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
 /// The sort key of natural order: the name split into pairs of non-digits and a number.
 fn natural_key(name: &str) -> Vec<(String, u64)> {
     let mut parts = Vec::new();
+    // An adapter's scale is a decimal fraction; the bits of positive floats have the order of their values.
+    let scale = name.rsplit_once("@scale=");
+    if let Some((name, scale)) =
+        scale.and_then(|(name, scale)| Some((name, scale.parse::<f64>().ok()?)))
+    {
+        parts = natural_key(name);
+        parts.push(("@scale=".to_owned(), scale.max(0.0).to_bits()));
+        return parts;
+    }
     let mut rest = name;
     while !rest.is_empty() {
         let digits = rest

@@ -4,7 +4,8 @@
 //! [`run::run`] is `polyphony eval`: it reads [`outputs`], selects an equal number of texts
 //! ([`subsample`]), computes their [`embeddings`] and [`rewards`], evaluates every model and prompt
 //! ([`evaluation`], [`measures`]), compares models ([`summary`], [`compare`], [`stats`]) and writes the
-//! [`report`]. [`study`] is `polyphony study`.
+//! [`report`]; [`verify`] makes a report again and compares. [`study`] is
+//! `polyphony study`.
 
 pub mod compare;
 pub mod config;
@@ -22,3 +23,4 @@ pub mod study;
 pub mod subsample;
 pub mod summary;
 pub mod text;
+pub mod verify;

@@ -139,6 +139,7 @@ mod tests {
     fn rewards_of_two_reward_models_are_an_error() {
         let input = |file: &str, score: &str, reward_model: Option<&str>| Input {
             file: file.to_owned(),
+            path: file.to_owned(),
             sha256: String::new(),
             rows: 1,
             responses: 1,

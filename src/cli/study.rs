@@ -6,8 +6,10 @@ use clap::{Args, Subcommand};
 use polyphony_engine::Error;
 use polyphony_eval::outputs::{self, Columns, OutputPath};
 use polyphony_eval::report::number::probability;
+use polyphony_eval::study::Key;
+use polyphony_eval::study::answers::{self, Dropped};
 use polyphony_eval::study::sheet::{self, SheetConfig};
-use polyphony_eval::study::{Key, answers};
+use polyphony_eval::study::statistics::{QuestionResult, WinRate};
 use polyphony_io::atomic::write_json;
 
 use super::terminal::{self, Bars};
@@ -22,7 +24,7 @@ pub(crate) struct Arguments {
 enum Command {
     /// Write a blinded, shuffled sheet of two models' texts, and the key to it
     Sheet(Sheet),
-    /// Read answers: win rates, significance tests, agreement
+    /// Read answers: win rates with confidence intervals, sign test over items, agreement, the paper's tests
     Read(Read),
 }
 
@@ -59,8 +61,8 @@ struct Sheet {
 
 #[derive(Debug, Args)]
 struct Read {
-    /// Files of answers: CSV, JSON lines or Parquet with id, annotator, quality, diversity; or
-    /// Potato's folder `answers`
+    /// Files of answers: CSV (any separator), JSON lines or Parquet with id, annotator, quality,
+    /// diversity; or Potato's folder `answers`
     #[arg(required = true, value_name = "FILE")]
     answers: Vec<PathBuf>,
     /// key.json, which was written with the sheet
@@ -69,6 +71,12 @@ struct Read {
     /// File for the results as JSON
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Bootstrap resamples of items, for the confidence intervals of answers
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(100..))]
+    bootstrap_samples: u32,
+    /// Random seed of the bootstrap
+    #[arg(long, value_name = "N", default_value_t = 42)]
+    seed: u64,
 }
 
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
@@ -122,34 +130,77 @@ fn key(path: &Path) -> anyhow::Result<Key> {
 /// `study read`: prints win rates, p-values and agreement by question.
 fn read_answers(arguments: &Read) -> anyhow::Result<()> {
     let key = key(&arguments.key)?;
-    let result = answers::read(&key, &arguments.answers, &Bars::default())?;
-    for (reason, count) in &result.dropped {
-        terminal::talk(&format!("{count} answers dropped: {reason}"));
-    }
-    let [one, other] = &result.models;
-    for question in &result.questions {
-        let percent = |count: usize, total: usize| 100.0 * count as f64 / total.max(1) as f64;
-        let [a, b] = question.won.map(|won| percent(won, question.answers));
-        let agreement = question
-            .alpha
-            .map_or_else(|| "n/a".to_owned(), |alpha| format!("{alpha:.3}"));
-        terminal::result(&format!(
-            "{}: {one} {a:.0} %, {other} {b:.0} %, undecided {:.0} % of {} answers; p {} (two \
-             proportions), {} (Fisher); of {} items {one} has {}, {other} {}: p {} (sign test); \
-             agreement (alpha) {agreement}",
-            question.question,
-            100.0 - a - b,
-            question.answers,
-            probability(question.p_two_proportions),
-            probability(question.p_fisher),
-            question.items,
-            question.items_won[0],
-            question.items_won[1],
-            probability(question.p_sign),
+    let bootstrap = (arguments.bootstrap_samples as usize, arguments.seed);
+    let result = answers::read(&key, &arguments.answers, bootstrap, &Bars::default())?;
+    for (reason, dropped) in &result.dropped {
+        let Dropped { count, first } = dropped;
+        let answers = if *count == 1 { "answer" } else { "answers" };
+        terminal::talk(&format!(
+            "{count} {answers} dropped: {reason} (the first: {first})"
         ));
     }
+    for question in &result.questions {
+        terminal::result(&summary(question, &result.models));
+    }
+    terminal::result(ABOUT);
     if let Some(out) = &arguments.out {
         write_json(out, &result)?;
     }
     Ok(())
+}
+
+/// What the numbers mean, below the results.
+const ABOUT: &str = "\
+The sign test counts an item once, however many people answered it. Intervals are 95 %: Clopper-Pearson (decided \
+items), Wilson (all items), bootstrap over items (answers).
+The paper's tests assume that the answers for one model are independent of those for the other. They are the same \
+answers, so equal models are told apart in far more than 5 % of studies: these are no valid p-values.";
+
+/// The results of a question, the valid test first.
+fn summary(question: &QuestionResult, models: &[String; 2]) -> String {
+    let rates = |rates: &[WinRate; 2], won: [usize; 2], of: usize| {
+        let models = models.iter().zip(rates).zip(won);
+        let cells = models.map(|((model, rate), won)| format!("{model} {}", share(rate, won)));
+        let undecided = of - won[0] - won[1];
+        let percent = 100.0 * undecided as f64 / of.max(1) as f64;
+        let cells = cells.chain([format!("undecided {undecided} = {percent:.0} %")]);
+        cells.collect::<Vec<_>>().join("; ")
+    };
+    let decided = question.items_won[0] + question.items_won[1];
+    let of_decided = question.decided_win_rates.as_ref().map_or_else(
+        || "no item decided".to_owned(),
+        |rates| format!("{} {}", models[0], share(&rates[0], question.items_won[0])),
+    );
+    let agreement = question
+        .alpha
+        .map_or_else(|| "n/a".to_owned(), |alpha| format!("{alpha:.3}"));
+    let paper = question.assuming_independent_answers;
+    format!(
+        "{}: p {} (sign test over {decided} decided items)\n  \
+         decided items  {of_decided}\n  \
+         all {} items  {}\n  \
+         all {} answers  {}\n  \
+         agreement  {agreement} (Krippendorff's alpha)\n  \
+         the paper's tests, not valid here  p {} (two proportions), {} (Fisher)",
+        question.question,
+        probability(question.p_sign),
+        question.items,
+        rates(&question.item_win_rates, question.items_won, question.items),
+        question.answers,
+        rates(&question.answer_win_rates, question.won, question.answers),
+        probability(paper.p_two_proportions),
+        probability(paper.p_fisher),
+    )
+}
+
+/// A count with its share and interval: `34 = 68 % (54 % to 79 %)`.
+fn share(rate: &WinRate, won: usize) -> String {
+    let percent = 100.0 * rate.share;
+    match rate.ci_low.zip(rate.ci_high) {
+        Some((low, high)) => {
+            let (low, high) = (100.0 * low, 100.0 * high);
+            format!("{won} = {percent:.0} % ({low:.0} % to {high:.0} %)")
+        }
+        None => format!("{won} = {percent:.0} %"),
+    }
 }

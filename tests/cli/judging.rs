@@ -162,3 +162,69 @@ fn studies_that_cannot_be_made() {
     // An item's id is a hash of its texts.
     insta::assert_snapshot!(transcript.text.replace(&item, "[ITEM]"));
 }
+
+/// A report is made again from its inputs: equal, with one number changed, with one byte of an input changed,
+/// without an input, with the inputs elsewhere.
+#[test]
+fn reports_are_verified() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut transcript = Transcript::of(&folder);
+    let at = |name: &str| folder.path().join(name);
+    let rows = |model: &str, shift: usize| -> String {
+        let row = |number: usize| {
+            let (prompt, sample) = (number / 3, number % 3);
+            let word = |at: usize| {
+                format!(
+                    "w{}",
+                    (number * number * 31 + at * at * 7 + shift * at) % 23
+                )
+            };
+            let text: Vec<String> = (0..8 + sample).map(word).collect();
+            format!(
+                "{{\"model\":\"{model}\",\"prompt_id\":{prompt},\"response\":\"{}\",\"score\":{sample}}}\n",
+                text.join(" ")
+            )
+        };
+        (0..12).map(row).collect()
+    };
+    for (name, shift) in [("a", 0), ("b", 5)] {
+        write(&folder, &format!("{name}.jsonl"), &rows(name, shift));
+    }
+    write(&folder, "people.jsonl", &rows("people", 9));
+    let verify = ["eval", "--verify", "report/report.json"];
+    transcript.run(&[
+        "eval",
+        "a.jsonl",
+        "other=b.jsonl",
+        "--gold",
+        "people.jsonl",
+        "--seed",
+        "7",
+        "--out",
+        "report",
+    ]);
+    transcript.run(&verify);
+    let report = std::fs::read_to_string(at("report/report.json")).unwrap();
+    let changed = report.replacen("\"prompt_count\": 4", "\"prompt_count\": 5", 1);
+    assert_ne!(report, changed);
+    std::fs::write(at("report/report.json"), &changed).unwrap();
+    transcript.run(&verify);
+    std::fs::write(at("report/report.json"), &report).unwrap();
+    let rows = std::fs::read_to_string(at("a.jsonl")).unwrap();
+    write(
+        &folder,
+        "a.jsonl",
+        &rows.replacen("\"score\":2", "\"score\":3", 1),
+    );
+    transcript.run(&[&verify[..], &["--tolerance", "0.3"]].concat());
+    write(&folder, "moved.jsonl", &rows);
+    std::fs::remove_file(at("a.jsonl")).unwrap();
+    transcript.run(&verify);
+    std::fs::create_dir(at("elsewhere")).unwrap();
+    std::fs::rename(at("moved.jsonl"), at("elsewhere/a.jsonl")).unwrap();
+    transcript.run(&[&verify[..], &["elsewhere/a.jsonl", "other=b.jsonl"]].concat());
+    transcript.run(&[&verify[..], &["--seed", "1"]].concat());
+    transcript.run(&["eval", "--verify", "b.jsonl"]);
+    transcript.run(&["eval", "a.jsonl", "--out", "x", "--tolerance", "1"]);
+    insta::assert_snapshot!(transcript.text);
+}

@@ -21,7 +21,15 @@ fn readme_documents_every_field_of_a_report() {
     write(&outputs, "c.jsonl", &rows("c@1", 0..12, 4));
     write(&outputs, "d.jsonl", &rows("c@2", 0..12, 4));
     let out = folder.path().join("report");
-    done(&["eval", text(&outputs), "--out", text(&out)]);
+    // Two scales of an adapter, and people.
+    let mut scaled = rows("scaled", 0..24, 4);
+    for (at, row) in scaled.iter_mut().enumerate() {
+        row["adapter_scale"] = json!(at / 48);
+    }
+    write(&outputs, "scaled.jsonl", &scaled);
+    let people = write(folder.path(), "people.jsonl", &rows("people", 0..12, 4));
+    let gold = ["--gold", text(&people), "--out", text(&out)];
+    done(&[&["eval", text(&outputs)], &gold[..]].concat());
     let report = report(&out);
     let of = |path: &str| {
         let object = report.pointer(path).unwrap_or_else(|| panic!("{path}"));
@@ -39,6 +47,9 @@ fn readme_documents_every_field_of_a_report() {
         "/comparisons/0",
         "/comparisons/0/values/semantic",
         "/cross_model_distance/0",
+        "/adapter_curves/0",
+        "/adapter_curves/0/points/0",
+        "/closer_than_people/0",
     ];
     let readme = fs::read_to_string(root().join("eval/README.md")).unwrap();
     let table = readme.split("## Report fields").nth(1).unwrap();

@@ -19,6 +19,7 @@ mod runs;
 #[path = "../support/mod.rs"]
 mod support;
 mod train;
+mod verify;
 mod weights;
 
 use std::path::{Path, PathBuf};

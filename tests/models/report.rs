@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use polyphony_io::random::SplitMix64;
 use serde_json::{Value, json};
 
 use super::reports::{self, model, report};
@@ -328,24 +329,24 @@ fn sheets_are_blinded_and_answers_reproduce_published_p_values() {
     .map(str::to_owned);
     let read: Vec<&str> = read.iter().map(String::as_str).collect();
     let summary = done(&[&read[..], &["--out", text(&result)]].concat());
-    assert!(
-        summary.contains("alpha 68 %, beta 24 %, undecided 8 % of 50 answers"),
-        "{summary}"
-    );
+    let all =
+        "all 50 items  alpha 34 = 68 % (54 % to 79 %); beta 12 = 24 % (14 % to 37 %); undecided 4";
+    assert!(summary.contains(all), "{summary}");
+    let first = "quality: p 0.0016 (sign test over 46 decided items)";
+    assert!(summary.starts_with(first), "{summary}");
+    assert!(summary.contains("no valid p-values"), "{summary}");
     let result: Value = serde_json::from_slice(&fs::read(&result).unwrap()).unwrap();
     let golden = fs::read(root().join("tests/fixtures/eval.json")).unwrap();
     let golden: Value = serde_json::from_slice(&golden).unwrap();
     let golden = &golden["stats"]["paper_table2_as_n50"]["quality_vs_gpt4o"];
     let quality = &result["questions"][0];
+    let paper = &quality["assuming_independent_answers"];
     for (ours, theirs) in [
-        ("p_two_proportions", "two_proportion_z_p"),
-        ("p_fisher", "fisher_p"),
-        ("p_sign", "sign_test_p"),
+        (&paper["p_two_proportions"], "two_proportion_z_p"),
+        (&paper["p_fisher"], "fisher_p"),
+        (&quality["p_sign"], "sign_test_p"),
     ] {
-        let (ours, theirs) = (
-            quality[ours].as_f64().unwrap(),
-            golden[theirs].as_f64().unwrap(),
-        );
+        let (ours, theirs) = (ours.as_f64().unwrap(), golden[theirs].as_f64().unwrap());
         assert!((ours / theirs - 1.0).abs() < 1e-9, "{ours} is not {theirs}");
     }
     // Agreement is undefined for a single annotator.
@@ -357,4 +358,151 @@ fn sheets_are_blinded_and_answers_reproduce_published_p_values() {
     )
     .unwrap();
     assert_eq!(run(&read).status.code(), Some(1));
+}
+
+/// People against people: half of the stories to each prompt as a model, the others as gold.
+#[test]
+fn people_are_as_diverse_as_people_in_a_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut stories = rows("people", 0..40, 8);
+    let mut random = SplitMix64(5);
+    for prompt in stories.chunks_mut(8) {
+        random.shuffle(prompt);
+    }
+    let half = |part: usize| {
+        let halves = stories.chunks(4).skip(part).step_by(2);
+        halves.collect::<Vec<_>>().concat()
+    };
+    let model_half = write(folder.path(), "half.jsonl", &half(0));
+    let other_half = write(folder.path(), "gold.jsonl", &half(1));
+    // A model that writes the same story again, with another end.
+    let same: Vec<Value> = rows("same", 0..40, 4)
+        .into_iter()
+        .enumerate()
+        .map(|(at, mut row)| {
+            row["response"] = json!(format!("{} {}", story(at / 4, 30), story(at, 4)));
+            row
+        })
+        .collect();
+    let same = write(folder.path(), "same.jsonl", &same);
+    let out = folder.path().join("report");
+    let half = format!("half={}", text(&model_half));
+    let arguments = ["eval", &half, text(&same), "--gold", text(&other_half)];
+    let printed = done(&[&arguments[..], &["--out", text(&out)]].concat());
+    let report = report(&out);
+    let entry = |space: &str, a: &str, b: &str| {
+        let entries = report["closer_than_people"].as_array().unwrap().iter();
+        let mut found = entries.filter(|e| e["space"] == space && e["a"] == a && e["b"] == b);
+        found.next().unwrap().clone()
+    };
+    for space in ["semantic", "style"] {
+        let half = entry(space, "half", "half");
+        assert_eq!(half["prompts"], 40);
+        let number = |name: &str| half[name].as_f64().unwrap();
+        // The interval is four standard errors wide.
+        let width = number("ci_high") - number("ci_low");
+        assert!(
+            (number("share") - 0.5).abs() < width && width < 0.2,
+            "{half}"
+        );
+    }
+    let same = entry("semantic", "same", "same");
+    assert!(same["ci_low"].as_f64().unwrap() > 0.95, "{same}");
+    assert_eq!(report["closer_than_people"].as_array().unwrap().len(), 6);
+    let line = printed.lines().rfind(|line| line.starts_with("same"));
+    let line = line
+        .unwrap()
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
+    assert!(line.starts_with("same 100 % (100 % to 100 %)"), "{printed}");
+    let page = fs::read_to_string(out.join("report.html")).unwrap();
+    let page: String = page.replace("&nbsp;", " ");
+    let sentence = "100 % of pairs of <bdi>same</bdi>’s stories are closer than two people’s stories to the \
+                    same prompt (95 % CI 100 % to 100 %); in style, 100 %";
+    assert!(page.contains(sentence));
+    let markdown = fs::read_to_string(out.join("report.md")).unwrap();
+    assert!(markdown.contains("| same | same | semantic | 100 % (100 % to 100 %) | 40 |"));
+    // Without people there is nothing to compare with.
+    done(&["eval", arguments[1], "--out", text(&out)]);
+    let page = fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(!page.contains("id=\"closer\""));
+}
+
+/// Outputs at several scales of an adapter: one file a scale, or all in one file.
+#[test]
+fn scales_of_an_adapter_are_a_curve() {
+    let folder = tempfile::tempdir().unwrap();
+    let scaled = |name: &str, scale: f64| -> Vec<Value> {
+        let mut rows = rows("ddpo", 0..8, 3);
+        for (at, row) in rows.iter_mut().enumerate() {
+            row["model"] = json!(name);
+            row["adapter_scale"] = json!(scale);
+            row["score"] = json!(scale * 4.0 + (at % 3) as f64);
+            row["response"] = json!(story(at + (scale * 100.0) as usize, 20));
+        }
+        rows
+    };
+    let curve = |report: &Value| report["adapter_curves"].clone();
+    let expected = |models: [&str; 3]| {
+        let points = models.into_iter().zip([0.0, 0.25, 0.5]);
+        let points = points.map(|(model, scale)| json!({"model": model, "adapter_scale": scale}));
+        json!([{"adapter": "ddpo", "points": points.collect::<Vec<_>>()}])
+    };
+    let with_scale = ["ddpo@scale=0", "ddpo@scale=0.25", "ddpo@scale=0.5"];
+    let out = folder.path().join("report");
+    // Names with a scale, as `generate` writes them; the order of files does not matter.
+    let files = [(0.5, "c"), (0.0, "a"), (0.25, "b")].map(|(scale, file)| {
+        let rows = scaled(&format!("ddpo@scale={scale}"), scale);
+        write(folder.path(), &format!("{file}.jsonl"), &rows)
+    });
+    let paths = files.iter().map(|path| text(path));
+    done(
+        &[
+            &["eval"],
+            &paths.collect::<Vec<_>>()[..],
+            &["--out", text(&out)],
+        ]
+        .concat(),
+    );
+    let made = report(&out);
+    assert_eq!(curve(&made), expected(with_scale));
+    let models = made["models"].as_array().unwrap().iter();
+    let names: Vec<&Value> = models.map(|model| &model["name"]).collect();
+    assert_eq!(names, with_scale);
+    let plot = fs::read_to_string(out.join("plots/plane_semantic.svg")).unwrap();
+    assert!(plot.contains("ddpo: adapter scale 0 – 0.25 – 0.5</text>"));
+    let line = plot
+        .split("<polyline class=\"curve\" points=\"")
+        .nth(1)
+        .unwrap();
+    let points = line.split('"').next().unwrap().split(' ');
+    let x: Vec<f64> = points
+        .map(|point| point.split(',').next().unwrap().parse().unwrap())
+        .collect();
+    assert!(x.len() == 3 && x[0] < x[1] && x[1] < x[2], "{x:?}");
+    let markdown = fs::read_to_string(out.join("report.md")).unwrap();
+    assert!(markdown.contains("| ddpo | 0.25 |"), "{markdown}");
+
+    // One name and one file for all scales.
+    let all = [0.25, 0.0, 0.5].map(|scale| scaled("ddpo", scale)).concat();
+    let all = write(folder.path(), "all.jsonl", &all);
+    done(&["eval", text(&all), "--out", text(&out)]);
+    assert_eq!(curve(&report(&out)), expected(with_scale));
+
+    // Names from the command line.
+    let named = files.iter().zip(["full", "base", "half"]);
+    let named: Vec<String> = named
+        .map(|(path, name)| format!("{name}={}", text(path)))
+        .collect();
+    let words: Vec<&str> = named.iter().map(String::as_str).collect();
+    done(&[&["eval"], &words[..], &["--out", text(&out)]].concat());
+    assert_eq!(curve(&report(&out)), expected(["base", "half", "full"]));
+
+    // One scale is no curve, and the model keeps its name.
+    let one = write(folder.path(), "one.jsonl", &scaled("ddpo", 0.5));
+    done(&["eval", text(&one), "--out", text(&out)]);
+    let report = report(&out);
+    assert_eq!(curve(&report), json!([]));
+    assert_eq!(report["models"][0]["name"], "ddpo");
 }

@@ -152,6 +152,7 @@ async fn of_store(
     let path = std::fs::canonicalize(folder).map_err(Error::io("read", folder))?;
     outputs.inputs.push(Input {
         file: file_name(&path),
+        path: folder.to_string_lossy().into_owned(),
         sha256: sha256_file(&folder.join("manifest.json"))?,
         rows: count,
         responses: count,

@@ -9,6 +9,7 @@ use polyphony_io::progress::{Progress, Unit};
 use polyphony_io::records::{self, ReadOptions};
 use serde_json::{Map, Value};
 
+use super::adapter_scale::drop_single_scales;
 use super::columns::{Columns, Role};
 use super::layouts::lm_eval_harness::{Filters, task};
 use super::layouts::{self, Text, file_name, model_from_path};
@@ -110,6 +111,8 @@ pub(super) struct Loader {
     /// Prompt ids that are hashes of the prompt, for rows without an id.
     ids_by_text: HashSet<String>,
     flaws: BTreeMap<Flaw, Occurrences>,
+    /// Names of models with a scale that the file's names lack, to the names without it.
+    scaled: HashMap<String, String>,
     /// Whether `--columns` names the column of seeds, so that every seed is a training run.
     are_seeds_named: bool,
 }
@@ -216,6 +219,7 @@ impl Loader {
         }
         self.inputs.push(Input {
             file: name.clone(),
+            path: source.path.to_string_lossy().into_owned(),
             sha256: outcome.sha256,
             rows,
             responses: file.texts.len() as u64,
@@ -252,6 +256,9 @@ impl Loader {
     }
 
     fn text(&mut self, text: Text, path: &Path, file: &str, line: i64) -> Result<()> {
+        if let Some(name) = text.name_without_scale {
+            self.scaled.entry(text.model.clone()).or_insert(name);
+        }
         let mut output = Output {
             model: text.model,
             run: text.seed,
@@ -263,6 +270,7 @@ impl Loader {
             utility: text.utility,
             class: text.class,
             given: text.given,
+            adapter_scale: text.adapter_scale,
         };
         let key = (output.model_and_run(), output.prompt_id.clone());
         self.claim(&key, path)?;
@@ -298,6 +306,7 @@ impl Loader {
     pub(super) fn finish(mut self) -> Result<Outputs> {
         self.match_ids_by_text()?;
         self.keep_runs()?;
+        drop_single_scales(&mut self.rows, &self.scaled);
         let mut outputs = Outputs {
             rows: self.rows,
             inputs: self.inputs,

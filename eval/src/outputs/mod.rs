@@ -1,5 +1,6 @@
 //! Outputs: the texts of models to prompts, read from the files of many tools.
 
+mod adapter_scale;
 mod columns;
 mod files;
 pub mod gold;
@@ -18,6 +19,7 @@ use polyphony_io::hash::sha256_parts;
 use polyphony_io::progress::Progress;
 use serde::Serialize;
 
+pub use self::adapter_scale::AdapterScale;
 pub use self::columns::Columns;
 use self::loader::Loader;
 pub use self::table::{batch, schema};
@@ -47,6 +49,8 @@ pub struct Output {
     pub class: Option<i64>,
     /// The deviation in the file, by space, if any.
     pub given: PerSpace<Option<f64>>,
+    /// The scale of the adapter in the file, if any.
+    pub adapter_scale: Option<AdapterScale>,
 }
 
 impl Output {
@@ -69,6 +73,8 @@ impl Output {
 pub struct Input {
     /// The file name, without folders.
     pub file: String,
+    /// The path of the file or store; in a report relative to the report's folder.
+    pub path: String,
     /// The SHA-256 of the file (for a store: of its manifest), in hexadecimal.
     pub sha256: String,
     /// The number of rows.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::Report;
-use super::number::{number, probability};
+use super::number::{number, percent, probability};
 use crate::measures::measure::Direction;
 use crate::measures::registry::{REWARD, ReportColumn, WORDS};
 use crate::space::Space;
@@ -47,6 +47,8 @@ pub(super) fn markdown(report: &Report) -> String {
     models(&mut text, report);
     runs(&mut text, report);
     comparisons(&mut text, report);
+    adapter_curves(&mut text, report);
+    closer_than_people(&mut text, report);
     cross_model_distances(&mut text, report);
     inputs(&mut text, report);
     text
@@ -214,6 +216,75 @@ fn comparisons(text: &mut String, report: &Report) {
                 ],
             );
         }
+    }
+    text.push('\n');
+}
+
+/// Writes the table of adapters at several scales: a row per model.
+fn adapter_curves(text: &mut String, report: &Report) {
+    if report.adapter_curves.is_empty() {
+        return;
+    }
+    line(text, format_args!("## Adapter scales"));
+    line(
+        text,
+        format_args!(
+            "An adapter's update multiplied by a scale: 0 is the model without it, 1 the adapter as trained."
+        ),
+    );
+    let names = ["adapter", "scale", "reward", "semantic", "style"];
+    head(text, &names.map(str::to_owned));
+    for curve in &report.adapter_curves {
+        for point in &curve.points {
+            let mut models = report.models.iter();
+            let model = models.find(|model| model.name == point.model);
+            let of = |column: &str| value(model.and_then(|model| model.value(column)).as_ref());
+            let scale = point.adapter_scale.to_string();
+            row(
+                text,
+                &[
+                    cell(&curve.adapter),
+                    scale,
+                    of(REWARD),
+                    of("semantic"),
+                    of("style"),
+                ],
+            );
+        }
+    }
+    text.push('\n');
+}
+
+/// Writes the table of how often two stories are closer than two people's: a row per pair of models and space.
+fn closer_than_people(text: &mut String, report: &Report) {
+    if report.closer_than_people.is_empty() {
+        return;
+    }
+    line(text, format_args!("## Closer than people?"));
+    line(
+        text,
+        format_args!(
+            "The share of pairs of a model's stories (and of two models' stories) that are closer than two \
+         people's stories to the same prompt; mean over prompts. 50 %: as diverse as people."
+        ),
+    );
+    head(
+        text,
+        &["", "", "space", "closer", "prompts"].map(str::to_owned),
+    );
+    for entry in &report.closer_than_people {
+        let bounds = entry.ci_low.zip(entry.ci_high);
+        let bounds = bounds.map(|(low, high)| format!(" ({} to {})", percent(low), percent(high)));
+        row(
+            text,
+            &[
+                cell(&entry.a),
+                cell(&entry.b),
+                entry.space.to_owned(),
+                percent(entry.share) + &bounds.unwrap_or_default(),
+                entry.prompts.to_string(),
+            ],
+        );
     }
     text.push('\n');
 }

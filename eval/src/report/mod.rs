@@ -1,5 +1,6 @@
 //! Report: `report.json` contains all results; `report.md`, `report.html` and the plots present them.
 
+mod arguments;
 mod distribution_plot;
 mod length_plot;
 mod markdown;
@@ -20,7 +21,10 @@ use polyphony_io::atomic::{write_atomic, write_json};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+pub(crate) use self::arguments::MODELS as MODEL_ARGUMENTS;
 pub use self::terminal_summary::terminal_summary;
+use crate::compare::adapter_curve::{AdapterCurve, adapter_curves};
+use crate::compare::closer_than_people::{CloserThanPeople, closer_than_people};
 use crate::compare::comparisons::{Comparison, comparisons, is_primary};
 use crate::compare::cross_model_distance::{CrossModelDistance, cross_model_distances};
 use crate::config::{EvalConfig, RewardSource, SpaceSource};
@@ -47,6 +51,9 @@ pub struct Report {
     pub versions: BTreeMap<&'static str, String>,
     /// The options by name; names are those of the command-line flags.
     pub options: BTreeMap<&'static str, Value>,
+    /// The options as on the command line, by flag with `_` for `-`, with paths relative to the report's folder:
+    /// with them, the report can be made again.
+    pub arguments: BTreeMap<String, Value>,
     /// The input files.
     pub inputs: Vec<Input>,
     /// Warnings about limitations of the results.
@@ -63,6 +70,11 @@ pub struct Report {
     pub comparisons: Vec<Comparison>,
     /// The distance between the texts of every pair of models, by space.
     pub cross_model_distance: Vec<CrossModelDistance>,
+    /// The adapters with outputs at several scales.
+    pub adapter_curves: Vec<AdapterCurve>,
+    /// How often two stories of a model, or of two models, are closer than two people's to the same prompt, by
+    /// space; empty without gold.
+    pub closer_than_people: Vec<CloserThanPeople>,
     /// The number of prompts.
     pub prompt_count: usize,
     /// The number of prompts whose texts the page shows.
@@ -100,6 +112,15 @@ pub struct Provenance {
     pub reward_revision: Option<String>,
 }
 
+/// The versions of this program and its libraries.
+pub(crate) fn versions() -> BTreeMap<&'static str, String> {
+    BTreeMap::from([
+        ("arrow", ARROW_VERSION.to_owned()),
+        ("datafusion", DATAFUSION_VERSION.to_owned()),
+        ("polyphony", env!("CARGO_PKG_VERSION").to_owned()),
+    ])
+}
+
 /// Summarises an evaluation as a report, with confidence intervals and significance tests.
 pub fn report(evaluation: &Evaluation<'_>, config: &EvalConfig, provenance: Provenance) -> Report {
     let embedder = |source: &SpaceSource| match source {
@@ -122,11 +143,7 @@ pub fn report(evaluation: &Evaluation<'_>, config: &EvalConfig, provenance: Prov
     Report {
         format: "polyphony-report",
         version: 3,
-        versions: BTreeMap::from([
-            ("arrow", ARROW_VERSION.to_owned()),
-            ("datafusion", DATAFUSION_VERSION.to_owned()),
-            ("polyphony", env!("CARGO_PKG_VERSION").to_owned()),
-        ]),
+        versions: versions(),
         options: BTreeMap::from([
             ("k", json!(evaluation.k)),
             ("seed", json!(resampling.seed)),
@@ -137,7 +154,15 @@ pub fn report(evaluation: &Evaluation<'_>, config: &EvalConfig, provenance: Prov
             ("columns", json!(config.columns.to_string())),
             ("primary", json!(primary_names(config))),
         ]),
-        inputs: provenance.inputs,
+        arguments: arguments::arguments(config),
+        inputs: provenance
+            .inputs
+            .into_iter()
+            .map(|input| Input {
+                path: arguments::relative(&config.out, Path::new(&input.path)),
+                ..input
+            })
+            .collect(),
         warnings: provenance.warnings,
         spaces: config.spaces.as_ref().map(embedder),
         reward: reward.map(|source| Source {
@@ -155,6 +180,8 @@ pub fn report(evaluation: &Evaluation<'_>, config: &EvalConfig, provenance: Prov
         models: summaries(evaluation, &bootstrap),
         comparisons: comparisons(evaluation, &config.primary, resampling, &bootstrap),
         cross_model_distance: cross_model_distances(evaluation, &bootstrap),
+        adapter_curves: adapter_curves(evaluation),
+        closer_than_people: closer_than_people(evaluation, &bootstrap),
         prompt_count: evaluation.prompts.len(),
         prompts_shown: prompts_shown(evaluation).len(),
     }

@@ -12,6 +12,11 @@ pub fn number(value: f64) -> String {
     format!("{value:.digits$}")
 }
 
+/// Formats a share, 0 to 1, as a percentage: `78 %`.
+pub fn percent(share: f64) -> String {
+    format!("{:.0} %", 100.0 * share)
+}
+
 /// Formats a p-value.
 pub fn probability(p: f64) -> String {
     if p < 0.0001 {

@@ -14,6 +14,12 @@ function make(tag, properties = {}, ...children) {
   return element;
 }
 
+/** A name that may be broken after `/ _ - @ = : .`, rather than within a word. */
+function nameElement(name) {
+  const parts = name.split(/(?<=[/_\-@=:.])(?![/_\-@=:.])(?!$)/);
+  return make("bdi", {}, ...parts.flatMap((part, index) => (index > 0 ? [make("wbr"), part] : [part])));
+}
+
 // ---- Number format, the same as in the template ----
 
 const isNumber = (x) => typeof x === "number" && Number.isFinite(x);
@@ -120,7 +126,7 @@ function showComparison(row, column, measure) {
   const entry = ([name, value, under]) =>
     make("div", {}, make("dt", {}, name), make("dd", {}, value, ...(under ? [make("small", {}, under)] : [])));
   byId("comparison-detail").replaceChildren(
-    make("h3", {}, `${titleOf(measure)}: `, make("bdi", {}, row), " minus ", make("bdi", {}, column)),
+    make("h3", {}, `${titleOf(measure)}: `, nameElement(row), " minus ", nameElement(column)),
     make("dl", {}, ...facts.map(entry)),
   );
 }
@@ -144,7 +150,7 @@ function comparisonCell(row, column, measure) {
 
 function showMatrix() {
   const measure = byId("comparison-measure").value;
-  const name = (model, scope) => make("th", { scope }, make("bdi", {}, model));
+  const name = (model, scope) => make("th", { scope }, nameElement(model));
   byId("comparison-matrix").replaceChildren(
     make("caption", {}, "The row’s model minus the column’s"),
     make("thead", {}, make("tr", {}, make("td"), ...data.models.map((model) => name(model, "col")))),
@@ -284,7 +290,7 @@ function storyElement(response, index, mark) {
 }
 
 function modelElement(prompt, model, index) {
-  const heading = make("h3", { id: `reader-model-${index}` }, make("span", { className: `swatch m${index % 10}` }), make("bdi", {}, model));
+  const heading = make("h3", { id: `reader-model-${index}` }, make("span", { className: `swatch m${index % 10}` }), nameElement(model));
   const column = make("div", { className: "model", tabIndex: 0, role: "region", "aria-labelledby": heading.id }, heading);
   const entry = at(prompt.models, model);
   if (!entry || entry.responses.length === 0) {

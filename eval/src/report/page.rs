@@ -10,6 +10,7 @@ use polyphony_engine::{Error, Result};
 use polyphony_io::hash::Sha256;
 use serde_json::{Map, Value, json};
 
+use super::arguments::command_line;
 use super::plots::Plots;
 use polyphony_io::svg;
 
@@ -31,6 +32,7 @@ pub(super) fn page(report: &Report, evaluation: &Evaluation<'_>, plots: &Plots) 
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
     environment.set_undefined_behavior(UndefinedBehavior::Chainable);
+    environment.add_filter("breakable", breakable);
     environment
         .add_template("page.html", TEMPLATE)
         .map_err(failed)?;
@@ -38,6 +40,7 @@ pub(super) fn page(report: &Report, evaluation: &Evaluation<'_>, plots: &Plots) 
     template
         .render(context! {
             report => minijinja::Value::from(Serde(report)),
+            command_line => command_line(&report.arguments),
             plots => minijinja::Value::from(Serde(plots)),
             style_hash => hash(&style),
             script_hash => hash(SCRIPT),
@@ -46,6 +49,27 @@ pub(super) fn page(report: &Report, evaluation: &Evaluation<'_>, plots: &Plots) 
             data => in_script(&data(report, evaluation)),
         })
         .map_err(failed)
+}
+
+/// A name as HTML that may be broken after `/ _ - @ = : .`, rather than within a word; `page.js` has the same rule.
+fn breakable(name: &str) -> minijinja::Value {
+    let mut html = String::with_capacity(name.len());
+    let mut rest = name;
+    while let Some(at) = rest.find(is_separator) {
+        let after = rest[at..].find(|letter| !is_separator(letter));
+        let Some(after) = after.map(|after| at + after) else {
+            break;
+        };
+        html_escape::encode_text_to_string(&rest[..after], &mut html);
+        html.push_str("<wbr>");
+        rest = &rest[after..];
+    }
+    html_escape::encode_text_to_string(rest, &mut html);
+    minijinja::Value::from_safe_string(html)
+}
+
+fn is_separator(letter: char) -> bool {
+    "/_-@=:.".contains(letter)
 }
 
 /// The SHA-256 of a text in base64, as in a content security policy.
@@ -111,6 +135,13 @@ fn in_script(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_break_after_separators() {
+        let html = breakable("google__gemma-2-<9b>.").to_string();
+        assert_eq!(html, "google__<wbr>gemma-<wbr>2-<wbr>&lt;9b&gt;.");
+        assert_eq!(breakable("plain").to_string(), "plain");
+    }
 
     #[test]
     fn story_with_script_tag_is_escaped() {

@@ -1,12 +1,15 @@
-//! Plane plot: scatter plot of the models by mean reward and diversity, with 95 % confidence ellipses and the
-//! Pareto front.
+//! Plane plot: scatter plot of the models by mean reward and diversity, with 95 % confidence ellipses, the Pareto
+//! front, and a line through the scales of each adapter.
 
 use super::Report;
 use crate::space::Space;
 use polyphony_io::svg::{Scale, Svg, hue, short};
 
 const WIDTH: f64 = 640.0;
+/// The height without the legend.
 const HEIGHT: f64 = 440.0;
+/// The height of a line of the legend.
+const LEGEND: f64 = 16.0;
 const LEFT: f64 = 56.0;
 const RIGHT: f64 = 24.0;
 const TOP: f64 = 40.0;
@@ -35,15 +38,18 @@ pub(super) fn plane(report: &Report, space: Space) -> Option<String> {
             [ellipse.center[axis] - half, ellipse.center[axis] + half]
         })
     };
+    let curves = curves(report, space);
+    let legend = LEGEND * curves.len() as f64;
+    let (top, height) = (TOP + legend, HEIGHT + legend);
     let x = Scale::of(reach(0), LEFT, WIDTH - RIGHT);
-    let y = Scale::of(reach(1), HEIGHT - BOTTOM, TOP);
+    let y = Scale::of(reach(1), height - BOTTOM, top);
     let name = space.name();
     let mut picture = Svg::new(
         WIDTH,
-        HEIGHT,
+        height,
         &format!("Reward and {name} diversity of {} models", shown.len()),
     );
-    picture.x_axis(&x, HEIGHT - BOTTOM, TOP, "Reward");
+    picture.x_axis(&x, height - BOTTOM, top, "Reward");
     picture.y_axis(
         &y,
         LEFT,
@@ -64,6 +70,9 @@ pub(super) fn plane(report: &Report, space: Space) -> Option<String> {
         "<polyline class=\"front\" fill=\"none\" points=\"{}\"/>",
         points.join(" ")
     ));
+    for (line, curve) in curves.iter().enumerate() {
+        curve.draw(&mut picture, &x, &y, TOP - 24.0 + LEGEND * line as f64);
+    }
     let mut labels: Vec<[f64; 2]> = Vec::new();
     for (at, model, ellipse) in &shown {
         let [cx, cy] = [x.at(ellipse.center[0]), y.at(ellipse.center[1])];
@@ -83,15 +92,100 @@ pub(super) fn plane(report: &Report, space: Space) -> Option<String> {
             label_y += 13.0;
         }
         labels.push([cx, label_y]);
-        let right = cx > WIDTH * 0.6;
+        // The legend names the adapter, so its scale is enough.
+        let on_curve = curves
+            .iter()
+            .find_map(|curve| Some((curve, curve.scale_of(*at)?)));
+        let label = on_curve.map_or_else(|| short(&model.name), |(_, scale)| scale.to_string());
+        // Beside a curve, not on it.
+        let right = on_curve.map_or(cx > WIDTH * 0.6, |(curve, _)| curve.rises());
         picture.add(format_args!(
             "<text class=\"name\" x=\"{:.1}\" y=\"{label_y:.1}\" text-anchor=\"{}\">{}</text></g>",
             if right { cx - 8.0 } else { cx + 8.0 },
             if right { "end" } else { "start" },
-            short(&model.name)
+            label
         ));
     }
     Some(picture.done())
+}
+
+/// An adapter in the plot: its points in order of scale.
+struct Curve<'a> {
+    adapter: &'a str,
+    points: Vec<Point>,
+}
+
+/// A model on a curve: its index, scale, and mean reward and diversity.
+struct Point {
+    model: usize,
+    scale: f64,
+    center: [f64; 2],
+}
+
+/// The curves with two or more models that have reward and diversity.
+fn curves(report: &Report, space: Space) -> Vec<Curve<'_>> {
+    let index = |name: &str| report.models.iter().position(|model| model.name == name);
+    let curves = report.adapter_curves.iter().map(|curve| {
+        let points = curve.points.iter().filter_map(|point| {
+            let model = index(&point.model)?;
+            let ellipse = (*report.models[model].ellipses.get(space))?;
+            let (scale, center) = (point.adapter_scale, ellipse.center);
+            Some(Point {
+                model,
+                scale,
+                center,
+            })
+        });
+        Curve {
+            adapter: &curve.adapter,
+            points: points.collect(),
+        }
+    });
+    curves.filter(|curve| curve.points.len() > 1).collect()
+}
+
+impl Curve<'_> {
+    /// The scale of a model, if it is on the curve.
+    fn scale_of(&self, model: usize) -> Option<f64> {
+        let point = self.points.iter().find(|point| point.model == model)?;
+        Some(point.scale)
+    }
+
+    /// Whether diversity rises with reward from the first to the last point.
+    fn rises(&self) -> bool {
+        match self.points.as_slice() {
+            [first, .., last] => {
+                (last.center[0] - first.center[0]) * (last.center[1] - first.center[1]) > 0.0
+            }
+            _ => false,
+        }
+    }
+
+    /// Draws the line through the points, and its entry in the legend at height `legend`.
+    fn draw(&self, picture: &mut Svg, x: &Scale, y: &Scale, legend: f64) {
+        let hue = hue(self.points.first().map_or(0, |point| point.model));
+        let points = self.points.iter().map(|point| {
+            let [reward, diversity] = point.center;
+            format!("{:.1},{:.1}", x.at(reward), y.at(diversity))
+        });
+        let scales: Vec<String> = self
+            .points
+            .iter()
+            .map(|point| point.scale.to_string())
+            .collect();
+        let right = WIDTH - RIGHT;
+        picture.add(format_args!(
+            "<g class=\"{hue}\"><polyline class=\"curve\" points=\"{}\"/>\
+             <text class=\"name\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}: adapter scale {}</text>\
+             <line class=\"curve\" x1=\"{:.1}\" x2=\"{right:.1}\" y1=\"{legend:.1}\" y2=\"{legend:.1}\"/></g>",
+            points.collect::<Vec<_>>().join(" "),
+            right - 32.0,
+            legend + 4.0,
+            short(self.adapter),
+            scales.join(" – "),
+            right - 26.0,
+        ));
+    }
 }
 
 /// The SVG polygon points of an ellipse in data coordinates. A polygon, because the scales stretch both axes

@@ -1,7 +1,9 @@
-//! Terminal summary: a table with one line per model and the leading measures.
+//! Terminal summary: a table with one line per model and the leading measures, and, with gold, a table of how
+//! often a model's stories are closer than people's.
 
 use super::Report;
-use super::number::number;
+use super::number::{number, percent};
+use crate::space::Space;
 
 const COLUMNS: [(&str, &str); 6] = [
     ("reward", "reward"),
@@ -12,7 +14,7 @@ const COLUMNS: [(&str, &str); 6] = [
     ("words", "words"),
 ];
 
-/// Formats the table of models and leading measures.
+/// Formats the tables.
 pub fn terminal_summary(report: &Report) -> String {
     let head = std::iter::once("model").chain(COLUMNS.iter().map(|(_, title)| *title));
     let mut rows: Vec<Vec<String>> = vec![head.map(str::to_owned).collect()];
@@ -21,17 +23,57 @@ pub fn terminal_summary(report: &Report) -> String {
             let value = model.value(name);
             value.map_or_else(|| "n/a".to_owned(), |value| number(value.mean))
         });
-        let name: String = model
-            .name
-            .chars()
-            .filter(|letter| !letter.is_control())
-            .collect();
-        rows.push(std::iter::once(name).chain(values).collect());
+        rows.push(std::iter::once(plain(&model.name)).chain(values).collect());
     }
+    let mut text = table(&rows);
+    if let Some(shares) = closer_than_people(report) {
+        text.push_str(
+            "\n\npairs of a model's stories that are closer than two people's to the same prompt \
+             (50 % = as diverse as people)\n",
+        );
+        text.push_str(&table(&shares));
+    }
+    text
+}
+
+/// The rows of the table of shares, one per model; `None` without gold.
+fn closer_than_people(report: &Report) -> Option<Vec<Vec<String>>> {
+    let own = |model: &str, space: Space| {
+        let mut entries = report.closer_than_people.iter();
+        let entry = entries
+            .find(|entry| entry.a == model && entry.b == model && entry.space == space.name());
+        entry.map_or_else(
+            || "n/a".to_owned(),
+            |entry| match entry.ci_low.zip(entry.ci_high) {
+                Some((low, high)) => {
+                    let (low, high) = (percent(low), percent(high));
+                    format!("{} ({low} to {high})", percent(entry.share))
+                }
+                None => percent(entry.share),
+            },
+        )
+    };
+    if report.closer_than_people.is_empty() {
+        return None;
+    }
+    let mut rows = vec![["model", "semantic", "style"].map(str::to_owned).to_vec()];
+    for model in report.models.iter().filter(|model| !model.gold) {
+        let shares = Space::ALL.map(|space| own(&model.name, space));
+        rows.push([vec![plain(&model.name)], shares.to_vec()].concat());
+    }
+    Some(rows)
+}
+
+/// A name without control characters.
+fn plain(name: &str) -> String {
+    name.chars().filter(|letter| !letter.is_control()).collect()
+}
+
+/// Aligns the columns of a table: the first to the left, the others to the right.
+fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let widths: Vec<usize> = (0..=COLUMNS.len())
-        .map(|at| width(at).unwrap_or(0))
-        .collect();
+    let widths: Vec<usize> = (0..columns).map(|at| width(at).unwrap_or(0)).collect();
     let lines = rows.iter().map(|row| {
         let cells = row.iter().zip(&widths).enumerate();
         let cells = cells.map(|(at, (cell, &width))| match at {

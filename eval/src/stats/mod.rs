@@ -2,6 +2,7 @@
 //! correlations. Pure functions on slices, tested against golden values of scipy and statsmodels.
 
 pub mod bootstrap;
+pub mod cluster_bootstrap;
 pub mod clustered_error;
 pub mod correlation;
 pub mod ellipse;
@@ -10,6 +11,7 @@ pub mod mean;
 pub mod multiple_testing;
 pub mod pareto;
 pub mod permutation;
+pub mod proportion;
 pub mod sign_test;
 pub mod ties;
 pub mod two_counts;

@@ -1,5 +1,4 @@
-//! Answers of a study: win rates, significance tests (the paper's two-proportions z-test, Fisher's exact
-//! test, sign test) and inter-annotator agreement (Krippendorff's alpha).
+//! Answers of a study: the reader of annotators' tables and of Potato's folder of answers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -11,37 +10,18 @@ use polyphony_io::records::{self, ReadOptions};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::statistics::{ItemAnswers, QuestionResult, question_result};
 use super::{Item, Key, potato};
-use crate::stats::krippendorff_alpha::alpha;
-use crate::stats::sign_test::binomial_test;
-use crate::stats::two_counts::{fisher, two_proportions};
 
 /// The questions of the sheet.
 const QUESTIONS: [&str; 2] = ["quality", "diversity"];
 
-/// The statistics of the answers to a question.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct QuestionResult {
-    /// `quality` or `diversity`.
-    pub question: &'static str,
-    /// The number of answers.
-    pub answers: usize,
-    /// The number of answers for each model; the rest is undecided.
-    pub won: [usize; 2],
-    /// The number of items with an answer.
-    pub items: usize,
-    /// The number of items that each model won by majority of their answers; the rest is undecided.
-    pub items_won: [usize; 2],
-    /// The p-value of the z-test of two proportions over answers, as in the paper (statsmodels:
-    /// `proportions_ztest`).
-    pub p_two_proportions: f64,
-    /// The p-value of Fisher's exact test over answers (scipy: `fisher_exact`).
-    pub p_fisher: f64,
-    /// The p-value of the exact sign test over decided items (scipy: `binomtest`).
-    pub p_sign: f64,
-    /// Krippendorff's alpha of the annotators; `None` if no item has two answers, or all answers are equal.
-    pub alpha: Option<f64>,
-}
+/// The hint of an error about the columns of answers.
+const EXPECTED: &str = "expected id, annotator, quality and diversity as in sheet.csv (separated by a comma, \
+                        semicolon, tab or |), with answers A, B, A-1 .. B-9 or `hard to decide`";
+
+/// The maximum number of column names in an error.
+const MAX_COLUMNS: usize = 30;
 
 /// The result of a study.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -50,10 +30,23 @@ pub struct StudyResult {
     pub models: [String; 2],
     /// The number of annotators.
     pub annotators: usize,
+    /// The number of resamples of the cluster bootstrap.
+    pub bootstrap_samples: usize,
+    /// The random seed of the cluster bootstrap.
+    pub seed: u64,
     /// The result of each question.
     pub questions: Vec<QuestionResult>,
-    /// The number of dropped answers, by reason.
-    pub dropped: BTreeMap<String, u64>,
+    /// The dropped answers, by reason.
+    pub dropped: BTreeMap<String, Dropped>,
+}
+
+/// The answers that were dropped for one reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Dropped {
+    /// Their number.
+    pub count: u64,
+    /// The place of the first, as `file:row`.
+    pub first: String,
 }
 
 /// An answer: the annotator, the item, and the index of the winning model; `None` is undecided.
@@ -70,11 +63,16 @@ struct Answer {
 /// as well (`instance_id`, `user` or `user_id`, and labels in separate columns such as `quality:::A` or
 /// `quality.A`, or in an object `labels`), and so is Potato's folder of answers. The last answer of a person
 /// to an item counts, in the order of `files`. Without an annotator, the path of the file identifies the
-/// person.
+/// person. `bootstrap_samples` and `seed` are those of the intervals of answers.
 ///
 /// # Errors
-/// When a file cannot be read, an item is not in the key, or an answer is none of the above.
-pub fn read(key: &Key, files: &[PathBuf], progress: &dyn Progress) -> Result<StudyResult> {
+/// When a file cannot be read, lacks the columns, an item is not in the key, or an answer is none of the above.
+pub fn read(
+    key: &Key,
+    files: &[PathBuf],
+    (bootstrap_samples, seed): (usize, u64),
+    progress: &dyn Progress,
+) -> Result<StudyResult> {
     let mut collected = Answers::default();
     for file in files {
         let states = potato::states(file)?;
@@ -88,18 +86,24 @@ pub fn read(key: &Key, files: &[PathBuf], progress: &dyn Progress) -> Result<Stu
         }
     }
     let questions = QUESTIONS.iter().filter_map(|question| {
-        let answers = collected.choices.get(question)?;
-        Some(question_result(question, answers))
+        let items = by_item(collected.choices.get(question)?);
+        Some(question_result(question, &items, bootstrap_samples, seed))
     });
     let questions: Vec<QuestionResult> = questions.collect();
     if questions.is_empty() {
         let path = files.first().map_or(Path::new("answers"), PathBuf::as_path);
-        let hint = "fill in the columns quality and diversity with A, B or `hard to decide`";
-        return Err(Error::input(path, "holds no answer", hint));
+        let columns: Vec<&str> = collected.columns.iter().map(String::as_str).collect();
+        let message = match columns.join(", ") {
+            none if none.is_empty() => "holds no answer".to_owned(),
+            columns => format!("holds no answer; its columns are {columns}"),
+        };
+        return Err(Error::input(path, message, EXPECTED));
     }
     Ok(StudyResult {
         models: key.models.clone(),
         annotators: collected.annotators.len(),
+        bootstrap_samples,
+        seed,
         questions,
         dropped: collected.dropped,
     })
@@ -111,7 +115,18 @@ struct Answers {
     /// By question: which model an answer to an item, by a person, is for.
     choices: BTreeMap<&'static str, BTreeMap<(String, String), Option<usize>>>,
     annotators: BTreeSet<String>,
-    dropped: BTreeMap<String, u64>,
+    dropped: BTreeMap<String, Dropped>,
+    /// The columns of all rows.
+    columns: BTreeSet<String>,
+}
+
+/// The answers to each item.
+fn by_item(answers: &BTreeMap<(String, String), Option<usize>>) -> Vec<ItemAnswers> {
+    let mut items: BTreeMap<&str, ItemAnswers> = BTreeMap::new();
+    for ((item, _), wins) in answers {
+        items.entry(item).or_default().push(*wins);
+    }
+    items.into_values().collect()
 }
 
 impl Answers {
@@ -141,7 +156,18 @@ impl Answers {
         line: i64,
         object: &Map<String, Value>,
     ) -> Result<()> {
+        for column in object.keys() {
+            if self.columns.len() < MAX_COLUMNS && !self.columns.contains(column) {
+                self.columns.insert(column.clone());
+            }
+        }
         let id = first(object, &["id", "instance_id"]);
+        if id.is_empty() {
+            let columns: Vec<&str> = self.columns.iter().map(String::as_str).collect();
+            let columns = columns.join(", ");
+            let message = format!("row {line} has no item id; its columns are {columns}");
+            return Err(Error::input(path, message, EXPECTED));
+        }
         let Some(item) = key.items.get(&id) else {
             let message = format!("row {line} answers `{id}`, which is no item of the key");
             let hint = "name the key.json that was written with this sheet";
@@ -150,7 +176,12 @@ impl Answers {
         for question in QUESTIONS {
             let mut count = |what: &str| {
                 let reason = format!("{what} on {question}");
-                *self.dropped.entry(reason).or_default() += 1;
+                let dropped = self.dropped.entry(reason).or_insert_with(|| {
+                    let name = path.file_name().unwrap_or(path.as_os_str());
+                    let first = format!("{}:{line}", name.to_string_lossy());
+                    Dropped { count: 0, first }
+                });
+                dropped.count += 1;
             };
             match answer(object, &id, question, item) {
                 Ok(Some(mut answer)) => {
@@ -264,48 +295,6 @@ fn unknown(path: &Path, line: i64, question: &str, text: &str) -> Error {
     )
 }
 
-fn question_result(
-    question: &'static str,
-    all_answers: &BTreeMap<(String, String), Option<usize>>,
-) -> QuestionResult {
-    let won = |model: usize| {
-        all_answers
-            .values()
-            .filter(|wins| **wins == Some(model))
-            .count()
-    };
-    let mut items: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for ((item, _), wins) in all_answers {
-        let name = match wins {
-            Some(0) => "first",
-            Some(_) => "second",
-            None => "undecided",
-        };
-        items.entry(item).or_default().push(name);
-    }
-    let mut items_won = [0, 0];
-    for answers in items.values() {
-        let count = |name: &str| answers.iter().filter(|answer| **answer == name).count();
-        let (first, second) = (count("first"), count("second"));
-        if first != second {
-            items_won[usize::from(second > first)] += 1;
-        }
-    }
-    let won = [won(0), won(1)];
-    let by_item: Vec<Vec<&str>> = items.into_values().collect();
-    QuestionResult {
-        question,
-        answers: all_answers.len(),
-        won,
-        items: by_item.len(),
-        items_won,
-        p_two_proportions: two_proportions(won[0], won[1], all_answers.len()),
-        p_fisher: fisher(won[0], won[1], all_answers.len()),
-        p_sign: binomial_test(items_won[0], items_won[1]),
-        alpha: alpha(&by_item),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use polyphony_io::progress::NoProgress;
@@ -333,7 +322,7 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             path
         });
-        read(&key(), &paths.collect::<Vec<_>>(), &NoProgress)
+        read(&key(), &paths.collect::<Vec<_>>(), (200, 1), &NoProgress)
     }
 
     #[test]
@@ -342,7 +331,8 @@ mod tests {
         let read = of(&[("x.csv", table), ("y.csv", b"id,quality\n1,A\n")]).unwrap();
         assert_eq!(read.annotators, 2);
         assert_eq!(read.questions[0].answers, 3);
-        assert_eq!(read.dropped["superseded by a later answer on quality"], 1);
+        let dropped = &read.dropped["superseded by a later answer on quality"];
+        assert_eq!((dropped.count, dropped.first.as_str()), (1, "x.csv:4"));
     }
 
     /// The folder in which Potato 2 stores answers; its exports may lack the answers of the last minute.
@@ -371,7 +361,7 @@ mod tests {
         state("cy", "{}");
         std::fs::write(folder.path().join("user_config.json"), "{}").unwrap();
         let files = [folder.path().to_path_buf()];
-        let read = read(&key(), &files, &NoProgress).unwrap();
+        let read = read(&key(), &files, (200, 1), &NoProgress).unwrap();
         assert_eq!(read.annotators, 2);
         assert_eq!(
             (read.questions[0].answers, read.questions[0].won),
@@ -384,7 +374,7 @@ mod tests {
         // Another table in that folder is an error, not silently ignored.
         let paper = folder.path().join("paper.csv");
         std::fs::write(&paper, "id,annotator,quality\n1,dee,B\n").unwrap();
-        let error = super::read(&key(), &files, &NoProgress)
+        let error = super::read(&key(), &files, (200, 1), &NoProgress)
             .unwrap_err()
             .to_string();
         assert!(
@@ -394,16 +384,38 @@ mod tests {
         let elsewhere = tempfile::tempdir().unwrap();
         let moved = elsewhere.path().join("paper.csv");
         std::fs::rename(&paper, &moved).unwrap();
-        let both = super::read(&key(), &[moved, files[0].clone()], &NoProgress).unwrap();
+        let both = super::read(&key(), &[moved, files[0].clone()], (200, 1), &NoProgress).unwrap();
         assert_eq!((both.annotators, both.questions[0].answers), (3, 4));
         std::fs::write(folder.path().join("bob/user_state.json"), "[]").unwrap();
-        let error = super::read(&key(), &files, &NoProgress)
+        let error = super::read(&key(), &files, (200, 1), &NoProgress)
             .unwrap_err()
             .to_string();
         assert!(
             error.contains("bob/user_state.json: is none of Potato's"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn tables_of_any_separator_are_read_alike() {
+        let table = "id,annotator,quality,diversity\n1,me,A,B-2\n2,me,B,Hard to decide\n";
+        let result = of(&[("x.csv", table.as_bytes())]).unwrap();
+        assert_eq!(result.questions[0].won, [2, 0]);
+        for separator in [";", "\t", "|"] {
+            let other = table.replace(',', separator);
+            // Excel writes a byte order mark and the line ends of Windows.
+            let excel = format!("\u{feff}{}", other.replace('\n', "\r\n"));
+            for text in [other, excel] {
+                assert_eq!(of(&[("x.csv", text.as_bytes())]).unwrap(), result, "{text}");
+            }
+        }
+        let tabs = table.replace(',', "\t");
+        assert_eq!(of(&[("x.tsv", tabs.as_bytes())]).unwrap(), result);
+        let colons = table.replace(',', ":");
+        let error = of(&[("x.csv", colons.as_bytes())]).unwrap_err().to_string();
+        let expected = "row 2 has no item id; its columns are id:annotator:quality:diversity";
+        assert!(error.contains(expected), "{error}");
+        assert!(error.contains("expected id, annotator, quality"), "{error}");
     }
 
     #[test]

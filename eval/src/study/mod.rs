@@ -3,6 +3,7 @@
 pub mod answers;
 mod potato;
 pub mod sheet;
+pub mod statistics;
 
 use std::collections::BTreeMap;
 

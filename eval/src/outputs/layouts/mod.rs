@@ -10,6 +10,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use super::adapter_scale::{self, AdapterScale};
 use super::columns::{Columns, Role};
 use super::json_value::{as_text, number};
 use crate::space::PerSpace;
@@ -43,6 +44,10 @@ pub(super) struct Text {
     pub(super) class: Option<i64>,
     /// The deviation in the row, by space.
     pub(super) given: PerSpace<Option<f64>>,
+    /// The scale of the adapter, if the row has one.
+    pub(super) adapter_scale: Option<AdapterScale>,
+    /// The name of the model without a scale, if the layout has added it to the name.
+    pub(super) name_without_scale: Option<String>,
 }
 
 /// The texts of a row, after parsing.
@@ -113,8 +118,17 @@ pub(super) fn parse(
             .unwrap_or(file_model)
             .clone_into(&mut shared.model);
     }
+    let own_name = shared.model.clone();
     if let Some(model) = forced_model {
         model.clone_into(&mut shared.model);
+    }
+    if let Some(scale) = row.get(adapter_scale::COLUMN).and_then(number) {
+        let adapter = adapter_scale::without_scale(&own_name, scale).to_owned();
+        shared.adapter_scale = Some(AdapterScale { adapter, scale });
+        if adapter_scale::without_scale(&shared.model, scale) == shared.model {
+            let with_scale = adapter_scale::at_scale(&shared.model, scale);
+            shared.name_without_scale = Some(std::mem::replace(&mut shared.model, with_scale));
+        }
     }
     shared.has_id = !shared.prompt_id.is_empty();
     if !shared.has_id {

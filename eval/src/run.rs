@@ -6,12 +6,12 @@ use polyphony_model::reward::RewardModel;
 
 use crate::config::{Equivalence, EvalConfig, RewardSource};
 use crate::evaluation::{Evaluation, evaluate};
+use crate::measures::looping;
 use crate::measures::registry::columns;
 use crate::outputs::{self, gold};
 use crate::report::{self, Provenance, Report};
 use crate::rewards::{disjoint_rewards_warning, shared_score};
 use crate::subsample::{Selection, subsample};
-use crate::text::repetition::is_looping;
 
 /// Reads outputs, evaluates them, and writes the report to `config.out`.
 ///
@@ -93,20 +93,22 @@ fn rewards_by_model<'a>(evaluation: &'a Evaluation<'_>) -> Vec<(&'a str, Vec<f64
     rewards.collect()
 }
 
-/// A warning for each model with looping texts (see [`crate::text::repetition`]).
+/// A warning for each model with looping texts (see [`looping`]).
 fn looping_warnings(evaluation: &Evaluation<'_>) -> Vec<String> {
     let models = evaluation.models.iter().zip(&evaluation.cells);
     let warnings = models.filter_map(|(model, cells)| {
         let texts = cells.iter().flatten().flat_map(|cell| &cell.texts);
-        let (mut count, mut looping) = (0_usize, 0_usize);
+        let (mut count, mut loops) = (0_usize, 0_usize);
         for text in texts {
             count += 1;
-            looping += usize::from(is_looping(&text.output.response));
+            let share = looping::repeated_share(&text.output.response);
+            loops += usize::from(share > looping::BOUND);
         }
-        (looping > 0).then(|| {
+        (loops > 0).then(|| {
             format!(
-                "{model}: {looping} of {count} texts repeat themselves (fewer than half of their 4-grams \
-                 are different)."
+                "{model}: {loops} of {count} texts loop (more than {:.0} % of their n-grams of eight words \
+                 repeat earlier ones).",
+                100.0 * looping::BOUND
             )
         })
     });

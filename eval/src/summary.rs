@@ -4,6 +4,7 @@
 use serde::Serialize;
 
 use crate::evaluation::{Evaluation, ModelPrompt, Run, Text};
+use crate::measures::looping;
 use crate::measures::registry::{self, REWARD, WORDS, columns};
 use crate::outputs::GOLD;
 use crate::space::{PerSpace, Space};
@@ -33,6 +34,8 @@ pub struct ModelSummary {
     /// The summary of each defined column, by column index; `None` where undefined for this model.
     #[serde(serialize_with = "registry::by_column")]
     pub values: Vec<(usize, Option<MeasureSummary>)>,
+    /// Whether so many of its texts loop ([`looping::MARKED_SHARE`]) that its diversity is not that of stories.
+    pub loops: bool,
     /// Whether the model is on the Pareto front of reward and diversity; `None` without both values.
     pub on_front: PerSpace<Option<bool>>,
     /// The mean of reward and diversity with its 95 % confidence ellipse.
@@ -123,6 +126,7 @@ pub fn summaries(evaluation: &Evaluation<'_>, bootstrap: &BootstrapCache) -> Vec
                     .map(|run| run_summary(run, &measures))
                     .collect(),
                 values: measures.iter().map(value).collect(),
+                loops: loops(evaluation, at),
                 on_front: PerSpace::default(),
                 ellipses: PerSpace::from_fn(|space| reward_and_diversity(evaluation, at, space)),
             }
@@ -139,6 +143,14 @@ pub fn summaries(evaluation: &Evaluation<'_>, bootstrap: &BootstrapCache) -> Vec
         }
     }
     models
+}
+
+/// Whether a model's share of looping texts reaches [`looping::MARKED_SHARE`].
+fn loops(evaluation: &Evaluation<'_>, model: usize) -> bool {
+    let column = registry::column_index(looping::NAME).unwrap_or_default();
+    let shares = evaluation.values(model, column);
+    let shares: Vec<f64> = shares.into_iter().flatten().collect();
+    !shares.is_empty() && mean(&shares) >= looping::MARKED_SHARE
 }
 
 /// The mean of each run over the prompts where the model has a value; empty for one run.
@@ -256,6 +268,12 @@ fn reward_and_diversity(
 }
 
 impl ModelSummary {
+    /// The name for tables and plots, with a mark if its texts loop.
+    pub fn marked_name(&self) -> String {
+        let mark = if self.loops { " (loops)" } else { "" };
+        format!("{}{mark}", self.name)
+    }
+
     /// The summary of a column, by column name.
     pub fn value(&self, column: &str) -> Option<MeasureSummary> {
         let mut values = self.values.iter();

@@ -138,10 +138,15 @@ fn unusual_texts_are_evaluated_and_escaped_in_the_page() {
         "1 duplicate row skipped (odd.jsonl:19).",
         "1 score ignored: not a number (odd.jsonl:5).",
         "1 text is empty, and evaluated as such (odd.jsonl:1).",
-        "odd: 1 of 18 texts repeat themselves",
+        "odd: 1 of 18 texts loop",
     ] {
         assert!(warnings.contains(warning), "{warnings}");
     }
+    // One looping text of 18 is more than one in twenty.
+    assert_eq!(model(&report, "odd")["loops"], true);
+    assert_eq!(model(&report, "plain")["loops"], false);
+    let markdown = fs::read_to_string(out.join("report.md")).unwrap();
+    assert!(markdown.contains("odd (loops)") && !markdown.contains("plain (loops)"));
     // The reward of a prompt is undefined if one of its texts has no reward.
     assert_eq!(model(&report, "odd")["values"]["reward"]["prompts"], 5);
     let page = fs::read_to_string(out.join("report.html")).unwrap();

@@ -14,10 +14,13 @@ const MIN_WORDS: usize = 50;
 /// The share of repeated n-grams above which a text loops. Of 424 comments of r/WritingPrompts the highest share
 /// is 0.08, of 1,961 texts of six published models only one is above 0.08; a text of which a quarter is one
 /// repeated sentence exceeds it.
-const BOUND: f64 = 0.2;
+pub const BOUND: f64 = 0.2;
 
 /// The share of looping texts from which a report marks a model.
 pub const MARKED_SHARE: f64 = 0.05;
+
+/// The name of the column.
+pub const NAME: &str = "looping";
 
 /// The entry in [`super::registry::MEASURES`].
 pub const MEASURE: Measure = Measure {
@@ -33,7 +36,7 @@ pub const MEASURE: Measure = Measure {
     direction: Direction::Lower,
     description: "The share of texts of at least 50 words in which more than 0.2 of the n-grams of eight words \
                   repeat an earlier one.",
-    columns: &[Column::new("looping", "Looping texts")],
+    columns: &[Column::new(NAME, "Looping texts")],
 };
 
 /// The share of texts whose share of repeated n-grams exceeds `bound`; texts of fewer than 50 words do not count

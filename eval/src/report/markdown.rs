@@ -72,7 +72,7 @@ fn head(text: &mut String, cells: &[String]) {
 /// Writes the table of models: a row per measure and a column per model, because models are few.
 fn models(text: &mut String, report: &Report) {
     line(text, format_args!("## Models"));
-    let names = report.models.iter().map(|model| cell(&model.name));
+    let names = report.models.iter().map(|model| cell(&model.marked_name()));
     let names: Vec<String> = [String::new()].into_iter().chain(names).collect();
     head(text, &names);
     for (at, measure) in report.measures.iter().enumerate() {

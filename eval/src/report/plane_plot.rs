@@ -96,7 +96,10 @@ pub(super) fn plane(report: &Report, space: Space) -> Option<String> {
         let on_curve = curves
             .iter()
             .find_map(|curve| Some((curve, curve.scale_of(*at)?)));
-        let label = on_curve.map_or_else(|| short(&model.name), |(_, scale)| scale.to_string());
+        let label = on_curve.map_or_else(
+            || short(&model.marked_name()),
+            |(_, scale)| scale.to_string(),
+        );
         // Beside a curve, not on it.
         let right = on_curve.map_or(cx > WIDTH * 0.6, |(curve, _)| curve.rises());
         picture.add(format_args!(

@@ -23,7 +23,11 @@ pub fn terminal_summary(report: &Report) -> String {
             let value = model.value(name);
             value.map_or_else(|| "n/a".to_owned(), |value| number(value.mean))
         });
-        rows.push(std::iter::once(plain(&model.name)).chain(values).collect());
+        rows.push(
+            std::iter::once(plain(&model.marked_name()))
+                .chain(values)
+                .collect(),
+        );
     }
     let mut text = table(&rows);
     if let Some(shares) = closer_than_people(report) {

@@ -3,6 +3,5 @@
 pub mod bleu;
 pub mod equivalence;
 pub mod ngrams;
-pub mod repetition;
 pub mod rouge;
 pub mod tokenization;

@@ -124,8 +124,14 @@ impl Expression {
 
 #[cfg(test)]
 mod tests {
+    use datafusion::sql::parser::DFParserBuilder;
+
     use super::*;
-    use crate::sql;
+
+    fn statements(text: &str) -> Vec<Statement> {
+        let mut parser = DFParserBuilder::new(text).build().unwrap();
+        parser.parse_statements().unwrap().into()
+    }
 
     fn parse(text: &str) -> Result<Expression> {
         Expression::parse("--weight", text)
@@ -134,7 +140,7 @@ mod tests {
     #[test]
     fn an_expression_is_put_in_parentheses_where_the_placeholder_stands() {
         let mut statements =
-            sql::parse("SELECT 2 * $weight AS x, $weight_2 FROM t WHERE $weight > 0").unwrap();
+            statements("SELECT 2 * $weight AS x, $weight_2 FROM t WHERE $weight > 0");
         let sum = parse(" a + $weight ").unwrap();
         sum.replace("$weight", &mut statements[0]);
         assert_eq!(

@@ -4,7 +4,7 @@
 -- (reposts have the same prompt_key) are one prompt with the least id of its posts. Duplicate texts of
 -- a prompt count once, with their highest votes. Prompts with fewer than --min-responses candidates are
 -- excluded. --max-responses limits the responses per prompt: a random sample by --seed, or those with the
--- most votes with --best-first. The condition of --where stands for $where and sees the columns of
+-- most votes with --select best. The condition of --where stands for $where and sees the columns of
 -- `described`: a response, and its prompt. The hash join builds its table from the prompts, which are
 -- written first, and streams the stories.
 SET datafusion.optimizer.join_reordering = false;

@@ -375,7 +375,9 @@ fn every_strategy_and_option_makes_pairs() {
         "--strategy gap --gap 1 --seed 7",
         "--strategy gap --deviation none",
         "--strategy gap --deviation style --min-weight 0.2",
-        "--strategy gap --max-responses 4 --best-first",
+        "--strategy gap --max-responses 4 --select best",
+        "--strategy gap --max-responses 4 --select dpp",
+        "--strategy gap --max-responses 4 --select dpp --deviation style",
         "--strategy gap --max-pairs 1 --best-winners",
         "--strategy gap --min-responses 5",
         "--strategy ratio",
@@ -383,6 +385,9 @@ fn every_strategy_and_option_makes_pairs() {
         "--strategy all --max-pairs 3",
         "--strategy divpo",
         "--strategy divpo --pool all",
+        "--strategy marginal",
+        "--strategy marginal --epsilon 0 --n-cap 1 --top-quantile 1 --deviation semantic",
+        "--strategy marginal --max-responses 5 --select dpp --max-pairs 1",
         "--strategy divpo --rho 0.5 --max-pairs 1 --deviation semantic",
         "--strategy gap --gap 1 --seed 7",
     ] {
@@ -406,6 +411,72 @@ fn every_strategy_and_option_makes_pairs() {
     let excluded = "SELECT excluded, count(*) AS n FROM candidates GROUP BY 1 ORDER BY 1";
     let _ = write!(counts, "--tokenizer\n{}", query(&store, excluded));
     insta::assert_snapshot!(counts);
+}
+
+#[test]
+fn every_candidate_is_an_sft_example_that_train_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (store, sft) = (at("store"), at("sft.parquet"));
+    done(&["ingest", text(&root.join("data")), "--store", text(&store)]);
+    let words = ["pairs", "--store", text(&store), "--max-words", "200"];
+    let stdout = done(&[&words[..], &["--sft", text(&sft)]].concat());
+    let file = format!("FROM '{}'", text(&sft));
+    // The same texts as the candidates', which are more than the chosen ones.
+    let other = "SELECT count(*) AS n FROM (SELECT text, split FROM candidates \
+                 JOIN responses USING (response_id) WHERE excluded IS NULL \
+                 EXCEPT ALL SELECT completion[1]['content'], split ";
+    assert_eq!(query(&store, &format!("{other}{file})")), "n\n0\n");
+    let number = |rows: &str| -> usize {
+        let count = query(&store, &format!("SELECT count(*) AS n {rows}"));
+        count.lines().nth(1).unwrap().parse().unwrap()
+    };
+    let rows = number(&file);
+    assert!(stdout.contains(&format!("{rows} SFT examples")), "{stdout}");
+    assert_eq!(rows, number("FROM candidates WHERE excluded IS NULL"));
+    assert!(rows > number("FROM (SELECT DISTINCT chosen_id FROM pair_ids)"));
+    let card = std::fs::read_to_string(store.join("pairs.md")).unwrap();
+    assert!(card.contains(&format!(
+        "## SFT examples\n\n| | |\n|---|--:|\n| all | {rows} |"
+    )));
+    let model = root.join("tests/fixtures/models/llama/model");
+    let mut words = vec![
+        "train",
+        "sft",
+        "--model",
+        text(&model),
+        "--data",
+        text(&sft),
+    ];
+    let out = at("adapter");
+    words.extend([
+        "--out",
+        text(&out),
+        "--max-steps",
+        "2",
+        "--max-length",
+        "128",
+    ]);
+    words.extend([
+        "--overlength",
+        "truncate",
+        "--lora-r",
+        "4",
+        "--device",
+        "cpu",
+    ]);
+    done(&words);
+    let run = std::fs::read_to_string(out.join("run.json")).unwrap();
+    let run: serde_json::Value = serde_json::from_str(&run).unwrap();
+    let train = number(&format!("{file} WHERE split = 'train'"));
+    let counts = &run["rows"];
+    assert_eq!(counts["train"], train, "{run}");
+    assert_eq!(counts["duplicates"], 0, "{run}");
+    // Without the option the examples of an earlier run do not stay.
+    done(&["pairs", "--store", text(&store)]);
+    let tables = query(&store, "SELECT table_name FROM information_schema.tables");
+    assert!(!tables.lines().any(|name| name == "sft"), "{tables}");
 }
 
 #[test]

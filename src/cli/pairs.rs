@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use polyphony_engine::expression::Expression;
-use polyphony_engine::pairs::{self, DivPoPool, Options, PairsOutput, Strategy};
+use polyphony_engine::pairs::{self, DivPoPool, Options, PairsOutput, Select, Strategy};
 
 use super::number::number;
 use super::terminal::{self, Bars};
@@ -20,7 +20,7 @@ pub(crate) struct Arguments {
     store: PathBuf,
     /// How pairs are found: gap (random pairs whose votes differ by a gap, each response once), ratio
     /// (a ratio of votes, the chosen posted later), all, divpo (the most deviant of the best over the
-    /// least deviant of the worst)
+    /// least deviant of the worst), marginal (the more diverse of two with similar votes)
     #[arg(long, default_value = "gap")]
     strategy: String,
     /// Use only responses for which this SQL condition holds, over the columns of a response and its prompt:
@@ -53,8 +53,28 @@ pub(crate) struct Arguments {
         })
     )]
     pool: DivPoPool,
+    /// marginal: the maximum difference of votes of a pair
+    #[arg(
+        long,
+        value_name = "X",
+        default_value_t = 5.0,
+        allow_negative_numbers = true,
+        value_parser = number::<f64>(0.0..)
+    )]
+    epsilon: f64,
+    /// marginal: at most this many pairs of one response
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
+    n_cap: u32,
+    /// marginal: the share of a prompt's pairs that remains, those with the largest difference of diversity
+    #[arg(
+        long,
+        value_name = "X",
+        default_value_t = 0.25,
+        value_parser = number::<f64>((Bound::Excluded(0.0), Bound::Included(1.0)))
+    )]
+    top_quantile: f64,
     /// At most this many pairs of a prompt, N / 2 for the paper's ablation over N responses [default:
-    /// gap: all, divpo: 2, else 100]
+    /// gap, marginal: all, divpo: 2, else 100]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_pairs: Option<u32>,
     /// gap, all: with --max-pairs, the pairs whose chosen responses have the most votes, not random ones
@@ -86,9 +106,22 @@ pub(crate) struct Arguments {
     /// Use at most this many responses of a prompt as candidates, before they are paired
     #[arg(long, value_name = "N")]
     max_responses: Option<u32>,
-    /// With --max-responses: use those with the most votes, not random ones
-    #[arg(long, requires = "max_responses")]
-    best_first: bool,
+    /// With --max-responses: which ones: random, best (the most votes), dpp (the most diverse: a
+    /// determinantal point process over the embeddings) [default: random]
+    #[arg(
+        long,
+        value_name = "random|best|dpp",
+        requires = "max_responses",
+        hide_possible_values = true,
+        value_parser = PossibleValuesParser::new(["random", "best", "dpp"]).map(|name| {
+            match name.as_str() {
+                "best" => Select::Best,
+                "dpp" => Select::Dpp,
+                _ => Select::Random,
+            }
+        })
+    )]
+    select: Option<Select>,
     #[command(flatten)]
     weighting: WeightArguments,
     /// The random seed
@@ -97,6 +130,9 @@ pub(crate) struct Arguments {
     /// The output file; the card is written beside it [default: pairs.parquet in the store]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Also write the SFT examples here: every candidate as prompt and completion, for `train sft`
+    #[arg(long, value_name = "FILE")]
+    sft: Option<PathBuf>,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
@@ -118,6 +154,9 @@ fn options(arguments: Arguments) -> anyhow::Result<(PathBuf, Options)> {
         balance_length: arguments.balance_length,
         rho: arguments.rho,
         pool: arguments.pool,
+        epsilon: arguments.epsilon,
+        n_cap: arguments.n_cap,
+        top_quantile: arguments.top_quantile,
         max_pairs: arguments.max_pairs,
         best_winners: arguments.best_winners,
         min_votes: arguments.min_votes,
@@ -127,12 +166,13 @@ fn options(arguments: Arguments) -> anyhow::Result<(PathBuf, Options)> {
         max_tokens: arguments.max_tokens.unwrap_or(defaults.max_tokens),
         min_responses: arguments.min_responses,
         max_responses: arguments.max_responses,
-        best_first: arguments.best_first,
+        select: arguments.select.unwrap_or_default(),
         filter: filter
             .map(|sql| Expression::parse("--where", sql))
             .transpose()?,
         seed: arguments.seed,
         out: arguments.out,
+        sft: arguments.sft,
         ..arguments.weighting.options()?
     };
     Ok((arguments.store, options))
@@ -148,6 +188,12 @@ pub(crate) fn summarize(output: &PairsOutput) {
         output.file.display(),
         output.card_file.display()
     ));
+    if let Some((file, rows)) = &output.sft {
+        terminal::result(&format!(
+            "{rows} SFT examples, one for each candidate, in {}",
+            file.display()
+        ));
+    }
     let by_construction = if card.weights.two_weigh_one() {
         ", whose weight is 1 by construction"
     } else {

@@ -3,6 +3,8 @@
 
 /// Deviation of vectors: the mean cosine distance to the others.
 pub mod deviation;
+/// DPP selection: greedy MAP inference of a determinantal point process.
+pub mod dpp;
 /// Embedders: texts to vectors.
 pub mod embed;
 /// SQL expressions of the command line.
@@ -15,6 +17,8 @@ pub mod ingest;
 pub mod jobs;
 /// JSON lines files in SQL.
 pub mod json_lines;
+/// Nearest distance of vectors: the cosine distance to the most similar other one.
+pub mod nearest_distance;
 /// Pairs pipeline: weighted preference pairs from a store.
 pub mod pairs;
 /// Row tables: local files as tables in SQL.

@@ -22,6 +22,8 @@ pub const EMBEDDINGS: &str = "embeddings_";
 
 /// The table of responses that can be in pairs, and why the others are excluded.
 pub const CANDIDATES: &str = "candidates";
+/// The table of responses that passed the filters, before `--select dpp` takes some of them.
+pub const ELIGIBLE: &str = "eligible";
 /// The table of pairs as ids: the chosen and the rejected response of each pair.
 pub const PAIR_IDS: &str = "pair_ids";
 /// The table of responses whose deviation is computed.
@@ -33,25 +35,32 @@ pub const DEVIATIONS: &str = "deviations";
 pub const POOLS: &str = "pools";
 /// The table of deviations within the pools of `DivPO`, a row per response and space.
 pub const POOL_DEVIATIONS: &str = "pool_deviations";
+/// The table of marginal diversities: the distance of a response to its most similar neighbour.
+pub const MARGINAL_DIVERSITIES: &str = "marginal_diversities";
 /// The table of the responses' weights.
 pub const WEIGHTS: &str = "weights";
 /// The table of weighted preference pairs.
 pub const PAIRS: &str = "pairs";
+/// The table of examples of supervised fine-tuning: all candidates.
+pub const SFT: &str = "sft";
 
 /// All tables that a store can contain, except the tables of vectors.
-pub const TABLES: [&str; 12] = [
+pub const TABLES: [&str; 15] = [
     PROMPTS,
     RESPONSES,
     QUARANTINED,
     PENDING,
+    ELIGIBLE,
     CANDIDATES,
     PAIR_IDS,
     SCORED_RESPONSES,
     DEVIATIONS,
     POOLS,
     POOL_DEVIATIONS,
+    MARGINAL_DIVERSITIES,
     WEIGHTS,
     PAIRS,
+    SFT,
 ];
 
 /// The tables that `ingest` fills, with their schemas.
@@ -160,6 +169,18 @@ pub fn pairs() -> SchemaRef {
         Field::new("weight", DataType::Float64, false),
         text("chosen_id"),
         text("rejected_id"),
+        text("split"),
+    ])
+}
+
+/// One row per candidate, in the conversational prompt-completion format of TRL's `SFTTrainer`.
+pub fn sft() -> SchemaRef {
+    schema(vec![
+        text("response_id"),
+        text("prompt_id"),
+        Field::new("prompt", messages(), false),
+        Field::new("completion", messages(), false),
+        number("score"),
         text("split"),
     ])
 }

@@ -29,7 +29,7 @@ use polyphony_io::progress::Progress;
 pub type Options = BTreeMap<String, ScalarValue>;
 
 /// The built-in files, in execution order.
-pub const BUILT_IN: [(&str, &str); 23] = [
+pub const BUILT_IN: [(&str, &str); 30] = [
     (
         "00_quarantine.sql",
         include_str!("../../sql/00_quarantine.sql"),
@@ -47,12 +47,20 @@ pub const BUILT_IN: [(&str, &str); 23] = [
         include_str!("../../sql/10_candidates.sql"),
     ),
     (
+        "15_candidates_dpp.sql",
+        include_str!("../../sql/15_candidates_dpp.sql"),
+    ),
+    (
         "20_divpo_deviations.sql",
         include_str!("../../sql/20_divpo_deviations.sql"),
     ),
     (
         "20_divpo_pools.sql",
         include_str!("../../sql/20_divpo_pools.sql"),
+    ),
+    (
+        "20_marginal_diversities.sql",
+        include_str!("../../sql/20_marginal_diversities.sql"),
     ),
     (
         "20_pairs_all.sql",
@@ -67,12 +75,20 @@ pub const BUILT_IN: [(&str, &str); 23] = [
         include_str!("../../sql/20_pairs_gap.sql"),
     ),
     (
+        "20_pairs_marginal.sql",
+        include_str!("../../sql/20_pairs_marginal.sql"),
+    ),
+    (
         "20_pairs_ratio.sql",
         include_str!("../../sql/20_pairs_ratio.sql"),
     ),
     (
         "30_scored_responses_all.sql",
         include_str!("../../sql/30_scored_responses_all.sql"),
+    ),
+    (
+        "30_scored_responses_eligible.sql",
+        include_str!("../../sql/30_scored_responses_eligible.sql"),
     ),
     (
         "30_scored_responses_in_gap_pairs.sql",
@@ -105,11 +121,17 @@ pub const BUILT_IN: [(&str, &str); 23] = [
         "60_weighted_rows.sql",
         include_str!("../../sql/60_weighted_rows.sql"),
     ),
+    ("65_sft.sql", include_str!("../../sql/65_sft.sql")),
     ("70_card.sql", include_str!("../../sql/70_card.sql")),
     (
         "71_card_divpo.sql",
         include_str!("../../sql/71_card_divpo.sql"),
     ),
+    (
+        "71_card_marginal.sql",
+        include_str!("../../sql/71_card_marginal.sql"),
+    ),
+    ("71_card_sft.sql", include_str!("../../sql/71_card_sft.sql")),
 ];
 
 /// The source of the pipeline's SQL files.

@@ -173,17 +173,22 @@ fn options_that_cannot_be_used() {
     transcript.run(&["pairs", "--store", "store", "--semantic", "builtin:meaning"]);
     transcript.run(&["pairs", "--store", "store", "--rho", "0.9"]);
     transcript.run(&["pairs", "--store", "store", "--best-winners"]);
-    transcript.run(&[
-        "pairs",
-        "--store",
-        "store",
-        "--strategy",
-        "ratio",
-        "--max-pairs",
-        "2",
-        "--best-winners",
-    ]);
-    transcript.run(&["pairs", "--store", "store", "--best-first"]);
+    let pairs = ["pairs", "--store", "store"];
+    for words in [
+        "--strategy ratio --max-pairs 2 --best-winners",
+        "--strategy marginal --epsilon -1",
+        "--strategy marginal --n-cap 0",
+        "--strategy marginal --top-quantile 0",
+        "--strategy marginal --deviation none",
+        "--select dpp",
+        "--max-responses 4 --select first",
+        "--max-responses 4 --select dpp --deviation none",
+        "--sft sft.jsonl",
+        "--sft a.parquet --out a.parquet",
+    ] {
+        let words: Vec<&str> = words.split(' ').collect();
+        transcript.run(&[&pairs[..], &words].concat());
+    }
     transcript.run(&["pairs", "--store", "store", "--tokenizer", "gone.json"]);
     transcript.run(&["pairs", "--store", "store", "--min-votes", "100000"]);
     transcript.run(&["pairs", "--store", "store", "--sql", "data"]);

@@ -1,12 +1,16 @@
 //! SQL functions, one per file, named as in SQL.
 
 pub mod deviation;
+pub mod dpp_rank;
 pub mod embed;
 pub mod minmax;
+pub mod nearest_distance;
+pub mod pairs_by_diversity;
 pub mod pairs_by_gap;
 pub mod reward;
 pub mod token_count;
 pub mod weight;
+mod whole_partition;
 
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 use datafusion::prelude::SessionContext;
@@ -19,8 +23,13 @@ use crate::Result;
 /// Currently none; the registry's interface allows them.
 pub fn register_all(context: &SessionContext) -> Result<()> {
     context.register_udwf(WindowUDF::from(deviation::Deviation::default()));
+    context.register_udwf(WindowUDF::from(dpp_rank::DppRank::default()));
     context.register_udf(ScalarUDF::from(embed::Embed::default()));
     context.register_udwf(WindowUDF::from(minmax::MinMax::default()));
+    context.register_udwf(WindowUDF::from(nearest_distance::NearestDistance::default()));
+    context.register_udaf(AggregateUDF::from(
+        pairs_by_diversity::PairsByDiversity::default(),
+    ));
     context.register_udaf(AggregateUDF::from(pairs_by_gap::PairsByGap::default()));
     context.register_udf(ScalarUDF::from(reward::Reward::default()));
     context.register_udf(ScalarUDF::from(token_count::TokenCount::default()));

@@ -7,6 +7,7 @@ use std::time::Instant;
 use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::compute::concat_batches;
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::prelude::{col, lit};
 use datafusion::scalar::ScalarValue;
 use futures::stream::Fuse;
 use futures::{StreamExt, TryStreamExt};
@@ -27,6 +28,8 @@ pub const VECTORS: &str = "vectors";
 pub enum Scope {
     /// All responses.
     Store,
+    /// The responses that passed the filters, in the table `eligible`.
+    Eligible,
     /// The responses in the table `scored_responses`.
     ScoredResponses,
 }
@@ -66,6 +69,31 @@ pub fn session(store: &Store, embedder: &Embedder) -> Result<datafusion::prelude
     Ok(context)
 }
 
+/// Registers the vectors of this model and revision, columns `text_hash` and `vector`, under a name.
+///
+/// # Errors
+/// As [`session::with_store`].
+pub async fn register_vectors(
+    context: &datafusion::prelude::SessionContext,
+    store: &Store,
+    embedder: &Embedder,
+    name: &str,
+) -> Result<()> {
+    let table = format!("all_{name}");
+    let schema = schema::embeddings(embedder.dimension() as i32);
+    session::register_as(context, store, &table_of(embedder), &table, Some(schema))?;
+    let of_embedder =
+        (col("model").eq(lit(embedder.name()))).and(col("revision").eq(lit(embedder.revision())));
+    let view = context
+        .table(table.as_str())
+        .await?
+        .filter(of_embedder)?
+        .select_columns(&["text_hash", "vector"])?
+        .into_view();
+    context.register_table(name, view)?;
+    Ok(())
+}
+
 /// Embeds the texts of the scope that have no vector of this model and revision yet; returns their
 /// number.
 ///
@@ -79,8 +107,13 @@ pub async fn run(
     progress: &dyn Progress,
 ) -> Result<u64> {
     let context = session(store, embedder)?;
-    if options.scope == Scope::Store {
-        let all = pipeline.script("30_scored_responses_of_store.sql")?;
+    let script = match options.scope {
+        Scope::Store => Some("30_scored_responses_of_store.sql"),
+        Scope::Eligible => Some("30_scored_responses_eligible.sql"),
+        Scope::ScoredResponses => None,
+    };
+    if let Some(script) = script {
+        let all = pipeline.script(script)?;
         let all = all.frame(&context, &sql::Options::new()).await?;
         context.deregister_table(schema::SCORED_RESPONSES)?;
         context.register_table(schema::SCORED_RESPONSES, all.into_view())?;

@@ -1,7 +1,9 @@
 //! Pairs pipeline: responses to weighted preference pairs, one SQL step after another.
 
 pub mod card;
+mod export;
 mod options;
+mod selection;
 mod weight_check;
 pub mod weight_formula;
 
@@ -15,12 +17,11 @@ use datafusion::scalar::ScalarValue;
 
 use tracing::{Instrument as _, info_span};
 
-pub use self::options::{DivPoPool, Options, Strategy};
+pub use self::options::{DivPoPool, Options, Select, Strategy};
 use crate::embed::Embedder;
-use crate::jobs::embed_store::{self, EmbedOptions, Scope};
+use crate::jobs::embed_store::{self, Scope};
 use crate::store::{StepEntry, Store};
 use crate::{Error, Result, schema, session, sql};
-use polyphony_io::atomic::{copy_atomic, write_atomic, write_json};
 use polyphony_io::hash::{Sha256, hex};
 use polyphony_io::progress::{Progress, Unit};
 
@@ -33,6 +34,8 @@ pub struct PairsOutput {
     pub card_file: PathBuf,
     /// The data set card.
     pub card: card::Card,
+    /// The path of the SFT examples and their number, where they were asked for.
+    pub sft: Option<(PathBuf, u64)>,
 }
 
 /// Makes weighted preference pairs from a store. A step is skipped when its SQL, options and inputs
@@ -70,13 +73,22 @@ pub async fn pairs(
     };
     let mut run = PairsPipeline::new(&mut store, options, progress);
     run.tokenizer_sha256 = tokenizer_sha256;
-    run.step("10_candidates.sql", None, None).await?;
-    // DivPO selects pairs by deviation within its pools, so it needs vectors first; its weights are those
-    // of the responses from which the pools are taken.
-    if options.strategy == Strategy::DivPo {
-        run.step(options.pool.script(), None, None).await?;
+    run.candidates().await?;
+    // DivPO and marginal select pairs by vectors, so they need them first; their weights are those of the
+    // responses from which pairs are selected.
+    if options.strategy.needs_vectors() {
+        let pool = match options.strategy {
+            Strategy::DivPo => options.pool,
+            _ => DivPoPool::All,
+        };
+        run.step(pool.script(), None, None).await?;
         run.weights().await?;
-        run.divpo_pairs().await?;
+        if options.strategy == Strategy::DivPo {
+            run.divpo_pairs().await?;
+        } else {
+            run.step("20_marginal_diversities.sql", None, None).await?;
+            run.step(options.strategy.script(), None, None).await?;
+        }
         run.expect_pairs()?;
     } else {
         run.step(options.strategy.script(), None, None).await?;
@@ -88,7 +100,13 @@ pub async fn pairs(
     run.center_winners().await?;
     run.step("60_pairs.sql", None, Some(schema::pairs()))
         .await?;
-    export(&store, options, folder).await
+    if options.sft.is_some() {
+        run.step("65_sft.sql", None, Some(schema::sft())).await?;
+    } else {
+        // Examples of an earlier run need not be the candidates of this one.
+        run.forget(schema::SFT)?;
+    }
+    export::export(&store, options, folder).await
 }
 
 /// A run of the pipeline.
@@ -129,8 +147,8 @@ impl<'a> PairsPipeline<'a> {
             self.store.folder(),
             "no two responses of a prompt can be paired with these options",
             format!(
-                "{widen}lower --gap, --ratio or --min-votes, or use --ignore-time-order; `SELECT excluded, \
-                 count(*) FROM candidates GROUP BY excluded` shows why responses are excluded"
+                "{widen}lower --gap, --ratio or --min-votes, raise --epsilon, or use --ignore-time-order; \
+                 `SELECT excluded, count(*) FROM candidates GROUP BY excluded` shows why responses are excluded"
             ),
         ))
     }
@@ -174,12 +192,7 @@ impl<'a> PairsPipeline<'a> {
     pub(crate) async fn weights(&mut self) -> Result<()> {
         self.forget_other_spaces(schema::DEVIATIONS)?;
         for (space, embedder) in &self.options.spaces {
-            let texts = EmbedOptions {
-                scope: Scope::ScoredResponses,
-                shard_size: embedder.default_shard_size(),
-            };
-            let pipeline = &self.options.pipeline;
-            embed_store::run(self.store, embedder, pipeline, &texts, self.progress).await?;
+            self.embed(embedder, Scope::ScoredResponses).await?;
             self.step("40_deviation.sql", Some((space, embedder)), None)
                 .await?;
         }
@@ -224,7 +237,21 @@ impl<'a> PairsPipeline<'a> {
         space: Option<(&str, &Embedder)>,
         schema: Option<SchemaRef>,
     ) -> Result<()> {
+        self.step_into(None, name, space, schema).await
+    }
+
+    /// As [`Self::step`], but with another output table than the file names if `table` is set.
+    async fn step_into(
+        &mut self,
+        table: Option<&str>,
+        name: &str,
+        space: Option<(&str, &Embedder)>,
+        schema: Option<SchemaRef>,
+    ) -> Result<()> {
         let mut script = self.options.pipeline.script(name)?;
+        if let Some(table) = table {
+            table.clone_into(&mut script.writes);
+        }
         for (placeholder, expression) in self.options.expressions() {
             if script.text.contains(placeholder) {
                 script = script.with_expression(placeholder, expression);
@@ -245,8 +272,12 @@ impl<'a> PairsPipeline<'a> {
         }
         values.retain(|name, _| script.text.contains(&format!("${name}")));
         let context = self.context(space.map(|(_, embedder)| embedder))?;
-        let stands_for = |table: &str| match space {
-            Some((_, embedder)) if table == embed_store::VECTORS => embed_store::table_of(embedder),
+        self.register_spaces(&context, &script).await?;
+        let stands_for = |table: &str| match (space, self.embedder_of(table)) {
+            (Some((_, embedder)), _) if table == embed_store::VECTORS => {
+                embed_store::table_of(embedder)
+            }
+            (_, Some(embedder)) => embed_store::table_of(embedder),
             _ => table.to_owned(),
         };
         let fingerprint = self.fingerprint(&script, &values, stands_for);
@@ -337,6 +368,9 @@ impl<'a> PairsPipeline<'a> {
             hasher.update(format!("\n{name}={value:?}"));
         }
         for table in &script.reads {
+            if let Some(embedder) = self.embedder_of(table) {
+                hasher.update(format!("\n{} {}", embedder.name(), embedder.revision()));
+            }
             let state = self.store.manifest().state_of(&stands_for(table));
             hasher.update(format!("\n{table}:\n{state}"));
         }
@@ -351,42 +385,4 @@ fn shown(value: &ScalarValue) -> String {
     } else {
         value.to_string()
     }
-}
-
-/// Copies the pairs to the output path, and writes the card next to them.
-async fn export(store: &Store, options: &Options, folder: &std::path::Path) -> Result<PairsOutput> {
-    let file = options
-        .out
-        .clone()
-        .unwrap_or_else(|| folder.join("pairs.parquet"));
-    let [part] = store.files(schema::PAIRS).try_into().map_err(|_| {
-        Error::store(
-            folder,
-            "the table `pairs` has several parts",
-            "remove the store and ingest again",
-        )
-    })?;
-    copy_atomic(&part, &file)?;
-    let context = session::with_store(store, &session::MemoryLimit::pipeline())?;
-    session::add_views(&context, &options.pipeline).await?;
-    let pipeline = &options.pipeline;
-    let none = sql::Options::new();
-    let mut rows = pipeline.query(&context, "70_card.sql", &none).await?;
-    if options.strategy == Strategy::DivPo {
-        let values = options.sql_values();
-        rows.extend(
-            pipeline
-                .query(&context, "71_card_divpo.sql", &values)
-                .await?,
-        );
-    }
-    let card = card::Card::new(store, options, &rows)?;
-    let card_file = file.with_extension("md");
-    write_atomic(&card_file, card.markdown().as_bytes())?;
-    write_json(&file.with_extension("json"), &card)?;
-    Ok(PairsOutput {
-        file,
-        card_file,
-        card,
-    })
 }

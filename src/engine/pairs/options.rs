@@ -22,14 +22,17 @@ pub enum Strategy {
     /// `DivPO`: the most deviant of the best responses over the least deviant of the worst (Lanchantin et
     /// al. 2025).
     DivPo,
+    /// `ReDiPO`: of two responses of similar votes the more diverse one (Samuel et al. 2026).
+    Marginal,
 }
 
 impl Strategy {
-    const NAMES: [(&'static str, Self); 4] = [
+    const NAMES: [(&'static str, Self); 5] = [
         ("gap", Self::Gap),
         ("ratio", Self::Ratio),
         ("all", Self::All),
         ("divpo", Self::DivPo),
+        ("marginal", Self::Marginal),
     ];
 
     /// The strategy by name.
@@ -54,8 +57,27 @@ impl Strategy {
             Self::Ratio => "20_pairs_ratio.sql",
             Self::All => "20_pairs_all.sql",
             Self::DivPo => "20_pairs_divpo.sql",
+            Self::Marginal => "20_pairs_marginal.sql",
         }
     }
+
+    /// Whether pairs are selected by the vectors of responses.
+    pub(super) fn needs_vectors(self) -> bool {
+        matches!(self, Self::DivPo | Self::Marginal)
+    }
+}
+
+/// The selection of a prompt's candidates when there are more than `max_responses`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Select {
+    /// A random sample by the seed.
+    #[default]
+    Random,
+    /// Those with the most votes.
+    Best,
+    /// Those that greedy MAP inference of a determinantal point process selects (Chen et al. 2018): the
+    /// most diverse ones.
+    Dpp,
 }
 
 /// divpo: the responses from which the pools of the best and of the worst are taken.
@@ -107,6 +129,12 @@ pub struct Options {
     /// With `max_pairs`, gap and all: keep the pairs whose chosen responses have the most votes instead of
     /// random ones.
     pub best_winners: bool,
+    /// marginal: the maximum difference of votes of a pair, 0 or more.
+    pub epsilon: f64,
+    /// marginal: the maximum number of pairs of a response, at least 1.
+    pub n_cap: u32,
+    /// marginal: the fraction of a prompt's pairs that remains, in (0, 1].
+    pub top_quantile: f64,
     /// The minimum votes of a response; by default 10 for ratio, otherwise unlimited.
     pub min_votes: Option<f64>,
     /// The minimum number of words of a response; by default 50 for ratio, otherwise 1.
@@ -121,8 +149,8 @@ pub struct Options {
     pub min_responses: u32,
     /// The maximum number of responses per prompt; by default unlimited.
     pub max_responses: Option<u32>,
-    /// With `max_responses`: select the responses with the most votes instead of random ones.
-    pub best_first: bool,
+    /// With `max_responses`: which responses are selected.
+    pub select: Select,
     /// The deviation spaces, each with its embedder.
     pub spaces: Vec<(&'static str, Embedder)>,
     /// The condition on a response and its prompt; the others are excluded with the reason `where`.
@@ -142,6 +170,8 @@ pub struct Options {
     pub pipeline: sql::SqlPipeline,
     /// The output path of the pairs; by default `pairs.parquet` in the store's folder.
     pub out: Option<PathBuf>,
+    /// The output path of the SFT examples, which are all candidates; by default none are written.
+    pub sft: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -156,6 +186,9 @@ impl Default for Options {
             pool: DivPoPool::default(),
             max_pairs: None,
             best_winners: false,
+            epsilon: 5.0,
+            n_cap: 4,
+            top_quantile: 0.25,
             min_votes: None,
             min_words: None,
             max_words: 1500,
@@ -163,7 +196,7 @@ impl Default for Options {
             max_tokens: 2048,
             min_responses: 1,
             max_responses: None,
-            best_first: false,
+            select: Select::default(),
             spaces: Vec::new(),
             filter: None,
             weight: None,
@@ -173,6 +206,7 @@ impl Default for Options {
             seed: 42,
             pipeline: sql::SqlPipeline::default(),
             out: None,
+            sft: None,
         }
     }
 }
@@ -219,10 +253,30 @@ impl Options {
                 "the card goes beside it, as .md and .json",
             ));
         }
-        if self.strategy == Strategy::DivPo && self.spaces.is_empty() {
+        if let Some(sft) = &self.sft
+            && (sft.extension().is_none_or(|end| end != "parquet")
+                || self.out.as_ref() == Some(sft))
+        {
+            return Err(Error::config(
+                "--sft",
+                format!(
+                    "must end in .parquet and differ from --out (got {})",
+                    sft.display()
+                ),
+                "name a file of its own, as sft.parquet",
+            ));
+        }
+        if self.selects_by_dpp() && self.spaces.is_empty() {
+            return Err(Error::config(
+                "--select",
+                "dpp needs an embedding space (got --deviation none)",
+                "use --deviation both, semantic or style",
+            ));
+        }
+        if self.strategy.needs_vectors() && self.spaces.is_empty() {
             return Err(Error::config(
                 "--strategy",
-                "divpo needs a deviation to choose by (got --deviation none)",
+                "divpo and marginal need an embedding space to choose by (got --deviation none)",
                 "use --deviation both, semantic or style",
             ));
         }
@@ -236,14 +290,19 @@ impl Options {
         Ok(())
     }
 
+    /// Whether candidates are selected by a determinantal point process.
+    pub(super) fn selects_by_dpp(&self) -> bool {
+        self.select == Select::Dpp && self.max_responses.is_some()
+    }
+
     /// The values of the SQL placeholders. An absent `$min_votes` is NULL, which excludes nothing.
     pub(super) fn sql_values(&self) -> sql::Options {
         let is_ratio = self.strategy == Strategy::Ratio;
         let integer = |number: u32| ScalarValue::from(i64::from(number));
         let max_pairs = self.max_pairs.unwrap_or(match self.strategy {
             Strategy::DivPo => 2,
-            // Gap pairs are unlimited: 0 in SQL.
-            Strategy::Gap => 0,
+            // Unlimited: 0 in SQL. Marginal pairs are limited by --top-quantile.
+            Strategy::Gap | Strategy::Marginal => 0,
             Strategy::All | Strategy::Ratio => 100,
         });
         let max_length = match self.tokenizer {
@@ -278,12 +337,15 @@ impl Options {
             ("rho", ScalarValue::from(self.rho)),
             ("max_pairs", integer(max_pairs)),
             ("best_winners", ScalarValue::from(self.best_winners)),
+            ("epsilon", ScalarValue::from(self.epsilon)),
+            ("n_cap", integer(self.n_cap)),
+            ("top_quantile", ScalarValue::from(self.top_quantile)),
             ("min_votes", ScalarValue::Float64(min_votes)),
             ("min_words", integer(min_words)),
             ("max_length", integer(max_length)),
             ("min_responses", integer(self.min_responses)),
             ("max_responses", integer(self.max_responses.unwrap_or(0))),
-            ("best_first", ScalarValue::from(self.best_first)),
+            ("best_first", ScalarValue::from(self.select == Select::Best)),
             ("min_weight", ScalarValue::from(self.min_weight)),
             ("seed", ScalarValue::from(self.seed)),
             (

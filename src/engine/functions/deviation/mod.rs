@@ -66,17 +66,7 @@ impl WindowUDFImpl for Deviation {
         let [vector] = types else {
             return plan_err!("deviation takes one vector, not {} arguments", types.len());
         };
-        let single =
-            |item: &FieldRef| Arc::new(item.as_ref().clone().with_data_type(DataType::Float32));
-        match vector {
-            DataType::FixedSizeList(item, length) if item.data_type().is_numeric() => {
-                Ok(vec![DataType::FixedSizeList(single(item), *length)])
-            }
-            DataType::List(item) | DataType::LargeList(item) if item.data_type().is_numeric() => {
-                Ok(vec![DataType::List(single(item))])
-            }
-            other => plan_err!("deviation takes a vector of numbers, not {other}"),
-        }
+        Ok(vec![coerced(self.name(), vector)?])
     }
 
     fn partition_evaluator(
@@ -100,6 +90,24 @@ impl WindowUDFImpl for Deviation {
 
     fn limit_effect(&self, _arguments: &[Arc<dyn PhysicalExpr>]) -> LimitEffect {
         LimitEffect::Unknown
+    }
+}
+
+/// The type that a function's vector argument is converted to: a list of Float32.
+///
+/// # Errors
+/// When it is no list of numbers.
+pub(super) fn coerced(function: &str, vector: &DataType) -> Result<DataType> {
+    let single =
+        |item: &FieldRef| Arc::new(item.as_ref().clone().with_data_type(DataType::Float32));
+    match vector {
+        DataType::FixedSizeList(item, length) if item.data_type().is_numeric() => {
+            Ok(DataType::FixedSizeList(single(item), *length))
+        }
+        DataType::List(item) | DataType::LargeList(item) if item.data_type().is_numeric() => {
+            Ok(DataType::List(single(item)))
+        }
+        other => plan_err!("{function} takes a vector of numbers, not {other}"),
     }
 }
 
@@ -168,7 +176,7 @@ pub fn deviations(chunks: &[ArrayRef]) -> Result<Float64Array> {
 }
 
 /// The vectors of a column as slices, without a copy.
-fn rows(column: &ArrayRef) -> Result<Vec<Option<&[f32]>>> {
+pub(super) fn rows(column: &ArrayRef) -> Result<Vec<Option<&[f32]>>> {
     match column.data_type() {
         DataType::FixedSizeList(_, _) => Ok(fixed_rows(column.as_fixed_size_list())),
         DataType::List(_) => {

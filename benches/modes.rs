@@ -1,10 +1,11 @@
-//! Mode coverage of DDPO and DPO on a synthetic task: `cargo bench --bench modes`.
+//! Mode coverage of DPO, DDPO, DivPO and marginal pairs on a synthetic task: `cargo bench --bench modes`.
 //!
 //! Each prompt has six right answers of unequal frequency and two wrong ones. A small model is fine-tuned on
 //! all of them (SFT), then on pairs of a right and a wrong answer (DPO, DDPO). The probability of every answer
 //! is computed, not sampled: the reward is the probability of right answers, the number of modes is the
-//! effective number of right answers, `exp(entropy)`. Both methods are compared at the step where they first
-//! reach the same reward. `SEEDS=5` sets the number of random seeds.
+//! effective number of right answers, `exp(entropy)`. DPO, DDPO and DivPO are compared at the step where they
+//! first reach the same reward. Marginal pairs (ReDiPO) hold two answers of the same quality, so they are not
+//! made to raise the reward: they train for as many steps as DPO. `SEEDS=5` sets the number of random seeds.
 
 #![expect(
     clippy::unwrap_used,
@@ -14,6 +15,8 @@
 
 use std::fmt::Write as _;
 
+use polyphony_engine::functions::pairs_by_diversity::selection::{self, Scored, Thresholds};
+use polyphony_engine::nearest_distance::nearest_distances;
 use polyphony_engine::{deviation, weight};
 use polyphony_io::random::SplitMix64;
 use polyphony_model::chat::PromptCompletion;
@@ -39,6 +42,14 @@ const PAIRS: usize = 12;
 /// The range of noise in each value of the texts' vectors; without noise, the vectors of different answers are
 /// different unit vectors.
 const NOISE: f64 = 0.4;
+/// DivPO: the most deviant right and the least deviant wrong answers of a prompt that are paired.
+const DIVPO_PAIRS: usize = PAIRS / 2;
+/// Marginal pairs: answers of equal quality; the other thresholds are the defaults of `polyphony pairs`.
+const MARGINAL: Thresholds = Thresholds {
+    epsilon: 0.0,
+    n_cap: 4,
+    top_quantile: 0.25,
+};
 /// The reward at which methods are compared.
 const REWARD: f64 = 0.95;
 
@@ -101,17 +112,36 @@ fn example(chosen: PromptCompletion, rejected: Option<PromptCompletion>, weight:
     }
 }
 
-/// SFT examples, a third of them wrong, and pairs, weighted by deviation as in `polyphony pairs`. Each text has
-/// its own vector, close to those of the same answer.
-fn data(task: &SyntheticTask, random: &mut SplitMix64) -> (Vec<Example>, Vec<Example>) {
-    let (mut written, mut pairs) = (Vec::new(), Vec::new());
+/// The training data of a random seed.
+#[derive(Default)]
+struct Data {
+    /// SFT examples, a third of them wrong.
+    written: Vec<Example>,
+    /// Pairs of a right and a wrong answer, weighted by deviation as in `polyphony pairs`.
+    pairs: Vec<Example>,
+    /// DivPO's pairs of the same answers: the most deviant of the right ones over the least deviant of the
+    /// wrong ones, deviation within the right and within the wrong ones.
+    divpo: Vec<Example>,
+    /// Marginal pairs of the same answers: of two right or two wrong ones the one that is farther from its
+    /// most similar neighbour.
+    marginal: Vec<Example>,
+}
+
+/// The data of a task. Each text has its own vector, close to those of the same answer.
+fn data(task: &SyntheticTask, random: &mut SplitMix64) -> Data {
+    let mut data = Data::default();
     for prompt in 0..PROMPTS {
+        let pair = |chosen: usize, rejected: usize, weight: f64| {
+            let rejected = Some(task.tokens(prompt, rejected));
+            example(task.tokens(prompt, chosen), rejected, weight)
+        };
         for number in 0..3 * PAIRS {
             let answer = match number % 3 {
                 0 => RIGHT + random.below(WRONG),
                 _ => right(random),
             };
-            written.push(example(task.tokens(prompt, answer), None, 1.0));
+            let tokens = task.tokens(prompt, answer);
+            data.written.push(example(tokens, None, 1.0));
         }
         let sampled: Vec<(usize, usize)> = (0..PAIRS)
             .map(|_| (right(random), RIGHT + random.below(WRONG)))
@@ -129,11 +159,36 @@ fn data(task: &SyntheticTask, random: &mut SplitMix64) -> (Vec<Example>, Vec<Exa
         let deviations = deviation::deviations(&vectors, RIGHT + WRONG);
         let weights = weight::weights(&[&deviations]);
         for ((chosen, rejected), weight) in sampled.iter().zip(weights.iter().step_by(2)) {
-            let rejected = Some(task.tokens(prompt, *rejected));
-            pairs.push(example(task.tokens(prompt, *chosen), rejected, *weight));
+            data.pairs.push(pair(*chosen, *rejected, *weight));
         }
+        let rows: Vec<&[f32]> = vectors.chunks_exact(RIGHT + WRONG).collect();
+        // The right answers are at even rows, the wrong ones at odd rows; the least deviant come first.
+        let by_deviation = |first: usize| {
+            let pool: Vec<&[f32]> = rows.iter().skip(first).step_by(2).copied().collect();
+            let deviations = deviation::deviations_of(&pool);
+            let mut order: Vec<usize> = (0..pool.len()).collect();
+            order.sort_by(|a, b| deviations[*a].total_cmp(&deviations[*b]));
+            let answers: Vec<usize> = order.iter().map(|&row| all[2 * row + first]).collect();
+            answers
+        };
+        let (best, worst) = (by_deviation(0), by_deviation(1));
+        let chosen = best.iter().rev().take(DIVPO_PAIRS);
+        let rejected = worst.iter().take(DIVPO_PAIRS);
+        let divpo = chosen.zip(rejected).map(|(a, b)| pair(*a, *b, 1.0));
+        data.divpo.extend(divpo);
+        let scored: Vec<Scored> = all
+            .iter()
+            .zip(nearest_distances(&rows))
+            .map(|(&answer, distance)| Scored {
+                score: if answer < RIGHT { 1.0 } else { 0.0 },
+                diversity: distance.unwrap(),
+            })
+            .collect();
+        let marginal = selection::pairs(&scored, MARGINAL).into_iter();
+        data.marginal
+            .extend(marginal.map(|(a, b)| pair(all[a], all[b], 1.0)));
     }
-    (written, pairs)
+    data
 }
 
 /// The reward (probability of right answers among all answers) and the effective number of right answers, both
@@ -244,13 +299,16 @@ fn main() {
         .and_then(|seeds| seeds.parse().ok())
         .unwrap_or(8);
     let folder = tempfile::tempdir().unwrap();
-    println!("| seed | SFT reward, modes | DPO reward, modes, steps | DDPO reward, modes, steps |");
-    println!("|---|---|---|---|");
-    let mut differences = Vec::new();
+    println!(
+        "| seed | SFT reward, modes | DPO reward, modes, steps | DDPO reward, modes, steps | DivPO reward, \
+         modes, steps | marginal reward, modes, steps |"
+    );
+    println!("|---|---|---|---|---|---|");
+    let mut modes_by_seed: Vec<Vec<f64>> = Vec::new();
     for seed in 0..seeds {
         let mut random = SplitMix64::seed_from_u64(seed);
         let task = SyntheticTask::new(&mut random);
-        let (written, pairs) = data(&task, &mut random);
+        let data = data(&task, &mut random);
         let at = folder.path().join(seed.to_string());
         let tiny = TinyLlama {
             hidden_size: 48,
@@ -271,7 +329,7 @@ fn main() {
         train(
             &mut policy,
             Method::Sft,
-            &written,
+            &data.written,
             5e-3,
             500,
             &mut random,
@@ -281,22 +339,51 @@ fn main() {
         let before = measure(&policy, &task);
         let mut row = format!("| {seed} | {:.3}, {:.2} |", before.0, before.1);
         let mut modes = Vec::new();
-        for method in [Method::Dpo, Method::Ddpo] {
+        let mut dpo_steps = 0;
+        for (name, method, pairs) in [
+            ("dpo", Method::Dpo, &data.pairs),
+            ("ddpo", Method::Ddpo, &data.pairs),
+            ("divpo", Method::Dpo, &data.divpo),
+            ("marginal", Method::Dpo, &data.marginal),
+        ] {
             policy.set_parameters(start.clone());
-            let enough = |policy: &Policy| measure(policy, &task).0 >= REWARD;
+            let is_marginal = name == "marginal";
+            let enough = |policy: &Policy| !is_marginal && measure(policy, &task).0 >= REWARD;
             let mut order = SplitMix64::seed_from_u64(seed + 1000);
-            let steps = train(&mut policy, method, &pairs, 2e-4, 2000, &mut order, enough);
+            let most = if is_marginal { dpo_steps } else { 2000 };
+            let steps = train(&mut policy, method, pairs, 2e-4, most, &mut order, enough);
+            if name == "dpo" {
+                dpo_steps = steps;
+            }
             let (reward, effective) = measure(&policy, &task);
             let _ = write!(row, " {reward:.3}, {effective:.2}, {steps} |");
             modes.push(effective);
         }
         println!("{row}");
-        differences.push(modes[1] - modes[0]);
+        modes_by_seed.push(modes);
     }
+    println!();
+    for (column, name) in [(1, "DDPO"), (2, "DivPO"), (3, "marginal")] {
+        let differences: Vec<f64> = modes_by_seed
+            .iter()
+            .map(|modes| modes[column] - modes[0])
+            .collect();
+        let (mean, half) = interval(&differences);
+        println!(
+            "{name} keeps {mean:.3} more modes than DPO (95 % interval {:.3} to {:.3}, {} seeds)",
+            mean - half,
+            mean + half,
+            differences.len()
+        );
+    }
+}
+
+/// The mean of differences, and half the width of its 95 % confidence interval.
+fn interval(differences: &[f64]) -> (f64, f64) {
     let count = differences.len() as f64;
     let mean = differences.iter().sum::<f64>() / count;
     let variance = differences.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / (count - 1.0);
-    // 97.5 % quantiles of Student's t, by degrees of freedom 1 to 15, for the 95 % confidence interval.
+    // 97.5 % quantiles of Student's t, by degrees of freedom 1 to 15.
     let t = [
         12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160,
         2.145, 2.131,
@@ -305,10 +392,5 @@ fn main() {
         .get(differences.len().saturating_sub(2))
         .copied()
         .unwrap_or(1.96);
-    let half = t * (variance / count).sqrt();
-    println!(
-        "\nDDPO keeps {mean:.3} more modes than DPO (95 % interval {:.3} to {:.3}, {count} seeds)",
-        mean - half,
-        mean + half
-    );
+    (mean, t * (variance / count).sqrt())
 }

@@ -75,7 +75,9 @@ fn generate(
     } else {
         AdapterMode::Merged
     };
-    for (scale, out) in adapter_scale::files(&arguments.adapter_scale, out) {
+    let files = adapter_scale::files(&arguments.adapter_scale, out);
+    let total = files.len();
+    for (number, (scale, out)) in files.into_iter().enumerate() {
         let options = AdapterOptions {
             mode,
             scale: scale.unwrap_or(1.0),
@@ -90,7 +92,11 @@ fn generate(
         let progress = Bars::default();
         let summary = job::run(&generator, prompts, &config, &out, stop, &progress)?;
         tell_summary(&summary, &out);
-        if stop.load(Ordering::Relaxed) {
+        let remaining = total - number - 1;
+        if stop.load(Ordering::Relaxed) && remaining > 0 {
+            terminal::talk(&format!(
+                "{remaining} of {total} adapter scales remain: run the same command again to resume"
+            ));
             break;
         }
     }

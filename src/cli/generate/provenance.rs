@@ -40,3 +40,45 @@ pub(super) fn of_adapter(folder: &Path) -> Option<Value> {
 fn read(file: &Path) -> Option<Map<String, Value>> {
     serde_json::from_slice(&std::fs::read(file).ok()?).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn method_data_and_embedders_are_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let write =
+            |name: &str, value: &Value| std::fs::write(at(name), value.to_string()).unwrap();
+        assert_eq!(of_adapter(folder.path()), None);
+        write(
+            MANIFEST_FILE,
+            &json!({"polyphony": "0.1.0", "model_revision": "m", "data_sha256": "d", "fingerprint": "f"}),
+        );
+        let config = format!(
+            "method = \"ddpo\"\ndata = '{}'\n",
+            at("pairs.parquet").display()
+        );
+        std::fs::write(at(CONFIG_FILE), config).unwrap();
+        let without_card = of_adapter(folder.path()).unwrap();
+        assert_eq!(
+            without_card,
+            json!({"method": "ddpo", "data": {"sha256": "d", "file": "pairs.parquet"},
+                "model_revision": "m", "initial_adapter_sha256": null, "fingerprint": "f",
+                "made_with": {"polyphony": "0.1.0"}})
+        );
+        // The card of other pairs under the same name tells nothing.
+        write(
+            "pairs.json",
+            &json!({"sha256": "other", "embedders": ["semantic: e"]}),
+        );
+        assert_eq!(of_adapter(folder.path()).unwrap(), without_card);
+        write(
+            "pairs.json",
+            &json!({"sha256": "d", "embedders": ["semantic: e"]}),
+        );
+        let with_card = of_adapter(folder.path()).unwrap();
+        assert_eq!(with_card["data"]["embedders"], json!(["semantic: e"]));
+    }
+}

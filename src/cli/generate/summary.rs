@@ -43,9 +43,9 @@ pub(super) fn tell_answers(answers: &AnswerCounts, out: &Path) {
         ));
     }
     if answers.without_probability > 0 {
+        let (without, all) = (answers.without_probability, answers.answers);
         terminal::talk(&format!(
-            "{} answers have no probability from 0 to 1",
-            answers.without_probability
+            "{without} of {all} answers are without a probability from 0 to 1"
         ));
     }
 }

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::config::{ADAPTER, GenerationConfig, PromptFormat};
 use super::prompting::Prompting;
 use super::prompts::{self, Prompt};
-use super::row::{COMPLETIONS, OutputRow, with_ending, write_rows, write_unparsed};
+use super::row::{COMPLETIONS, OutputRow, UNPARSED, with_ending, write_rows, write_unparsed};
 use super::verbalized::{self, AnswerCounts};
 use super::{AdapterMode, FinishReason, GenerationRequest, Generator};
 use crate::tokenizer::SpecialTokens;
@@ -170,8 +170,11 @@ pub(super) fn write_split(split: &verbalized::Split, out: &Path) -> Result<Answe
         let completions = split.counts.completions;
         let message =
             format!("none of the {completions} completions has an answer that can be read");
-        let hint = "see OUT.unparsed: the model does not write the format that the prompt asks for, so use \
-                    a larger instruction-tuned model or `--prompting direct`";
+        let hint = format!(
+            "see {}: the model does not write the format that the prompt asks for, so use a larger \
+             instruction-tuned model or `--prompting direct`",
+            with_ending(out, UNPARSED).display()
+        );
         return Err(Error::input(out, message, hint));
     }
     write_rows(out, &split.rows)?;
@@ -211,7 +214,7 @@ fn encode_prompt(
 fn open_output(manifest: &Value, out: &Path, completions: &Path) -> Result<File> {
     let path = with_ending(out, "json");
     match std::fs::read(&path) {
-        Ok(existing) if is_same_run(&existing, manifest) => {}
+        Ok(existing) if is_same_run(&existing, manifest, &[ADAPTER]) => {}
         Ok(_) => {
             let message = format!("was written with other options, see {}", path.display());
             let hint = "choose another --out, or remove both files";
@@ -252,13 +255,13 @@ fn manifest(generator: &Generator, prompts: &[Prompt], config: &GenerationConfig
     manifest
 }
 
-/// Whether a manifest is that of this run. What is known about the adapter's training may differ: the weights are
-/// compared by their revision.
-fn is_same_run(existing: &[u8], manifest: &Value) -> bool {
+/// Whether a manifest is that of this run, but for some fields. What is known about the adapter's training may
+/// differ: the weights are compared by their revision.
+pub(super) fn is_same_run(existing: &[u8], manifest: &Value, except: &[&str]) -> bool {
     // Both are parsed, so that their numbers are rounded alike.
     let parse = |bytes: &[u8]| {
         let mut manifest: Map<String, Value> = serde_json::from_slice(bytes).ok()?;
-        manifest.remove(ADAPTER);
+        manifest.retain(|field, _| !except.contains(&field.as_str()));
         Some(manifest)
     };
     let manifest = serde_json::to_vec(manifest).ok();

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{RequestId, request_ids};
 use crate::chat::message_content;
 use crate::generate::config::GenerationConfig;
-use crate::generate::job::write_split;
+use crate::generate::job::{is_same_run, write_split};
 use crate::generate::prompting::Prompting;
 use crate::generate::prompts::{self, Prompt};
 use crate::generate::row::{OutputRow, UnparsedRow, with_ending, write_rows, write_unparsed};
@@ -132,16 +132,17 @@ pub fn read_responses(
     Ok(counts)
 }
 
-/// Writes the manifest `out.json`; an error if `out` has rows of another run.
+/// Writes the manifest `out.json`; an error if `out` was written with other options. The responses may be others,
+/// as after a batch that repeats failed requests.
 fn claim(out: &Path, manifest: &Value) -> Result<()> {
     let path = with_ending(out, "json");
-    let existing: Option<Value> = std::fs::read(&path)
-        .ok()
-        .and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    let is_same = existing.is_some_and(|existing| existing["responses"].is_array());
-    if out.exists() && !is_same {
-        let message = "exists, and its rows are not of a batch's responses";
-        return Err(Error::input(out, message, "choose another --out"));
+    if out.exists() {
+        let existing = std::fs::read(&path).unwrap_or_default();
+        if !is_same_run(&existing, manifest, &["responses"]) {
+            let message = format!("was written with other options, see {}", path.display());
+            let hint = "choose another --out, or remove both files";
+            return Err(Error::input(out, message, hint));
+        }
     }
     write_json(&path, manifest)
 }

@@ -233,6 +233,30 @@ fn responses_without_a_text_are_counted_and_kept() {
 }
 
 #[test]
+fn an_output_is_replaced_by_the_same_options_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let (first, retry, out) = (at("first.jsonl"), at("retry.jsonl"), at("out.jsonl"));
+    fs::write(&first, response("b", &["a"]).to_string()).unwrap();
+    fs::write(&retry, response("a", &["c"]).to_string()).unwrap();
+    let read = |files: &[PathBuf], config: &GenerationConfig| {
+        read_responses(files, &prompts(), config, false, &out, &NoProgress)
+    };
+    read(std::slice::from_ref(&first), &config(1, None)).unwrap();
+    let counts = read(&[first.clone(), retry], &config(1, None)).unwrap();
+    assert_eq!((counts.requested, counts.completions), (2, 2));
+    assert_eq!(rows::<OutputRow>(&out).len(), 2);
+    let error = read(std::slice::from_ref(&first), &config(2, None)).unwrap_err();
+    assert!(
+        error.to_string().contains("was written with other options"),
+        "{error}"
+    );
+    fs::remove_file(at("out.jsonl.json")).unwrap();
+    assert!(read(&[first], &config(1, None)).is_err());
+    assert_eq!(rows::<OutputRow>(&out).len(), 2);
+}
+
+#[test]
 fn verbalized_responses_are_split() {
     let answers =
         "<response><text>a</text><probability>0.5</probability></response><response><text>b</text>";

@@ -1,10 +1,10 @@
-//! Mode coverage of DPO, DDPO, DivPO and marginal pairs on a synthetic task: `cargo bench --bench modes`.
+//! Mode coverage of DPO, DDPO, `DivPO` and marginal pairs on a synthetic task: `cargo bench --bench modes`.
 //!
 //! Each prompt has six right answers of unequal frequency and two wrong ones. A small model is fine-tuned on
 //! all of them (SFT), then on pairs of a right and a wrong answer (DPO, DDPO). The probability of every answer
 //! is computed, not sampled: the reward is the probability of right answers, the number of modes is the
-//! effective number of right answers, `exp(entropy)`. DPO, DDPO and DivPO are compared at the step where they
-//! first reach the same reward. Marginal pairs (ReDiPO) hold two answers of the same quality, so they are not
+//! effective number of right answers, `exp(entropy)`. DPO, DDPO and `DivPO` are compared at the step where they
+//! first reach the same reward. Marginal pairs (`ReDiPO`) hold two answers of the same quality, so they are not
 //! made to raise the reward: they train for as many steps as DPO. `SEEDS=5` sets the number of random seeds.
 
 #![expect(

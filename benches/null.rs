@@ -161,6 +161,7 @@ fn evaluation(
             texts: Vec::new(),
             values: (0..columns().len()).map(value).collect(),
             sums: PerSpace::default(),
+            vectors: PerSpace::default(),
         }
     };
     let cells = models

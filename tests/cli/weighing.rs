@@ -7,6 +7,12 @@ fn help_of_weigh() {
     insta::assert_snapshot!(printed(&[&["weigh", "--help"]]));
 }
 
+/// Runs `weigh good.jsonl --out o.jsonl` with more arguments.
+fn weigh(transcript: &mut Transcript, more: &[&str]) {
+    let words = ["weigh", "good.jsonl", "--out", "o.jsonl"];
+    transcript.run(&[words.as_slice(), more].concat());
+}
+
 #[test]
 fn preference_files_that_cannot_be_weighed() {
     let folder = tempfile::tempdir().unwrap();
@@ -16,55 +22,13 @@ fn preference_files_that_cannot_be_weighed() {
     transcript.run(&["weigh", "good.jsonl"]);
     transcript.run(&["weigh", "gone.jsonl", "--out", "o.jsonl"]);
     transcript.run(&["weigh", "good.jsonl", "--out", "o.csv"]);
-    transcript.run(&[
-        "weigh",
-        "good.jsonl",
-        "--out",
-        "o.jsonl",
-        "--deviation",
-        "none",
-    ]);
-    transcript.run(&["weigh", "good.jsonl", "--out", "o.jsonl", "--raw-weights"]);
-    transcript.run(&[
-        "weigh",
-        "good.jsonl",
-        "--out",
-        "o.jsonl",
-        "--weight",
-        "score +",
-    ]);
-    transcript.run(&[
-        "weigh",
-        "good.jsonl",
-        "--out",
-        "o.jsonl",
-        "--weight",
-        "score, words",
-    ]);
-    transcript.run(&[
-        "weigh",
-        "good.jsonl",
-        "--out",
-        "o.jsonl",
-        "--weight",
-        "minmax(score)",
-    ]);
-    transcript.run(&[
-        "weigh",
-        "good.jsonl",
-        "--out",
-        "o.jsonl",
-        "--columns",
-        "answer=chosen",
-    ]);
-    transcript.run(&[
-        "weigh",
-        "good.jsonl",
-        "--out",
-        "o.jsonl",
-        "--columns",
-        "chosen=winner",
-    ]);
+    weigh(&mut transcript, &["--deviation", "none"]);
+    weigh(&mut transcript, &["--raw-weights"]);
+    weigh(&mut transcript, &["--weight", "score +"]);
+    weigh(&mut transcript, &["--weight", "score, words"]);
+    weigh(&mut transcript, &["--weight", "minmax(score)"]);
+    weigh(&mut transcript, &["--columns", "answer=chosen"]);
+    weigh(&mut transcript, &["--columns", "chosen=winner"]);
     for (name, text) in [
         (
             "noprompt.jsonl",
@@ -104,14 +68,7 @@ fn preference_files_that_cannot_be_weighed() {
         "also.jsonl",
         "{\"prompt\":\"p\",\"answer\":\"c\"}\n",
     );
-    transcript.run(&[
-        "weigh",
-        "good.jsonl",
-        "--out",
-        "o.jsonl",
-        "--also",
-        "also.jsonl",
-    ]);
+    weigh(&mut transcript, &["--also", "also.jsonl"]);
     assert!(
         !folder.path().join("o.jsonl").exists(),
         "a refused file leaves no output"

@@ -1,5 +1,6 @@
 //! Weights of `pairs` and `weigh`: the same texts have the same weights, own expressions and SQL are checked.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -60,9 +61,10 @@ fn table_of_responses(path: &Path) {
         for response in 0..6 {
             let votes = (prompt * 31 + response * 17) % 40;
             let story = format!("Story {response} of {prompt}, ").repeat(2 + response);
-            rows.push_str(&format!(
-                "Prompt {prompt}.,\"{story} the end {votes}.\",{votes}\n"
-            ));
+            let _ = writeln!(
+                rows,
+                "Prompt {prompt}.,\"{story} the end {votes}.\",{votes}"
+            );
         }
     }
     std::fs::write(path, rows).unwrap();

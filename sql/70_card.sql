@@ -1,4 +1,4 @@
--- reads: pairs, scored_responses, candidates, prompt_posts, quarantine
+-- reads: pairs, scored_responses, candidates, prompt_posts, near_duplicates, responses, quarantine
 -- writes: card
 -- The counts of the data set card, one per row and in order: a stable name, the section, the label and
 -- the value. The program itself reads `pairs`, `prompts`, `pairs_of_two_responses`, `weight_mean`,
@@ -109,6 +109,12 @@ rows AS (
     UNION ALL
     SELECT 5, 1, 'reposts', 'prompts', 'posts of a prompt that was posted before', sum(n - 1)
     FROM prompt_posts
+    UNION ALL
+    SELECT 5, 1, 'near_duplicates', 'prompts', 'near-duplicate pairs, in one split', count(*)
+    FROM near_duplicates HAVING count(*) > 0
+    UNION ALL
+    SELECT 5, 2, 'footers', 'texts', 'stories with a footer cut off', count(footer)
+    FROM responses HAVING count(footer) > 0
     UNION ALL
     SELECT 6, 0, 'quarantined', 'quarantined at ingest', reason, count(*)
     FROM quarantine GROUP BY reason

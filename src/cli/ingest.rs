@@ -33,6 +33,10 @@ pub(crate) struct Arguments {
     /// `prompt_id`, `response_id`, `created_at`, author
     #[arg(long, value_name = "ROLE=COLUMN,...")]
     columns: Option<String>,
+    /// Leave the authors' footers ("More at r/Name", "EDIT: thanks") in the stories; else they are cut
+    /// from the end and kept in the column `footer`
+    #[arg(long)]
+    keep_footers: bool,
     /// Exit with 0 when a file is truncated
     #[arg(long)]
     allow_truncated: bool,
@@ -50,6 +54,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             .as_deref()
             .map(Columns::parse)
             .transpose()?,
+        keep_footers: arguments.keep_footers,
         pipeline: pipeline(arguments.sql)?,
     };
     let bars = Bars::default();
@@ -75,6 +80,12 @@ async fn report(folder: &Path, pipeline: &SqlPipeline, summary: &Summary) -> any
     for name in &summary.already_ingested {
         terminal::talk(&format!("{name}: already in the store"));
     }
+    for (name, columns) in &summary.skipped {
+        terminal::talk(&format!(
+            "{name}: skipped, of no known kind (its columns are {columns}); for a table of responses name it \
+             alone, with `--columns`"
+        ));
+    }
     for (name, why) in &summary.truncated {
         terminal::talk(&format!(
             "{name}: truncated ({why}), the rows before the end were ingested"
@@ -94,6 +105,14 @@ async fn report(folder: &Path, pipeline: &SqlPipeline, summary: &Summary) -> any
         manifest.rows(schema::RESPONSES),
         folder.display()
     ));
+    let footers = sql::counts(
+        &context,
+        "SELECT 'footers', count(footer) FROM responses HAVING count(footer) > 0",
+    )
+    .await?;
+    for (_, count) in footers {
+        terminal::result(&format!("  cut         {count:>9}  footers of authors"));
+    }
     let skipped: u64 = manifest
         .sources
         .iter()

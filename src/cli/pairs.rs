@@ -133,6 +133,10 @@ pub(crate) struct Arguments {
     /// Also write the SFT examples here: every candidate as prompt and completion, for `train sft`
     #[arg(long, value_name = "FILE")]
     sft: Option<PathBuf>,
+    /// Also write a folder with one file a split (train, validation, test) and the card as README.md, as
+    /// `load_dataset` and the Hugging Face Hub read it
+    #[arg(long, value_name = "DIR")]
+    dataset: Option<PathBuf>,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
@@ -173,6 +177,7 @@ fn options(arguments: Arguments) -> anyhow::Result<(PathBuf, Options)> {
         seed: arguments.seed,
         out: arguments.out,
         sft: arguments.sft,
+        dataset: arguments.dataset,
         ..arguments.weighting.options()?
     };
     Ok((arguments.store, options))

@@ -17,6 +17,8 @@ pub const PENDING: &str = "pending";
 pub const QUARANTINE: &str = "quarantine";
 /// The view of prompts, each with the ids of all its posts.
 pub const PROMPT_POSTS: &str = "prompt_posts";
+/// The table of near-duplicate prompts.
+pub const NEAR_DUPLICATES: &str = "near_duplicates";
 /// The name prefix of the tables of vectors: one table per model, one row per text.
 pub const EMBEDDINGS: &str = "embeddings_";
 
@@ -45,11 +47,12 @@ pub const PAIRS: &str = "pairs";
 pub const SFT: &str = "sft";
 
 /// All tables that a store can contain, except the tables of vectors.
-pub const TABLES: [&str; 15] = [
+pub const TABLES: [&str; 16] = [
     PROMPTS,
     RESPONSES,
     QUARANTINED,
     PENDING,
+    NEAR_DUPLICATES,
     ELIGIBLE,
     CANDIDATES,
     PAIR_IDS,
@@ -94,7 +97,8 @@ pub fn prompts() -> SchemaRef {
     ])
 }
 
-/// One row per story, with its votes. `line` is the row's line in its `source`.
+/// One row per story, with its votes. `line` is the row's line in its `source`. `footer` is what was cut from
+/// the end of the story; NULL if nothing was.
 pub fn responses() -> SchemaRef {
     schema(vec![
         text("response_id"),
@@ -107,6 +111,7 @@ pub fn responses() -> SchemaRef {
         optional("retrieved_at", timestamp()),
         optional("author_hash", DataType::Utf8),
         integer("words"),
+        optional("footer", DataType::Utf8),
     ])
 }
 
@@ -120,6 +125,16 @@ pub fn quarantined() -> SchemaRef {
         optional("id", DataType::Utf8),
         optional("retrieved_at", timestamp()),
         text("text"),
+    ])
+}
+
+/// One row per pair of near-duplicate prompts: the least ids of their posts, `prompt_id` before
+/// `other_prompt_id`, and the Jaccard similarity of the word pairs of their texts, in [0.8, 1].
+pub fn near_duplicates() -> SchemaRef {
+    schema(vec![
+        text("prompt_id"),
+        text("other_prompt_id"),
+        Field::new("jaccard", DataType::Float64, false),
     ])
 }
 

@@ -93,6 +93,7 @@ pub fn bare(limits: &MemoryLimit) -> Result<SessionContext> {
 pub fn with_store(store: &Store, limits: &MemoryLimit) -> Result<SessionContext> {
     let context = bare(limits)?;
     let empty = [
+        (schema::NEAR_DUPLICATES, schema::near_duplicates()),
         (schema::DEVIATIONS, schema::deviations()),
         (schema::WEIGHTS, schema::weights()),
     ];

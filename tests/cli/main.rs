@@ -130,6 +130,13 @@ fn sources_that_cannot_be_used() {
         "--columns",
         "story=b",
     ]);
+    std::fs::write(at("cut.jsonl"), "{\"a\": \"A door.\", \"b\": \"It op").unwrap();
+    transcript.run(&["ingest", "cut.jsonl", "--store", "s", "--columns", columns]);
+    transcript.run(&["ingest", "cut.jsonl", "--store", "s"]);
+    std::fs::write(at("latin1.csv"), b"a,b,votes\nA caf\xe9.,It closed.,3\n").unwrap();
+    transcript.run(&["ingest", "latin1.csv", "--store", "s", "--columns", columns]);
+    std::fs::write(at("folder/licence.json"), "{\"licence\": \"CC BY\"}").unwrap();
+    transcript.run(&["ingest", "folder", "--store", "s"]);
     std::fs::write(at("odd.parquet"), "PAR0").unwrap();
     transcript.run(&["ingest", "odd.parquet", "--store", "s"]);
     transcript.run(&["ingest", "hub:nobody", "--store", "s"]);

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::reason::Reason;
 use super::source::Kind;
 use super::table_builders::{Prompt, QuarantinedRow, Response, TableBuilders};
-use super::{tag, text};
+use super::{footer, tag, text};
 use crate::{Error, Result};
 use polyphony_io::columns::parse_columns;
 use polyphony_io::hash::short_id;
@@ -83,17 +83,25 @@ pub struct Reader<'a> {
     kind: Kind,
     columns: Option<&'a Columns>,
     prompt_tags: &'a [String],
+    keep_footers: bool,
     seen: HashSet<String>,
     in_this_row: HashSet<String>,
 }
 
 impl<'a> Reader<'a> {
-    /// A parser for data sets of `kind`; tabular data sets need `columns`.
-    pub fn new(kind: Kind, columns: Option<&'a Columns>, prompt_tags: &'a [String]) -> Self {
+    /// A parser for data sets of `kind`; tabular data sets need `columns`. Unless `keep_footers` is set,
+    /// the footers of stories are cut off.
+    pub fn new(
+        kind: Kind,
+        columns: Option<&'a Columns>,
+        prompt_tags: &'a [String],
+        keep_footers: bool,
+    ) -> Self {
         Self {
             kind,
             columns,
             prompt_tags,
+            keep_footers,
             seen: HashSet::new(),
             in_this_row: HashSet::new(),
         }
@@ -262,13 +270,15 @@ impl<'a> Reader<'a> {
             };
             return rows.quarantine(line, &refusal);
         }
+        let (story, footer) = footer::split_unless(self.keep_footers, &text);
         let row = Response {
             id: &id,
             prompt_id,
-            text: &text,
+            text: story,
             score: answer.score.unwrap_or_default(),
             created_at: answer.created_at,
             retrieved_at: None,
+            footer,
             author: answer.author.as_deref(),
         };
         rows.response(line, &row);
@@ -341,7 +351,7 @@ mod tests {
 
     fn read(kind: Kind, columns: Option<&Columns>, objects: &[Value]) -> [usize; 4] {
         let mut rows = TableBuilders::new(&std::sync::Arc::from("test"));
-        let mut reader = Reader::new(kind, columns, &[]);
+        let mut reader = Reader::new(kind, columns, &[], false);
         for (line, object) in (1..).zip(objects) {
             reader.row(line, object.as_object().unwrap(), &mut rows);
         }

@@ -2,7 +2,10 @@
 
 pub mod dataset;
 pub mod dump;
+pub mod footer;
 pub mod lenient;
+pub mod minhash;
+pub mod near_duplicates;
 pub mod prompt_key;
 pub mod reason;
 pub mod reconcile;
@@ -18,13 +21,16 @@ use std::path::{Path, PathBuf};
 use arrow::array::AsArray;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde_json::{Map, Value};
 
 use self::reddit::{DumpFilter, KnownPrompts};
-use self::source::{Detection, Kind, Source};
+use self::source::{Detection, Found, Kind, Source};
 use self::table_builders::{QuarantinedRow, TableBatches, TableBuilders};
 use crate::store::{Manifest, PartWriter, SourceEntry, Store};
 use crate::{Error, Result, schema, sql};
+use polyphony_io::format::{Format, RowFile};
 use polyphony_io::hash::{sha256_file, short_id};
+use polyphony_io::lines::ReadOutcome;
 use polyphony_io::progress::{Progress, Unit};
 use polyphony_io::records::ReadOptions;
 use polyphony_io::{format, records};
@@ -39,6 +45,8 @@ pub struct Options {
     pub prompt_tags: Vec<String>,
     /// The column mapping of tabular data sets.
     pub columns: Option<dataset::Columns>,
+    /// Whether the footers of stories stay in their text.
+    pub keep_footers: bool,
     /// The SQL files of the pipeline.
     pub pipeline: sql::SqlPipeline,
 }
@@ -50,6 +58,8 @@ pub struct Summary {
     pub read: usize,
     /// The files that were already in the store.
     pub already_ingested: Vec<String>,
+    /// The files of folders and repositories that are of no known kind, with their columns.
+    pub skipped: Vec<(String, String)>,
     /// The truncated files with the cause.
     pub truncated: Vec<(String, String)>,
 }
@@ -75,9 +85,12 @@ pub async fn ingest(
             .collect(),
         ..options.clone()
     };
-    let sources = find(sources, options, progress)?;
+    let Found { sources, skipped } = find(sources, options, progress)?;
     let mut store = Store::lock(folder)?;
-    let mut summary = Summary::default();
+    let mut summary = Summary {
+        skipped,
+        ..Summary::default()
+    };
     let total = sources.iter().map(|source| source.file.bytes).sum();
     let mut done = 0;
     progress.start(
@@ -119,6 +132,7 @@ pub async fn ingest(
         let mut reconciled = reconcile::reconcile(&store, &options.pipeline, progress)
             .instrument(info_span!("reconcile"))
             .await?;
+        near_duplicates::join_splits(&store, &mut reconciled, progress)?;
         reconciled.steps.insert(reconcile::STEP.to_owned(), moves);
         store.commit(reconciled)?;
     }
@@ -147,28 +161,34 @@ impl Progress for FileProgress<'_> {
 }
 
 /// The files that the command-line arguments stand for.
-fn find(arguments: &[String], options: &Options, progress: &dyn Progress) -> Result<Vec<Source>> {
+fn find(arguments: &[String], options: &Options, progress: &dyn Progress) -> Result<Found> {
     let detection = match options.columns {
         Some(_) => Detection::Tabular,
         None => Detection::ByContent,
     };
     let mut paths = Vec::new();
-    let mut sources = Vec::new();
+    let mut of_hub = Found::default();
     for argument in arguments {
         match argument.strip_prefix("hub:") {
             Some(repository) => {
                 for file in polyphony_model::hub::dataset(repository, progress)? {
-                    sources.push(source::named(&file.path, file.name, detection)?);
+                    of_hub.add(RowFile::open(&file.path)?, file.name, detection)?;
                 }
             }
             None => paths.push(PathBuf::from(argument)),
         }
     }
-    sources.extend(source::find(&paths, detection)?);
-    sources.sort();
+    let mut found = source::find(&paths, detection)?;
+    found.sources.extend(of_hub.sources);
+    found.skipped.extend(of_hub.skipped);
+    found.sort();
+    let sources = &found.sources;
     if let Some(columns) = &options.columns {
         for source in sources.iter().filter(|source| source.kind == Kind::Tabular) {
             let has = records::columns_of(&source.file.path, source.file.format)?;
+            if has.is_empty() {
+                return Err(source::no_rows(&source.file.path));
+            }
             if let Some(missing) = columns
                 .names()
                 .into_iter()
@@ -186,7 +206,7 @@ fn find(arguments: &[String], options: &Options, progress: &dyn Progress) -> Res
             }
         }
     }
-    Ok(sources)
+    Ok(found)
 }
 
 /// The manifest entry of a file that was ingested before with the same options.
@@ -228,46 +248,41 @@ fn ingest_file(
         lines: 0,
     };
     let outcome = if source.kind.is_dump() {
-        let filter = DumpFilter::new(&options.subreddit, &options.prompt_tags);
+        let filter = DumpFilter::new(
+            &options.subreddit,
+            &options.prompt_tags,
+            options.keep_footers,
+        );
         let prompts = match source.kind {
             Kind::Comments => known_prompts(store)?,
             _ => KnownPrompts::new(),
         };
-        dump::read(source, &filter, &prompts, progress, &mut |rows| {
-            parts.write(&rows)
-        })?
-    } else {
-        let mut reader =
-            dataset::Reader::new(source.kind, options.columns.as_ref(), &options.prompt_tags);
-        let name = source.name.as_str().into();
-        let mut rows = TableBuilders::new(&name);
-        let outcome = records::read(
-            &source.file,
-            &ReadOptions::default(),
-            progress,
-            &mut |(line, object)| {
-                rows.lines += 1;
-                match object {
-                    Ok(object) => reader.row(line, &object, &mut rows),
-                    Err(text) => rows.quarantine(
-                        line,
-                        &QuarantinedRow {
-                            reason: reason::Reason::MalformedLine,
-                            id: None,
-                            retrieved_at: None,
-                            text,
-                        },
-                    ),
-                }
-                if rows.lines.is_multiple_of(1024) {
-                    let full = std::mem::replace(&mut rows, TableBuilders::new(&name));
-                    parts.write(&full.finish()?)?;
+        let path = &source.file.path;
+        if source.file.format == Format::JsonLines && records::is_json_lines(path)? {
+            let write = &mut |rows| parts.write(&rows);
+            dump::read(source, &filter, &prompts, progress, write)?
+        } else {
+            // The rows of a dump that was saved as an array or a table.
+            read_rows(source, &mut parts, progress, &mut |line, object, rows| {
+                let json = serde_json::to_vec(object)?;
+                match source.kind {
+                    Kind::Submissions => reddit::submission(line, &json, &filter, rows),
+                    _ => reddit::comment(line, &json, &filter, &prompts, rows),
                 }
                 Ok(())
-            },
-        )?;
-        parts.write(&rows.finish()?)?;
-        outcome
+            })?
+        }
+    } else {
+        let mut reader = dataset::Reader::new(
+            source.kind,
+            options.columns.as_ref(),
+            &options.prompt_tags,
+            options.keep_footers,
+        );
+        read_rows(source, &mut parts, progress, &mut |line, object, rows| {
+            reader.row(line, object, rows);
+            Ok(())
+        })?
     };
     let (skipped, lines) = (parts.skipped, parts.lines);
     parts.finish(&mut manifest)?;
@@ -285,6 +300,47 @@ fn ingest_file(
     manifest.complete = false;
     store.commit(manifest)?;
     Ok(outcome.truncated)
+}
+
+/// The parser of a row: its line, its fields, and the tables to which it is added.
+type ParseRow<'a> = dyn FnMut(i64, &Map<String, Value>, &mut TableBuilders) -> Result<()> + 'a;
+
+/// Reads a file row by row and writes its tables.
+fn read_rows(
+    source: &Source,
+    parts: &mut PartWriters<'_>,
+    progress: &dyn Progress,
+    parse: &mut ParseRow<'_>,
+) -> Result<ReadOutcome> {
+    let name = source.name.as_str().into();
+    let mut rows = TableBuilders::new(&name);
+    let outcome = records::read(
+        &source.file,
+        &ReadOptions::default(),
+        progress,
+        &mut |(line, object)| {
+            rows.lines += 1;
+            match object {
+                Ok(object) => parse(line, &object, &mut rows)?,
+                Err(text) => rows.quarantine(
+                    line,
+                    &QuarantinedRow {
+                        reason: reason::Reason::MalformedLine,
+                        id: None,
+                        retrieved_at: None,
+                        text,
+                    },
+                ),
+            }
+            if rows.lines.is_multiple_of(1024) {
+                let full = std::mem::replace(&mut rows, TableBuilders::new(&name));
+                parts.write(&full.finish()?)?;
+            }
+            Ok(())
+        },
+    )?;
+    parts.write(&rows.finish()?)?;
+    Ok(outcome)
 }
 
 /// The parts for one file's rows, each created with its first row.
@@ -368,12 +424,17 @@ fn assign_source_name(manifest: &mut Manifest, source: &Source) -> (String, Stri
 /// The options that affect the file's rows, for the manifest.
 fn options_of(source: &Source, options: &Options) -> String {
     let tags = options.prompt_tags.join(",");
-    match (source.kind, &options.columns) {
+    let settings = match (source.kind, &options.columns) {
         (Kind::Submissions | Kind::Comments, _) => {
             format!("subreddit={} tags={tags}", options.subreddit)
         }
         (Kind::Tabular, Some(columns)) => format!("{columns:?} tags={tags}"),
         _ => format!("tags={tags}"),
+    };
+    if options.keep_footers {
+        format!("{settings} footers=kept")
+    } else {
+        settings
     }
 }
 

@@ -142,7 +142,8 @@ pub async fn reconcile(
     Ok(manifest)
 }
 
-fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
+/// Opens a part for reading in small batches.
+pub(super) fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
     let file = File::open(path).map_err(Error::io("read", path))?;
     Ok(ParquetRecordBatchReaderBuilder::try_new(file)?.with_batch_size(BATCH))
 }
@@ -283,7 +284,7 @@ fn duplicates(batch: &RecordBatch) -> Result<Vec<RecordBatch>> {
 }
 
 /// The generation number for new parts, whether rewritten or moved.
-fn generation(manifest: &Manifest) -> usize {
+pub(super) fn generation(manifest: &Manifest) -> usize {
     let files = manifest
         .tables
         .values()

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::lenient::{Flag, Integer, Text};
 use super::reason::Reason;
 use super::table_builders::{Prompt, QuarantinedRow, Response, TableBuilders};
-use super::{tag, text};
+use super::{footer, tag, text};
 
 /// The notices that moderators' bots post under every prompt (DiversityTuning,
 /// `1_data_prep_filtering.py`).
@@ -19,14 +19,16 @@ pub struct DumpFilter {
     subreddit: String,
     named: Option<Regex>,
     prompt_tags: Vec<String>,
+    keep_footers: bool,
 }
 
 /// The ids of the prompts in the store, as numbers (Reddit ids are base 36).
 pub type KnownPrompts = HashSet<u64>;
 
 impl DumpFilter {
-    /// A filter for rows of `subreddit`, with prompts that have one of `prompt_tags`.
-    pub fn new(subreddit: &str, prompt_tags: &[String]) -> Self {
+    /// A filter for rows of `subreddit`, with prompts that have one of `prompt_tags`. Unless
+    /// `keep_footers` is set, the footers of stories are cut off.
+    pub fn new(subreddit: &str, prompt_tags: &[String], keep_footers: bool) -> Self {
         Self {
             subreddit: subreddit.to_owned(),
             named: RegexBuilder::new(&regex::escape(subreddit))
@@ -34,6 +36,7 @@ impl DumpFilter {
                 .build()
                 .ok(),
             prompt_tags: prompt_tags.to_vec(),
+            keep_footers,
         }
     }
 
@@ -259,13 +262,15 @@ pub fn comment(
         };
         return rows.quarantine(line, &refusal);
     }
+    let (story, footer) = footer::split_unless(filter.keep_footers, &body);
     let response = Response {
         id,
         prompt_id,
-        text: &body,
+        text: story,
         score,
         created_at: raw.created_utc.0,
         retrieved_at,
+        footer,
         author: Some(raw.author.as_str()).filter(|author| !matches!(*author, "" | "[deleted]")),
     };
     if number(prompt_id).is_some_and(|number| known.contains(&number)) {

@@ -60,45 +60,111 @@ pub struct Source {
     pub file: RowFile,
 }
 
-/// Expands paths to sources: a file stands for itself, a folder for all its files of a known kind. The
-/// order does not depend on the order of `paths`: submissions first, then comments, then data sets.
-///
-/// # Errors
-/// When a path is missing, a file is of no known kind, or a folder has no such file.
-pub fn find(paths: &[PathBuf], detection: Detection) -> Result<Vec<Source>> {
-    let files = find_files(paths)?.into_iter();
-    let mut sources = files
-        .map(|file| source(file, detection))
-        .collect::<Result<Vec<Source>>>()?;
-    sources.sort();
-    sources.dedup();
-    Ok(sources)
+/// The result of a search for sources.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The files to ingest, sorted and distinct.
+    pub sources: Vec<Source>,
+    /// The names of files of no known kind in folders and repositories, with their columns.
+    pub skipped: Vec<(String, String)>,
 }
 
-/// A file as a source with a name other than its path, as for files of the hub.
-///
-/// # Errors
-/// As [`find`].
-pub fn named(path: &Path, name: String, detection: Detection) -> Result<Source> {
-    let mut source = source(RowFile::open(path)?, detection)?;
-    source.name = name;
-    Ok(source)
+impl Found {
+    /// Adds a file of a folder or a repository, which may hold files that are no data; those are skipped.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn add(&mut self, file: RowFile, name: String, detection: Detection) -> Result<()> {
+        match detect(&file, detection)? {
+            Detected::Kind(kind) => self.sources.push(Source { kind, name, file }),
+            Detected::Unknown(columns) => self.skipped.push((name, quoted_list(&columns))),
+        }
+        Ok(())
+    }
+
+    /// Sorts the sources: submissions first, then comments, then data sets, whatever the order of the
+    /// arguments.
+    pub fn sort(&mut self) {
+        self.sources.sort();
+        self.sources.dedup();
+        self.skipped.sort();
+        self.skipped.dedup();
+    }
 }
 
-fn source(file: RowFile, detection: Detection) -> Result<Source> {
-    let kind = match detection {
-        Detection::Tabular => Kind::Tabular,
-        Detection::ByContent => kind_of(&file.path, file.format)?,
-    };
-    Ok(Source {
-        kind,
-        name: file.path.display().to_string(),
-        file,
-    })
+/// Expands paths to sources: a file stands for itself, a folder for all its files of a known kind.
+///
+/// # Errors
+/// When a path is missing, a named file is of no known kind, or a folder has no such file.
+pub fn find(paths: &[PathBuf], detection: Detection) -> Result<Found> {
+    let mut found = Found::default();
+    for path in paths {
+        let before = found.sources.len();
+        let is_folder = path.is_dir();
+        for file in find_files(std::slice::from_ref(path))? {
+            let name = file.path.display().to_string();
+            if is_folder {
+                found.add(file, name, detection)?;
+            } else {
+                let kind = match detect(&file, detection)? {
+                    Detected::Kind(kind) => kind,
+                    Detected::Unknown(columns) => return Err(unknown(&file.path, &columns)),
+                };
+                found.sources.push(Source { kind, name, file });
+            }
+        }
+        if is_folder && found.sources.len() == before {
+            let (name, columns) = found.skipped.pop().unwrap_or_default();
+            return Err(Error::input(
+                path,
+                format!(
+                    "holds no dump and no data set of a known kind; the columns of {name} are {columns}"
+                ),
+                FOR_TABLES,
+            ));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The hint for tables of unknown columns.
+const FOR_TABLES: &str =
+    "for a table of responses use `--columns prompt=...,response=...,score=...`";
+
+fn unknown(path: &Path, columns: &[String]) -> Error {
+    if columns.is_empty() {
+        return no_rows(path);
+    }
+    let columns = quoted_list(columns);
+    let message = format!("unknown kind of data; its columns are {columns}");
+    Error::input(path, message, FOR_TABLES)
+}
+
+/// The error for a file in whose beginning no row can be read.
+pub fn no_rows(path: &Path) -> Error {
+    Error::input(
+        path,
+        "no row of its first MiB is an object with fields: the rows are malformed, or the file is truncated",
+        "look at its first line, or fetch it again",
+    )
+}
+
+/// The kind of a file, or the columns of a file of no known kind.
+enum Detected {
+    Kind(Kind),
+    Unknown(Vec<String>),
+}
+
+fn detect(file: &RowFile, detection: Detection) -> Result<Detected> {
+    match detection {
+        Detection::Tabular => Ok(Detected::Kind(Kind::Tabular)),
+        Detection::ByContent => kind_of(&file.path, file.format),
+    }
 }
 
 /// The kind of a file: by its name for dumps, otherwise by the columns of the first row.
-fn kind_of(path: &Path, format: Format) -> Result<Kind> {
+fn kind_of(path: &Path, format: Format) -> Result<Detected> {
     let name = path
         .file_name()
         .unwrap_or_default()
@@ -106,10 +172,10 @@ fn kind_of(path: &Path, format: Format) -> Result<Kind> {
         .to_lowercase();
     if format == Format::JsonLines {
         if name.starts_with("rs_") || name.contains("submissions") {
-            return Ok(Kind::Submissions);
+            return Ok(Detected::Kind(Kind::Submissions));
         }
         if name.starts_with("rc_") || name.contains("comments") {
-            return Ok(Kind::Comments);
+            return Ok(Detected::Kind(Kind::Comments));
         }
     }
     let columns = columns_of(path, format)?;
@@ -118,24 +184,17 @@ fn kind_of(path: &Path, format: Format) -> Result<Kind> {
             .iter()
             .all(|name| columns.iter().any(|column| column == name))
     };
-    if has(&["comment_texts", "comment_scores"]) {
-        Ok(Kind::Preferences)
+    Ok(if has(&["comment_texts", "comment_scores"]) {
+        Detected::Kind(Kind::Preferences)
     } else if has(&["prompt", "chosen_story", "rejected_story"]) {
-        Ok(Kind::LitBench)
+        Detected::Kind(Kind::LitBench)
     } else if has(&["title", "selftext"]) {
-        Ok(Kind::Submissions)
+        Detected::Kind(Kind::Submissions)
     } else if has(&["body", "link_id"]) {
-        Ok(Kind::Comments)
+        Detected::Kind(Kind::Comments)
     } else {
-        Err(Error::input(
-            path,
-            format!(
-                "unknown kind of data; its columns are {}",
-                quoted_list(&columns)
-            ),
-            "for a table of responses use `--columns prompt=...,response=...,score=...`",
-        ))
-    }
+        Detected::Unknown(columns)
+    })
 }
 
 #[cfg(test)]
@@ -152,15 +211,21 @@ mod tests {
             ("RS_2019-01.jsonl", "{}"),
             ("extra.jsonl", r#"{"title":"t","selftext":""}"#),
             ("notes.txt", "x"),
+            ("readme.json", r#"{"license":"cc-by"}"#),
         ] {
             fs::write(folder.path().join(name), line).unwrap();
         }
-        let sources = find(&[folder.path().to_path_buf()], Detection::ByContent).unwrap();
-        let kinds: Vec<Kind> = sources.iter().map(|source| source.kind).collect();
+        let found = find(&[folder.path().to_path_buf()], Detection::ByContent).unwrap();
+        let kinds: Vec<Kind> = found.sources.iter().map(|source| source.kind).collect();
         assert_eq!(
             kinds,
             [Kind::Submissions, Kind::Submissions, Kind::Comments]
         );
+        let [(name, columns)] = found.skipped.as_slice() else {
+            panic!("{:?}", found.skipped);
+        };
+        assert!(name.ends_with("readme.json"));
+        assert_eq!(columns, "`license`");
     }
 
     #[test]
@@ -176,6 +241,9 @@ mod tests {
         let odd = folder.path().join("odd.jsonl");
         fs::write(&odd, "{\"a\":1}").unwrap();
         assert!(message(&odd).contains("its columns are `a`"));
+        assert!(message(folder.path()).contains("no dump and no data set"));
+        fs::write(&odd, "{\"prompt\":\"a\",\"resp").unwrap();
+        assert!(message(&odd).contains("malformed, or the file is truncated"));
         fs::write(&odd, "").unwrap();
         assert!(message(&odd).contains("is empty"));
     }

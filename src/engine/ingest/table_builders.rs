@@ -52,6 +52,8 @@ pub struct Response<'a> {
     pub created_at: Option<i64>,
     /// The time at which the votes were read.
     pub retrieved_at: Option<i64>,
+    /// What was cut from the end of the story, if anything.
+    pub footer: Option<&'a str>,
     /// The author; only a hash is stored.
     pub author: Option<&'a str>,
 }
@@ -224,6 +226,7 @@ struct ResponseColumns {
     retrieved_at: TimestampMillisecondBuilder,
     author_hash: StringBuilder,
     words: Int64Builder,
+    footer: StringBuilder,
 }
 
 impl ResponseColumns {
@@ -239,6 +242,7 @@ impl ResponseColumns {
         self.author_hash
             .append_option(row.author.map(|author| short_id(&[author])));
         self.words.append_value(text::words(row.text));
+        self.footer.append_option(row.footer);
     }
 
     fn finish(&mut self) -> Vec<ArrayRef> {
@@ -253,6 +257,7 @@ impl ResponseColumns {
             Arc::new(self.retrieved_at.finish().with_timezone("UTC")),
             Arc::new(self.author_hash.finish()),
             Arc::new(self.words.finish()),
+            Arc::new(self.footer.finish()),
         ]
     }
 }

@@ -120,12 +120,29 @@ impl Card {
         self.pairs_of_two_responses as f64 / self.pairs.max(1) as f64
     }
 
-    /// The card in the Hugging Face Hub's data set card format: YAML header, then Markdown.
+    /// The card beside `pairs.parquet`, which holds all splits.
     pub fn markdown(&self) -> String {
+        let note = "The file holds all splits, and `load_dataset` calls all of its rows `train`: keep the rows \
+                    with `split` = `train` for training, or let `polyphony pairs --dataset DIR` write one \
+                    file a split.\n\n";
+        self.text("", note)
+    }
+
+    /// The card of a folder with one file a split, each named in its header.
+    pub fn readme(&self, splits: &[String]) -> String {
+        let mut header = String::from("configs:\n- config_name: default\n  data_files:\n");
+        for split in splits {
+            let _ = writeln!(header, "  - split: {split}\n    path: {split}.parquet");
+        }
+        self.text(&header, "")
+    }
+
+    /// The card in the Hugging Face Hub's data set card format: YAML header, then Markdown.
+    fn text(&self, header: &str, note: &str) -> String {
         let mut text = format!(
-            "---\ntags:\n- preference\n- dpo\n- creative-writing\n---\n\n# Preference pairs with weights\n\n\
+            "---\n{header}tags:\n- preference\n- dpo\n- creative-writing\n---\n\n# Preference pairs with weights\n\n\
              Each row is a prompt with a chosen and a rejected story, as chats. `weight` multiplies \
-             the loss of the pair (DDPO, DORPO). {}\n\n",
+             the loss of the pair (DDPO, DORPO). {}\n\n{note}",
             self.weights.sentence()
         );
         if self.pairs > 0 {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Options, PairsOutput, Strategy, card};
+use super::{Options, PairsOutput, Strategy, card, dataset_folder};
 use crate::store::Store;
 use crate::{Error, Result, schema, session, sql};
 use polyphony_io::atomic::{copy_atomic, write_atomic, write_json};
@@ -41,6 +41,9 @@ pub(super) async fn export(store: &Store, options: &Options, folder: &Path) -> R
     let card_file = file.with_extension("md");
     write_atomic(&card_file, card.markdown().as_bytes())?;
     write_json(&file.with_extension("json"), &card)?;
+    if let Some(folder) = &options.dataset {
+        dataset_folder::write(&file, &card, folder)?;
+    }
     Ok(PairsOutput {
         file,
         card_file,

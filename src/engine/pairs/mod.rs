@@ -1,6 +1,7 @@
 //! Pairs pipeline: responses to weighted preference pairs, one SQL step after another.
 
 pub mod card;
+mod dataset_folder;
 mod export;
 mod options;
 mod selection;

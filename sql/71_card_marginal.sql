@@ -32,7 +32,7 @@ rows AS (
     SELECT
         2,
         'marginal_prompts_without',
-        'prompts without pairs: no two responses of similar votes',
+        'prompts without pairs',
         count(*)
     FROM prompts_without
 )

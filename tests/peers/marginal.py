@@ -140,7 +140,7 @@ def main():
             text.append("query TTTR\nRUN 71_card_marginal.sql\n----\n"
                         f"marginal_fewer_votes marginal diversity pairs whose chosen response has fewer votes {fewer}\n"
                         f"marginal_equal_votes marginal diversity pairs of equal votes {equal}\n"
-                        f"marginal_prompts_without marginal diversity prompts without pairs: no two responses of similar votes {without}\n")
+                        f"marginal_prompts_without marginal diversity prompts without pairs {without}\n")
             text.append("statement ok\nDROP VIEW selected;\n\nstatement ok\nDROP TABLE pair_ids;\n")
         # --max-pairs keeps the pairs that come first.
         first = sorted((prompt, *(row["id"] for row in entries[0])) for prompt, responses in everyone.items()

@@ -133,6 +133,10 @@ pub(crate) struct Arguments {
     /// Also write the SFT examples here: every candidate as prompt and completion, for `train sft`
     #[arg(long, value_name = "FILE")]
     sft: Option<PathBuf>,
+    /// Keep the prompts of this file (column `prompt`) and their near-duplicates out of pairs, as
+    /// `eval_prompt` in `candidates`
+    #[arg(long, value_name = "FILE")]
+    eval_prompts: Option<PathBuf>,
     /// Also write a folder with one file a split (train, validation, test) and the card as README.md, as
     /// `load_dataset` and the Hugging Face Hub read it
     #[arg(long, value_name = "DIR")]
@@ -177,6 +181,7 @@ fn options(arguments: Arguments) -> anyhow::Result<(PathBuf, Options)> {
         seed: arguments.seed,
         out: arguments.out,
         sft: arguments.sft,
+        eval_prompts: arguments.eval_prompts,
         dataset: arguments.dataset,
         ..arguments.weighting.options()?
     };

@@ -19,6 +19,8 @@ pub const QUARANTINE: &str = "quarantine";
 pub const PROMPT_POSTS: &str = "prompt_posts";
 /// The table of near-duplicate prompts.
 pub const NEAR_DUPLICATES: &str = "near_duplicates";
+/// The table of prompts that `pairs --eval-prompts` keeps out of pairs.
+pub const EVAL_PROMPTS: &str = "eval_prompts";
 /// The name prefix of the tables of vectors: one table per model, one row per text.
 pub const EMBEDDINGS: &str = "embeddings_";
 
@@ -47,12 +49,13 @@ pub const PAIRS: &str = "pairs";
 pub const SFT: &str = "sft";
 
 /// All tables that a store can contain, except the tables of vectors.
-pub const TABLES: [&str; 16] = [
+pub const TABLES: [&str; 17] = [
     PROMPTS,
     RESPONSES,
     QUARANTINED,
     PENDING,
     NEAR_DUPLICATES,
+    EVAL_PROMPTS,
     ELIGIBLE,
     CANDIDATES,
     PAIR_IDS,
@@ -136,6 +139,11 @@ pub fn near_duplicates() -> SchemaRef {
         text("other_prompt_id"),
         Field::new("jaccard", DataType::Float64, false),
     ])
+}
+
+/// One row per prompt that is in the file of `pairs --eval-prompts`, or a near-duplicate of one in it.
+pub fn eval_prompts() -> SchemaRef {
+    schema(vec![text("prompt_key")])
 }
 
 /// One row per text. `text_hash` is the SHA-256 of the text, hex.

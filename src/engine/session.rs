@@ -94,6 +94,7 @@ pub fn with_store(store: &Store, limits: &MemoryLimit) -> Result<SessionContext>
     let context = bare(limits)?;
     let empty = [
         (schema::NEAR_DUPLICATES, schema::near_duplicates()),
+        (schema::EVAL_PROMPTS, schema::eval_prompts()),
         (schema::DEVIATIONS, schema::deviations()),
         (schema::WEIGHTS, schema::weights()),
     ];

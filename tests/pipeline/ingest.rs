@@ -231,3 +231,45 @@ fn near_duplicates_have_one_split_whenever_they_come() {
     let all = query(&at("once"), "SELECT count(*) AS n FROM near_duplicates");
     assert_eq!(all, "n\n60\n");
 }
+
+#[test]
+fn evaluation_prompts_and_their_near_duplicates_are_in_no_pair() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    super::dump(&at("dump"), 60);
+    let store = at("store");
+    done(&["ingest", text(&at("dump")), "--store", text(&store)]);
+    let pairs = ["pairs", "--store", text(&store), "--deviation", "none"];
+    done(&pairs);
+    let prompts = "SELECT DISTINCT prompt_id FROM pairs ORDER BY 1";
+    let all = query(&store, prompts);
+    let held = query(
+        &store,
+        "SELECT prompt_id, prompt FROM prompts WHERE prompt_id = (SELECT min(prompt_id) FROM pairs)",
+    );
+    let (id, prompt) = held.lines().nth(1).unwrap().split_once(',').unwrap();
+    let prompt = format!("[WP] {}!!", prompt.trim_matches('"').to_uppercase());
+    let chat = serde_json::json!([{"role": "user", "content": prompt}]);
+    let rows = [
+        serde_json::json!({"prompt": "Nobody wrote this prompt before today."}),
+        serde_json::json!({"prompt": chat}),
+    ];
+    fs::write(at("eval.jsonl"), lines(&rows)).unwrap();
+    let eval = at("eval.jsonl");
+    done(&[&pairs[..], &["--eval-prompts", text(&eval)]].concat());
+    let expected: String = all
+        .lines()
+        .filter(|line| *line != id)
+        .map(|line| format!("{line}\n"))
+        .collect();
+    assert_eq!(query(&store, prompts), expected);
+    let card = fs::read_to_string(store.join("pairs.md")).unwrap();
+    assert!(card.contains("| eval_prompt |"), "{card}");
+    // Without the option the store is as it was.
+    done(&pairs);
+    assert_eq!(query(&store, prompts), all);
+    fs::write(&eval, "{\"text\": \"no prompt\"}").unwrap();
+    let refused = run(&[&pairs[..], &["--eval-prompts", text(&eval)]].concat());
+    let message = String::from_utf8_lossy(&refused.stderr);
+    assert!(message.contains("row 1 has no `prompt`"), "{message}");
+}

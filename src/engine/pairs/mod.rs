@@ -2,6 +2,7 @@
 
 pub mod card;
 mod dataset_folder;
+mod eval_prompts;
 mod export;
 mod options;
 mod selection;
@@ -72,6 +73,7 @@ pub async fn pairs(
             .sha256
             .clone(),
     };
+    eval_prompts::set(&mut store, options.eval_prompts.as_deref(), progress)?;
     let mut run = PairsPipeline::new(&mut store, options, progress);
     run.tokenizer_sha256 = tokenizer_sha256;
     run.candidates().await?;

@@ -172,6 +172,8 @@ pub struct Options {
     pub out: Option<PathBuf>,
     /// The output path of the SFT examples, which are all candidates; by default none are written.
     pub sft: Option<PathBuf>,
+    /// A file of evaluation prompts, which are kept out of pairs with their near-duplicates.
+    pub eval_prompts: Option<PathBuf>,
     /// A folder that gets the pairs with one file a split, for `load_dataset`.
     pub dataset: Option<PathBuf>,
 }
@@ -209,6 +211,7 @@ impl Default for Options {
             pipeline: sql::SqlPipeline::default(),
             out: None,
             sft: None,
+            eval_prompts: None,
             dataset: None,
         }
     }

@@ -80,7 +80,7 @@ pub struct EvalConfig {
     /// The output folder of the report and of the embeddings.
     pub out: PathBuf,
     /// The options as on the command line, by flag with `_` for `-`, without outputs and gold: the report records
-    /// them, so that it can be made again ([`crate::verify`]).
+    /// them, so that it can be made again (`eval --verify`).
     pub arguments: BTreeMap<String, Value>,
 }
 

@@ -154,7 +154,10 @@ fn unusual_texts_are_evaluated_and_escaped_in_the_page() {
     assert!(page.contains("\\u003cscript\\u003ehacked"));
     assert!(page.contains("data-value=\"odd\"") && page.contains("data-value=\"plain\""));
     let markdown = fs::read_to_string(out.join("report.md")).unwrap();
-    assert!(markdown.contains("|  | odd (loops) | plain |"), "{markdown}");
+    assert!(
+        markdown.contains("|  | odd (loops) | plain |"),
+        "{markdown}"
+    );
 }
 
 #[test]

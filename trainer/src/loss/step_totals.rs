@@ -6,7 +6,7 @@ pub struct StepTotals {
     /// The number of examples of the step.
     pub examples: usize,
     /// The totals of the example's device: of the whole step, unless
-    /// [`Config::per_device_train_batch_size`](crate::config::Config) divides it.
+    /// `per_device_train_batch_size` divides it.
     pub device: DeviceTotals,
 }
 

@@ -1,3 +1,5 @@
+//! Tests of batch files: requests and responses of an OpenAI-compatible API.
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -34,7 +34,7 @@ pub struct Thresholds {
 /// ```
 /// use polyphony_engine::functions::pairs_by_diversity::selection::{Scored, Thresholds, pairs};
 /// let scored = |score, diversity| Scored { score, diversity };
-/// let responses = [scored(9.0, 0.1), scored(5.0, 0.7), scored(7.0, 0.4)];
+/// let responses = [scored(9.0, 0.2), scored(5.0, 0.7), scored(7.0, 0.4)];
 /// let thresholds = Thresholds { epsilon: 2.0, n_cap: 4, top_quantile: 1.0 };
 /// assert_eq!(pairs(&responses, thresholds), [(1, 2), (2, 0)]);
 /// ```

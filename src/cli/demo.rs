@@ -91,7 +91,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 async fn train(out: &Path) -> anyhow::Result<()> {
     let path = |name: &str| out.join(name).display().to_string();
     let (tiny, pairs, sft) = (path("tiny"), path("store/pairs.parquet"), path("sft"));
-    terminal::talk(&format!(
+    terminal::print_message(&format!(
         "\n# A small byte-level Llama with random weights is written to {tiny}. It trains in seconds; \
          its texts are not worth reading."
     ));
@@ -126,7 +126,7 @@ async fn train(out: &Path) -> anyhow::Result<()> {
         words.extend(["--out", &adapter]);
         step(why, &words).await?;
     }
-    terminal::talk(&format!(
+    terminal::print_message(&format!(
         "\nTraining curves: {0}/loss.svg, their values: {0}/metrics.jsonl.",
         path("ddpo")
     ));
@@ -185,7 +185,7 @@ async fn step(why: &str, command: &[&str]) -> anyhow::Result<()> {
             }
         })
         .collect();
-    terminal::talk(&format!("\n# {why}\n$ polyphony {}", quoted.join(" ")));
+    terminal::print_message(&format!("\n# {why}\n$ polyphony {}", quoted.join(" ")));
     let words = std::iter::once("polyphony").chain(command.iter().copied());
     let arguments = super::Arguments::try_parse_from(words)?;
     Box::pin(super::dispatch(arguments)).await

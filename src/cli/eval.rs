@@ -199,11 +199,11 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let config = arguments.config()?;
     let report = polyphony_eval::run::run(&config, &Bars::default()).await?;
     for warning in &report.warnings {
-        terminal::talk(warning);
+        terminal::print_message(warning);
     }
     terminal::result(&terminal_summary(&report));
     let page = config.out.join("report.html");
-    terminal::talk(&format!("the report is {}", page.display()));
+    terminal::print_message(&format!("the report is {}", page.display()));
     Ok(())
 }
 
@@ -218,7 +218,7 @@ async fn verify(path: &Path, given: Arguments) -> anyhow::Result<()> {
     }
     config.gold = given.gold.or(config.gold);
     for change in recorded.version_changes() {
-        terminal::talk(&format!("the report was made by {change}"));
+        terminal::print_message(&format!("the report was made by {change}"));
     }
     let changes = if is_moved {
         Vec::new()
@@ -255,7 +255,7 @@ async fn verify(path: &Path, given: Arguments) -> anyhow::Result<()> {
     if result.new_values > 0 {
         let count = result.new_values;
         let are = if count == 1 { "value is" } else { "values are" };
-        terminal::talk(&format!(
+        terminal::print_message(&format!(
             "{count} {are} new in this version, and not compared"
         ));
     }

@@ -78,16 +78,16 @@ pub(crate) fn pipeline(folder: Option<PathBuf>) -> anyhow::Result<SqlPipeline> {
 async fn report(folder: &Path, pipeline: &SqlPipeline, summary: &Summary) -> anyhow::Result<()> {
     let store = Store::open(folder)?;
     for name in &summary.already_ingested {
-        terminal::talk(&format!("{name}: already in the store"));
+        terminal::print_message(&format!("{name}: already in the store"));
     }
     for (name, columns) in &summary.skipped {
-        terminal::talk(&format!(
+        terminal::print_message(&format!(
             "{name}: skipped, of no known kind (its columns are {columns}); for a table of responses name it \
              alone, with `--columns`"
         ));
     }
     for (name, why) in &summary.truncated {
-        terminal::talk(&format!(
+        terminal::print_message(&format!(
             "{name}: truncated ({why}), the rows before the end were ingested"
         ));
     }

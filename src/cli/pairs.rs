@@ -28,7 +28,7 @@ pub(crate) struct Arguments {
     #[arg(long = "where", value_name = "SQL")]
     filter: Option<String>,
     /// gap: the minimum difference of votes
-    #[arg(long, default_value_t = 5.0, value_parser = number::<f64>(0.0..))]
+    #[arg(long, allow_negative_numbers = true, default_value_t = 5.0, value_parser = number::<f64>(0.0..))]
     gap: f64,
     /// ratio: the minimum ratio of votes
     #[arg(long, default_value_t = 1.25, value_parser = number::<f64>(1.0..))]

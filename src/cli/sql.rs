@@ -85,7 +85,7 @@ fn print_pipeline(folder: &Path) -> anyhow::Result<()> {
             Ok(bytes) if bytes == text.as_bytes() => {}
             Ok(_) => {
                 kept += 1;
-                terminal::talk(&format!(
+                terminal::print_message(&format!(
                     "{}: kept, it differs from the built-in file; remove it to have that one",
                     path.display()
                 ));

@@ -135,7 +135,7 @@ fn read_answers(arguments: &Read) -> anyhow::Result<()> {
     for (reason, dropped) in &result.dropped {
         let Dropped { count, first } = dropped;
         let answers = if *count == 1 { "answer" } else { "answers" };
-        terminal::talk(&format!(
+        terminal::print_message(&format!(
             "{count} {answers} dropped: {reason} (the first: {first})"
         ));
     }

@@ -18,7 +18,7 @@ pub(crate) fn result(text: &str) {
 }
 
 /// Prints a message on stderr without control characters: file names may contain escape sequences.
-pub(crate) fn talk(text: &str) {
+pub(crate) fn print_message(text: &str) {
     let plain: String = text
         .chars()
         .filter(|letter| !letter.is_control() || matches!(letter, '\n' | '\t'))
@@ -28,7 +28,7 @@ pub(crate) fn talk(text: &str) {
 
 /// Prints an error with its causes on stderr, on one line.
 pub(crate) fn error(error: &anyhow::Error) {
-    talk(&format!("error: {error:#}"));
+    print_message(&format!("error: {error:#}"));
 }
 
 /// Prints clap's result and returns the exit code: help and version that were requested (0), help on stderr for a
@@ -39,7 +39,7 @@ pub(crate) fn clap_error(error: &clap::Error) -> ExitCode {
         drop(error.print());
         return ExitCode::from(u8::from(is_help));
     }
-    talk(&one_line(&error.to_string()));
+    print_message(&one_line(&error.to_string()));
     ExitCode::from(1)
 }
 
@@ -76,7 +76,7 @@ pub(crate) fn stop_on_ctrl_c(what: &'static str) -> Arc<AtomicBool> {
     let flag = Arc::clone(&stop);
     tokio::spawn(async move {
         if tokio::signal::ctrl_c().await.is_ok() {
-            talk(&format!("{what}; Ctrl-C again ends at once"));
+            print_message(&format!("{what}; Ctrl-C again ends at once"));
             flag.store(true, Ordering::Relaxed);
         }
         if tokio::signal::ctrl_c().await.is_ok() {
@@ -87,7 +87,7 @@ pub(crate) fn stop_on_ctrl_c(what: &'static str) -> Arc<AtomicBool> {
 }
 
 /// A sparkline: values over time as at most forty block characters, each the mean of consecutive values.
-pub(crate) fn spark(values: &[f64]) -> String {
+pub(crate) fn sparkline(values: &[f64]) -> String {
     const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let stretch = values.len().div_ceil(40).max(1);
     let means = values
@@ -212,8 +212,8 @@ impl Progress for Bars {
 
     fn message(&self, line: &str) {
         self.with_bar(|bar| match bar {
-            Some(bar) => bar.suspend(|| talk(line)),
-            None => talk(line),
+            Some(bar) => bar.suspend(|| print_message(line)),
+            None => print_message(line),
         });
     }
 }

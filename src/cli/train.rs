@@ -38,8 +38,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         tokio::task::spawn_blocking(move || run::run(&config, &stop, &Bars::default())).await??;
     let losses: Vec<f64> = summary.losses.iter().map(|(_, loss)| *loss).collect();
     if let [first, .., last] = losses.as_slice() {
-        let line = terminal::spark(&losses);
-        terminal::talk(&format!("loss {first:.4} {line} {last:.4}"));
+        let line = terminal::sparkline(&losses);
+        terminal::print_message(&format!("loss {first:.4} {line} {last:.4}"));
     }
     if summary.stopped {
         let progress = match summary.total_steps {
@@ -50,7 +50,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         return Err(Error::Cancelled(message).into());
     }
     if let Some(weights) = &summary.skipped {
-        terminal::talk(&format!("{}: skipped", weights.zero_share()));
+        terminal::print_message(&format!("{}: skipped", weights.zero_share()));
     }
     let loss = losses
         .last()

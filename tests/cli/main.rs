@@ -179,6 +179,7 @@ fn options_that_cannot_be_used() {
     transcript.run(&["pairs", "--store", "store", "--strategy", "best"]);
     transcript.run(&["pairs", "--store", "store", "--semantic", "builtin:meaning"]);
     transcript.run(&["pairs", "--store", "store", "--rho", "0.9"]);
+    transcript.run(&["pairs", "--store", "store", "--gap", "-1"]);
     transcript.run(&["pairs", "--store", "store", "--best-winners"]);
     let pairs = ["pairs", "--store", "store"];
     for words in [

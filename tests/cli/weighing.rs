@@ -58,6 +58,7 @@ fn preference_files_that_cannot_be_weighed() {
             format!("{row}{{\"prompt\":7,\"chosen\":\"a\",\"rejected\":\"b\"}}\n"),
         ),
         ("broken.jsonl", format!("{row}{{\"prompt\": \n")),
+        ("cut.jsonl", "{\"prompt\": \"p\", \"chosen\": ".to_owned()),
         ("header.csv", "prompt,chosen,rejected\n".to_owned()),
     ] {
         write(&folder, name, &text);

@@ -94,7 +94,7 @@ fn generate(
         tell_summary(&summary, &out);
         let remaining = total - number - 1;
         if stop.load(Ordering::Relaxed) && remaining > 0 {
-            terminal::talk(&format!(
+            terminal::print_message(&format!(
                 "{remaining} of {total} adapter scales remain: run the same command again to resume"
             ));
             break;
@@ -114,7 +114,7 @@ fn write_requests(arguments: &Arguments, prompts: &[Prompt], file: &Path) -> any
         file.display()
     ));
     if count > MAX_BATCH {
-        terminal::talk(&format!(
+        terminal::print_message(&format!(
             "OpenAI takes up to {MAX_BATCH} requests in a file: use --skip and --limit to write several"
         ));
     }
@@ -149,7 +149,7 @@ fn read_responses(arguments: &Arguments, prompts: &[Prompt], out: &Path) -> anyh
     if completions < requested || !counts.unparsed.is_empty() {
         let missing = requested - completions;
         let reasons = reasons(&counts.unparsed, out);
-        terminal::talk(&format!(
+        terminal::print_message(&format!(
             "{missing} of {requested} completions have no response{reasons}"
         ));
     }

@@ -26,7 +26,7 @@ pub(super) fn tell_summary(summary: &Summary, out: &Path) {
     }
     if summary.remaining > 0 {
         let remaining = summary.remaining;
-        terminal::talk(&format!(
+        terminal::print_message(&format!(
             "{remaining} texts remain: run the same command again to resume"
         ));
     }
@@ -38,13 +38,13 @@ pub(super) fn tell_answers(answers: &AnswerCounts, out: &Path) {
         let AnswerCounts { missing, .. } = answers;
         let wanted = missing + answers.answers;
         let reasons = reasons(&answers.unparsed, out);
-        terminal::talk(&format!(
+        terminal::print_message(&format!(
             "{missing} of {wanted} answers are missing{reasons}"
         ));
     }
     if answers.without_probability > 0 {
         let (without, all) = (answers.without_probability, answers.answers);
-        terminal::talk(&format!(
+        terminal::print_message(&format!(
             "{without} of {all} answers are without a probability from 0 to 1"
         ));
     }

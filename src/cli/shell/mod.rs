@@ -100,7 +100,7 @@ impl Shell {
     pub(crate) async fn interactive(mut self, store: Option<&Path>) -> anyhow::Result<()> {
         let mut editor = Editor::new().context("cannot start the line editor")?;
         let store = store.map_or_else(|| "no store".to_owned(), |path| path.display().to_string());
-        terminal::talk(&format!(
+        terminal::print_message(&format!(
             "polyphony {} on {store}: end statements with `;`, \\d lists tables, \\? lists commands, \
              \\q leaves",
             env!("CARGO_PKG_VERSION")
@@ -122,7 +122,7 @@ impl Shell {
             let next = tokio::select! {
                 next = self.line(&text) => next,
                 _ = tokio::signal::ctrl_c() => {
-                    terminal::talk("cancelled");
+                    terminal::print_message("cancelled");
                     Ok(Next::Continue)
                 }
             };
@@ -154,7 +154,7 @@ impl Shell {
         };
         let notes: Vec<String> = summary.into_iter().chain(time).collect();
         if !notes.is_empty() {
-            terminal::talk(&notes.join(", "));
+            terminal::print_message(&notes.join(", "));
         }
         Ok(())
     }
@@ -198,11 +198,11 @@ impl Shell {
             Command::Format(format) => self.settings.format = format,
             Command::Expanded(on) => {
                 self.settings.expanded = on.unwrap_or(!self.settings.expanded);
-                terminal::talk(&format!("expanded: {}", on_off(self.settings.expanded)));
+                terminal::print_message(&format!("expanded: {}", on_off(self.settings.expanded)));
             }
             Command::Timing(on) => {
                 self.timing = on.unwrap_or(!self.timing);
-                terminal::talk(&format!("timing: {}", on_off(self.timing)));
+                terminal::print_message(&format!("timing: {}", on_off(self.timing)));
             }
             Command::Rows(limit) => {
                 if let Extent::Fitted { rows, .. } = &mut self.settings.extent {

@@ -94,8 +94,11 @@ mod tests {
 
     #[test]
     fn the_first_tag_decides() {
-        let tagged = split("[OT] [WP] talk", None, &[]);
-        assert_eq!((tagged.tag.as_deref(), tagged.title), (Some("OT"), "talk"));
+        let tagged = split("[OT] [WP] print_message", None, &[]);
+        assert_eq!(
+            (tagged.tag.as_deref(), tagged.title),
+            (Some("OT"), "print_message")
+        );
         assert_eq!(split("[WP", None, &[]).title, "[WP");
         assert_eq!(split("[WP]", None, &[]).title, "");
     }

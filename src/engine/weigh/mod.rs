@@ -197,6 +197,9 @@ fn source(argument: &str, progress: &dyn Progress) -> Result<Source> {
 /// Fails for a file without preferences, or with weights.
 fn check_columns(source: &Source, columns: &Columns) -> Result<()> {
     let has = records::columns_of(&source.file.path, source.file.format)?;
+    if has.is_empty() {
+        return Err(crate::ingest::source::no_rows(&source.file.path));
+    }
     for name in [&columns.chosen, &columns.rejected] {
         if !has.contains(name) {
             let message = format!("has no column `{name}`, but {}", quoted_list(&has));

@@ -43,7 +43,8 @@ pub fn mean_one(values: &[f64]) -> Vec<f64> {
 
 /// The weights of one prompt's responses from their deviations, a slice per space: each space is
 /// min-max scaled; the geometric mean over the spaces is divided by its mean over the prompt (Chung et
-/// al. 2025, section 3).
+/// al. 2025, section 3). The SQL function (`functions/weight.rs`) is the same formula over columns that may
+/// have NULL; tests compare the two.
 ///
 /// ```
 /// let weights = polyphony_engine::weight::weights(&[&[1.0, 3.0, 2.0]]);

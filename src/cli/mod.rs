@@ -3,6 +3,7 @@
 mod demo;
 mod embed;
 mod eval;
+mod experiment;
 mod generate;
 mod ingest;
 pub(crate) mod log;
@@ -47,6 +48,8 @@ enum Command {
     Embed(embed::Arguments),
     /// Evaluate model outputs: diversity and reward with confidence intervals
     Eval(eval::Arguments),
+    /// Train, sample and evaluate several conditions with several random seeds, from one file
+    Experiment(experiment::Arguments),
     /// Sample responses from a model to every prompt of a file
     Generate(generate::Arguments),
     /// Read dumps and data sets into a store
@@ -70,6 +73,7 @@ impl Command {
             Self::Demo(_) => info_span!("demo"),
             Self::Embed(_) => info_span!("embed"),
             Self::Eval(_) => info_span!("eval"),
+            Self::Experiment(_) => info_span!("experiment"),
             Self::Generate(_) => info_span!("generate"),
             Self::Ingest(_) => info_span!("ingest"),
             Self::Pairs(_) => info_span!("pairs"),
@@ -97,6 +101,7 @@ async fn run_command(command: Command) -> anyhow::Result<()> {
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Embed(arguments) => embed::run(arguments).await,
         Command::Eval(arguments) => eval::run(arguments).await,
+        Command::Experiment(arguments) => experiment::run(arguments).await,
         Command::Generate(arguments) => generate::run(arguments).await,
         Command::Ingest(arguments) => ingest::run(arguments).await,
         Command::Pairs(arguments) => pairs::run(arguments).await,

@@ -44,7 +44,7 @@ pub(crate) fn clap_error(error: &clap::Error) -> ExitCode {
 }
 
 /// clap's text on one line: the error, its list of arguments, its tips, the usage.
-fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     let (message, rest) = text.split_once("Usage:").unwrap_or((text, ""));
     let mut line = String::new();
     for part in message
@@ -70,11 +70,12 @@ fn one_line(text: &str) -> String {
     line + "; `--help` lists the options"
 }
 
-/// A flag that Ctrl-C sets, with the message `what`; a second Ctrl-C ends the program with exit code 130.
-pub(crate) fn stop_on_ctrl_c(what: &'static str) -> Arc<AtomicBool> {
+/// A flag that Ctrl-C sets while this lives, with the message `what`; a second Ctrl-C ends the program with exit
+/// code 130.
+pub(crate) fn stop_on_ctrl_c(what: &'static str) -> CtrlC {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
-    tokio::spawn(async move {
+    let task = tokio::spawn(async move {
         if tokio::signal::ctrl_c().await.is_ok() {
             print_message(&format!("{what}; Ctrl-C again ends at once"));
             flag.store(true, Ordering::Relaxed);
@@ -83,7 +84,39 @@ pub(crate) fn stop_on_ctrl_c(what: &'static str) -> Arc<AtomicBool> {
             std::process::exit(130);
         }
     });
-    stop
+    CtrlC { stop, task }
+}
+
+/// Ends the program with exit code 130 at Ctrl-C, while the returned value lives. The system's own handler is
+/// gone once a command has listened for Ctrl-C.
+pub(crate) fn exit_on_ctrl_c() -> CtrlC {
+    let task = tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            std::process::exit(130);
+        }
+    });
+    let stop = Arc::default();
+    CtrlC { stop, task }
+}
+
+/// A listener for Ctrl-C, which ends with this value.
+#[derive(Debug)]
+pub(crate) struct CtrlC {
+    stop: Arc<AtomicBool>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl CtrlC {
+    /// The flag that Ctrl-C sets.
+    pub(crate) fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.stop)
+    }
+}
+
+impl Drop for CtrlC {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 /// A sparkline: values over time as at most forty block characters, each the mean of consecutive values.

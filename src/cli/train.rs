@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use polyphony_io::Error;
-use polyphony_trainer::config::{ConfigFile, Settings};
+use polyphony_io::{Error, Result};
+use polyphony_trainer::config::{Config, ConfigFile, Settings};
 use polyphony_trainer::method::Method;
 use polyphony_trainer::run;
 
@@ -23,16 +23,24 @@ pub(crate) struct Arguments {
     settings: Settings,
 }
 
+impl Arguments {
+    /// The complete configuration.
+    pub(super) fn config(&self) -> Result<Config> {
+        let file = match &self.config {
+            Some(path) => Some((path, Settings::read(path)?)),
+            None => None,
+        };
+        let file = file
+            .as_ref()
+            .map(|(path, settings)| ConfigFile { path, settings });
+        self.settings.resolve(file, self.method)
+    }
+}
+
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let file = match &arguments.config {
-        Some(path) => Some((path, Settings::read(path)?)),
-        None => None,
-    };
-    let file = file
-        .as_ref()
-        .map(|(path, settings)| ConfigFile { path, settings });
-    let config = arguments.settings.resolve(file, arguments.method)?;
-    let stop = terminal::stop_on_ctrl_c("stopping after this step");
+    let config = arguments.config()?;
+    let ctrl_c = terminal::stop_on_ctrl_c("stopping after this step");
+    let stop = ctrl_c.flag();
     let out = config.out.display().to_string();
     let summary =
         tokio::task::spawn_blocking(move || run::run(&config, &stop, &Bars::default())).await??;

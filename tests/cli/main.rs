@@ -5,6 +5,7 @@
     reason = "a test that cannot be set up has failed"
 )]
 
+mod experimenting;
 mod judging;
 mod learning;
 mod shell;

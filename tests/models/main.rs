@@ -8,6 +8,7 @@
 mod embed;
 #[path = "../support/embeddings.rs"]
 mod embeddings;
+mod experiment;
 mod fields;
 mod generate;
 mod outputs;

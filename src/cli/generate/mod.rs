@@ -10,6 +10,7 @@ mod summary;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use polyphony_io::Error;
 use polyphony_model::device::DeviceSpec;
 use polyphony_model::generate::batch::{self, ResponseCounts};
 use polyphony_model::generate::config::GenerationConfig;
@@ -18,7 +19,7 @@ use polyphony_model::generate::prompts::{self, Prompt};
 use polyphony_model::generate::{AdapterMode, AdapterOptions, Generator};
 
 pub(crate) use self::arguments::Arguments;
-use self::summary::{reasons, tell_answers, tell_summary};
+use self::summary::{print_answers, print_summary, reasons};
 use super::terminal::{self, Bars};
 
 /// The number of requests that a batch of the OpenAI API may have.
@@ -39,7 +40,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     if !arguments.read_responses.is_empty() {
         return read_responses(&arguments, &prompts, &out);
     }
-    let stop = terminal::stop_on_ctrl_c("stops after the current tokens");
+    let ctrl_c = terminal::stop_on_ctrl_c("stopping after the current tokens");
+    let stop = ctrl_c.flag();
     let run = move || generate(&arguments, &prompts, &out, device, &stop);
     tokio::task::spawn_blocking(run).await?
 }
@@ -91,13 +93,13 @@ fn generate(
         };
         let progress = Bars::default();
         let summary = job::run(&generator, prompts, &config, &out, stop, &progress)?;
-        tell_summary(&summary, &out);
+        print_summary(&summary, &out)?;
         let remaining = total - number - 1;
         if stop.load(Ordering::Relaxed) && remaining > 0 {
-            terminal::print_message(&format!(
-                "{remaining} of {total} adapter scales remain: run the same command again to resume"
-            ));
-            break;
+            let message = format!(
+                "{remaining} of {total} adapter scales remain: run the same command to resume"
+            );
+            return Err(Error::Cancelled(message).into());
         }
     }
     Ok(())
@@ -154,7 +156,7 @@ fn read_responses(arguments: &Arguments, prompts: &[Prompt], out: &Path) -> anyh
         ));
     }
     if let Some(answers) = &counts.answers {
-        tell_answers(answers, out);
+        print_answers(answers, out);
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use polyphony_io::{Error, Result};
 use polyphony_model::generate::job::Summary;
 use polyphony_model::generate::row::{UNPARSED, with_ending};
 use polyphony_model::generate::verbalized::AnswerCounts;
@@ -9,7 +10,10 @@ use polyphony_model::generate::verbalized::AnswerCounts;
 use crate::cli::terminal;
 
 /// Prints the summary of one output file.
-pub(super) fn tell_summary(summary: &Summary, out: &Path) {
+///
+/// # Errors
+/// When Ctrl-C stopped the run before all texts were written.
+pub(super) fn print_summary(summary: &Summary, out: &Path) -> Result<()> {
     let completions = summary.written + summary.resumed;
     let texts = match &summary.answers {
         None => format!("{completions} texts"),
@@ -22,18 +26,18 @@ pub(super) fn tell_summary(summary: &Summary, out: &Path) {
         summary.tokens_per_second,
     ));
     if let Some(answers) = &summary.answers {
-        tell_answers(answers, out);
+        print_answers(answers, out);
     }
     if summary.remaining > 0 {
         let remaining = summary.remaining;
-        terminal::print_message(&format!(
-            "{remaining} texts remain: run the same command again to resume"
-        ));
+        let message = format!("{remaining} texts remain: run the same command to resume");
+        return Err(Error::Cancelled(message));
     }
+    Ok(())
 }
 
-/// Tells which answers are missing or could not be read.
-pub(super) fn tell_answers(answers: &AnswerCounts, out: &Path) {
+/// Prints which answers are missing or could not be read.
+pub(super) fn print_answers(answers: &AnswerCounts, out: &Path) {
     if answers.missing > 0 || !answers.unparsed.is_empty() {
         let AnswerCounts { missing, .. } = answers;
         let wanted = missing + answers.answers;

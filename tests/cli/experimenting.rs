@@ -109,3 +109,25 @@ fn experiments_that_are_refused() {
     transcript.run(&["experiment", "absent.toml", "--out", "out"]);
     insta::assert_snapshot!(transcript.text);
 }
+
+#[test]
+fn the_papers_experiments_are_planned() {
+    let folder = tempfile::tempdir().unwrap();
+    let experiments = concat!(env!("CARGO_MANIFEST_DIR"), "/trainer/experiments");
+    let mut files = 0;
+    for entry in std::fs::read_dir(experiments).unwrap() {
+        let file = entry.unwrap().path().display().to_string();
+        for variant in [&["--dry-run"][..], &["--dry-run", "--small"]] {
+            let mut transcript = Transcript::of(&folder);
+            transcript.run(&[&["experiment", &file, "--out", "out"], variant].concat());
+            assert!(transcript.text.contains("exit 0"), "{}", transcript.text);
+            assert!(
+                transcript.text.contains("# train DPO"),
+                "{}",
+                transcript.text
+            );
+        }
+        files += 1;
+    }
+    assert_eq!(files, 2);
+}

@@ -17,6 +17,9 @@ use crate::cli::{Arguments, Command, terminal};
 /// The value of an option where it is not set.
 const DEFAULT: &str = "default";
 
+/// The fields of a training configuration that the experiment sets for each run.
+const EXPERIMENT_FIELDS: [&str; 6] = ["method", "model", "data", "out", "adapter", "seed"];
+
 /// The options of a condition by name (`train.beta`), as text.
 type OptionValues = BTreeMap<String, String>;
 
@@ -190,16 +193,21 @@ fn hyperparameters(
     let Value::Object(fields) = serde_json::to_value(&config)? else {
         return Err(Error::Internal("a configuration is no object".to_owned()));
     };
-    // An adapter brings its own shape, which its condition's options decide.
-    let is_start = |name: &str| condition.adapter.is_some() && is_shape(name);
-    Ok(fields
+    let mut values: BTreeMap<String, String> = fields
         .into_iter()
-        .filter(|(name, _)| {
-            !["method", "model", "data", "out", "adapter", "seed"].contains(&name.as_str())
-        })
-        .filter(|(name, value)| !value.is_null() && !is_start(name))
+        .filter(|(name, value)| !value.is_null() && !EXPERIMENT_FIELDS.contains(&name.as_str()))
         .map(|(name, value)| (name, value.to_string()))
-        .collect())
+        .collect();
+    // An adapter that training starts from has its shape from the condition that made it.
+    let all = &experiment.conditions;
+    let start = all
+        .iter()
+        .find(|other| Some(&other.name) == condition.adapter.as_ref());
+    if let Some(start) = start {
+        let of_start = hyperparameters(experiment, start)?;
+        values.extend(of_start.into_iter().filter(|(name, _)| is_shape(name)));
+    }
+    Ok(values)
 }
 
 /// Whether an option is part of an adapter's shape.

@@ -161,6 +161,14 @@ fn errors_of_options() {
             &["--label-smoothing", "0.5"]
         ),
         ("ddpo", "llama", "pairs.jsonl", &["--sft-weight", "-0.5"]),
+        ("ddpo", "llama", "pairs.jsonl", &["--watch", "0"]),
+        ("ddpo", "llama", "pairs.jsonl", &["--watch", "9"]),
+        (
+            "ddpo",
+            "llama",
+            "pairs.jsonl",
+            &["--watch", "9", "--watch-semantic", "builtin:nothing"],
+        ),
         ("orpo", "llama", "pairs.jsonl", &["--sft-weight", "0.5"]),
         (
             "dorpo",

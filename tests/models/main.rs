@@ -21,6 +21,7 @@ mod runs;
 mod support;
 mod train;
 mod verify;
+mod watch;
 mod weights;
 
 use std::path::{Path, PathBuf};

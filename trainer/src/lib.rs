@@ -21,6 +21,9 @@ pub mod loss;
 /// The optimizer: AdamW, gradient clipping, learning-rate schedules.
 pub mod optim;
 
+/// Texts that a policy writes while it trains: measures, collapse, the best step.
+pub mod watch;
+
 /// Hyperparameters: flags over a TOML file over the method's defaults.
 pub mod config;
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::chat::Chat;
 use crate::decoder::kv_cache::KvCache;
-use crate::decoder::{Decoder, Head};
+use crate::decoder::{Decoder, Head, Projection};
 use crate::device::DeviceSpec;
 use crate::files::ModelFiles;
 use crate::generate::sampling::SamplingParams;
@@ -144,11 +144,10 @@ impl Generator {
         })
     }
 
-    /// Generates all requests, up to `batch_size` at a time, until `stop` is set; `on_completion` gets each
-    /// with its index, in the order of the requests. On the CPU a text does not depend on the batch size.
+    /// Generates all requests, see [`generate`].
     ///
     /// # Errors
-    /// When the device fails, a logit is NaN or +inf, or `on_completion` fails.
+    /// As [`generate`].
     #[tracing::instrument(skip_all, fields(requests = requests.len(), batch_size))]
     pub fn generate(
         &self,
@@ -158,69 +157,112 @@ impl Generator {
         stop: &AtomicBool,
         on_completion: &mut dyn FnMut(usize, Completion) -> Result<()>,
     ) -> Result<()> {
-        let mut waiting = requests.iter().enumerate().peekable();
-        let mut running: Vec<Sequence<'_>> = Vec::new();
-        let mut finished: Vec<Option<Completion>> = vec![None; requests.len()];
-        let mut next = 0;
-        while waiting.peek().is_some() || !running.is_empty() {
-            if stop.load(Ordering::Relaxed) {
-                break;
-            }
-            let room = batch_size.max(1) - running.len();
-            let mut admitted: Vec<Sequence<'_>> = waiting
-                .by_ref()
-                .take(room)
-                .map(|(number, request)| Sequence::new(number, request, self.decoder.layers.len()))
-                .collect();
-            let mut logits = Vec::new();
-            if !running.is_empty() {
-                logits.extend(self.decode_step(&mut running)?);
-            }
-            if !admitted.is_empty() {
-                logits.extend(self.prefill(&mut admitted)?);
-                running.extend(admitted);
-            }
-            let is_invalid = |logit: &f32| logit.is_nan() || *logit == f32::INFINITY;
-            if let Some(logit) = logits.iter().flatten().find(|logit| is_invalid(logit)) {
-                return Err(Error::input(
-                    &self.name,
-                    format!("the model gives a logit of {logit}"),
-                    "check the model's weights, or compute in bf16 or f32",
-                ));
-            }
-            for (sequence, logits) in running.iter_mut().zip(&mut logits) {
-                sequence.sample_next(logits, sampling, &self.eos_token_ids);
-            }
-            for sequence in running.extract_if(.., |sequence| sequence.finish_reason.is_some()) {
-                let number = sequence.number;
-                finished[number] = sequence.into_completion();
-            }
-            // Completions are passed on in the order of the requests, whichever finishes first.
-            while let Some(completion) = finished.get_mut(next).and_then(Option::take) {
-                on_completion(next, completion)?;
-                next += 1;
-            }
+        let source = TokenSource {
+            decoder: &self.decoder,
+            eos_token_ids: &self.eos_token_ids,
+            name: &self.name,
+        };
+        generate(&source, requests, sampling, batch_size, stop, on_completion)
+    }
+}
+
+/// A decoder that tokens are sampled from.
+#[derive(Debug)]
+pub struct TokenSource<'a, P> {
+    /// The decoder.
+    pub decoder: &'a Decoder<P>,
+    /// EOS token ids, sorted.
+    pub eos_token_ids: &'a [u32],
+    /// The model's name, for errors.
+    pub name: &'a str,
+}
+
+/// Generates all requests, up to `batch_size` at a time, until `stop` is set; `on_completion` gets each
+/// with its index, in the order of the requests. On the CPU a text does not depend on the batch size.
+///
+/// # Errors
+/// When the device fails, a logit is NaN or +inf, or `on_completion` fails.
+pub fn generate<P: Projection>(
+    source: &TokenSource<'_, P>,
+    requests: &[GenerationRequest],
+    sampling: &SamplingParams,
+    batch_size: usize,
+    stop: &AtomicBool,
+    on_completion: &mut dyn FnMut(usize, Completion) -> Result<()>,
+) -> Result<()> {
+    let TokenSource {
+        decoder,
+        eos_token_ids,
+        name,
+    } = *source;
+    let mut waiting = requests.iter().enumerate().peekable();
+    let mut running: Vec<Sequence<'_>> = Vec::new();
+    let mut finished: Vec<Option<Completion>> = vec![None; requests.len()];
+    let mut next = 0;
+    while waiting.peek().is_some() || !running.is_empty() {
+        if stop.load(Ordering::Relaxed) {
+            break;
         }
-        Ok(())
+        let room = batch_size.max(1) - running.len();
+        let mut admitted: Vec<Sequence<'_>> = waiting
+            .by_ref()
+            .take(room)
+            .map(|(number, request)| Sequence::new(number, request, decoder.layers.len()))
+            .collect();
+        let mut logits = Vec::new();
+        if !running.is_empty() {
+            logits.extend(decode_step(decoder, &mut running)?);
+        }
+        if !admitted.is_empty() {
+            logits.extend(prefill(decoder, &mut admitted)?);
+            running.extend(admitted);
+        }
+        let is_invalid = |logit: &f32| logit.is_nan() || *logit == f32::INFINITY;
+        if let Some(logit) = logits.iter().flatten().find(|logit| is_invalid(logit)) {
+            return Err(Error::input(
+                name,
+                format!("the model gives a logit of {logit}"),
+                "check the model's weights, or compute in bf16 or f32",
+            ));
+        }
+        for (sequence, logits) in running.iter_mut().zip(&mut logits) {
+            sequence.sample_next(logits, sampling, eos_token_ids);
+        }
+        for sequence in running.extract_if(.., |sequence| sequence.finish_reason.is_some()) {
+            let number = sequence.number;
+            finished[number] = sequence.into_completion();
+        }
+        // Completions are passed on in the order of the requests, whichever finishes first.
+        while let Some(completion) = finished.get_mut(next).and_then(Option::take) {
+            on_completion(next, completion)?;
+            next += 1;
+        }
     }
+    Ok(())
+}
 
-    /// Decode step: the logits of each sequence's next token, V values each.
-    #[tracing::instrument(level = "trace", skip_all, fields(sequences = sequences.len()))]
-    fn decode_step(&self, sequences: &mut [Sequence<'_>]) -> Result<Vec<Vec<f32>>> {
-        let last = sequences.iter().filter_map(|s| s.ids.last().copied());
-        let last: Vec<u32> = last.collect();
-        let mut caches: Vec<&mut KvCache> = sequences.iter_mut().map(|s| &mut s.cache).collect();
-        Ok(self.decoder.decode_step(&last, &mut caches)?)
-    }
+/// Decode step: the logits of each sequence's next token, V values each.
+#[tracing::instrument(level = "trace", skip_all, fields(sequences = sequences.len()))]
+fn decode_step<P: Projection>(
+    decoder: &Decoder<P>,
+    sequences: &mut [Sequence<'_>],
+) -> Result<Vec<Vec<f32>>> {
+    let last = sequences.iter().filter_map(|s| s.ids.last().copied());
+    let last: Vec<u32> = last.collect();
+    let mut caches: Vec<&mut KvCache> = sequences.iter_mut().map(|s| &mut s.cache).collect();
+    Ok(decoder.decode_step(&last, &mut caches)?)
+}
 
-    /// Prefill: the logits of each sequence's first new token, V values each.
-    #[tracing::instrument(level = "debug", skip_all, fields(sequences = sequences.len()))]
-    fn prefill(&self, sequences: &mut [Sequence<'_>]) -> Result<Vec<Vec<f32>>> {
-        let prompts = sequences.iter().map(|s| s.request.prompt.as_slice());
-        let prompts: Vec<&[u32]> = prompts.collect();
-        let mut caches: Vec<&mut KvCache> = sequences.iter_mut().map(|s| &mut s.cache).collect();
-        Ok(self.decoder.prefill(&prompts, &mut caches)?)
-    }
+/// Prefill: the logits of each sequence's first new token, V values each.
+#[tracing::instrument(level = "debug", skip_all, fields(sequences = sequences.len()))]
+fn prefill<P: Projection>(
+    decoder: &Decoder<P>,
+    sequences: &mut [Sequence<'_>],
+) -> Result<Vec<Vec<f32>>> {
+    let prompts = sequences.iter().map(|s| s.request.prompt.as_slice());
+    let prompts: Vec<&[u32]> = prompts.collect();
+    let mut caches: Vec<&mut KvCache> = sequences.iter_mut().map(|s| &mut s.cache).collect();
+    Ok(decoder.prefill(&prompts, &mut caches)?)
 }
 
 /// A sequence of the running batch.
@@ -270,8 +312,11 @@ impl<'a> Sequence<'a> {
     }
 }
 
-/// EOS token ids: those of `generation_config.json`, or else of `config.json`, plus that of the tokenizer.
-fn eos_token_ids(files: &ModelFiles, chat: &Chat) -> Result<Vec<u32>> {
+/// EOS token ids: those of `generation_config.json`, or else of `config.json`, plus that of the tokenizer; sorted.
+///
+/// # Errors
+/// When a file cannot be read, or the model has no EOS token.
+pub fn eos_token_ids(files: &ModelFiles, chat: &Chat) -> Result<Vec<u32>> {
     let mut eos_token_ids: Vec<u32> = chat.eos_token_id().into_iter().collect();
     for file in ["generation_config.json", "config.json"] {
         let config = files.read_json(file)?.unwrap_or_default();

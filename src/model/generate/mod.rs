@@ -15,4 +15,5 @@ pub mod verbalized;
 
 pub use generator::{
     AdapterMode, AdapterOptions, Completion, FinishReason, GenerationRequest, Generator,
+    TokenSource, eos_token_ids, generate,
 };

@@ -7,6 +7,7 @@ use super::settings::Config;
 use crate::data::batch_schedule::{BatchSize, Duration};
 use crate::loss::objective::Objective;
 use crate::optim::adamw::AdamW;
+use crate::watch::collapse::CollapseThresholds;
 
 impl Config {
     /// The LoRA configuration of a new adapter.
@@ -42,6 +43,32 @@ impl Config {
             beta2: self.adam_beta2,
             eps: self.adam_epsilon,
             weight_decay: self.weight_decay,
+        }
+    }
+
+    /// The thresholds of a collapse of the texts of `--watch`.
+    pub fn collapse_thresholds(&self) -> CollapseThresholds {
+        CollapseThresholds {
+            looping: self.collapse_looping,
+            diversity: self.collapse_diversity,
+        }
+    }
+
+    /// This configuration with the defaults of all options that change no step: those of `--watch`.
+    #[must_use]
+    pub fn without_watch(self) -> Self {
+        Self {
+            watch: None,
+            watch_prompts: 1,
+            watch_samples: 2,
+            watch_max_tokens: 1,
+            watch_semantic: String::new(),
+            watch_style: String::new(),
+            watch_reward: None,
+            collapse_looping: 0.0,
+            collapse_diversity: 0.0,
+            stop_on_collapse: false,
+            ..self
         }
     }
 

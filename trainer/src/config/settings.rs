@@ -167,6 +167,41 @@ define_settings! { |method, on_gpu|
         [value_name = "N"]
         max_eval_samples: usize = default(if method == Method::Reward { 0 } else { 512 });
     }
+    "Watching" {
+        /// Every N steps sample texts to held-out prompts and log their compression ratio, distinct-2, semantic
+        /// and style distance, share of looping texts and reward (`watch_*` in metrics.jsonl)
+        [value_name = "N"]
+        watch: usize = optional where AtLeast(1.0);
+        /// --watch: number of held-out prompts [default: 4]
+        [value_name = "N"]
+        watch_prompts: usize = default(4) where AtLeast(1.0);
+        /// --watch: number of texts a prompt [default: 4]
+        [value_name = "N"]
+        watch_samples: usize = default(4) where AtLeast(2.0);
+        /// --watch: maximum number of new tokens per text [default: 128]
+        [value_name = "N"]
+        watch_max_tokens: usize = default(128) where AtLeast(1.0);
+        /// --watch: embedder of the semantic distance [default: builtin:words]
+        [value_name = "MODEL"]
+        watch_semantic: String = default("builtin:words".to_owned());
+        /// --watch: embedder of the style distance [default: builtin:style]
+        [value_name = "MODEL"]
+        watch_style: String = default("builtin:style".to_owned());
+        /// --watch: reward model; the most diverse adapter whose reward is not below the start's is kept in
+        /// OUT/best
+        [value_name = "MODEL"]
+        watch_reward: String = optional;
+        /// --watch: share of looping texts above which the policy has collapsed [default: 0.5]
+        [value_name = "X"]
+        collapse_looping: f64 = default(0.5) where Within(0.0, 1.0);
+        /// --watch: share of its start below which distinct-2, semantic or style distance is a collapse
+        /// [default: 0.5]
+        [value_name = "X"]
+        collapse_diversity: f64 = default(0.5) where Within(0.0, 1.0);
+        /// --watch: end the run with an error at a collapse
+        [value_name = "BOOL", num_args = 0..=1, default_missing_value = "true"]
+        stop_on_collapse: bool = default(false);
+    }
     "Checkpoints" {
         /// Output folder: adapter, metrics, checkpoints
         [value_name = "DIR"]

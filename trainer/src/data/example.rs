@@ -1,5 +1,7 @@
 //! Examples: the tokens of one row, with its weight or score.
 
+use std::collections::HashMap;
+
 use polyphony_io::hash::Sha256;
 use polyphony_model::chat::PromptCompletion;
 
@@ -38,6 +40,8 @@ pub struct Examples {
     pub eval: Vec<Example>,
     /// Rows of the split `test`, until [`Self::choose_eval`].
     pub test: Vec<Example>,
+    /// The texts of the prompts of all splits but `train`, by [`Example::prompt_hash`].
+    pub held_out_prompts: HashMap<u64, String>,
     /// Rows of the split `test` that are not used, because there is a validation split.
     pub unused_test: usize,
     /// The size of the evaluation split before [`Self::subsample_eval`].

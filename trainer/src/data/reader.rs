@@ -44,6 +44,8 @@ enum Split {
 /// A parsed row: its example, its split, and whether it may be a duplicate.
 struct ParsedRow {
     example: Example,
+    /// The prompt's text.
+    prompt: String,
     split: Split,
     /// Whether the text is the chosen one of a pair whose rejected one is not used (SFT): several pairs may
     /// share it.
@@ -137,8 +139,10 @@ impl DatasetReader<'_> {
         };
         let from_pair =
             self.method == Method::Sft && row.chosen.is_some() && row.response.is_none();
+        let (example, prompt) = self.example(chat, row, number)?;
         Ok(ParsedRow {
-            example: self.example(chat, row, number)?,
+            example,
+            prompt,
             split,
             from_pair,
         })
@@ -170,6 +174,11 @@ impl DatasetReader<'_> {
             }
             examples.truncated += 1;
         }
+        if row.split != Split::Train {
+            examples
+                .held_out_prompts
+                .insert(example.prompt_hash, row.prompt);
+        }
         match row.split {
             Split::Train => examples.train.push(example),
             Split::Validation => examples.eval.push(example),
@@ -177,8 +186,8 @@ impl DatasetReader<'_> {
         }
     }
 
-    /// Validates and tokenizes a row.
-    fn example(&self, chat: &Chat, row: Row, number: usize) -> Result<Example> {
+    /// Validates and tokenizes a row; returns its example and the prompt's text.
+    fn example(&self, chat: &Chat, row: Row, number: usize) -> Result<(Example, String)> {
         let invalid = |message: &str, hint: &str| {
             Error::input(self.file, format!("row {number}: {message}"), hint)
         };
@@ -227,14 +236,16 @@ impl DatasetReader<'_> {
                 }
                 _ => extract_prompt(chosen, rejected).ok_or_else(|| missing("prompt", hint))?,
             };
-            return Ok(Example {
+            let text = content(&prompt);
+            let example = Example {
                 chosen: tokens(&prompt, &chosen)?,
                 rejected: Some(tokens(&prompt, &rejected)?),
                 weight,
                 score: 0.0,
-                prompt_hash: fnv1a(content(&prompt).as_bytes()),
+                prompt_hash: fnv1a(text.as_bytes()),
                 row: number,
-            });
+            };
+            return Ok((example, text));
         }
         let hint = "rows need prompt, and chosen, response or completion";
         let response = row.response.or(row.chosen);
@@ -257,14 +268,16 @@ impl DatasetReader<'_> {
         } else {
             0.0
         };
-        Ok(Example {
+        let text = content(&prompt);
+        let example = Example {
             chosen: tokens(&prompt, &response)?,
             rejected: None,
             weight,
             score,
-            prompt_hash: fnv1a(content(&prompt).as_bytes()),
+            prompt_hash: fnv1a(text.as_bytes()),
             row: number,
-        })
+        };
+        Ok((example, text))
     }
 }
 

@@ -70,8 +70,9 @@ impl RunManifest {
             weights: (config.method.is_weighted()).then(|| WeightStats::new(&examples.train)),
             fingerprint: String::new(),
         };
-        // The fingerprint has only what changes the result: not paths, nor the frequency of checkpoints.
-        let mut relevant = config.clone();
+        // The fingerprint has only what changes the result: not paths, nor the frequency of checkpoints and of
+        // sampled texts.
+        let mut relevant = config.clone().without_watch();
         relevant.model.clear();
         relevant.out = "".into();
         relevant.data = "".into();

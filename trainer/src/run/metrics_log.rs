@@ -8,6 +8,8 @@ use polyphony_io::atomic::write_atomic;
 use polyphony_io::{Error, Result};
 use serde_json::{Map, Value};
 
+use crate::watch::SampleMeasures;
+
 /// The name of the metrics log in the folder of a run.
 pub const METRICS_FILE: &str = "metrics.jsonl";
 
@@ -26,6 +28,8 @@ struct Entry {
     step: usize,
     loss: Option<f64>,
     eval_loss: Option<f64>,
+    watch: Option<SampleMeasures>,
+    collapse: Option<String>,
 }
 
 impl Entry {
@@ -38,6 +42,11 @@ impl Entry {
             step: number("step")? as usize,
             loss: number("loss"),
             eval_loss: number("eval_loss"),
+            watch: serde_json::from_str(line).ok(),
+            collapse: values
+                .get("watch_collapse")
+                .and_then(Value::as_str)
+                .map(str::to_owned),
         })
     }
 }
@@ -94,6 +103,39 @@ impl MetricsLog {
     pub fn is_evaluated(&self, step: usize) -> bool {
         let evaluated = |entry: &Entry| entry.step == step && entry.eval_loss.is_some();
         self.entries.iter().any(evaluated)
+    }
+
+    /// Whether there is a line of sampled texts after this step.
+    pub fn is_watched(&self, step: usize) -> bool {
+        let watched = |entry: &Entry| entry.step == step && entry.watch.is_some();
+        self.entries.iter().any(watched)
+    }
+
+    /// The measures of sampled texts, in the order of their steps.
+    pub fn watched(&self) -> Vec<SampleMeasures> {
+        self.entries
+            .iter()
+            .filter_map(|entry| entry.watch)
+            .collect()
+    }
+
+    /// The latest measures for the progress line; empty without texts.
+    pub fn latest_measures(&self) -> String {
+        let latest = self.entries.iter().rev().find_map(|entry| entry.watch);
+        latest.map_or_else(String::new, |latest| {
+            format!(
+                ", semantic {:.3}, style {:.3}, looping {:.0} %",
+                latest.semantic,
+                latest.style,
+                100.0 * latest.looping
+            )
+        })
+    }
+
+    /// The step and the collapse of the latest texts, if they have collapsed.
+    pub fn collapse(&self) -> Option<(usize, &str)> {
+        let latest = self.entries.iter().rfind(|entry| entry.watch.is_some())?;
+        Some((latest.step, latest.collapse.as_deref()?))
     }
 
     /// The training losses as (step, loss).

@@ -28,5 +28,6 @@ mod evaluate;
 mod prepare;
 mod step;
 mod trainer;
+mod watch;
 
 pub use trainer::{RunSummary, run};

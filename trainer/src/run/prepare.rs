@@ -20,6 +20,7 @@ use super::metrics_log::MetricsLog;
 use super::micro_batch::MicroBatcher;
 use super::reference::{self, LogpCache, ReferenceModel};
 use super::trainer::Trainer;
+use super::watch::Watch;
 use crate::config::Config;
 use crate::data::example::{Example, Examples};
 use crate::data::reader::DatasetReader;
@@ -28,6 +29,7 @@ use crate::loss::objective::PairConstants;
 use crate::method::Method;
 use crate::optim::adamw::Moments;
 use crate::policy::Policy;
+use crate::watch::MeasureSamples;
 
 /// The reference log-probabilities' file in a run's folder.
 const REFERENCE_FILE: &str = "reference_logps.jsonl";
@@ -37,6 +39,7 @@ impl<'a> Trainer<'a> {
     /// `stop` is set meanwhile.
     pub(super) fn prepare(
         config: &'a Config,
+        measure: Option<&'a MeasureSamples<'a>>,
         stop: &AtomicBool,
         progress: &dyn Progress,
     ) -> Result<Option<Self>> {
@@ -58,6 +61,7 @@ impl<'a> Trainer<'a> {
             return Ok(None);
         };
         examples.subsample_eval(config.max_eval_samples);
+        let watch = Watch::new(config, &files, chat, &examples, measure)?;
         let manifest = RunManifest::new(config, &files, &examples)?;
         manifest.check_out_dir(&config.out)?;
         if let Some(weights) = &manifest.weights {
@@ -101,6 +105,7 @@ impl<'a> Trainer<'a> {
             eval: examples.eval,
             weights: manifest.weights,
             log: MetricsLog::new(&config.out),
+            watch,
             _lock: lock,
             config,
             policy,

@@ -15,6 +15,7 @@ use super::checkpoint::{self, Counters, TrainState};
 use super::loss_plot::loss_plot;
 use super::metrics_log::MetricsLog;
 use super::micro_batch::MicroBatcher;
+use super::watch::Watch;
 use crate::config::Config;
 use crate::data::batch_schedule::batch_schedule;
 use crate::data::example::Example;
@@ -23,6 +24,7 @@ use crate::loss::objective::PairConstants;
 use crate::method::Method;
 use crate::optim::adamw::Moments;
 use crate::policy::Policy;
+use crate::watch::MeasureSamples;
 use polyphony_model::lora::write_adapter;
 
 /// The result of a training run.
@@ -40,13 +42,18 @@ pub struct RunSummary {
     pub skipped: Option<WeightStats>,
 }
 
-/// Trains by `config`; resumes the same run if the output folder has one. Once `stop` is set, it writes a
-/// checkpoint and returns.
+/// Trains by `config`; resumes the same run if the output folder has one. `measure` measures the texts of
+/// `--watch`. Once `stop` is set, it writes a checkpoint and returns.
 ///
 /// # Errors
 /// When an input is missing or invalid, memory runs out, or a loss is not finite.
-pub fn run(config: &Config, stop: &AtomicBool, progress: &dyn Progress) -> Result<RunSummary> {
-    let Some(mut trainer) = Trainer::prepare(config, stop, progress)? else {
+pub fn run(
+    config: &Config,
+    measure: Option<&MeasureSamples<'_>>,
+    stop: &AtomicBool,
+    progress: &dyn Progress,
+) -> Result<RunSummary> {
+    let Some(mut trainer) = Trainer::prepare(config, measure, stop, progress)? else {
         return Ok(RunSummary {
             steps: 0,
             total_steps: 0,
@@ -72,6 +79,7 @@ pub(super) struct Trainer<'a> {
     pub(super) moments: Moments,
     pub(super) counters: Counters,
     pub(super) log: MetricsLog,
+    pub(super) watch: Option<Watch<'a>>,
     /// The lock of the output folder for the duration of the run: no other process writes there.
     pub(super) _lock: File,
 }
@@ -114,6 +122,10 @@ impl Trainer<'_> {
         if self.is_evaluation_due(total_steps) {
             self.evaluate(total_steps, stop, progress)?;
         }
+        if self.is_watch_due(total_steps) {
+            self.watch(stop, progress)?;
+        }
+        self.check_collapse()?;
         progress.start(config.method.name(), Some(total_steps as u64), Unit::Steps);
         progress.resume(self.counters.step as u64);
         let interval = Duration::from_secs_f64(60.0 * config.save_minutes.min(1e9));
@@ -138,9 +150,10 @@ impl Trainer<'_> {
             let number = |name: &str| line.get(name).and_then(Value::as_f64).unwrap_or_default();
             progress.set_position(self.counters.step as u64);
             progress.set_rate(&format!(
-                "{:.0} tokens/s, loss {:.4}",
+                "{:.0} tokens/s, loss {:.4}{}",
                 number("tokens_per_second"),
-                number("loss")
+                number("loss"),
+                self.log.latest_measures()
             ));
             self.log.append(&line)?;
             if self.is_evaluation_due(total_steps) {
@@ -148,6 +161,12 @@ impl Trainer<'_> {
                 self.save()?;
                 saved = Instant::now();
                 self.evaluate(total_steps, stop, progress)?;
+            }
+            if self.is_watch_due(total_steps) {
+                self.save()?;
+                saved = Instant::now();
+                self.watch(stop, progress)?;
+                self.check_collapse()?;
             }
             let last = self.counters.step == total_steps;
             let due = self.counters.step.is_multiple_of(config.save_steps);
@@ -164,7 +183,9 @@ impl Trainer<'_> {
             ));
         }
         // A stop during the last evaluation leaves it undone, although all steps are complete.
-        let stopped = self.counters.step < total_steps || self.is_evaluation_due(total_steps);
+        let stopped = self.counters.step < total_steps
+            || self.is_evaluation_due(total_steps)
+            || self.is_watch_due(total_steps);
         if stopped {
             self.save()?;
         }

@@ -1,5 +1,7 @@
 //! `polyphony train`: flags and TOML file to a configuration, then one run.
 
+mod measure_samples;
+
 use std::path::PathBuf;
 
 use clap::Args;
@@ -7,7 +9,9 @@ use polyphony_io::{Error, Result};
 use polyphony_trainer::config::{Config, ConfigFile, Settings};
 use polyphony_trainer::method::Method;
 use polyphony_trainer::run;
+use polyphony_trainer::watch::SampledPrompt;
 
+use self::measure_samples::Instruments;
 use super::terminal::{self, Bars};
 
 #[derive(Debug, Args)]
@@ -42,8 +46,18 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let ctrl_c = terminal::stop_on_ctrl_c("stopping after this step");
     let stop = ctrl_c.flag();
     let out = config.out.display().to_string();
-    let summary =
-        tokio::task::spawn_blocking(move || run::run(&config, &stop, &Bars::default())).await??;
+    let train = move || {
+        let instruments = config
+            .watch
+            .map(|_| Instruments::load(&config))
+            .transpose()?;
+        let measure = |prompts: &[SampledPrompt]| match &instruments {
+            Some(instruments) => instruments.measure(prompts),
+            None => Err(Error::Internal("no measures are loaded".to_owned())),
+        };
+        run::run(&config, Some(&measure), &stop, &Bars::default())
+    };
+    let summary = tokio::task::spawn_blocking(train).await??;
     let losses: Vec<f64> = summary.losses.iter().map(|(_, loss)| *loss).collect();
     if let [first, .., last] = losses.as_slice() {
         let line = terminal::sparkline(&losses);

@@ -33,7 +33,7 @@ pub(super) enum PromptingArgument {
 #[derive(Debug, Args)]
 #[command(allow_negative_numbers = true)]
 pub(crate) struct Arguments {
-    /// Model: a folder or a hub id `OWNER/NAME[@REVISION]` (Llama, Mistral, Gemma-2); for requests the server's
+    /// Model: a folder or a hub id `OWNER/NAME[@REVISION]` (Llama, Mistral, Qwen, Gemma); for requests the server's
     /// name of the model
     #[arg(long, value_name = "MODEL")]
     pub(super) model: String,

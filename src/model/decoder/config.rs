@@ -1,12 +1,12 @@
-//! Decoder configuration: config.json of Llama, Mistral and Gemma-2, as transformers 4 and 5 write it.
+//! Decoder configuration: config.json of the families that are read, as transformers 4 and 5 write it.
 
 use std::path::Path;
 
 use serde_json::Value;
 
+use super::family::Family;
+use super::rope::{RopeConfig, RopeScaling};
 use crate::files::ModelFiles;
-use crate::kernel::rotary;
-use crate::ops::activation::Activation;
 use crate::{Error, Result};
 
 /// The hyperparameters of a decoder. Fields are named as in config.json where it has them.
@@ -32,99 +32,19 @@ pub struct DecoderConfig {
     pub rms_norm_eps: f32,
     /// Whether the LM head shares the weights of the token embeddings.
     pub tie_word_embeddings: bool,
-    /// Rotary position embeddings.
-    pub rope: RopeConfig,
+    /// Which projections of a layer have a bias, in the order of [`super::PROJECTIONS`].
+    pub projection_biases: [bool; 7],
+    /// The rotary position embeddings of each layer.
+    pub ropes: Vec<RopeConfig>,
     /// The sliding window of each layer, in tokens, the token itself included; `None` is full attention.
     pub sliding_windows: Vec<Option<usize>>,
-    /// The factor that attention scores are multiplied by before the softmax: `head_dim^(-1/2)`, or Gemma-2's
+    /// The factor that attention scores are multiplied by before the softmax: `head_dim^(-1/2)`, or Gemma's
     /// `query_pre_attn_scalar^(-1/2)`.
     pub attention_scale: f64,
     /// Soft cap of attention scores: `cap * tanh(score / cap)`; Gemma-2 only.
     pub attn_logit_softcap: Option<f64>,
     /// Soft cap of the LM head's logits; Gemma-2 only.
     pub final_logit_softcap: Option<f64>,
-}
-
-/// Model family: the norms and activation function of a layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Family {
-    /// Llama (Dubey et al. 2024) and Mistral (Jiang et al. 2023): two norms a layer, SiLU.
-    Llama,
-    /// Gemma-2 (Gemma Team 2024): four norms of `1 + w` a layer, tanh GELU.
-    Gemma2,
-}
-
-impl Family {
-    /// The activation function of the family's MLP.
-    pub const fn activation(self) -> Activation {
-        match self {
-            Self::Llama => Activation::Silu,
-            Self::Gemma2 => Activation::GeluTanh,
-        }
-    }
-}
-
-/// RoPE parameters (Su et al. 2021): the base of the frequencies and their scaling.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct RopeConfig {
-    /// The base of the frequencies, `rope_theta`, above 1.
-    pub theta: f64,
-    /// The scaling of frequencies to longer contexts.
-    pub scaling: RopeScaling,
-}
-
-/// RoPE scaling (transformers: `modeling_rope_utils.py`).
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum RopeScaling {
-    /// No scaling: `default`.
-    None,
-    /// All frequencies are divided by a factor: `linear`.
-    Linear(f64),
-    /// Llama 3.1: low frequencies are divided, high ones unchanged, those between interpolated.
-    Llama3 {
-        /// The divisor of low frequencies.
-        factor: f64,
-        /// Wavelengths above `original_max_position_embeddings / low_freq_factor` are low frequencies.
-        low_freq_factor: f64,
-        /// Wavelengths below `original_max_position_embeddings / high_freq_factor` are high ones.
-        high_freq_factor: f64,
-        /// The context length of pre-training, in tokens.
-        original_max_position_embeddings: f64,
-    },
-}
-
-impl RopeConfig {
-    /// The scaled inverse frequencies of a head of `head_dim` values, `head_dim / 2` of them
-    /// (transformers: `inv_freq`).
-    pub fn inv_freq(&self, head_dim: usize) -> Vec<f64> {
-        let unscaled = rotary::inv_freq(self.theta, head_dim).into_iter();
-        unscaled.map(|frequency| self.scaled(frequency)).collect()
-    }
-
-    /// An inverse frequency after RoPE scaling.
-    fn scaled(&self, frequency: f64) -> f64 {
-        match self.scaling {
-            RopeScaling::None => frequency,
-            RopeScaling::Linear(factor) => frequency / factor,
-            RopeScaling::Llama3 {
-                factor,
-                low_freq_factor: low,
-                high_freq_factor: high,
-                original_max_position_embeddings: original,
-            } => {
-                // The number of full rotations over the original context.
-                let turns = original * frequency / std::f64::consts::TAU;
-                if turns < low {
-                    frequency / factor
-                } else if turns > high {
-                    frequency
-                } else {
-                    let smooth = (turns - low) / (high - low);
-                    (1.0 - smooth) * frequency / factor + smooth * frequency
-                }
-            }
-        }
-    }
 }
 
 impl DecoderConfig {
@@ -142,22 +62,19 @@ impl DecoderConfig {
     fn parse(raw: &Value, path: &Path) -> Result<Self> {
         let fields = Fields { raw, path };
         let model_type = raw["model_type"].as_str().unwrap_or_default();
-        let family = match model_type {
-            "llama" | "mistral" => Family::Llama,
-            "gemma2" => Family::Gemma2,
-            _ => {
-                return Err(Error::Unknown {
-                    what: "architecture",
-                    given: format!("{model_type} of {}", path.display()),
-                    known: "llama, mistral, gemma2".to_owned(),
-                });
-            }
-        };
+        let family = Family::of_model_type(model_type).ok_or_else(|| Error::Unknown {
+            what: "architecture",
+            given: format!("{model_type} of {}", path.display()),
+            known: Family::known(),
+        })?;
         fields.check_supported(family)?;
         let num_attention_heads = fields.count("num_attention_heads")?;
         let hidden_size = fields.count("hidden_size")?;
-        let head_dim = fields.count_or("head_dim", hidden_size / num_attention_heads)?;
-        let layers = fields.count("num_hidden_layers")?;
+        let default_head_dim = family.default_head_dim();
+        let default_head_dim = default_head_dim.unwrap_or(hidden_size / num_attention_heads);
+        let head_dim = fields.count_or("head_dim", default_head_dim)?;
+        let layers = 0..fields.count("num_hidden_layers")?;
+        let kinds: Vec<LayerKind> = layers.map(|at| fields.kind(family, at)).collect();
         let config = Self {
             family,
             vocab_size: fields.count("vocab_size")?,
@@ -170,14 +87,20 @@ impl DecoderConfig {
             rms_norm_eps: fields.positive("rms_norm_eps", Some(1e-6))? as f32,
             tie_word_embeddings: raw["tie_word_embeddings"]
                 .as_bool()
-                .unwrap_or(family == Family::Gemma2),
-            rope: fields.rope()?,
-            sliding_windows: (0..layers)
-                .map(|layer| fields.sliding_window(family, layer))
+                .unwrap_or(family.is_gemma()),
+            projection_biases: fields.projection_biases(family),
+            ropes: kinds
+                .iter()
+                .map(|kind| fields.rope(family, *kind))
+                .collect::<Result<_>>()?,
+            sliding_windows: kinds
+                .iter()
+                .map(|kind| fields.sliding_window(family, *kind))
                 .collect(),
-            attention_scale: match family {
-                Family::Llama => head_dim as f64,
-                Family::Gemma2 => fields.positive("query_pre_attn_scalar", Some(256.0))?,
+            attention_scale: if family.is_gemma() {
+                fields.positive("query_pre_attn_scalar", Some(256.0))?
+            } else {
+                head_dim as f64
             }
             .powf(-0.5),
             attn_logit_softcap: fields.softcap("attn_logit_softcapping")?,
@@ -196,6 +119,25 @@ impl DecoderConfig {
     }
 }
 
+/// The kind of a layer's attention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LayerKind {
+    /// Attention to all earlier tokens: `full_attention`.
+    Full,
+    /// Attention within a sliding window, if the model has one: `sliding_attention`.
+    Sliding,
+}
+
+impl LayerKind {
+    /// The name in `layer_types` and `rope_parameters`.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full_attention",
+            Self::Sliding => "sliding_attention",
+        }
+    }
+}
+
 /// The fields of one config.json, with its path for error messages.
 struct Fields<'a> {
     raw: &'a Value,
@@ -210,19 +152,19 @@ impl Fields<'_> {
 
     /// Rejects settings that would change the computation and are not implemented.
     fn check_supported(&self, family: Family) -> Result<()> {
-        for bias in ["attention_bias", "mlp_bias"] {
-            if self.raw[bias].as_bool() == Some(true) {
-                return Err(self.wrong(format!("{bias} is true, which is not supported")));
-            }
+        if self.raw["use_bidirectional_attention"].as_bool() == Some(true) {
+            let message = "use_bidirectional_attention is true, which is not supported";
+            return Err(self.wrong(message.to_owned()));
         }
         if !self.raw["quantization_config"].is_null() {
             let message = "has a quantization_config: quantised weights are not supported";
             return Err(self.wrong(message.to_owned()));
         }
-        // transformers uses this field for Gemma-2 and ignores `hidden_act`.
-        let (field, supported) = match family {
-            Family::Llama => ("hidden_act", "silu"),
-            Family::Gemma2 => ("hidden_activation", "gelu_pytorch_tanh"),
+        // transformers uses this field for Gemma and ignores `hidden_act`.
+        let (field, supported) = if family.is_gemma() {
+            ("hidden_activation", "gelu_pytorch_tanh")
+        } else {
+            ("hidden_act", "silu")
         };
         let value = &self.raw[field];
         if !value.is_null() && value != supported {
@@ -274,16 +216,39 @@ impl Fields<'_> {
         self.positive(name, None).map(Some)
     }
 
-    /// `rope_parameters` of transformers 5, or `rope_theta` and `rope_scaling` of transformers 4.
-    fn rope(&self) -> Result<RopeConfig> {
-        let new = &self.raw["rope_parameters"];
+    /// The biases of a layer's projections: Qwen 2 always has those of queries, keys and values; in others
+    /// `attention_bias` adds those and that of `o_proj`, and `mlp_bias` those of the MLP.
+    fn projection_biases(&self, family: Family) -> [bool; 7] {
+        let flag = |name: &str| self.raw[name].as_bool() == Some(true);
+        let (attention, mlp) = (flag("attention_bias"), flag("mlp_bias"));
+        let qkv = attention || family == Family::Qwen2;
+        [qkv, qkv, qkv, attention, mlp, mlp, mlp]
+    }
+
+    /// `rope_parameters` of transformers 5, or `rope_theta` and `rope_scaling` of transformers 4. In Gemma 3 each
+    /// kind of layer has parameters of its own.
+    fn rope(&self, family: Family, kind: LayerKind) -> Result<RopeConfig> {
+        let of_kind = &self.raw["rope_parameters"][kind.name()];
+        let new = if of_kind.is_object() {
+            of_kind
+        } else {
+            &self.raw["rope_parameters"]
+        };
+        let local = family == Family::Gemma3 && kind == LayerKind::Sliding;
         let (theta, scaling) = if new.is_object() {
             let theta = Some(&new["rope_theta"]).filter(|theta| !theta.is_null());
             (theta.unwrap_or(&self.raw["rope_theta"]), new)
+        } else if local {
+            (&self.raw["rope_local_base_freq"], &Value::Null)
         } else {
             (&self.raw["rope_theta"], &self.raw["rope_scaling"])
         };
-        let theta = theta.as_f64().unwrap_or(10_000.0);
+        let default_theta = if family == Family::Gemma3 && !local {
+            1e6
+        } else {
+            1e4
+        };
+        let theta = theta.as_f64().unwrap_or(default_theta);
         if theta.is_nan() || theta <= 1.0 {
             return Err(self.wrong(format!("rope_theta must be > 1 (got {theta})")));
         }
@@ -315,14 +280,35 @@ impl Fields<'_> {
         Ok(RopeConfig { theta, scaling })
     }
 
-    /// Gemma-2 alternates sliding-window and full attention; in Mistral either all layers have it or none.
-    fn sliding_window(&self, family: Family, layer: usize) -> Option<usize> {
-        let window = self.raw["sliding_window"].as_u64()? as usize;
+    /// The kind of a layer. Where config.json has no `layer_types`, Gemma 2 alternates the kinds, Gemma 3 has a full
+    /// layer after every five sliding ones, Qwen's sliding layers follow the first `max_window_layers`, and in
+    /// Mistral all layers slide.
+    fn kind(&self, family: Family, layer: usize) -> LayerKind {
+        let number = |name: &str, default: u64| self.raw[name].as_u64().unwrap_or(default) as usize;
         let slides = match self.raw["layer_types"][layer].as_str() {
-            Some(kind) => kind == "sliding_attention",
-            None => family == Family::Llama || layer.is_multiple_of(2),
+            Some(kind) => kind == LayerKind::Sliding.name(),
+            None => match family {
+                Family::Llama => true,
+                Family::Qwen2 | Family::Qwen3 => layer >= number("max_window_layers", 28),
+                Family::Gemma2 => layer.is_multiple_of(2),
+                Family::Gemma3 => !(layer + 1).is_multiple_of(number("sliding_window_pattern", 6)),
+            },
         };
-        slides.then_some(window)
+        if slides {
+            LayerKind::Sliding
+        } else {
+            LayerKind::Full
+        }
+    }
+
+    /// The sliding window of a layer of this kind, if the model has one. Qwen names a window that it does not use.
+    fn sliding_window(&self, family: Family, kind: LayerKind) -> Option<usize> {
+        let is_qwen = matches!(family, Family::Qwen2 | Family::Qwen3);
+        if is_qwen && self.raw["use_sliding_window"].as_bool() != Some(true) {
+            return None;
+        }
+        let window = self.raw["sliding_window"].as_u64()? as usize;
+        (kind == LayerKind::Sliding).then_some(window)
     }
 }
 
@@ -353,9 +339,8 @@ mod tests {
             });
             let object = raw.as_object_mut().unwrap();
             object.extend(fields.as_object().unwrap().clone());
-            DecoderConfig::parse(&raw, Path::new("config.json"))
-                .unwrap()
-                .rope
+            let config = DecoderConfig::parse(&raw, Path::new("config.json")).unwrap();
+            config.ropes[0]
         };
         let llama3 = json!({
             "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
@@ -406,5 +391,82 @@ mod tests {
         );
         let message = refusal("quantization_config", json!({"quant_method": "fp8"})).unwrap();
         assert!(message.contains("quantised weights"), "{message}");
+    }
+
+    /// The layers of Gemma 3 as the hub's models name them (transformers 4) and as transformers 5 saves them.
+    #[test]
+    fn gemma_3_has_two_ropes_and_five_sliding_layers_to_a_full_one() {
+        let parse = |fields: Value| {
+            let mut raw = json!({
+                "model_type": "gemma3_text", "vocab_size": 8, "hidden_size": 8, "intermediate_size": 8,
+                "num_attention_heads": 2, "num_hidden_layers": 7, "max_position_embeddings": 8,
+                "head_dim": 4, "sliding_window": 3, "query_pre_attn_scalar": 16,
+            });
+            let object = raw.as_object_mut().unwrap();
+            object.extend(fields.as_object().unwrap().clone());
+            DecoderConfig::parse(&raw, Path::new("config.json")).unwrap()
+        };
+        let linear = json!({"rope_type": "linear", "factor": 8.0});
+        let old = parse(json!({
+            "rope_theta": 5e5, "rope_local_base_freq": 2e4, "rope_scaling": linear,
+        }));
+        let mut kinds = vec!["sliding_attention"; 7];
+        kinds[5] = "full_attention";
+        let new = parse(json!({
+            "layer_types": kinds,
+            "rope_parameters": {
+                "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 5e5},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 2e4},
+            },
+        }));
+        assert_eq!(old, new);
+        for (layer, (rope, window)) in new.ropes.iter().zip(&new.sliding_windows).enumerate() {
+            let (theta, scaling, size) = if layer == 5 {
+                (5e5, RopeScaling::Linear(8.0), None)
+            } else {
+                (2e4, RopeScaling::None, Some(3))
+            };
+            assert_eq!(*rope, RopeConfig { theta, scaling });
+            assert_eq!(*window, size);
+        }
+        assert_eq!((new.attention_scale, new.tie_word_embeddings), (0.25, true));
+        let bare = parse(json!({}));
+        assert_eq!((bare.ropes[0].theta, bare.ropes[5].theta), (1e4, 1e6));
+    }
+
+    #[test]
+    fn windows_of_qwen_and_biases_follow_their_flags() {
+        let parse = |model_type: &str, fields: Value| {
+            let mut raw = json!({
+                "model_type": model_type, "vocab_size": 8, "hidden_size": 8, "intermediate_size": 8,
+                "num_attention_heads": 2, "num_hidden_layers": 3, "max_position_embeddings": 8,
+                "sliding_window": 5, "max_window_layers": 2,
+            });
+            let object = raw.as_object_mut().unwrap();
+            object.extend(fields.as_object().unwrap().clone());
+            DecoderConfig::parse(&raw, Path::new("config.json")).unwrap()
+        };
+        let plain = parse("qwen2", json!({"use_sliding_window": false}));
+        assert_eq!(plain.sliding_windows, [None; 3]);
+        let windowed = parse("qwen2", json!({"use_sliding_window": true}));
+        assert_eq!(windowed.sliding_windows, [None, None, Some(5)]);
+        let (qkv, all) = ([true, true, true, false, false, false, false], [true; 7]);
+        assert_eq!(plain.projection_biases, qkv);
+        let biased = json!({"attention_bias": true, "mlp_bias": true});
+        assert_eq!(parse("llama", biased).projection_biases, all);
+        let qwen3 = parse("qwen3", json!({}));
+        assert_eq!((qwen3.head_dim, qwen3.projection_biases), (128, [false; 7]));
+    }
+
+    #[test]
+    fn another_family_is_refused_by_name_with_those_that_are_read() {
+        let message = refusal("model_type", json!("mamba")).unwrap();
+        let known = "known are llama, mistral, qwen2, qwen3, gemma2, gemma3_text";
+        assert!(
+            message.contains("`mamba of config.json`") && message.contains(known),
+            "{message}"
+        );
+        let message = refusal("use_bidirectional_attention", json!(true)).unwrap();
+        assert!(message.contains("use_bidirectional_attention"), "{message}");
     }
 }

@@ -1,9 +1,10 @@
 //! Golden tests of decoders against transformers: tied embeddings, sharded weights and sliding windows, with
-//! models of `tests/peers/small_models.py`.
+//! models of `tests/peers/small_models.py`, and every family, with those of `tests/peers/families.py`.
 
 use candle_core::{D, DType, Device, Tensor};
 use candle_nn::ops::log_softmax;
 
+use super::family::Family;
 use super::kv_cache::KvCache;
 use super::packed::PackedSequences;
 use super::{Decoder, Head};
@@ -23,6 +24,32 @@ fn argmax(logits: &[f32]) -> u32 {
     best.unwrap() as u32
 }
 
+/// Asserts that log-probabilities and greedy text are those of transformers, in `expected.json` of a model.
+fn assert_golden(name: &str, decoder: &Decoder<Tensor>) {
+    let expected = fixtures::json(&format!("models/{name}/expected.json"));
+    for row in expected["rows"].as_array().unwrap() {
+        let text = ids(&row["ids"]);
+        let packed = PackedSequences::new(&[text.len()], &decoder.config, &Device::Cpu).unwrap();
+        let x = decoder.forward(&text, &packed).unwrap();
+        let logps = log_softmax(&decoder.logits(&x).unwrap(), D::Minus1).unwrap();
+        let logps: Vec<Vec<f32>> = logps.to_vec2().unwrap();
+        let expected_logps = row["logps"].as_array().unwrap();
+        assert_eq!(expected_logps.len(), text.len() - 1);
+        for (position, expected) in expected_logps.iter().enumerate() {
+            let logp = f64::from(logps[position][text[position + 1] as usize]);
+            let error = (logp - expected.as_f64().unwrap()).abs();
+            assert!(error < 1e-4, "{name} at {position}: off by {error}");
+        }
+        let mut cache = KvCache::new(decoder.layers.len());
+        let mut logits = decoder.prefill(&[&text], &mut [&mut cache]).unwrap();
+        for expected_id in ids(&row["greedy"]) {
+            let next = argmax(&logits[0]);
+            assert_eq!(next, expected_id, "{name} after {} tokens", cache.tokens);
+            logits = decoder.decode_step(&[next], &mut [&mut cache]).unwrap();
+        }
+    }
+}
+
 #[test]
 fn tied_sharded_and_sliding_window_models_match_transformers() {
     for name in ["tied_llama", "windowed_mistral"] {
@@ -30,28 +57,25 @@ fn tied_sharded_and_sliding_window_models_match_transformers() {
         assert_eq!(decoder.config.tie_word_embeddings, name == "tied_llama");
         let window = (name == "windowed_mistral").then_some(8);
         assert_eq!(decoder.config.sliding_windows, [window; 2]);
-        let expected = fixtures::json(&format!("models/{name}/expected.json"));
-        for row in expected["rows"].as_array().unwrap() {
-            let text = ids(&row["ids"]);
-            let packed =
-                PackedSequences::new(&[text.len()], &decoder.config, &Device::Cpu).unwrap();
-            let x = decoder.forward(&text, &packed).unwrap();
-            let logps = log_softmax(&decoder.logits(&x).unwrap(), D::Minus1).unwrap();
-            let logps: Vec<Vec<f32>> = logps.to_vec2().unwrap();
-            let expected_logps = row["logps"].as_array().unwrap();
-            assert_eq!(expected_logps.len(), text.len() - 1);
-            for (position, expected) in expected_logps.iter().enumerate() {
-                let logp = f64::from(logps[position][text[position + 1] as usize]);
-                let error = (logp - expected.as_f64().unwrap()).abs();
-                assert!(error < 1e-4, "{name} at {position}: off by {error}");
-            }
-            let mut cache = KvCache::new(decoder.layers.len());
-            let mut logits = decoder.prefill(&[&text], &mut [&mut cache]).unwrap();
-            for expected_id in ids(&row["greedy"]) {
-                let next = argmax(&logits[0]);
-                assert_eq!(next, expected_id, "{name} after {} tokens", cache.tokens);
-                logits = decoder.decode_step(&[next], &mut [&mut cache]).unwrap();
-            }
-        }
+        assert_golden(name, &decoder);
+    }
+}
+
+/// Models of `tests/peers/families.py`: texts of 3 to 70 tokens and 40 more, beyond Gemma 3's window of 16.
+#[test]
+fn every_family_matches_transformers_with_and_without_a_cache() {
+    for (name, family) in [
+        ("llama32", Family::Llama),
+        ("smollm2", Family::Llama),
+        ("qwen2", Family::Qwen2),
+        ("qwen3", Family::Qwen3),
+        ("gemma3", Family::Gemma3),
+    ] {
+        let decoder = decoder(name);
+        assert_eq!(decoder.config.family, family);
+        let biases = decoder.layers.iter().flat_map(|layer| &layer.biases);
+        let biases = biases.flatten().count();
+        assert_eq!(biases, if name == "qwen2" { 6 } else { 0 }, "{name}");
+        assert_golden(name, &decoder);
     }
 }

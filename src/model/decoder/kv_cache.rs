@@ -4,10 +4,10 @@ use candle_core::{DType, Result, Tensor};
 
 use super::attention::{attention, attention_probs, group_heads, ungroup_heads};
 use super::packed::PackedSequences;
+use super::rope::RotaryTables;
 use super::{Decoder, DecoderLayer, NoTape, Projection};
 use crate::ops::linear::MAX_SKINNY_ROWS;
 use crate::ops::norm::rms_norm;
-use crate::ops::rotary::RotaryEmbedding;
 
 /// Block size: the cache's capacity is a multiple of this many tokens.
 const BLOCK: usize = 128;
@@ -121,9 +121,9 @@ impl<P: Projection> Decoder<P> {
 
     /// [`Self::decode_step`] for at most [`Self::rows_per_product`] sequences.
     fn decode_chunk(&self, ids: &[u32], caches: &mut [&mut KvCache]) -> Result<Vec<Vec<f32>>> {
-        let positions = caches.iter().map(|cache| cache.tokens);
-        let inv_freq = self.config.rope.inv_freq(self.config.head_dim);
-        let rotary = RotaryEmbedding::new(positions, &inv_freq, &self.device)?;
+        let positions: Vec<usize> = caches.iter().map(|cache| cache.tokens).collect();
+        let (ropes, head_dim) = (&self.config.ropes, self.config.head_dim);
+        let rotary = RotaryTables::new(positions.into_iter(), ropes, head_dim, &self.device)?;
         let mut x = self.embed(ids)?;
         for (number, layer) in self.layers.iter().enumerate() {
             let attend = |q: &Tensor, k: &Tensor, v: &Tensor| {

@@ -4,13 +4,13 @@
 use candle_core::Tensor;
 
 use super::attention::{AttentionConfig, attention};
-use super::config::{DecoderConfig, Family};
+use super::config::DecoderConfig;
 use super::packed::PackedSequences;
+use super::rope::{RopeConfig, RotaryTables};
 use super::tape::{LayerTensor, Tape};
 use super::{Projection, norm_weight};
 use crate::Result;
 use crate::ops::norm::rms_norm;
-use crate::ops::rotary::RotaryEmbedding;
 use crate::weights::Weights;
 
 /// The names of a layer's linear projections, as in PEFT and vLLM.
@@ -24,19 +24,37 @@ pub const PROJECTIONS: [&str; 7] = [
     "mlp.down_proj",
 ];
 
-/// One decoder layer. Norm weights have shape (H); Gemma-2's are in f32.
+/// The indices of [`PROJECTIONS`].
+const Q: usize = 0;
+const K: usize = 1;
+const V: usize = 2;
+const O: usize = 3;
+const GATE: usize = 4;
+const UP: usize = 5;
+const DOWN: usize = 6;
+
+/// One decoder layer. Norm weights have shape (H), those of queries and keys (D); Gemma's are in f32.
 #[derive(Debug)]
 pub struct DecoderLayer<P> {
     /// RMS norm before attention (`input_layernorm`).
     pub input_norm: Tensor,
-    /// RMS norm of attention's output (`post_attention_layernorm`); Gemma-2 only.
+    /// RMS norm of attention's output (`post_attention_layernorm`); Gemma only.
     pub post_attention_norm: Option<Tensor>,
-    /// RMS norm before the MLP: Llama's `post_attention_layernorm`, Gemma-2's `pre_feedforward_layernorm`.
+    /// RMS norm before the MLP: Llama's `post_attention_layernorm`, Gemma's `pre_feedforward_layernorm`.
     pub pre_mlp_norm: Tensor,
-    /// RMS norm of the MLP's output (`post_feedforward_layernorm`); Gemma-2 only.
+    /// RMS norm of the MLP's output (`post_feedforward_layernorm`); Gemma only.
     pub post_mlp_norm: Option<Tensor>,
     /// The linear projections, in the order of [`PROJECTIONS`].
     pub projections: [P; 7],
+    /// The biases of the projections, shape (out), of those that have one (Qwen 2: queries, keys, values). They
+    /// are frozen.
+    pub biases: [Option<Tensor>; 7],
+    /// RMS norm of each query head before RoPE (`q_norm`); Qwen 3 and Gemma 3 only.
+    pub q_norm: Option<Tensor>,
+    /// RMS norm of each key head before RoPE (`k_norm`); Qwen 3 and Gemma 3 only.
+    pub k_norm: Option<Tensor>,
+    /// The layer's rotary position embeddings.
+    pub rope: RopeConfig,
     /// Scale, soft cap and sliding window of attention.
     pub attention: AttentionConfig,
 }
@@ -53,33 +71,52 @@ impl<P> DecoderLayer<P> {
         let queries = config.num_attention_heads * config.head_dim;
         let keys = config.num_key_value_heads * config.head_dim;
         let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);
-        let mut linear = |which: usize, out: usize, into: usize| {
+        let shapes = [
+            (queries, hidden),
+            (keys, hidden),
+            (keys, hidden),
+            (hidden, queries),
+            (intermediate, hidden),
+            (intermediate, hidden),
+            (hidden, intermediate),
+        ];
+        let mut biases = [const { None }; 7];
+        let mut linear = |which: usize| {
             let name = format!("{prefix}.{}", PROJECTIONS[which]);
+            let (out, into) = shapes[which];
+            if config.projection_biases[which] {
+                biases[which] = Some(weights.get(&format!("{name}.bias"), &[out])?);
+            }
             project(&name, weights.get(&format!("{name}.weight"), &[out, into])?)
         };
         let projections = [
-            linear(0, queries, hidden)?,
-            linear(1, keys, hidden)?,
-            linear(2, keys, hidden)?,
-            linear(3, hidden, queries)?,
-            linear(4, intermediate, hidden)?,
-            linear(5, intermediate, hidden)?,
-            linear(6, hidden, intermediate)?,
+            linear(Q)?,
+            linear(K)?,
+            linear(V)?,
+            linear(O)?,
+            linear(GATE)?,
+            linear(UP)?,
+            linear(DOWN)?,
         ];
-        let norm = |name: &str| norm_weight(config, weights, &format!("{prefix}.{name}"));
-        let gemma_norm = |name: &str| {
-            (config.family == Family::Gemma2)
-                .then(|| norm(name))
-                .transpose()
+        let norm = |name: &str, size: usize| {
+            norm_weight(config, weights, &format!("{prefix}.{name}"), size)
         };
+        let (is_gemma, has_qk_norm) = (config.family.is_gemma(), config.family.has_qk_norm());
+        let gemma_norm = |name: &str| is_gemma.then(|| norm(name, hidden)).transpose();
+        let head_norm = |name: &str| has_qk_norm.then(|| norm(name, config.head_dim)).transpose();
         Ok(Self {
-            input_norm: norm("input_layernorm")?,
+            input_norm: norm("input_layernorm", hidden)?,
             post_attention_norm: gemma_norm("post_attention_layernorm")?,
-            pre_mlp_norm: norm(match config.family {
-                Family::Llama => "post_attention_layernorm",
-                Family::Gemma2 => "pre_feedforward_layernorm",
-            })?,
+            pre_mlp_norm: if is_gemma {
+                norm("pre_feedforward_layernorm", hidden)?
+            } else {
+                norm("post_attention_layernorm", hidden)?
+            },
             post_mlp_norm: gemma_norm("post_feedforward_layernorm")?,
+            q_norm: head_norm("self_attn.q_norm")?,
+            k_norm: head_norm("self_attn.k_norm")?,
+            biases,
+            rope: config.ropes[number],
             projections,
             attention: AttentionConfig {
                 scale: config.attention_scale,
@@ -91,6 +128,15 @@ impl<P> DecoderLayer<P> {
 }
 
 impl<P: Projection> DecoderLayer<P> {
+    /// The output of the projection with this index, with its bias if it has one: shape (T, in) to (T, out).
+    fn project(&self, which: usize, x: &Tensor) -> candle_core::Result<Tensor> {
+        let y = self.projections[which].forward(x)?;
+        match &self.biases[which] {
+            Some(bias) => y.broadcast_add(bias),
+            None => Ok(y),
+        }
+    }
+
     /// The layer's forward pass over packed sequences: shape (T, H) to (T, H).
     ///
     /// # Errors
@@ -117,25 +163,34 @@ impl<P: Projection> DecoderLayer<P> {
         &self,
         x: &Tensor,
         config: &DecoderConfig,
-        rotary: &RotaryEmbedding,
+        rotary: &RotaryTables,
         attend: impl FnOnce(&Tensor, &Tensor, &Tensor) -> candle_core::Result<Tensor>,
         tape: &mut impl Tape,
     ) -> candle_core::Result<Tensor> {
-        let [q, k, v, o, gate, up, down] = &self.projections;
         let tokens = x.dim(0)?;
         let by_head = |x: Tensor, heads: usize| x.reshape((tokens, heads, config.head_dim));
         let eps = config.rms_norm_eps;
 
         let normed = rms_norm(x, &self.input_norm, eps)?;
-        let q = rotary.forward(&by_head(q.forward(&normed)?, config.num_attention_heads)?)?;
-        let k = rotary.forward(&by_head(k.forward(&normed)?, config.num_key_value_heads)?)?;
-        let v = by_head(v.forward(&normed)?, config.num_key_value_heads)?;
+        let mut q = by_head(self.project(Q, &normed)?, config.num_attention_heads)?;
+        let mut k = by_head(self.project(K, &normed)?, config.num_key_value_heads)?;
+        let v = by_head(self.project(V, &normed)?, config.num_key_value_heads)?;
+        if let Some(weight) = &self.q_norm {
+            tape.record(LayerTensor::QueryProj, &q);
+            q = rms_norm(&q, weight, eps)?;
+        }
+        if let Some(weight) = &self.k_norm {
+            tape.record(LayerTensor::KeyProj, &k);
+            k = rms_norm(&k, weight, eps)?;
+        }
+        let q = rotary.forward(&self.rope, &q)?;
+        let k = rotary.forward(&self.rope, &k)?;
         tape.record(LayerTensor::Query, &q);
         tape.record(LayerTensor::Key, &k);
         tape.record(LayerTensor::Value, &v);
         let attn_out = attend(&q, &k, &v)?;
         tape.record(LayerTensor::AttnOut, &attn_out);
-        let mut branch = o.forward(&attn_out)?;
+        let mut branch = self.project(O, &attn_out)?;
         if let Some(weight) = &self.post_attention_norm {
             tape.record(LayerTensor::AttnProj, &branch);
             branch = rms_norm(&branch, weight, eps)?;
@@ -146,13 +201,13 @@ impl<P: Projection> DecoderLayer<P> {
         let normed = rms_norm(&x, &self.pre_mlp_norm, eps)?;
         // The gate is freed here unless it is recorded: an MLP's tensors are the largest of a layer.
         let activated = {
-            let gate = gate.forward(&normed)?;
+            let gate = self.project(GATE, &normed)?;
             tape.record(LayerTensor::Gate, &gate);
             config.family.activation().forward(&gate)?
         };
-        let up = up.forward(&normed)?;
+        let up = self.project(UP, &normed)?;
         tape.record(LayerTensor::Up, &up);
-        let mut branch = down.forward(&(activated * up)?)?;
+        let mut branch = self.project(DOWN, &(activated * up)?)?;
         if let Some(weight) = &self.post_mlp_norm {
             tape.record(LayerTensor::MlpOut, &branch);
             branch = rms_norm(&branch, weight, eps)?;

@@ -1,20 +1,23 @@
-//! Decoder-only transformers: Llama, Mistral and Gemma-2, the forward pass with and without a KV cache.
+//! Decoder-only transformers: the Llama, Mistral, Qwen and Gemma families, with and without a KV cache. There is one
+//! decoder, whose configuration says what differs.
 //!
 //! One forward of a layer serves generation, reward models and training: training runs it with a `Tape`.
 //! Shapes: T tokens of all sequences together, H hidden size, D head size, V vocabulary.
 
 pub mod attention;
 pub mod config;
+pub mod family;
 #[cfg(test)]
 mod golden;
 pub mod kv_cache;
 mod layer;
 pub mod packed;
+pub mod rope;
 mod tape;
 
 use candle_core::{DType, Device, Tensor};
 
-use self::config::{DecoderConfig, Family};
+use self::config::DecoderConfig;
 use self::packed::PackedSequences;
 use crate::Result;
 use crate::files::ModelFiles;
@@ -98,7 +101,7 @@ impl<P> Decoder<P> {
             Head::Score => Tensor::zeros((1, hidden_size), dtype, device)?,
         };
         Ok(Self {
-            norm: norm_weight(&config, &weights, "model.norm")?,
+            norm: norm_weight(&config, &weights, "model.norm", hidden_size)?,
             token_embeddings,
             layers,
             head,
@@ -122,14 +125,12 @@ impl<P> Decoder<P> {
         let x = self
             .token_embeddings
             .index_select(&Tensor::new(ids, &self.device)?, 0)?;
-        match self.config.family {
-            Family::Llama => Ok(x),
-            // transformers rounds the factor to the model's dtype.
-            Family::Gemma2 => {
-                let factor = Tensor::new((self.config.hidden_size as f32).sqrt(), &self.device)?;
-                x.broadcast_mul(&factor.to_dtype(x.dtype())?)
-            }
+        if !self.config.family.is_gemma() {
+            return Ok(x);
         }
+        // transformers rounds the factor to the model's dtype.
+        let factor = Tensor::new((self.config.hidden_size as f32).sqrt(), &self.device)?;
+        x.broadcast_mul(&factor.to_dtype(x.dtype())?)
     }
 }
 
@@ -159,11 +160,16 @@ impl<P: Projection> Decoder<P> {
     }
 }
 
-/// The weight of an RMS norm, shape (H). Gemma-2 stores `w - 1`; 1 is added in f32.
-fn norm_weight(config: &DecoderConfig, weights: &Weights, name: &str) -> Result<Tensor> {
-    let weight = weights.get(&format!("{name}.weight"), &[config.hidden_size])?;
-    Ok(match config.family {
-        Family::Llama => weight,
-        Family::Gemma2 => (weight.to_dtype(DType::F32)? + 1.0)?,
-    })
+/// The weight of an RMS norm over `size` values. Gemma stores `w - 1`; 1 is added in f32.
+fn norm_weight(
+    config: &DecoderConfig,
+    weights: &Weights,
+    name: &str,
+    size: usize,
+) -> Result<Tensor> {
+    let weight = weights.get(&format!("{name}.weight"), &[size])?;
+    if config.family.is_gemma() {
+        return Ok((weight.to_dtype(DType::F32)? + 1.0)?);
+    }
+    Ok(weight)
 }

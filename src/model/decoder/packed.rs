@@ -7,7 +7,7 @@ use std::collections::hash_map::Entry;
 use candle_core::{Device, Result, Tensor};
 
 use super::config::DecoderConfig;
-use crate::ops::rotary::RotaryEmbedding;
+use super::rope::RotaryTables;
 
 /// The lengths of packed sequences, and the tables that depend on these alone.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub struct PackedSequences {
     /// The number of tokens of each sequence; they add up to T.
     pub lengths: Vec<usize>,
     /// The RoPE angles of each token at its position in its own sequence, T rows.
-    pub rotary: RotaryEmbedding,
+    pub rotary: RotaryTables,
     /// Causal masks of shape (longest, longest), by sliding window: 0 where query attends to key, else -inf.
     masks: HashMap<Option<usize>, Tensor>,
 }
@@ -27,8 +27,7 @@ impl PackedSequences {
     /// When the device is out of memory.
     pub fn new(lengths: &[usize], config: &DecoderConfig, device: &Device) -> Result<Self> {
         let positions = lengths.iter().flat_map(|&length| 0..length);
-        let inv_freq = config.rope.inv_freq(config.head_dim);
-        let rotary = RotaryEmbedding::new(positions, &inv_freq, device)?;
+        let rotary = RotaryTables::new(positions, &config.ropes, config.head_dim, device)?;
         let longest = lengths.iter().copied().max().unwrap_or_default();
         let mut masks = HashMap::new();
         for &window in &config.sliding_windows {

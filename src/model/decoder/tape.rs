@@ -5,6 +5,10 @@ use candle_core::Tensor;
 /// An activation of a decoder layer that its backward pass needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LayerTensor {
+    /// Queries before their norm, shape (T, heads, D); only where they have one (Qwen 3, Gemma 3).
+    QueryProj,
+    /// Keys before their norm, shape (T, `kv_heads`, D); only where they have one (Qwen 3, Gemma 3).
+    KeyProj,
     /// Queries after RoPE, shape (T, heads, D).
     Query,
     /// Keys after RoPE, shape (T, `kv_heads`, D).
@@ -13,7 +17,7 @@ pub enum LayerTensor {
     Value,
     /// The output of attention before `o_proj`, shape (T, heads * D).
     AttnOut,
-    /// The output of `o_proj`, shape (T, H); only where a norm follows (Gemma-2).
+    /// The output of `o_proj`, shape (T, H); only where a norm follows (Gemma).
     AttnProj,
     /// The residual stream between attention and MLP, shape (T, H).
     Residual,
@@ -21,7 +25,7 @@ pub enum LayerTensor {
     Gate,
     /// The output of `up_proj`, shape (T, I).
     Up,
-    /// The output of `down_proj`, shape (T, H); only where a norm follows (Gemma-2).
+    /// The output of `down_proj`, shape (T, H); only where a norm follows (Gemma).
     MlpOut,
 }
 

@@ -30,6 +30,8 @@ use polyphony_model::lora::{Adapter, LoraConfig};
 mod loss_terms;
 
 const MODELS: [&str; 2] = ["llama", "mistral"];
+/// The models of `tests/peers/families.py`, which share the pairs of `families.jsonl`.
+const FAMILIES: [&str; 5] = ["llama32", "smollm2", "qwen2", "qwen3", "gemma3"];
 const METHODS: [Method; 4] = [Method::Dpo, Method::Ddpo, Method::Orpo, Method::Dorpo];
 
 fn fixture(name: &str) -> PathBuf {
@@ -52,7 +54,9 @@ fn policy(name: &str, head: Head) -> Policy {
 }
 
 fn rows(name: &str) -> Vec<Value> {
-    let text = std::fs::read_to_string(fixture(name).join("pairs.jsonl")).unwrap();
+    let own = fixture(name).join("pairs.jsonl");
+    let shared = fixture("families.jsonl");
+    let text = std::fs::read_to_string(if own.exists() { own } else { shared }).unwrap();
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect()
@@ -134,7 +138,7 @@ fn near(actual: f64, expected: f64, tolerance: f64) -> bool {
 
 #[test]
 fn token_ids_match_transformers() {
-    for name in MODELS {
+    for name in MODELS.into_iter().chain(FAMILIES) {
         let chat = Chat::load(&files(name)).unwrap();
         let expected = json(&fixture(name).join("expected.json"));
         for (row, pair) in rows(name).iter().zip(expected["pairs"].as_array().unwrap()) {
@@ -150,7 +154,7 @@ fn token_ids_match_transformers() {
 
 #[test]
 fn log_probabilities_match_transformers() {
-    for name in MODELS {
+    for name in MODELS.into_iter().chain(FAMILIES) {
         let expected = json(&fixture(name).join("expected.json"));
         let mut policy = policy(name, Head::Lm);
         let (batch, _, _) = batch(name, &objective(Method::Dpo), 1);
@@ -339,6 +343,22 @@ fn losses_and_gradients_match_pytorch_and_autograd() {
     }
 }
 
+/// Losses and gradients of every LoRA product in every family. That the backward pass agrees with autograd, too, is
+/// tested in [`gradients_of_every_model_family_match_autograd`].
+#[test]
+fn losses_and_gradients_of_every_family_match_pytorch() {
+    for name in FAMILIES {
+        let expected = json(&fixture(name).join("expected.json"));
+        let policy = policy(name, Head::Lm);
+        for method in [Method::Ddpo, Method::Dorpo] {
+            let actual = gradients(&policy, &objective(method), name, 1, false);
+            let (loss, gradients) = (&expected["loss"], &expected["grad"]);
+            let (loss, gradients) = (&loss[method.name()], &gradients[method.name()]);
+            assert_golden(&policy, &actual, loss, gradients);
+        }
+    }
+}
+
 /// SFT on completions, and on all tokens except the first: the loss is the mean over all target tokens.
 #[test]
 fn sft_losses_and_gradients_match_pytorch_and_autograd() {
@@ -371,12 +391,19 @@ fn sft_losses_and_gradients_match_pytorch_and_autograd() {
     }
 }
 
-/// Features of the model families: Mistral's sliding window, Llama's tied embeddings, Gemma-2's softcaps, extra
-/// norms and sliding windows. With an adapter on every linear layer, the trainer's backward pass agrees with
+/// Features of the model families: Mistral's sliding window, Llama's tied embeddings, Gemma 2's softcaps, extra
+/// norms and sliding windows, biases of Qwen 2, query and key norms of Qwen 3 and Gemma 3. With an adapter on every linear layer, the trainer's backward pass agrees with
 /// candle's autograd.
 #[test]
 fn gradients_of_every_model_family_match_autograd() {
-    for name in ["windowed_mistral", "tied_llama", "gemma2_reward"] {
+    for name in [
+        "windowed_mistral",
+        "tied_llama",
+        "gemma2_reward",
+        "qwen2",
+        "qwen3",
+        "gemma3",
+    ] {
         let mut policy = Policy::load(&files(name), Head::Lm, DeviceSpec::Cpu).unwrap();
         let lora_config = LoraConfig {
             r: 3,

@@ -17,7 +17,7 @@ const GPU_TILE_ROWS: usize = 256;
 pub struct LmHead<'a> {
     /// The frozen weight, shape (V, H).
     weight: &'a Tensor,
-    /// Soft cap of logits: `cap * tanh(logit / cap)`; Gemma-2 only.
+    /// Soft cap of logits: `cap * tanh(logit / cap)`; Gemma 2 only.
     softcap: Option<f64>,
     /// Chunk size, in rows.
     chunk_rows: usize,

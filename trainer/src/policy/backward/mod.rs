@@ -38,7 +38,7 @@ pub enum InputGradient {
 
 /// A tape that stores every activation, indexed by its [`LayerTensor`].
 #[derive(Debug, Default)]
-struct Recorded([Option<Tensor>; 9]);
+struct Recorded([Option<Tensor>; 11]);
 
 impl Tape for Recorded {
     fn record(&mut self, which: LayerTensor, x: &Tensor) {
@@ -105,7 +105,7 @@ pub fn backward(
         layer.forward(&x, config, packed, &mut tape)?;
         tape
     };
-    // The gradient of a branch's last projection, through the norm after it in Gemma-2.
+    // The gradient of a branch's last projection, through the norm after it in Gemma.
     let branch = |dy: &Tensor, before_norm: LayerTensor, weight: Option<&Tensor>| match weight {
         Some(weight) => norm::backward(recorded.get(before_norm)?, weight, eps, dy),
         None => Ok(dy.clone()),
@@ -146,8 +146,13 @@ pub fn backward(
         &layer.attention,
     )?;
     let flat = |d: &Tensor| d.flatten(1, 2)?.contiguous();
-    let dq = flat(&packed.rotary.backward(&dq)?)?;
-    let dk = flat(&packed.rotary.backward(&dk)?)?;
+    // Queries and keys, through RoPE and, in Qwen 3 and Gemma 3, their norms. Biases are frozen and add nothing.
+    let by_head = |d: &Tensor, before_norm: LayerTensor, weight: Option<&Tensor>| {
+        let d = packed.rotary.backward(&layer.rope, d)?;
+        flat(&branch(&d, before_norm, weight)?)
+    };
+    let dq = by_head(&dq, LayerTensor::QueryProj, layer.q_norm.as_ref())?;
+    let dk = by_head(&dk, LayerTensor::KeyProj, layer.k_norm.as_ref())?;
     let dv = flat(&dv)?;
     let normed = rms_norm(&x, &layer.input_norm, eps)?;
     if input_gradient == InputGradient::Skip {

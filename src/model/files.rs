@@ -1,10 +1,12 @@
-//! Model files: looked up in a local folder or in a repository of the Hugging Face hub.
+//! Model files: looked up in a local folder, in a repository of the Hugging Face hub or in a GGUF file.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::gguf::{self, GgufFile};
 use crate::hub::{self, ModelRepository};
 use crate::weights;
 use crate::{Error, Result};
@@ -22,16 +24,25 @@ pub struct ModelFiles {
 enum ModelSource {
     Folder(PathBuf),
     Hub(ModelRepository),
+    /// A GGUF file. With a folder, a file of that takes precedence over one made of metadata.
+    Gguf(Arc<GgufFile>, Option<PathBuf>),
 }
 
 impl ModelFiles {
-    /// Finds a model by the path of a folder or by a hub id `OWNER/NAME[@REVISION]`.
+    /// Finds a model by the path of a folder or a GGUF file, or by a hub id `OWNER/NAME[@REVISION]`. A folder
+    /// without other weights may hold one GGUF file.
     ///
     /// # Errors
-    /// When there is no such folder and no such repository on the hub.
+    /// When there is no such folder or file and no such repository on the hub.
     pub fn find_model(reference: &str) -> Result<Self> {
         let path = Path::new(reference);
+        if path.is_file() && is_gguf(path) {
+            return Self::gguf_file(path, None);
+        }
         if path.is_dir() {
+            if let Some(file) = gguf_in(path)? {
+                return Self::gguf_file(&file, Some(path));
+            }
             let absolute = path.canonicalize().map_err(Error::io("read", path))?;
             return Ok(Self {
                 name: folder_name(&absolute),
@@ -42,7 +53,7 @@ impl ModelFiles {
             return Err(Error::input(
                 path,
                 "is not the folder of a model",
-                "name a folder with config.json, or a hub id OWNER/NAME[@REVISION]",
+                "name a folder with config.json, a GGUF file, or a hub id OWNER/NAME[@REVISION]",
             ));
         }
         let repository = hub::model(reference)?;
@@ -50,6 +61,26 @@ impl ModelFiles {
             name: repository.id.clone(),
             source: ModelSource::Hub(repository),
         })
+    }
+
+    /// The model in a GGUF file, with the other files of its folder if that is what was named.
+    fn gguf_file(path: &Path, folder: Option<&Path>) -> Result<Self> {
+        let stem = path.file_stem().unwrap_or(path.as_os_str());
+        Ok(Self {
+            name: stem.to_string_lossy().into_owned(),
+            source: ModelSource::Gguf(
+                Arc::new(GgufFile::open(path)?),
+                folder.map(Path::to_path_buf),
+            ),
+        })
+    }
+
+    /// The GGUF file that the model's weights are in, if that is where they are.
+    pub fn gguf(&self) -> Option<&Arc<GgufFile>> {
+        match &self.source {
+            ModelSource::Gguf(file, _) => Some(file),
+            _ => None,
+        }
     }
 
     /// The path of a file of the model, downloaded if it is not cached; `None` if the model has no such file.
@@ -62,6 +93,10 @@ impl ModelFiles {
                 Ok(Some(folder.join(file)).filter(|path| path.is_file()))
             }
             ModelSource::Hub(repository) => repository.file(file),
+            ModelSource::Gguf(_, folder) => {
+                let path = folder.as_ref().map(|folder| folder.join(file));
+                Ok(path.filter(|path| path.is_file()))
+            }
         }
     }
 
@@ -74,13 +109,18 @@ impl ModelFiles {
             .ok_or_else(|| self.missing_file_error(file))
     }
 
-    /// The JSON value in a file; `None` if the model has no such file.
+    /// The JSON value in a file, or made of the metadata of a GGUF file; `None` if the model has no such file.
     ///
     /// # Errors
     /// When the file is not valid JSON.
     pub fn read_json(&self, file: &str) -> Result<Option<Value>> {
-        let Some(path) = self.find(file)? else {
-            return Ok(None);
+        // The configuration is that of the weights, whatever else lies in the folder.
+        let found = match (self.gguf(), file) {
+            (Some(_), "config.json") => None,
+            _ => self.find(file)?,
+        };
+        let Some(path) = found else {
+            return self.gguf().map_or(Ok(None), |gguf| gguf.json_file(file));
         };
         let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
         let value = serde_json::from_slice(&text).map_err(|error| {
@@ -93,12 +133,28 @@ impl ModelFiles {
         Ok(Some(value))
     }
 
+    /// The path that errors about a file name: the file's, or that of the GGUF file.
+    ///
+    /// # Errors
+    /// When the file is missing; the message names it.
+    pub fn origin(&self, file: &str) -> Result<PathBuf> {
+        match self.gguf() {
+            Some(gguf) => Ok(gguf.path().to_path_buf()),
+            None => self.require(file),
+        }
+    }
+
     /// The error for a missing file.
     pub fn missing_file_error(&self, file: &str) -> Error {
         match &self.source {
             ModelSource::Folder(folder) => Error::input(
                 folder,
                 format!("has no {file}"),
+                "name the folder of a complete model",
+            ),
+            ModelSource::Gguf(gguf, _) => Error::input(
+                gguf.path(),
+                format!("comes without {file}"),
                 "name the folder of a complete model",
             ),
             ModelSource::Hub(repository) => Error::Hub {
@@ -110,14 +166,15 @@ impl ModelFiles {
     }
 
     /// The reference to a base model that an adapter stores: the hub id `OWNER/NAME` and its commit, or the
-    /// folder's absolute path.
+    /// absolute path of the folder or GGUF file.
     ///
     /// # Errors
     /// When the folder no longer exists.
     pub fn base_model_ref(&self) -> Result<(String, Option<String>)> {
         let folder = match &self.source {
             ModelSource::Hub(hub) => return Ok((hub.id.clone(), Some(hub.commit.clone()))),
-            ModelSource::Folder(folder) => folder,
+            ModelSource::Folder(folder) => folder.as_path(),
+            ModelSource::Gguf(file, folder) => folder.as_deref().unwrap_or(file.path()),
         };
         let absolute = folder.canonicalize().map_err(Error::io("read", folder))?;
         Ok(match cached_snapshot(&absolute) {
@@ -133,13 +190,19 @@ impl ModelFiles {
     pub fn revision(&self) -> Result<String> {
         let folder = match &self.source {
             ModelSource::Hub(repository) => return Ok(repository.commit.clone()),
-            ModelSource::Folder(folder) => folder,
+            ModelSource::Folder(folder) => Some(folder),
+            ModelSource::Gguf(..) => None,
         };
-        let absolute = folder.canonicalize().map_err(Error::io("read", folder))?;
-        if let Some((_, commit)) = cached_snapshot(&absolute) {
-            return Ok(commit);
+        if let Some(folder) = folder {
+            let absolute = folder.canonicalize().map_err(Error::io("read", folder))?;
+            if let Some((_, commit)) = cached_snapshot(&absolute) {
+                return Ok(commit);
+            }
         }
         let mut hasher = Sha256::new();
+        if let Some(gguf) = self.gguf() {
+            hasher.update(sha256_file_digest(gguf.path())?);
+        }
         for file in self.loaded_files()? {
             let Some(path) = self.find(&file)? else {
                 continue;
@@ -172,6 +235,41 @@ const CONFIG_FILES: [&str; 7] = [
     "tokenizer.json",
     "tokenizer_config.json",
 ];
+
+/// Whether a path has the extension of GGUF files.
+fn is_gguf(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == gguf::EXTENSION)
+}
+
+/// The GGUF file of a folder without other weights; `None` if there is none.
+///
+/// # Errors
+/// When there are several.
+fn gguf_in(folder: &Path) -> Result<Option<PathBuf>> {
+    if weights::CANDIDATES
+        .iter()
+        .any(|name| folder.join(name).is_file())
+    {
+        return Ok(None);
+    }
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(Error::io("read", folder))? {
+        let path = entry.map_err(Error::io("read", folder))?.path();
+        if is_gguf(&path) && path.is_file() {
+            found.push(path);
+        }
+    }
+    found.sort();
+    match &found[..] {
+        [] => Ok(None),
+        [file] => Ok(Some(file.clone())),
+        [first, ..] => Err(Error::input(
+            folder,
+            format!("has {} GGUF files", found.len()),
+            format!("name one of them, for example {}", first.display()),
+        )),
+    }
+}
 
 /// Whether a name has the form of a hub id, `OWNER/NAME[@REVISION]`, and is not an existing path.
 pub fn is_hub_id(name: &str) -> bool {

@@ -14,6 +14,8 @@ pub mod encoder;
 pub mod files;
 /// Text generation.
 pub mod generate;
+/// GGUF files of llama.cpp.
+pub mod gguf;
 /// The Hugging Face hub.
 pub mod hub;
 /// CPU kernels on slices.

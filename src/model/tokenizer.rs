@@ -55,11 +55,16 @@ pub fn load_cached(name: &str) -> Result<Arc<CachedTokenizer>> {
     })
 }
 
-/// Loads a model's tokenizer with the truncation and padding that its file configures.
+/// Loads a model's tokenizer with the truncation and padding that its file configures, or that of its GGUF file.
 ///
 /// # Errors
 /// When the file is missing or invalid.
 pub(crate) fn load(files: &ModelFiles) -> Result<Tokenizer> {
+    if let Some(gguf) = files.gguf()
+        && files.find(TOKENIZER_FILE)?.is_none()
+    {
+        return gguf.tokenizer();
+    }
     let path = files.require(TOKENIZER_FILE)?;
     Tokenizer::from_file(&path).map_err(|error| invalid(&path, &error, "fetch the model again"))
 }

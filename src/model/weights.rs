@@ -1,13 +1,15 @@
-//! Model weights: tensors read from safetensors or PyTorch files, with their shapes checked.
+//! Model weights: tensors read from safetensors, PyTorch or GGUF files, with their shapes checked.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use candle_core::pickle::PthTensors;
 use candle_core::safetensors::MmapedSafetensors;
 use candle_core::{DType, Device, Tensor};
 
 use super::files::ModelFiles;
+use super::gguf::GgufFile;
 use super::memory;
 use crate::{Error, Result};
 
@@ -24,10 +26,11 @@ pub struct Weights {
 enum Tensors {
     Safetensors(MmapedSafetensors),
     Pickled(Vec<PthTensors>),
+    Gguf(Arc<GgufFile>),
 }
 
 /// File names of weights, in order of precedence.
-const CANDIDATES: [&str; 4] = [
+pub(super) const CANDIDATES: [&str; 4] = [
     "model.safetensors",
     "model.safetensors.index.json",
     "pytorch_model.bin",
@@ -40,6 +43,14 @@ impl Weights {
     /// # Errors
     /// When the model has no weights, or a file is not in the format of its extension.
     pub fn open(files: &ModelFiles, device: &Device, precision: DType) -> Result<Self> {
+        if let Some(gguf) = files.gguf() {
+            return Ok(Self {
+                file: gguf.path().to_path_buf(),
+                tensors: Tensors::Gguf(Arc::clone(gguf)),
+                device: device.clone(),
+                precision,
+            });
+        }
         let names = weight_files(files)?;
         let Some((first, shards)) = names.split_first() else {
             return Err(files.missing_file_error("model.safetensors or pytorch_model.bin"));
@@ -86,6 +97,7 @@ impl Weights {
     /// The shape of a tensor; `None` if there is no such tensor.
     pub fn shape(&self, name: &str) -> Option<Vec<usize>> {
         match &self.tensors {
+            Tensors::Gguf(file) => file.shape(name),
             Tensors::Safetensors(mapped) => Some(mapped.get(name).ok()?.shape().to_vec()),
             Tensors::Pickled(parts) => {
                 let info = parts
@@ -116,6 +128,7 @@ impl Weights {
             ));
         }
         let loaded = match &self.tensors {
+            Tensors::Gguf(file) => file.tensor(name, &self.device),
             Tensors::Safetensors(mapped) => mapped.load(name, &self.device),
             Tensors::Pickled(parts) => parts
                 .iter()
@@ -162,6 +175,7 @@ impl Weights {
     /// The number of values of all tensors: the number of parameters.
     fn values(&self) -> usize {
         match &self.tensors {
+            Tensors::Gguf(file) => file.values(),
             Tensors::Safetensors(mapped) => {
                 let tensors = mapped.tensors();
                 let shapes = tensors.iter().map(|(_, tensor)| tensor.shape());

@@ -8,6 +8,7 @@
 
 #[path = "../support/embeddings.rs"]
 mod embeddings;
+mod gemma3;
 mod minilm;
 #[path = "../support/program.rs"]
 mod program;
@@ -26,7 +27,19 @@ pub(crate) struct Missing(String);
 
 type Test = fn() -> Result<(), Missing>;
 
-const TESTS: [(&str, Test); 5] = [
+const TESTS: [(&str, Test); 8] = [
+    (
+        "gemma3::token_ids_equal_those_of_transformers",
+        gemma3::token_ids_equal_those_of_transformers,
+    ),
+    (
+        "gemma3::greedy_text_equals_that_of_transformers",
+        gemma3::greedy_text_equals_that_of_transformers,
+    ),
+    (
+        "gemma3::a_step_equals_that_of_pytorch",
+        gemma3::a_step_equals_that_of_pytorch,
+    ),
     (
         "minilm::embeddings_equal_those_of_sentence_transformers",
         minilm::embeddings_equal_those_of_sentence_transformers,

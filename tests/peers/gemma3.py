@@ -1,8 +1,8 @@
 """Writes what transformers and PyTorch compute with Gemma 3 270M, next to the model of fetch_gemma3.py.
 
-    PEERS/bin/python tests/peers/gemma3.py FOLDER data/WritingPrompts_comments.jsonl
+    PEERS/bin/python tests/peers/gemma3.py FOLDER data/WritingPrompts_comments.jsonl tests/fixtures/models/llama/pairs.jsonl
 
-FOLDER/expected.json: token ids of 50 stories, 64 greedy tokens after two openings, the log-probabilities of the
+FOLDER/expected.json: token ids of 50 stories of the demo and of r/WritingPrompts, 64 greedy tokens after two openings, the log-probabilities of the
 responses of pairs, and the loss and gradient norm of a first step of DDPO from FOLDER/adapter, on FOLDER/pairs.jsonl.
 """
 import json
@@ -26,7 +26,9 @@ def main():
         text = json.loads(line)["body"]
         if len(text) > 200:
             stories.append(text)
-    stories = stories[:STORIES]
+    pairs = [json.loads(line) for line in pathlib.Path(sys.argv[3]).read_text().splitlines()]
+    published = [pair[side][0]["content"] for pair in pairs for side in ("chosen", "rejected")]
+    stories = stories[: STORIES - len(published)] + published
     assert len(stories) == STORIES
     tokenizer = AutoTokenizer.from_pretrained(folder / "model")
     load = lambda: AutoModelForCausalLM.from_pretrained(

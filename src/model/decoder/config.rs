@@ -53,7 +53,7 @@ impl DecoderConfig {
     /// # Errors
     /// When the file is missing, the architecture is not supported, or a field is out of range.
     pub fn read(files: &ModelFiles) -> Result<Self> {
-        let path = files.require("config.json")?;
+        let path = files.origin("config.json")?;
         let raw = files.read_json("config.json")?.unwrap_or_default();
         Self::parse(&raw, &path)
     }

@@ -12,6 +12,9 @@ use serde_json::{Value, json};
 use super::Missing;
 use super::program::{done, text};
 
+/// The model in `gemma3()`: as safetensors, which transformers dequantised, and as the GGUF file (Q4_K_M).
+const MODELS: [&str; 2] = ["model", "gguf"];
+
 /// The folder of model and expected values, from the environment variable `POLYPHONY_GEMMA3`.
 fn gemma3() -> Result<PathBuf, Missing> {
     std::env::var_os("POLYPHONY_GEMMA3")
@@ -41,10 +44,12 @@ pub(crate) fn token_ids_equal_those_of_transformers() -> Result<(), Missing> {
     let expected = expected(&folder);
     let stories = expected["stories"].as_array().unwrap();
     assert_eq!(stories.len(), 50);
-    let chat = chat(&folder.join("model"));
-    for story in stories {
-        let ids = chat.encode(story["text"].as_str().unwrap(), SpecialTokens::Add);
-        assert_eq!(json!(ids.unwrap()), story["ids"]);
+    for model in MODELS {
+        let chat = chat(&folder.join(model));
+        for story in stories {
+            let ids = chat.encode(story["text"].as_str().unwrap(), SpecialTokens::Add);
+            assert_eq!(json!(ids.unwrap()), story["ids"], "{model}");
+        }
     }
     Ok(())
 }
@@ -99,41 +104,43 @@ pub(crate) fn a_step_equals_that_of_pytorch() -> Result<(), Missing> {
     let folder = gemma3()?;
     let expected = expected(&folder);
     let scratch = tempfile::tempdir().unwrap();
-    let out = scratch.path().join("run");
-    done(&[
-        "train",
-        "ddpo",
-        "--model",
-        text(&folder.join("model")),
-        "--data",
-        text(&folder.join("pairs.jsonl")),
-        "--adapter",
-        text(&folder.join("adapter")),
-        "--reference",
-        "base",
-        "--out",
-        text(&out),
-        "--max-steps",
-        "1",
-        "--batch-size",
-        "2",
-        "--no-shuffle",
-        "--device",
-        "cpu",
-    ]);
-    let lines = fs::read_to_string(out.join("reference_logps.jsonl")).unwrap();
-    let expected_logps = expected["logps"].as_array().unwrap();
-    assert_eq!(lines.lines().count(), 1 + expected_logps.len());
-    for (line, expected) in lines.lines().skip(1).zip(expected_logps) {
-        let logps: Value = serde_json::from_str(line).unwrap();
-        for side in ["chosen", "rejected"] {
-            assert_near(&logps[side], &expected[side], 1e-4);
+    for model in MODELS {
+        let out = scratch.path().join(model);
+        done(&[
+            "train",
+            "ddpo",
+            "--model",
+            text(&folder.join(model)),
+            "--data",
+            text(&folder.join("pairs.jsonl")),
+            "--adapter",
+            text(&folder.join("adapter")),
+            "--reference",
+            "base",
+            "--out",
+            text(&out),
+            "--max-steps",
+            "1",
+            "--batch-size",
+            "2",
+            "--no-shuffle",
+            "--device",
+            "cpu",
+        ]);
+        let lines = fs::read_to_string(out.join("reference_logps.jsonl")).unwrap();
+        let expected_logps = expected["logps"].as_array().unwrap();
+        assert_eq!(lines.lines().count(), 1 + expected_logps.len());
+        for (line, expected) in lines.lines().skip(1).zip(expected_logps) {
+            let logps: Value = serde_json::from_str(line).unwrap();
+            for side in ["chosen", "rejected"] {
+                assert_near(&logps[side], &expected[side], 1e-4);
+            }
         }
-    }
-    let metrics = fs::read_to_string(out.join("metrics.jsonl")).unwrap();
-    let step: Value = serde_json::from_str(metrics.lines().next().unwrap()).unwrap();
-    for field in ["loss", "grad_norm"] {
-        assert_near(&step[field], &expected["step"][field], 1e-4);
+        let metrics = fs::read_to_string(out.join("metrics.jsonl")).unwrap();
+        let step: Value = serde_json::from_str(metrics.lines().next().unwrap()).unwrap();
+        for field in ["loss", "grad_norm"] {
+            assert_near(&step[field], &expected["step"][field], 1e-4);
+        }
     }
     Ok(())
 }

@@ -12,7 +12,11 @@ use crate::files::ModelFiles;
 use crate::fixtures::{self, ids};
 
 fn decoder(name: &str) -> Decoder<Tensor> {
-    let files = ModelFiles::find_model(&fixtures::model(name)).unwrap();
+    load(&fixtures::model(name))
+}
+
+fn load(model: &str) -> Decoder<Tensor> {
+    let files = ModelFiles::find_model(model).unwrap();
     Decoder::load(&files, Head::Lm, DType::F32, &Device::Cpu, |_, weight| {
         Ok(weight)
     })
@@ -24,7 +28,7 @@ fn argmax(logits: &[f32]) -> u32 {
     best.unwrap() as u32
 }
 
-/// Asserts that log-probabilities and greedy text are those of transformers, in `expected.json` of a model.
+/// Asserts that log-probabilities and greedy text are those of transformers, in `expected.json` of a folder.
 fn assert_golden(name: &str, decoder: &Decoder<Tensor>) {
     let expected = fixtures::json(&format!("models/{name}/expected.json"));
     for row in expected["rows"].as_array().unwrap() {
@@ -77,5 +81,35 @@ fn every_family_matches_transformers_with_and_without_a_cache() {
         let biases = biases.flatten().count();
         assert_eq!(biases, if name == "qwen2" { 6 } else { 0 }, "{name}");
         assert_golden(name, &decoder);
+    }
+}
+
+/// Files of `tests/peers/gguf_models.py`: quantised weights, layouts and settings as llama.cpp stores them.
+#[test]
+fn gguf_models_match_transformers() {
+    for (name, family) in [
+        ("llama32", Family::Llama),
+        ("qwen2", Family::Qwen2),
+        ("gemma3", Family::Gemma3),
+    ] {
+        let file = fixtures::fixture(&format!("models/{name}/gguf/{name}.gguf"));
+        let from_file = load(file.to_str().unwrap());
+        assert_eq!(from_file.config.family, family);
+        // Divisors that are stored as a tensor may follow from several sets of parameters.
+        let frequencies = |decoder: &Decoder<Tensor>| -> Vec<f64> {
+            let ropes = decoder.config.ropes.iter();
+            let of_layer = ropes.map(|rope| rope.inv_freq(decoder.config.head_dim));
+            of_layer.flatten().collect()
+        };
+        for (actual, expected) in frequencies(&from_file)
+            .iter()
+            .zip(frequencies(&decoder(name)))
+        {
+            assert!((actual / expected - 1.0).abs() < 1e-5, "{name}");
+        }
+        assert_golden(&format!("{name}/gguf"), &from_file);
+        // The file alone in a folder is the model, too.
+        let in_folder = load(file.parent().unwrap().to_str().unwrap());
+        assert_eq!(in_folder.config, from_file.config);
     }
 }

@@ -177,8 +177,10 @@ fn llama3_scaling(divisors: &[f32], theta: f64, head_dim: usize) -> Option<Value
                 .zip(divisors)
                 .all(|(expected, actual)| (f64::from(*actual) / expected - 1.0).abs() < 1e-3)
     };
-    let lengths = (4..=20).map(|power| f64::from(1 << power));
-    let original = lengths.into_iter().find(|original| matches(*original))?;
+    // The published length first: a small head has too few frequencies to tell lengths apart.
+    let powers = std::iter::once(13).chain(4..=20);
+    let mut lengths = powers.map(|power| f64::from(1 << power));
+    let original = lengths.find(|original| matches(*original))?;
     Some(json!({
         "rope_type": "llama3", "factor": factor, "low_freq_factor": LOW, "high_freq_factor": HIGH,
         "original_max_position_embeddings": original as usize,

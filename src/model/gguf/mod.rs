@@ -4,6 +4,8 @@
 //! Specification: `docs/gguf.md` of ggml-org/ggml.
 
 mod config;
+#[cfg(test)]
+mod golden;
 mod tensors;
 mod tokenizer;
 

@@ -33,8 +33,8 @@ pub(super) enum PromptingArgument {
 #[derive(Debug, Args)]
 #[command(allow_negative_numbers = true)]
 pub(crate) struct Arguments {
-    /// Model: a folder or a hub id `OWNER/NAME[@REVISION]` (Llama, Mistral, Qwen, Gemma); for requests the server's
-    /// name of the model
+    /// Model: a folder, a GGUF file or a hub id `OWNER/NAME[@REVISION]` (Llama, Mistral, Qwen, Gemma); for requests
+    /// the server's name of the model
     #[arg(long, value_name = "MODEL")]
     pub(super) model: String,
     /// LoRA adapter: a folder of `polyphony train` or PEFT

@@ -29,7 +29,7 @@ define_settings! { |method, on_gpu|
         no_shuffle: bool = default(false);
     }
     "Model" {
-        /// Model to train: a folder or a hub id `OWNER/NAME[@REVISION]`
+        /// Model to train: a folder, a GGUF file or a hub id `OWNER/NAME[@REVISION]`
         [value_name = "MODEL"]
         model: String = required;
         /// Device: cpu, cuda:0 (in bf16) or cuda:0:f32 [default: cpu]

@@ -27,6 +27,7 @@ use crate::compare::adapter_curve::{AdapterCurve, adapter_curves};
 use crate::compare::closer_than_people::{CloserThanPeople, closer_than_people};
 use crate::compare::comparisons::{Comparison, comparisons, is_primary};
 use crate::compare::cross_model_distance::{CrossModelDistance, cross_model_distances};
+use crate::compare::overused_terms::{OverusedTerms, overused_terms};
 use crate::config::{EvalConfig, RewardSource, SpaceSource};
 use crate::evaluation::Evaluation;
 use crate::measures::registry::{ReportColumn, columns};
@@ -75,6 +76,8 @@ pub struct Report {
     /// How often two stories of a model, or of two models, are closer than two people's to the same prompt, by
     /// space; empty without gold.
     pub closer_than_people: Vec<CloserThanPeople>,
+    /// The words and phrases that each model uses more than people do; empty without gold.
+    pub overused_terms: Vec<OverusedTerms>,
     /// The number of prompts.
     pub prompt_count: usize,
     /// The number of prompts whose texts the page shows.
@@ -182,6 +185,7 @@ pub fn report(evaluation: &Evaluation<'_>, config: &EvalConfig, provenance: Prov
         cross_model_distance: cross_model_distances(evaluation, &bootstrap),
         adapter_curves: adapter_curves(evaluation),
         closer_than_people: closer_than_people(evaluation, &bootstrap),
+        overused_terms: overused_terms(evaluation),
         prompt_count: evaluation.prompts.len(),
         prompts_shown: prompts_shown(evaluation).len(),
     }

@@ -108,7 +108,7 @@ fn lowercase_words(text: &str, mut take: impl FnMut(&str)) {
 }
 
 /// Calls `take` with a word, split into single characters where they belong to a script without spaces.
-fn split_letters(word: &str, take: &mut impl FnMut(&str)) {
+pub(super) fn split_letters(word: &str, take: &mut impl FnMut(&str)) {
     if word.is_ascii() {
         return take(word);
     }

@@ -5,13 +5,14 @@
 //! ([`subsample`]), computes their [`embeddings`] and [`rewards`], evaluates every model and prompt
 //! ([`evaluation`], [`measures`]), compares models ([`summary`], [`compare`], [`stats`]) and writes the
 //! [`report`]; [`verify`] makes a report again and compares. [`study`] is
-//! `polyphony study`.
+//! `polyphony study`. [`functions`] are the SQL functions.
 
 pub mod compare;
 pub mod config;
 pub mod cosines;
 pub mod embeddings;
 pub mod evaluation;
+pub mod functions;
 pub mod measures;
 pub mod outputs;
 pub mod report;

@@ -62,7 +62,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "X", value_parser = number::<f64>(0.0..))]
     #[serde(skip)]
     tolerance: Option<f64>,
-    /// Texts by people to the same prompts: a store, or a file of outputs
+    /// Texts by people to the same prompts: a store, or a file of outputs; the report then says how often
+    /// stories are closer than people's, and which words and phrases each model overuses
     #[arg(long, value_name = "STORE|FILE")]
     #[serde(skip)]
     gold: Option<PathBuf>,

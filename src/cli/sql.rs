@@ -53,7 +53,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
         None => session::bare(&session::MemoryLimit::unbounded())?,
     };
-    polyphony_eval::measures::udaf::register_all(&context);
+    polyphony_eval::functions::register_all(&context);
     // Enables `FROM 'file.parquet'`: a file as a table.
     let mut shell = Shell::new(row_table::enable(&context), arguments.format);
     if let Some(query) = arguments.command {

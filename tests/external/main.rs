@@ -16,6 +16,7 @@ mod replication;
 #[path = "../support/reports.rs"]
 mod reports;
 mod stories;
+mod terms;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -27,7 +28,7 @@ pub(crate) struct Missing(String);
 
 type Test = fn() -> Result<(), Missing>;
 
-const TESTS: [(&str, Test); 8] = [
+const TESTS: [(&str, Test); 9] = [
     (
         "gemma3::token_ids_equal_those_of_transformers",
         gemma3::token_ids_equal_those_of_transformers,
@@ -59,6 +60,10 @@ const TESTS: [(&str, Test); 8] = [
     (
         "stories::reposts_are_one_prompt",
         stories::reposts_are_one_prompt,
+    ),
+    (
+        "terms::people_against_people_have_no_overused_term",
+        terms::people_against_people_have_no_overused_term,
     ),
 ];
 

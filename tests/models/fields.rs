@@ -21,6 +21,13 @@ fn readme_documents_every_field_of_a_report() {
     write(&outputs, "c.jsonl", &rows("c@1", 0..12, 4));
     write(&outputs, "d.jsonl", &rows("c@2", 0..12, 4));
     let out = folder.path().join("report");
+    // A model that overuses a phrase.
+    let mut loud = rows("loud", 0..12, 4);
+    for row in &mut loud {
+        row["response"] =
+            json!(row["response"].as_str().unwrap().to_owned() + ". A testament to it");
+    }
+    write(&outputs, "loud.jsonl", &loud);
     // Two scales of an adapter, and people.
     let mut scaled = rows("scaled", 0..24, 4);
     for (at, row) in scaled.iter_mut().enumerate() {
@@ -50,6 +57,9 @@ fn readme_documents_every_field_of_a_report() {
         "/adapter_curves/0",
         "/adapter_curves/0/points/0",
         "/closer_than_people/0",
+        "/overused_terms/0",
+        "/overused_terms/3/terms/0",
+        "/overused_terms/3/terms/0/examples/0",
     ];
     let readme = fs::read_to_string(root().join("eval/README.md")).unwrap();
     let table = readme.split("## Report fields").nth(1).unwrap();

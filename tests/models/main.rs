@@ -19,6 +19,7 @@ mod reward;
 mod runs;
 #[path = "../support/mod.rs"]
 mod support;
+mod terms;
 mod train;
 mod verify;
 mod watch;

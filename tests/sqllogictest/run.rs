@@ -43,7 +43,7 @@ fn run(path: &Path, complete: bool) -> Result<(), Failed> {
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
         let context = session::bare(&session::MemoryLimit::pipeline())?;
-        polyphony_eval::measures::udaf::register_all(&context);
+        polyphony_eval::functions::register_all(&context);
         let mut runner =
             sqllogictest::Runner::new(|| async { Ok(Polyphony::new(context.clone())) });
         runner.with_column_validator(strict_column_validator);

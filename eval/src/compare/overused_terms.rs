@@ -225,6 +225,7 @@ fn single_spaces(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::sentences::ids;
 
     #[test]
     fn examples_are_cut_between_words() {
@@ -274,14 +275,10 @@ mod tests {
                 ]
             })
             .collect();
-        let ids: Vec<Groups<'_>> = groups
+        let ids = groups
             .iter()
-            .map(|sides| {
-                sides
-                    .each_ref()
-                    .map(|texts| texts.iter().map(|text| &*text.ids).collect())
-            })
-            .collect();
+            .map(|sides| sides.each_ref().map(|texts| ids(texts)));
+        let ids: Vec<Groups<'_>> = ids.collect();
         let tested = test_terms(&ids, MIN_PROMPTS);
         let overused: Vec<&TestedTerm> = tested.iter().filter(|term| term.p_bh <= 0.05).collect();
         let listed = listed(&overused, &vocabulary);

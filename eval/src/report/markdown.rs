@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::Report;
 use super::number::{number, percent, probability};
+use crate::compare::overused_terms::OverusedTerm;
 use crate::measures::measure::Direction;
 use crate::measures::registry::{REWARD, ReportColumn, WORDS};
 use crate::space::Space;
@@ -49,6 +50,7 @@ pub(super) fn markdown(report: &Report) -> String {
     comparisons(&mut text, report);
     adapter_curves(&mut text, report);
     closer_than_people(&mut text, report);
+    overused_terms(&mut text, report);
     cross_model_distances(&mut text, report);
     inputs(&mut text, report);
     text
@@ -287,6 +289,71 @@ fn closer_than_people(text: &mut String, report: &Report) {
         );
     }
     text.push('\n');
+}
+
+/// Writes a table of overused terms for each model: a row per term.
+fn overused_terms(text: &mut String, report: &Report) {
+    if report.overused_terms.is_empty() {
+        return;
+    }
+    line(text, format_args!("## Overused words and phrases"));
+    line(
+        text,
+        format_args!(
+            "Words and phrases of two or three words that a model uses more than people do to the same prompts: p of \
+         the exchange test over prompts after Benjamini and Hochberg's correction for all tested terms, the ratio \
+         of the rates of model and people with its 95 % confidence interval over prompts, and the rates per 10,000 \
+         words. In order of the lower end of the interval."
+        ),
+    );
+    for entry in &report.overused_terms {
+        line(
+            text,
+            format_args!(
+                "### {}\n\n{} of {} tested terms, at {} prompts.",
+                cell(&entry.model),
+                entry.overused,
+                entry.tested,
+                entry.prompts
+            ),
+        );
+        if entry.terms.is_empty() {
+            continue;
+        }
+        let names = [
+            "term",
+            "times as often",
+            "model",
+            "people",
+            "prompts (model / people)",
+            "p (BH)",
+            "examples",
+        ];
+        head(text, &names.map(str::to_owned));
+        for OverusedTerm { term, examples } in &entry.terms {
+            let examples = examples.iter().map(|example| {
+                let [before, words, after] =
+                    [&example.before, &example.text, &example.after].map(|part| cell(part));
+                format!("{before}**{words}**{after}")
+            });
+            row(
+                text,
+                &[
+                    cell(&term.term),
+                    match term.rate_ratio {
+                        Some(ratio) => interval(ratio, Some(term.ci_low).zip(term.ci_high)),
+                        None => format!("only the model (at least {})", number(term.ci_low)),
+                    },
+                    number(1e4 * term.model_rate),
+                    number(1e4 * term.people_rate),
+                    format!("{} / {}", term.model_prompts, term.people_prompts),
+                    probability(term.p_bh),
+                    examples.collect::<Vec<_>>().join("<br>"),
+                ],
+            );
+        }
+        text.push('\n');
+    }
 }
 
 /// Writes the table of cross-model distances: a row per pair of models and space.

@@ -1,5 +1,5 @@
 //! Terminal summary: a table with one line per model and the leading measures, and, with gold, a table of how
-//! often a model's stories are closer than people's.
+//! often a model's stories are closer than people's, and a line per model with its overused terms.
 
 use super::Report;
 use super::number::{number, percent};
@@ -13,6 +13,9 @@ const COLUMNS: [(&str, &str); 6] = [
     ("self_bleu", "self-BLEU"),
     ("words", "words"),
 ];
+
+/// The number of overused terms that a line names.
+const TERMS: usize = 5;
 
 /// Formats the tables.
 pub fn terminal_summary(report: &Report) -> String {
@@ -37,7 +40,35 @@ pub fn terminal_summary(report: &Report) -> String {
         );
         text.push_str(&table(&shares));
     }
+    if !report.overused_terms.is_empty() {
+        text.push_str(
+            "\n\nwords and phrases that a model uses more than people do (p < 0.05 after Benjamini-Hochberg)\n",
+        );
+        text.push_str(&overused_terms(report).join("\n"));
+    }
     text
+}
+
+/// A line per model: the number of its overused terms, and the first ones.
+fn overused_terms(report: &Report) -> Vec<String> {
+    let entries = report.overused_terms.iter();
+    let width = entries
+        .clone()
+        .map(|entry| plain(&entry.model).chars().count());
+    let width = width.max().unwrap_or_default();
+    let lines = entries.map(|entry| {
+        let terms = entry.terms.iter().take(TERMS);
+        let terms: Vec<String> = terms
+            .map(|term| format!("\"{}\"", term.term.term))
+            .collect();
+        let shown = match terms.len() {
+            0 => "none".to_owned(),
+            few if few == entry.overused => terms.join(", "),
+            _ => format!("{}, ... ({} terms)", terms.join(", "), entry.overused),
+        };
+        format!("{:<width$}  {shown}", plain(&entry.model))
+    });
+    lines.collect()
 }
 
 /// The rows of the table of shares, one per model; `None` without gold.

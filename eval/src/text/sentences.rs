@@ -27,6 +27,11 @@ pub struct Sentences {
     pub places: Vec<Range<usize>>,
 }
 
+/// The ids of the words of each text.
+pub fn ids(texts: &[Sentences]) -> Vec<&[u32]> {
+    texts.iter().map(|text| text.ids.as_slice()).collect()
+}
+
 /// Words are letters and digits, with single apostrophes between them. Commas, hyphens, asterisks, underscores and
 /// stray apostrophes part words, as white space does; any other sign, and an empty line, ends a sentence: no n-gram
 /// crosses a full stop, a quotation mark or a dash.

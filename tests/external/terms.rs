@@ -58,7 +58,7 @@ pub(crate) fn people_against_people_have_no_overused_term() -> Result<(), Missin
                     "{splits} SELECT h.prompt_id, prompt, text || CASE WHEN ascii(md5(text)) % 2 = 0 \
                      THEN '{ending}' ELSE '' END AS response \
                      FROM halves AS h JOIN prompts AS p ON p.prompt_id = h.prompt_id \
-                     WHERE split = 1 AND is_model = {is_model} ORDER BY h.prompt_id, response"
+                     WHERE h.split = 1 AND h.is_model = {is_model} ORDER BY h.prompt_id, response"
                 ),
             );
             let path = folder.path().join(format!("{name}-{is_model}.jsonl"));

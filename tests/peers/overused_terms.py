@@ -2,7 +2,7 @@
 
     python3 tests/peers/overused_terms.py > tests/fixtures/overused_terms.json
 
-Python alone, and no code of the program: probabilities are sums over all exchanges, in fractions up to 16 prompts and by
+Python alone, and no code of the program: probabilities are sums over all exchanges, in fractions up to 12 prompts and by
 the exact distribution of the sum beyond; terms are counted in dictionaries, every n-gram of every text.
 """
 
@@ -83,7 +83,7 @@ def test_cases(rng):
         case = {"name": name, "ratio": ratio, **case}
         points = two_points(case)
         gains = [for_a - for_b for _, for_a, for_b, _ in points]
-        case["exact"] = sum(gain.denominator > 1 for gain in gains) <= 16
+        case["exact"] = len(points) <= 16 or sum(gain.denominator > 1 for gain in gains) <= 12
         case["p_greater"], case["p_less"] = by(points)
         cases.append(case)
 
@@ -107,13 +107,13 @@ def test_cases(rng):
     case["b"] = [0 if a else b for a, b in zip(case["a"], case["b"])]
     case["a"][0], case["b"][0] = 90, 0
     add("a term that one prompt repeats", case, by=by_distribution)
-    # Up to 16 fractional differences among others that are whole.
+    # Up to 12 fractional differences among others that are whole.
     case = counts(rng, 50, 0.9, 0.4, [96, 128, 32], [64, 48])
     both = [at for at in range(50) if case["a"][at] and case["b"][at]]
     for at in both[9:]:
         case["b"][at] = 0
     add("50 prompts, a few on both sides", case, by=by_distribution)
-    # More than 16: the approximation.
+    # More than 12: the approximation.
     for number, (mean_a, mean_b) in enumerate([(1.4, 1.4), (1.6, 1.3), (1.9, 1.5), (1.1, 1.6), (2.2, 1.5), (2.4, 1.0)]):
         case = counts(rng, 60 + 10 * number, mean_a, mean_b, [32, 48, 64, 128], [64, 96])
         add(f"{60 + 10 * number} prompts on both sides", case, by=by_distribution)

@@ -2,8 +2,10 @@
 
 use super::TwoPoint;
 
-/// The largest number of gains that are no whole numbers: all their 65,536 subsets are enumerated.
-const MAX_FRACTIONAL: usize = 16;
+/// The largest number of gains that are no whole numbers, all of whose subsets are enumerated.
+const MAX_FRACTIONAL: usize = 12;
+/// The same where there are no other prompts.
+const MAX_PROMPTS: usize = 16;
 /// The largest number of steps of the convolution.
 const MAX_STEPS: f64 = 16_777_216.0;
 /// Gains that differ by less from a whole number are whole up to rounding.
@@ -16,7 +18,8 @@ pub(super) fn upper_tail(points: &[TwoPoint]) -> Option<f64> {
     let is_whole = |point: &&TwoPoint| (point.gain - point.gain.round()).abs() < WHOLE;
     let (whole, fractional): (Vec<&TwoPoint>, Vec<&TwoPoint>) = points.iter().partition(is_whole);
     let size: f64 = whole.iter().map(|point| point.gain.round()).sum();
-    if fractional.len() > MAX_FRACTIONAL || size * whole.len() as f64 > MAX_STEPS {
+    let are_many = fractional.len() > MAX_FRACTIONAL && points.len() > MAX_PROMPTS;
+    if are_many || size * whole.len() as f64 > MAX_STEPS {
         return None;
     }
     let at_least = survival(&whole, size as usize);

@@ -42,8 +42,9 @@ struct TwoPoint {
 /// probability under the null hypothesis of a sum over prompts that is at least as large. 1 without an
 /// occurrence.
 ///
-/// Exact if at most 16 prompts have differences that are no whole numbers (a prompt with all its occurrences on one
-/// side always has a whole one), else by the saddlepoint approximation of Lugannani and Rice (1980).
+/// Exact for at most 16 prompts, and for any number of prompts if at most 12 gain a number of occurrences that is not
+/// whole by changing sides (with all occurrences on one side it is whole), else by the saddlepoint approximation of
+/// Lugannani and Rice (1980), whose relative error is a few percent.
 pub fn p_greater(prompts: &[PromptCounts], ratio: f64) -> f64 {
     upper_tail(&two_points(prompts, ratio))
 }

@@ -9,6 +9,9 @@ const TAIL: f64 = 0.025;
 /// Logarithms of rate ratios beyond this bound count as 0 or infinite.
 const MAX_LOG: f64 = 25.0;
 
+/// The precision of the ends of an interval: of the logarithm, so it is relative.
+const PRECISION: f64 = 1e-8;
+
 /// The rate ratio r at which the expected occurrences on side A, given those of both sides, are the observed ones:
 /// the sum of (a + b) r w / (r w + 1 - w) is the sum of a (the conditional maximum-likelihood estimate of Poisson
 /// counts stratified by prompt). 0 if side A has none; `None` if side B has none, so that the ratio is infinite.
@@ -26,7 +29,7 @@ pub fn rate_ratio(prompts: &[PromptCounts]) -> Option<f64> {
         });
         expected.sum::<f64>() - a
     };
-    Some(root(excess, -MAX_LOG, MAX_LOG).exp())
+    Some(root(excess, -MAX_LOG, MAX_LOG, 1e-12).exp())
 }
 
 /// The 95 % confidence interval of the rate ratio: the ratios that neither one-sided exchange test rejects at
@@ -41,7 +44,7 @@ pub fn interval(prompts: &[PromptCounts]) -> (f64, Option<f64>) {
         estimate => {
             let above = |log: f64| rejects(p_greater(prompts, log.exp()));
             let end = estimate.unwrap_or(MAX_LOG);
-            root(above, lower_bracket(&above, end), end).exp()
+            root(above, lower_bracket(&above, end), end, PRECISION).exp()
         }
     };
     let high = estimate.map(|estimate| {
@@ -51,7 +54,7 @@ pub fn interval(prompts: &[PromptCounts]) -> (f64, Option<f64>) {
             -MAX_LOG
         };
         let below = |log: f64| -rejects(p_less(prompts, log.exp()));
-        root(&below, start, upper_bracket(&below, start)).exp()
+        root(&below, start, upper_bracket(&below, start), PRECISION).exp()
     });
     (low, high)
 }
@@ -84,12 +87,12 @@ fn upper_bracket(f: impl Fn(f64) -> f64, from: f64) -> f64 {
 }
 
 /// The point between `low`, where the increasing function `f` is negative, and `high`, where it is positive: the
-/// Illinois method (regula falsi with halved ends), and bisection where a value is infinite.
-fn root(f: impl Fn(f64) -> f64, mut low: f64, mut high: f64) -> f64 {
+/// Illinois method (regula falsi with halved ends), and bisection where a value is infinite, up to `precision`.
+fn root(f: impl Fn(f64) -> f64, mut low: f64, mut high: f64, precision: f64) -> f64 {
     let (mut at_low, mut at_high) = (f(low), f(high));
     let mut was_negative = None;
     for _ in 0..200 {
-        if high - low < 1e-10 {
+        if high - low < precision {
             break;
         }
         let line = (low * at_high - high * at_low) / (at_high - at_low);

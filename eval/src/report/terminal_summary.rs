@@ -62,7 +62,7 @@ fn overused_terms(report: &Report) -> Vec<String> {
             .map(|term| format!("\"{}\"", term.term.term))
             .collect();
         let shown = match terms.len() {
-            0 => "none".to_owned(),
+            0 => format!("none of {} tested", entry.tested),
             few if few == entry.overused => terms.join(", "),
             _ => format!("{}, ... ({} terms)", terms.join(", "), entry.overused),
         };

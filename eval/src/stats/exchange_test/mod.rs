@@ -6,7 +6,8 @@
 //! -d w / (1 - w), a difference d < 0 becomes -d (1 - w) / w, and with probability `w` the value is the one in
 //! favour of A, so that the mean is 0. For w = 1/2 this is the test by sign flips, for a term with one occurrence a
 //! prompt the binomial test of shares `w`. Plain sign flips would not do: ten prompts with a rare term of which A
-//! has all, with w = 2/3, have the probability (2/3)^10 = 0.017 and not 2^-10.
+//! has all, with w = 2/3, have the probability (2/3)^10 = 0.017 and not 2^-10. For frequent terms, whose differences
+//! are nearly symmetric, the test is conservative if the lengths differ.
 //!
 //! The hypothesis of a rate ratio r replaces w by r w / (r w + 1 - w); [`rate_ratio`] inverts the test.
 

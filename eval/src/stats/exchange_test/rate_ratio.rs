@@ -122,6 +122,7 @@ fn root(f: impl Fn(f64) -> f64, mut low: f64, mut high: f64, precision: f64) -> 
 
 #[cfg(test)]
 mod tests {
+    use polyphony_io::random::SplitMix64;
     use serde_json::Value;
 
     use super::*;
@@ -149,6 +150,39 @@ mod tests {
             near(rate_ratio(&counts), &case["rate_ratio"], &case["name"]);
             near(Some(low), &case["ci_low"], &case["name"]);
             near(high, &case["ci_high"], &case["name"]);
+        }
+    }
+
+    /// Intervals of simulated counts hold the true ratio in 95 % of the samples or more, for rare and frequent terms,
+    /// whose rate differs from prompt to prompt, on sides of different length.
+    #[test]
+    fn intervals_cover_the_true_ratio() {
+        let mut random = SplitMix64::seed_from_u64(9);
+        for (ratio, rate) in [(3.0, 0.3), (0.5, 0.6), (1.5, 4.0)] {
+            let samples = 400;
+            let mut covered = 0;
+            for _ in 0..samples {
+                let prompts = (0..40).map(|_| {
+                    let [size_a, size_b] = [0, 0].map(|_| 200.0 + 300.0 * random.next_f64());
+                    // Each text as many draws as it has words.
+                    let topic = 2.0 * random.next_f64();
+                    let mut count = |size: f64, rate: f64| {
+                        let draws = (0..size as usize).filter(|_| random.next_f64() < rate / 350.0);
+                        draws.count() as f64
+                    };
+                    PromptCounts {
+                        a: count(size_a, rate * topic * ratio),
+                        b: count(size_b, rate * topic),
+                        share: size_a / (size_a + size_b),
+                    }
+                });
+                let prompts: Vec<PromptCounts> = prompts.collect();
+                let (low, high) = interval(&prompts);
+                covered += usize::from(low <= ratio && high.is_none_or(|high| ratio <= high));
+            }
+            // Three standard errors below 95 %.
+            let share = f64::from(covered as u32) / f64::from(samples);
+            assert!(share > 0.95 - 3.0 * 0.011, "{ratio} {rate}: {share}");
         }
     }
 

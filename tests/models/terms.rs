@@ -1,6 +1,7 @@
 //! Tests of overused terms through the command line: a planted phrase in all files of a report, and in SQL.
 
 use std::fs;
+use std::path::Path;
 
 use polyphony_io::random::SplitMix64;
 use serde_json::{Value, json};
@@ -127,23 +128,33 @@ fn a_planted_phrase_is_named_first_in_all_files() {
     let verified = done(&["eval", "--verify", text(&out.join("report.json"))]);
     assert!(verified.contains("values are equal"), "{verified}");
 
-    // The SQL aggregate gives the same numbers.
+    sql_gives_the_same_numbers(&model, &people, loud);
+
+    // Without people there is nothing to compare with.
+    done(&["eval", arguments[1], "--out", text(&out)]);
+    let page = fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(!page.contains("id=\"overused\""));
+    assert_eq!(super::reports::report(&out)["overused_terms"], json!([]));
+}
+
+/// The SQL aggregate gives the numbers of a report's entry.
+fn sql_gives_the_same_numbers(model: &Path, people: &Path, entry: &Value) {
     let query = format!(
         "WITH texts AS (SELECT response, true AS is_model, prompt_id FROM '{}' UNION ALL \
          SELECT response, false, prompt_id FROM '{}'), \
          terms AS (SELECT unnest(log_odds(response, is_model, prompt_id)) AS t FROM texts) \
          SELECT t['term'] AS term, t['ci_low'] AS ci_low, t['z'] AS z, t['p_bh'] AS p_bh FROM terms \
          WHERE t['p_bh'] <= 0.05",
-        text(&model),
-        text(&people)
+        text(model),
+        text(people)
     );
     let rows = done(&["sql", "--format", "ndjson", "-c", &query]);
     let rows: Vec<Value> = rows
         .lines()
         .map(|row| serde_json::from_str(row).unwrap())
         .collect();
-    assert_eq!(json!(rows.len()), loud["overused"]);
-    for term in terms {
+    assert_eq!(json!(rows.len()), entry["overused"]);
+    for term in entry["terms"].as_array().unwrap() {
         let row = rows.iter().find(|row| row["term"] == term["term"]).unwrap();
         for name in ["ci_low", "z", "p_bh"] {
             let (ours, theirs) = (row[name].as_f64().unwrap(), term[name].as_f64().unwrap());
@@ -153,10 +164,4 @@ fn a_planted_phrase_is_named_first_in_all_files() {
             );
         }
     }
-
-    // Without people there is nothing to compare with.
-    done(&["eval", arguments[1], "--out", text(&out)]);
-    let page = fs::read_to_string(out.join("report.html")).unwrap();
-    assert!(!page.contains("id=\"overused\""));
-    assert_eq!(super::reports::report(&out)["overused_terms"], json!([]));
 }

@@ -44,7 +44,7 @@ pub fn interval(prompts: &[PromptCounts]) -> (f64, Option<f64>) {
         estimate => {
             let above = |log: f64| rejects(p_greater(prompts, log.exp()));
             let end = estimate.unwrap_or(MAX_LOG);
-            root(above, lower_bracket(&above, end), end, PRECISION).exp()
+            root(above, lower_bracket(above, end), end, PRECISION).exp()
         }
     };
     let high = estimate.map(|estimate| {
@@ -54,7 +54,7 @@ pub fn interval(prompts: &[PromptCounts]) -> (f64, Option<f64>) {
             -MAX_LOG
         };
         let below = |log: f64| -rejects(p_less(prompts, log.exp()));
-        root(&below, start, upper_bracket(&below, start), PRECISION).exp()
+        root(below, start, upper_bracket(below, start), PRECISION).exp()
     });
     (low, high)
 }

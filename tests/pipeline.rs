@@ -83,6 +83,57 @@ fn the_demo_makes_pairs_that_trainers_read() {
             .join("report/plots/plane_semantic.svg")
             .is_file()
     );
+    // The embedders of the report made the weights of DDPO, which DPO and SFT do not use.
+    let shared = |report: &serde_json::Value| -> Vec<String> {
+        let warnings = report["warnings"].as_array().unwrap().iter();
+        let warnings = warnings.map(|warning| warning.as_str().unwrap().to_owned());
+        warnings
+            .filter(|warning| warning.contains("were trained on"))
+            .collect()
+    };
+    assert_eq!(
+        shared(&report),
+        [
+            "semantic: builtin:words has also weighted the pairs that the models of ddpo.jsonl were trained on, so \
+             this diversity is measured by what training has optimised. Measure it by a second embedder, too: \
+             --semantic BAAI/bge-m3.",
+            "style: builtin:style has also weighted the pairs that the models of ddpo.jsonl were trained on, so \
+             this diversity is measured by what training has optimised. Measure it by a second embedder, too: \
+             --style AnnaWegmann/Style-Embedding.",
+        ]
+    );
+    let inputs = report["inputs"].as_array().unwrap();
+    let ddpo = inputs.iter().find(|input| input["file"] == "ddpo.jsonl");
+    let adapter = &ddpo.unwrap()["adapter"];
+    assert_eq!(
+        (&adapter["method"], &adapter["data"]),
+        (&"ddpo".into(), &"pairs.parquet".into())
+    );
+    // Other embedders have not seen the pairs.
+    let fixture = |name: &str| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        root.join(format!("tests/fixtures/models/{name}/model"))
+    };
+    let (semantic, style) = (fixture("minilm_bert"), fixture("style_roberta"));
+    let (outputs, out) = (
+        folder.path().join("ddpo.jsonl"),
+        folder.path().join("other"),
+    );
+    done(&[
+        "eval",
+        text(&outputs),
+        "--semantic",
+        text(&semantic),
+        "--style",
+        text(&style),
+        "--out",
+        text(&out),
+    ]);
+    let other = std::fs::read_to_string(out.join("report.json")).unwrap();
+    assert_eq!(
+        shared(&serde_json::from_str(&other).unwrap()),
+        Vec::<String>::new()
+    );
 }
 
 #[test]

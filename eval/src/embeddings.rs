@@ -10,7 +10,8 @@ use arrow::array::{Array, AsArray, FixedSizeListArray, Float32Array, RecordBatch
 use arrow::compute::concat_batches;
 use arrow::datatypes::Float32Type;
 use polyphony_engine::embed::Embedder;
-use polyphony_engine::jobs::embed_file::{EMBEDDING, FileColumn, embed_file};
+use polyphony_engine::embed::token_counts::TokenCounts;
+use polyphony_engine::jobs::embed_file::{EMBEDDING, FileColumn, Manifest, embed_file};
 use polyphony_engine::store::PartWriter;
 use polyphony_engine::{Result, deviation};
 use polyphony_io::progress::Progress;
@@ -31,8 +32,9 @@ pub fn write_texts(batch: &RecordBatch, out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The embeddings of the batch's `response` column, in row order. Reads the texts that [`write_texts`]
-/// wrote; stores texts and embeddings in `out/NAME.parquet`. An interrupted run resumes where it stopped.
+/// The embeddings of the batch's `response` column, in row order, and the tokens of its texts. Reads the texts that
+/// [`write_texts`] wrote; stores texts and embeddings in `out/NAME.parquet`. An interrupted run resumes where it
+/// stopped.
 ///
 /// # Errors
 /// When the model fails or the disk is full.
@@ -42,19 +44,22 @@ pub async fn embed(
     out: &Path,
     name: &str,
     progress: &dyn Progress,
-) -> Result<FixedSizeListArray> {
+) -> Result<(FixedSizeListArray, TokenCounts)> {
     let path = out.join(format!("{name}.parquet"));
-    if let Some(vectors) = stored_vectors(&path, batch, embedder) {
-        return Ok(vectors);
+    if let Some(vectors) = stored_vectors(&path, batch, embedder)
+        && let Some(manifest) = Manifest::of_output(&path)?
+    {
+        return Ok((vectors, manifest.tokens));
     }
     let texts = FileColumn {
         file: &out.join(OUTPUTS),
         column: "response",
         shard_size: embedder.default_shard_size(),
     };
-    embed_file(&texts, embedder, &path, progress).await?;
+    let manifest = embed_file(&texts, embedder, &path, progress).await?;
     let table = read(&path)?;
-    Ok(table[EMBEDDING].as_fixed_size_list().clone())
+    let vectors = table[EMBEDDING].as_fixed_size_list().clone();
+    Ok((vectors, manifest.tokens))
 }
 
 /// The embeddings of an earlier run, if they are of the same texts and model.

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::{FixedSizeListArray, Float32Array};
+use polyphony_engine::embed::token_counts::TokenCounts;
 use polyphony_engine::{Error, Result};
 use polyphony_io::progress::{Progress, Unit};
 use rayon::prelude::*;
@@ -89,6 +90,8 @@ pub struct Evaluation<'a> {
     pub runs: Vec<Vec<Run>>,
     /// The number of evaluated texts per model and prompt.
     pub k: usize,
+    /// The tokens of the texts, by space; `None` where no embedder with a maximum length was used.
+    pub tokens: PerSpace<Option<TokenCounts>>,
 }
 
 impl Evaluation<'_> {
@@ -133,12 +136,14 @@ pub async fn evaluate<'a>(
     let batch = outputs::batch(rows)?;
     embeddings::write_texts(&batch, &config.out)?;
     let rewards = rewards::rewards(rows, &config.reward, progress)?;
-    let mut vectors = PerSpace::default();
+    let (mut vectors, mut tokens) = (PerSpace::default(), PerSpace::default());
     for space in Space::ALL {
         if let SpaceSource::Embedder(embedder) = config.spaces.get(space) {
             let (out, name) = (&config.out, space.name());
-            let computed = embeddings::embed(&batch, embedder, out, name, progress).await?;
+            let (computed, counts) =
+                embeddings::embed(&batch, embedder, out, name, progress).await?;
             *vectors.get_mut(space) = Some(computed);
+            *tokens.get_mut(space) = embedder.max_tokens().map(|_| counts);
         }
     }
     drop(batch);
@@ -163,7 +168,10 @@ pub async fn evaluate<'a>(
         })
         .collect();
     progress.finish();
-    Ok(assemble(selection, cells))
+    Ok(Evaluation {
+        tokens,
+        ..assemble(selection, cells)
+    })
 }
 
 /// The row range of each model and prompt; `rows` are sorted by both.
@@ -275,6 +283,7 @@ fn assemble<'a>(selection: &Selection<'a>, cells: Vec<ModelPrompt<'a>>) -> Evalu
         cells: table,
         runs,
         k: selection.k,
+        tokens: PerSpace::default(),
     }
 }
 

@@ -18,6 +18,7 @@ pub mod outputs;
 pub mod report;
 pub mod rewards;
 pub mod run;
+mod shared_embedder;
 pub mod space;
 pub mod stats;
 pub mod study;

@@ -145,6 +145,7 @@ mod tests {
             responses: 1,
             score: Some(score.to_owned()),
             reward_model: reward_model.map(str::to_owned),
+            adapter: None,
         };
         let shared = |inputs: &[Input]| shared_score(inputs).map_err(|error| error.to_string());
         let one = input("one", "reward", Some("a"));

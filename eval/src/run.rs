@@ -4,13 +4,15 @@ use polyphony_engine::Result;
 use polyphony_io::progress::Progress;
 use polyphony_model::reward::RewardModel;
 
-use crate::config::{Equivalence, EvalConfig, RewardSource};
+use crate::config::{Equivalence, EvalConfig, RewardSource, SpaceSource};
 use crate::evaluation::{Evaluation, evaluate};
 use crate::measures::looping;
 use crate::measures::registry::columns;
 use crate::outputs::{self, gold};
 use crate::report::{self, Provenance, Report};
 use crate::rewards::{disjoint_rewards_warning, shared_score};
+use crate::shared_embedder;
+use crate::space::Space;
 use crate::subsample::{Selection, subsample};
 
 /// Reads outputs, evaluates them, and writes the report to `config.out`.
@@ -48,6 +50,8 @@ pub async fn run(config: &EvalConfig, progress: &dyn Progress) -> Result<Report>
     warnings.extend(undefined_primary_warning(&evaluation, &config.primary));
     warnings.extend(disjoint_rewards_warning(&rewards_by_model(&evaluation)));
     warnings.extend(looping_warnings(&evaluation));
+    warnings.extend(truncation_warnings(&evaluation, config));
+    warnings.extend(shared_embedder::warnings(&outputs.inputs, config));
     let provenance = Provenance {
         inputs: outputs.inputs,
         warnings,
@@ -91,6 +95,19 @@ fn rewards_by_model<'a>(evaluation: &'a Evaluation<'_>) -> Vec<(&'a str, Vec<f64
         )
     });
     rewards.collect()
+}
+
+/// A warning for each space whose embedder has truncated texts.
+fn truncation_warnings(evaluation: &Evaluation<'_>, config: &EvalConfig) -> Vec<String> {
+    let warnings = Space::ALL.into_iter().filter_map(|space| {
+        let SpaceSource::Embedder(embedder) = config.spaces.get(space) else {
+            return None;
+        };
+        let tokens = evaluation.tokens.get(space).as_ref()?;
+        let notice = tokens.truncation_notice(embedder)?;
+        Some(format!("{}: {notice}", space.name()))
+    });
+    warnings.collect()
 }
 
 /// A warning for each model with looping texts (see [`looping`]).

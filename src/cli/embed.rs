@@ -3,10 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use polyphony_engine::embed::Embedder;
+use polyphony_engine::embed::token_counts::TokenCounts;
 use polyphony_engine::jobs::{embed_file, embed_store};
 use polyphony_engine::store::Store;
 use polyphony_model::device::DeviceSpec;
+use polyphony_model::encoder::text_tokenizer::LongTexts;
 
 use super::ingest::pipeline;
 use super::terminal::{self, Bars};
@@ -29,6 +32,10 @@ pub(crate) struct Arguments {
     /// Where the model runs: cpu, cuda:0, or several as cuda:0,cuda:1; cuda:0:f16 on GPUs without bf16
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: String,
+    /// Texts of more tokens than the model reads: truncate, as sentence-transformers does, or mean (the vectors of
+    /// all windows of that length, averaged by their tokens)
+    #[arg(long, value_name = "truncate|mean", default_value = "truncate", value_parser = long_texts(), hide_possible_values = true)]
+    long_texts: LongTexts,
     /// Commit vectors after this many texts: a killed run loses at most as many. With another number
     /// FILE is embedded from its start [default: about a minute of work]
     #[arg(long, value_name = "TEXTS", value_parser = clap::value_parser!(u32).range(1..))]
@@ -48,9 +55,14 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Some(texts) => texts as usize,
         None => embedder.default_shard_size(),
     };
+    let load = || -> anyhow::Result<Embedder> {
+        let devices = devices(&arguments.device)?;
+        let embedder = Embedder::named(&arguments.model, &devices, arguments.long_texts)?;
+        Ok(embedder)
+    };
     if let Some(folder) = arguments.store {
         Store::open(&folder)?;
-        let embedder = Embedder::named(&arguments.model, &devices(&arguments.device)?)?;
+        let embedder = load()?;
         let pipeline = pipeline(arguments.sql)?;
         let mut store = Store::lock(&folder)?;
         let texts = embed_store::EmbedOptions {
@@ -63,8 +75,10 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         terminal::result(&format!(
             "{new} new vectors, {all} in total, in table {table}"
         ));
+        let tokens = embed_store::token_counts(&store, &embedder, &pipeline).await?;
+        tell_long_texts(&tokens, &embedder);
     } else if let (Some(path), Some(column)) = (arguments.file, arguments.column) {
-        let embedder = Embedder::named(&arguments.model, &devices(&arguments.device)?)?;
+        let embedder = load()?;
         let out = arguments
             .out
             .unwrap_or_else(|| embed_file::default_out(&path));
@@ -73,10 +87,28 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             column: &column,
             shard_size: shard(&embedder),
         };
-        let rows = embed_file::embed_file(&texts, &embedder, &out, &progress).await?;
+        let manifest = embed_file::embed_file(&texts, &embedder, &out, &progress).await?;
+        let rows = manifest.rows;
         terminal::result(&format!("{rows} rows with vectors in {}", out.display()));
+        tell_long_texts(&manifest.tokens, &embedder);
     }
     Ok(())
+}
+
+/// Tells how many texts were truncated or embedded in windows.
+fn tell_long_texts(tokens: &TokenCounts, embedder: &Embedder) {
+    let notices = [
+        tokens.truncation_notice(embedder),
+        tokens.window_notice(embedder),
+    ];
+    for notice in notices.iter().flatten() {
+        terminal::print_message(notice);
+    }
+}
+
+/// The parser of `--long-texts`.
+pub(crate) fn long_texts() -> impl TypedValueParser<Value = LongTexts> {
+    PossibleValuesParser::new(LongTexts::NAMES).try_map(|name| LongTexts::named(&name))
 }
 
 /// Parses a comma-separated list of devices, which must have the same number type.

@@ -15,21 +15,23 @@ use polyphony_eval::report::terminal_summary;
 use polyphony_eval::space::PerSpace;
 use polyphony_eval::verify::{Difference, InputChange, RecordedReport};
 use polyphony_model::device::DeviceSpec;
+use polyphony_model::encoder::text_tokenizer::LongTexts;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::embed::devices;
+use super::embed::{devices, long_texts};
 use super::number::number;
 use super::terminal::{self, Bars};
 
 /// The options that a report records, which therefore cannot be given with `--verify`.
-const RECORDED: [&str; 12] = [
+const RECORDED: [&str; 13] = [
     "primary",
     "out",
     "columns",
     "k",
     "semantic",
     "style",
+    "long_texts",
     "reward",
     "equivalence",
     "reference_compat",
@@ -89,6 +91,10 @@ pub(crate) struct Arguments {
         default_value = "builtin:style"
     )]
     style: String,
+    /// Texts of more tokens than a trained embedder reads: truncate, as sentence-transformers does, or mean (the
+    /// vectors of all windows of that length, averaged by their tokens)
+    #[arg(long, value_name = "truncate|mean", default_value = "truncate", value_parser = long_texts(), hide_possible_values = true)]
+    long_texts: LongTexts,
     /// Rewards: a reward model by folder or hub id, column:NAME, or none [default: the column score,
     /// reward, `reddit_reward` or rating]
     #[arg(long, value_name = "MODEL|column:NAME|none")]
@@ -149,7 +155,7 @@ impl Arguments {
         let space = |name: &str| -> anyhow::Result<SpaceSource> {
             Ok(match name.strip_prefix("column:") {
                 Some(column) => SpaceSource::Column(column.to_owned()),
-                None => SpaceSource::Embedder(Embedder::named(name, &devices)?),
+                None => SpaceSource::Embedder(Embedder::named(name, &devices, self.long_texts)?),
             })
         };
         let device = devices.first().copied().unwrap_or(DeviceSpec::Cpu);

@@ -224,6 +224,9 @@ pub(crate) fn summarize(output: &PairsOutput) {
     for embedder in &card.embedders {
         terminal::result(embedder);
     }
+    for notice in card.tokens.iter().flat_map(|space| &space.notices) {
+        terminal::result(notice);
+    }
     let bins = &card.weight_histogram;
     let highest = bins.iter().map(|(_, count)| *count).max().unwrap_or(1);
     terminal::result("weights of the chosen, and their number of pairs:");

@@ -65,6 +65,9 @@ fn report(summary: &Summary, options: &Options) {
     for embedder in &summary.embedders {
         terminal::result(embedder);
     }
+    for notice in summary.tokens.iter().flat_map(|space| &space.notices) {
+        terminal::result(notice);
+    }
 }
 
 /// What pairs of weight 0 mean.

@@ -6,8 +6,9 @@ use clap::{Args, ValueEnum};
 use polyphony_engine::embed::{Embedder, style, words};
 use polyphony_engine::expression::Expression;
 use polyphony_engine::pairs::Options;
+use polyphony_model::encoder::text_tokenizer::LongTexts;
 
-use super::embed::devices;
+use super::embed::{devices, long_texts};
 use super::ingest::pipeline;
 use super::number::number;
 
@@ -26,6 +27,10 @@ pub(crate) struct WeightArguments {
     /// without bf16
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: String,
+    /// Texts of more tokens than a trained embedder reads: truncate, as sentence-transformers does, or mean (the
+    /// vectors of all windows of that length, averaged by their tokens)
+    #[arg(long, value_name = "truncate|mean", default_value = "truncate", value_parser = long_texts(), hide_possible_values = true)]
+    long_texts: LongTexts,
     /// The weight as a SQL expression instead of the paper's formula, over the columns of a response:
     /// `m_semantic` and `m_style` (deviations, min-max scaled in the prompt), `deviation_semantic`,
     /// `deviation_style`, score, words, text, prompt; divided by its mean over the prompt. The paper's is
@@ -60,12 +65,13 @@ impl WeightArguments {
     /// Loads the embedders, and sets the options of deviation and weights; the others are the defaults.
     pub(crate) fn options(self) -> anyhow::Result<Options> {
         let devices = devices(&self.device)?;
+        let load = |model: &str| Embedder::named(model, &devices, self.long_texts);
         let mut spaces = Vec::new();
         if matches!(self.deviation, Deviation::Both | Deviation::Semantic) {
-            spaces.push(("semantic", Embedder::named(&self.semantic, &devices)?));
+            spaces.push(("semantic", load(&self.semantic)?));
         }
         if matches!(self.deviation, Deviation::Both | Deviation::Style) {
-            spaces.push(("style", Embedder::named(&self.style, &devices)?));
+            spaces.push(("style", load(&self.style)?));
         }
         let weight = self.weight.as_deref();
         Ok(Options {

@@ -146,13 +146,18 @@ pub fn eval_prompts() -> SchemaRef {
     schema(vec![text("prompt_key")])
 }
 
-/// One row per text. `text_hash` is the SHA-256 of the text, hex.
+/// One row per text. `text_hash` is the SHA-256 of the text, hex. `tokens` is its number of tokens, without special
+/// tokens and the model's prompt, `tokens_seen` how many of them the model has seen, `windows` in how many windows;
+/// NULL for built-in embedders, which have no tokens, and in stores of older versions.
 pub fn embeddings(dimension: i32) -> SchemaRef {
     schema(vec![
         text("text_hash"),
         text("model"),
         text("revision"),
         Field::new("vector", vector(dimension), false),
+        optional("tokens", DataType::Int64),
+        optional("tokens_seen", DataType::Int64),
+        optional("windows", DataType::Int64),
     ])
 }
 

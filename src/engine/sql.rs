@@ -29,7 +29,7 @@ use polyphony_io::progress::Progress;
 pub type Options = BTreeMap<String, ScalarValue>;
 
 /// The built-in files, in execution order.
-pub const BUILT_IN: [(&str, &str); 30] = [
+pub const BUILT_IN: [(&str, &str); 31] = [
     (
         "00_quarantine.sql",
         include_str!("../../sql/00_quarantine.sql"),
@@ -126,6 +126,10 @@ pub const BUILT_IN: [(&str, &str); 30] = [
     (
         "71_card_divpo.sql",
         include_str!("../../sql/71_card_divpo.sql"),
+    ),
+    (
+        "71_card_long_texts.sql",
+        include_str!("../../sql/71_card_long_texts.sql"),
     ),
     (
         "71_card_marginal.sql",

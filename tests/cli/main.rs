@@ -229,6 +229,15 @@ fn embeddings_that_cannot_be_made() {
             "embed", "--store", "store", "--model", "tiny", "--device", device,
         ]);
     }
+    transcript.run(&[
+        "embed",
+        "--store",
+        "store",
+        "--model",
+        "tiny",
+        "--long-texts",
+        "middle",
+    ]);
     let mut file = |file: &str, column: &str, out: &str| {
         transcript.run(&[
             "embed", file, "--column", column, "--model", "tiny", "--out", out,

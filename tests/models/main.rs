@@ -11,6 +11,7 @@ mod embeddings;
 mod experiment;
 mod fields;
 mod generate;
+mod long_texts;
 mod outputs;
 mod report;
 #[path = "../support/reports.rs"]

@@ -158,6 +158,7 @@ async fn of_store(
         responses: count,
         score: None,
         reward_model: None,
+        adapter: None,
     });
     Ok(rows)
 }

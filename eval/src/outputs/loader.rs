@@ -9,6 +9,7 @@ use polyphony_io::progress::{Progress, Unit};
 use polyphony_io::records::{self, ReadOptions};
 use serde_json::{Map, Value};
 
+use super::adapter::Adapter;
 use super::adapter_scale::drop_single_scales;
 use super::columns::{Columns, Role};
 use super::layouts::lm_eval_harness::{Filters, task};
@@ -225,6 +226,7 @@ impl Loader {
             responses: file.texts.len() as u64,
             score: file.score,
             reward_model: file.reward_model,
+            adapter: Adapter::of_outputs(&source.path),
         });
         let mut texts = file.texts.into_iter();
         texts.try_for_each(|(line, text)| self.text(text, &source.path, &name, line))

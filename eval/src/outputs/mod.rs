@@ -1,5 +1,6 @@
 //! Outputs: the texts of models to prompts, read from the files of many tools.
 
+mod adapter;
 mod adapter_scale;
 mod columns;
 mod files;
@@ -19,6 +20,7 @@ use polyphony_io::hash::sha256_parts;
 use polyphony_io::progress::Progress;
 use serde::Serialize;
 
+pub use self::adapter::{Adapter, Influence};
 pub use self::adapter_scale::AdapterScale;
 pub use self::columns::Columns;
 use self::loader::Loader;
@@ -87,6 +89,9 @@ pub struct Input {
     /// The reward model of these scores, if a column `reward_model` names it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reward_model: Option<String>,
+    /// The training of the adapter that wrote the texts, by the manifest of `polyphony generate` beside the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<Adapter>,
 }
 
 /// The texts of all files.

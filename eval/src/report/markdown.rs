@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use polyphony_model::encoder::text_tokenizer::LongTexts;
+
 use super::Report;
 use super::number::{number, percent, probability};
 use crate::compare::overused_terms::OverusedTerm;
@@ -24,7 +26,13 @@ pub(super) fn markdown(report: &Report) -> String {
     };
     let spaces = Space::ALL.map(|space| {
         let embedder = report.spaces.get(space);
-        format!("{} by {}", space.name(), embedder.name)
+        let windows = match (embedder.long_texts, embedder.max_tokens) {
+            (Some(LongTexts::Mean), Some(most)) => {
+                format!(" (long texts: the mean of windows of {most} tokens)")
+            }
+            _ => String::new(),
+        };
+        format!("{} by {}{windows}", space.name(), embedder.name)
     });
     line(
         &mut text,

@@ -17,7 +17,9 @@ use std::path::Path;
 use arrow::ARROW_VERSION;
 use polyphony_engine::Result;
 use polyphony_engine::datafusion::DATAFUSION_VERSION;
+use polyphony_engine::embed::token_counts::TokenCounts;
 use polyphony_io::atomic::{write_atomic, write_json};
+use polyphony_model::encoder::text_tokenizer::LongTexts;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -32,7 +34,7 @@ use crate::config::{EvalConfig, RewardSource, SpaceSource};
 use crate::evaluation::Evaluation;
 use crate::measures::registry::{ReportColumn, columns};
 use crate::outputs::Input;
-use crate::space::PerSpace;
+use crate::space::{PerSpace, Space};
 use crate::stats::bootstrap::BootstrapCache;
 use crate::summary::{ModelSummary, summaries};
 
@@ -89,8 +91,18 @@ pub struct Report {
 pub struct Embedder {
     /// The model, or `column NAME`.
     pub name: String,
-    /// The hash of the model's files, or the version of a built-in embedder; `None` for a column.
+    /// The hash of the model's files, or the version of a built-in embedder; `None` for a column. It ends in `-mean`
+    /// where long texts are means of windows.
     pub revision: Option<String>,
+    /// The maximum length of a text in tokens, special tokens included; not of embedders without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<usize>,
+    /// How texts were read that are longer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub long_texts: Option<LongTexts>,
+    /// The tokens of the texts, and how many of them the embedder has seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<TokenCounts>,
 }
 
 /// The source of rewards in a report.
@@ -126,14 +138,20 @@ pub(crate) fn versions() -> BTreeMap<&'static str, String> {
 
 /// Summarises an evaluation as a report, with confidence intervals and significance tests.
 pub fn report(evaluation: &Evaluation<'_>, config: &EvalConfig, provenance: Provenance) -> Report {
-    let embedder = |source: &SpaceSource| match source {
+    let embedder = |space: Space| match config.spaces.get(space) {
         SpaceSource::Embedder(embedder) => Embedder {
             name: embedder.name().to_owned(),
             revision: Some(embedder.revision().to_owned()),
+            max_tokens: embedder.max_tokens(),
+            long_texts: embedder.long_texts(),
+            tokens: *evaluation.tokens.get(space),
         },
         SpaceSource::Column(name) => Embedder {
             name: format!("column {name}"),
             revision: None,
+            max_tokens: None,
+            long_texts: None,
+            tokens: None,
         },
     };
     let reward = match &config.reward {
@@ -167,7 +185,7 @@ pub fn report(evaluation: &Evaluation<'_>, config: &EvalConfig, provenance: Prov
             })
             .collect(),
         warnings: provenance.warnings,
-        spaces: config.spaces.as_ref().map(embedder),
+        spaces: PerSpace::from_fn(embedder),
         reward: reward.map(|source| Source {
             source,
             revision: provenance.reward_revision,

@@ -9,6 +9,10 @@ use polyphony_trainer::config::Settings;
 use polyphony_trainer::run::manifest::{CONFIG_FILE, MANIFEST_FILE};
 use serde_json::{Map, Value, json};
 
+/// The endings of the files beside training data that tell their embedders: the card of `pairs`, the summary of
+/// `weigh`.
+const CARDS: [&str; 2] = ["json", "weights.json"];
+
 /// Method, data and revisions of an adapter; `None` for a folder that `polyphony train` did not write. The
 /// embedders come from the card next to the data, if it is there and is that of these data.
 pub(super) fn of_adapter(folder: &Path) -> Option<Value> {
@@ -19,10 +23,14 @@ pub(super) fn of_adapter(folder: &Path) -> Option<Value> {
     if let Some(path) = &settings.data {
         let name = path.file_name().unwrap_or_default();
         data.insert("file".to_owned(), json!(name.to_string_lossy()));
-        let card = read(&path.with_extension("json"));
-        let card = card.filter(|card| card.get("sha256") == Some(data_sha256));
-        if let Some(embedders) = card.as_ref().and_then(|card| card.get("embedders")) {
-            data.insert("embedders".to_owned(), embedders.clone());
+        let cards = CARDS
+            .iter()
+            .filter_map(|end| read(&path.with_extension(end)));
+        let mut cards = cards.filter(|card| card.get("sha256") == Some(data_sha256));
+        for (name, value) in cards.next().into_iter().flatten() {
+            if ["embedders", "selected_by_embeddings"].contains(&name.as_str()) {
+                data.insert(name, value);
+            }
         }
     }
     let of_run = |field: &str| run.get(field).cloned().unwrap_or_default();
@@ -76,9 +84,20 @@ mod tests {
         assert_eq!(of_adapter(folder.path()).unwrap(), without_card);
         write(
             "pairs.json",
-            &json!({"sha256": "d", "embedders": ["semantic: e"]}),
+            &json!({"sha256": "d", "embedders": ["semantic: e"], "selected_by_embeddings": true, "pairs": 2}),
         );
         let with_card = of_adapter(folder.path()).unwrap();
         assert_eq!(with_card["data"]["embedders"], json!(["semantic: e"]));
+        assert_eq!(with_card["data"]["selected_by_embeddings"], true);
+        assert!(with_card["data"].get("pairs").is_none());
+        // The summary of `weigh` counts likewise.
+        write(
+            "pairs.weights.json",
+            &json!({"sha256": "d", "embedders": ["style: w"], "rows": 3}),
+        );
+        std::fs::remove_file(at("pairs.json")).unwrap();
+        let weighed = of_adapter(folder.path()).unwrap();
+        assert_eq!(weighed["data"]["embedders"], json!(["style: w"]));
+        assert!(weighed["data"].get("rows").is_none());
     }
 }

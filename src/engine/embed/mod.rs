@@ -3,6 +3,7 @@
 pub mod batcher;
 pub mod model_pool;
 pub mod style;
+pub mod token_counts;
 pub mod words;
 
 use std::collections::HashMap;
@@ -14,6 +15,7 @@ use self::batcher::Batcher;
 use self::model_pool::ModelPool;
 use crate::{Error, Result};
 use polyphony_model::device::DeviceSpec;
+use polyphony_model::encoder::text_tokenizer::{LongTexts, TextTokens};
 use polyphony_model::files::is_hub_id;
 
 /// An embedder: maps a text to a vector.
@@ -27,27 +29,26 @@ pub enum Embedder {
     Transformer(Arc<ModelPool>, Batcher),
 }
 
-/// The result of embedding: vectors and token statistics.
+/// The result of embedding: vectors and tokens.
 #[derive(Debug, Default)]
 pub struct Embedded {
     /// The vectors, concatenated in the order of the texts.
     pub vectors: Vec<f32>,
-    /// The number of tokens that the model processed.
-    pub tokens: usize,
-    /// The number of texts that were truncated to the model's maximum length.
-    pub truncated: usize,
+    /// The tokens of each text; empty for a built-in embedder, which has none.
+    pub texts: Vec<TextTokens>,
 }
 
-type Loaded = HashMap<(String, Vec<DeviceSpec>), Embedder>;
+type Loaded = HashMap<(String, Vec<DeviceSpec>, LongTexts), Embedder>;
 static LOADED: LazyLock<Mutex<Loaded>> = LazyLock::new(Mutex::default);
 
 impl Embedder {
     /// The embedder with this name: `builtin:words`, `builtin:style`, a folder, or a hub id. A trained
-    /// model is loaded on all of the devices.
+    /// model is loaded on all of the devices. `long_texts` says how it reads texts that are longer than its
+    /// maximum; the built-in ones have none.
     ///
     /// # Errors
     /// When the name is unknown, or the model cannot be loaded.
-    pub fn named(name: &str, devices: &[DeviceSpec]) -> Result<Self> {
+    pub fn named(name: &str, devices: &[DeviceSpec], long_texts: LongTexts) -> Result<Self> {
         let unknown = || Error::Unknown {
             what: "model",
             given: name.to_owned(),
@@ -68,14 +69,22 @@ impl Embedder {
             return Err(unknown());
         }
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (name.to_owned(), devices.to_vec());
-        if let Some(cached) = loaded.get(&key) {
+        let key = |long_texts| (name.to_owned(), devices.to_vec(), long_texts);
+        if let Some(cached) = loaded.get(&key(long_texts)) {
             return Ok(cached.clone());
         }
-        let trained = Arc::new(ModelPool::load(name, devices)?);
+        let other = match long_texts {
+            LongTexts::Truncate => LongTexts::Mean,
+            LongTexts::Mean => LongTexts::Truncate,
+        };
+        let trained = match loaded.get(&key(other)) {
+            Some(Self::Transformer(trained, _)) => trained.with_long_texts(long_texts),
+            _ => ModelPool::load(name, devices, long_texts)?,
+        };
+        let trained = Arc::new(trained);
         let batcher = Batcher::start(Arc::clone(&trained))?;
         let embedder = Self::Transformer(trained, batcher);
-        loaded.insert(key, embedder.clone());
+        loaded.insert(key(long_texts), embedder.clone());
         Ok(embedder)
     }
 
@@ -88,12 +97,21 @@ impl Embedder {
         }
     }
 
-    /// The revision of the embedder: vectors of different revisions are not comparable.
+    /// The revision of the embedder: vectors of different revisions are not comparable. It ends in `-mean` for
+    /// means over the windows of long texts.
     pub fn revision(&self) -> &str {
         match self {
             Self::HashedNgrams => words::REVISION,
             Self::Stylometric => style::REVISION,
-            Self::Transformer(trained, _) => &trained.model().revision,
+            Self::Transformer(trained, _) => trained.revision(),
+        }
+    }
+
+    /// How texts are read that are longer than the model's maximum; `None` without a limit.
+    pub fn long_texts(&self) -> Option<LongTexts> {
+        match self {
+            Self::HashedNgrams | Self::Stylometric => None,
+            Self::Transformer(trained, _) => Some(trained.long_texts()),
         }
     }
 
@@ -122,7 +140,7 @@ impl Embedder {
         }
     }
 
-    /// The maximum length in tokens, beyond which texts are truncated; `None` without a limit.
+    /// The maximum length of a text in tokens, special tokens included; `None` without a limit.
     pub fn max_tokens(&self) -> Option<usize> {
         match self {
             Self::HashedNgrams | Self::Stylometric => None,

@@ -2,12 +2,13 @@
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Embedded;
 use crate::{Error, Result};
 use polyphony_model::device::DeviceSpec;
-use polyphony_model::encoder::sentence::{SentenceEncoder, Tokenized};
+use polyphony_model::encoder::sentence::SentenceEncoder;
+use polyphony_model::encoder::text_tokenizer::{LongTexts, Tokenized};
 use polyphony_model::memory::is_oom;
 
 /// The batch size on a CPU in tokens, padding included: the activations then fit the caches.
@@ -23,7 +24,11 @@ const MOST_A_SHARD: usize = 8192;
 /// one queue.
 #[derive(Debug)]
 pub struct ModelPool {
-    workers: Vec<SentenceEncoder>,
+    workers: Arc<[SentenceEncoder]>,
+    /// How texts are read that are longer than the model's maximum.
+    long_texts: LongTexts,
+    /// The revision of the vectors, see [`Self::revision`].
+    revision: String,
     /// The current batch size in tokens, padding included; halved when memory runs out.
     budget: AtomicUsize,
     /// The initial batch size in tokens.
@@ -35,25 +40,52 @@ impl ModelPool {
     ///
     /// # Errors
     /// As [`SentenceEncoder::load`].
-    pub fn load(name: &str, devices: &[DeviceSpec]) -> Result<Self> {
+    pub fn load(name: &str, devices: &[DeviceSpec], long_texts: LongTexts) -> Result<Self> {
         let workers = devices
             .iter()
             .map(|device| SentenceEncoder::load(name, *device))
-            .collect::<Result<_>>()?;
+            .collect::<Result<Arc<[_]>>>()?;
         let first_budget = match devices.first() {
             Some(DeviceSpec::Cuda(..)) => GPU_BUDGET,
             _ => CPU_BUDGET,
         };
-        Ok(Self {
+        Ok(Self::new(workers, first_budget, long_texts))
+    }
+
+    fn new(workers: Arc<[SentenceEncoder]>, first_budget: usize, long_texts: LongTexts) -> Self {
+        let of_model = &workers[0].revision;
+        Self {
+            revision: match long_texts {
+                LongTexts::Truncate => of_model.clone(),
+                // Vectors of both kinds must not be mixed in a store.
+                LongTexts::Mean => format!("{of_model}-{}", long_texts.name()),
+            },
             workers,
+            long_texts,
             budget: AtomicUsize::new(first_budget),
             first_budget,
-        })
+        }
+    }
+
+    /// The same models, with another treatment of long texts.
+    #[must_use]
+    pub fn with_long_texts(&self, long_texts: LongTexts) -> Self {
+        Self::new(Arc::clone(&self.workers), self.first_budget, long_texts)
     }
 
     /// The model on the first device.
     pub fn model(&self) -> &SentenceEncoder {
         &self.workers[0]
+    }
+
+    /// How texts are read that are longer than the model's maximum.
+    pub fn long_texts(&self) -> LongTexts {
+        self.long_texts
+    }
+
+    /// The revision of the vectors: the model's, followed by `-mean` for [`LongTexts::Mean`].
+    pub fn revision(&self) -> &str {
+        &self.revision
     }
 
     /// The default shard size in texts: a killed job loses about a minute of work. A few minutes for
@@ -72,8 +104,8 @@ impl ModelPool {
     /// # Errors
     /// When a text is invalid, a device fails, or a single text does not fit its memory.
     pub fn embed(&self, texts: &[&str], done: &(dyn Fn(usize, usize) + Sync)) -> Result<Embedded> {
-        let tokenized = self.model().tokenize(texts)?;
-        self.embed_tokens(&tokenized, done)
+        let tokenized = self.model().tokenize(texts, self.long_texts)?;
+        self.embed_tokens(tokenized, done)
     }
 
     /// [`Self::embed`] of tokenized texts.
@@ -82,42 +114,43 @@ impl ModelPool {
     /// As [`Self::embed`].
     pub fn embed_tokens(
         &self,
-        texts: &Tokenized,
+        texts: Tokenized,
         done: &(dyn Fn(usize, usize) + Sync),
     ) -> Result<Embedded> {
+        let firsts = first_windows(&texts);
         let dimension = self.model().dimension;
         let vectors = Mutex::new(vec![0.0; texts.ids.len() * dimension]);
-        // The longest texts go first, so that insufficient memory shows at the start of the job.
+        // The longest windows go first, so that insufficient memory shows at the start of the job.
         let mut order: Vec<usize> = (0..texts.ids.len()).collect();
-        order.sort_by_key(|&text| std::cmp::Reverse(texts.ids[text].len()));
+        order.sort_by_key(|&window| std::cmp::Reverse(texts.ids[window].len()));
         let rest = Mutex::new(order.as_slice());
         let next = || {
             let mut rest = rest.lock().unwrap_or_else(PoisonError::into_inner);
             let longest = texts.ids[*rest.first()?].len().max(1);
-            let max_texts = self.budget.load(Ordering::Relaxed) / longest;
-            let (batch, after) = rest.split_at(max_texts.clamp(1, rest.len()));
+            let max_windows = self.budget.load(Ordering::Relaxed) / longest;
+            let (batch, after) = rest.split_at(max_windows.clamp(1, rest.len()));
             *rest = after;
             Some(batch)
         };
         let work = |worker: &SentenceEncoder| -> Result<()> {
             while let Some(batch) = next() {
-                let outcome = self.one_batch(worker, texts, batch, &|text, vector| {
+                let outcome = self.one_batch(worker, &texts, batch, &|window, vector| {
                     let mut vectors = vectors.lock().unwrap_or_else(PoisonError::into_inner);
-                    vectors[text * dimension..][..dimension].copy_from_slice(vector);
+                    vectors[window * dimension..][..dimension].copy_from_slice(vector);
                 });
                 if outcome.is_err() {
                     // The job has failed: empty the queue so that the other devices stop.
                     *rest.lock().unwrap_or_else(PoisonError::into_inner) = &[];
                 }
                 outcome?;
-                done(
-                    batch.len(),
-                    batch.iter().map(|&text| texts.ids[text].len()).sum(),
-                );
+                // A text counts with its first window.
+                let new_texts = batch.iter().filter(|&&window| firsts[window]).count();
+                let tokens = batch.iter().map(|&window| texts.ids[window].len());
+                done(new_texts, tokens.sum());
             }
             Ok(())
         };
-        match self.workers.as_slice() {
+        match &*self.workers {
             [only] => work(only)?,
             several => std::thread::scope(|scope| {
                 let threads: Vec<_> = several
@@ -132,10 +165,10 @@ impl ModelPool {
                     })
             })?,
         }
+        let vectors = vectors.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok(Embedded {
-            vectors: vectors.into_inner().unwrap_or_else(PoisonError::into_inner),
-            tokens: texts.tokens,
-            truncated: texts.truncated,
+            vectors: self.model().join_windows(&texts, vectors),
+            texts: texts.texts,
         })
     }
 
@@ -153,7 +186,7 @@ impl ModelPool {
         batch: &[usize],
         keep: &dyn Fn(usize, &[f32]),
     ) -> Result<()> {
-        let ids = |text: &usize| texts.ids[*text].as_slice();
+        let ids = |window: &usize| texts.ids[*window].as_slice();
         let last = Cell::new(0);
         let mut run = |part: &[usize]| {
             last.set(ids(&part[0]).len());
@@ -165,7 +198,7 @@ impl ModelPool {
             let rows = rows.chunks_exact(worker.dimension);
             part.iter()
                 .zip(rows)
-                .for_each(|(&text, row)| keep(text, row));
+                .for_each(|(&window, row)| keep(window, row));
             Ok(())
         };
         let done = in_halves(batch, &mut run, &|part| {
@@ -183,6 +216,17 @@ impl ModelPool {
             error => error,
         })
     }
+}
+
+/// Whether each window is the first of its text.
+fn first_windows(texts: &Tokenized) -> Vec<bool> {
+    let mut firsts = vec![false; texts.ids.len()];
+    let mut at = 0;
+    for text in &texts.texts {
+        firsts[at] = true;
+        at += text.windows;
+    }
+    firsts
 }
 
 /// Runs a batch. When memory runs out, it runs the two halves instead, recursively down to one text;
@@ -217,11 +261,12 @@ mod tests {
     #[test]
     fn several_devices_give_the_same_vectors_as_one() {
         let texts: Vec<String> = (0..40)
-            .map(|at| "a tale of ships ".repeat(1 + at % 9))
+            .map(|at| "a tale of ships ".repeat(1 + at % 9 * 8))
             .collect();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         let vectors = |devices: &[DeviceSpec]| {
-            let trained = ModelPool::load(&fixtures::model("minilm_bert"), devices).unwrap();
+            let model = fixtures::model("minilm_bert");
+            let trained = ModelPool::load(&model, devices, LongTexts::Mean).unwrap();
             // Small batches, so that each device gets some.
             trained.budget.store(64, Ordering::Relaxed);
             let counted = AtomicUsize::new(0);

@@ -16,6 +16,7 @@ use datafusion::scalar::ScalarValue;
 use crate::embed::Embedder;
 use crate::schema;
 use polyphony_model::device::DeviceSpec;
+use polyphony_model::encoder::text_tokenizer::LongTexts;
 
 static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     Documentation::builder(
@@ -23,11 +24,16 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
         "The vector of a text, NULL for NULL. Models: builtin:words (1,024 values) and builtin:style \
          (768 values), whose vectors have length 1 (zeros for a text without content); a folder or a \
          hub id OWNER/NAME[@REVISION][#TASK] of a sentence-transformers model.",
-        "embed(text, model[, device])",
+        "embed(text, model[, device[, long_texts]])",
     )
     .with_argument("text", "the text")
     .with_argument("model", "the model's name, a literal")
     .with_argument("device", "cpu (the default) or cuda:0, a literal")
+    .with_argument(
+        "long_texts",
+        "texts of more tokens than the model reads: truncate (the default) or mean (the vectors of all windows \
+         of that length, averaged by their tokens), a literal",
+    )
     .build()
 });
 
@@ -45,6 +51,7 @@ impl Default for Embed {
                 vec![
                     TypeSignature::Exact(vec![DataType::Utf8; 2]),
                     TypeSignature::Exact(vec![DataType::Utf8; 3]),
+                    TypeSignature::Exact(vec![DataType::Utf8; 4]),
                 ],
                 Volatility::Volatile,
             ),
@@ -101,21 +108,22 @@ impl ScalarUDFImpl for Embed {
     }
 }
 
-/// The embedder that the literal arguments after the text name: model and optional device.
+/// The embedder that the literal arguments after the text name: model, and optionally device and treatment of long
+/// texts.
 fn embedder(literals: &[Option<&ScalarValue>]) -> Result<Embedder> {
-    let text = |at: usize| match literals.get(at) {
-        Some(Some(ScalarValue::Utf8(Some(text)))) => Some(text),
-        _ => None,
+    let text = |at: usize, what: &str| match literals.get(at) {
+        None => Ok(None),
+        Some(Some(ScalarValue::Utf8(Some(text)))) => Ok(Some(text.as_str())),
+        Some(_) => plan_err!("embed needs to know its {what}: give its name as a literal"),
     };
-    let Some(model) = text(0) else {
+    let Some(model) = text(0, "model")? else {
         return plan_err!("embed needs to know its model: give its name as a literal");
     };
-    let device = match (text(1), literals.len()) {
-        (Some(device), _) => DeviceSpec::parse(device)?,
-        (None, 0 | 1) => DeviceSpec::Cpu,
-        _ => return plan_err!("embed needs to know its device: give its name as a literal"),
-    };
-    Ok(Embedder::named(model, &[device])?)
+    let device = text(1, "device")?;
+    let device = device.map_or(Ok(DeviceSpec::Cpu), DeviceSpec::parse)?;
+    let long_texts = text(2, "treatment of long texts")?;
+    let long_texts = long_texts.map_or(Ok(LongTexts::default()), LongTexts::named)?;
+    Ok(Embedder::named(model, &[device], long_texts)?)
 }
 
 /// The vectors of the non-null texts, concatenated, as an Arrow column with NULL for null texts.

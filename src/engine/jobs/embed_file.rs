@@ -1,4 +1,4 @@
-//! Embedding job over a file: a column of texts, in shards next to the output, joined at the end.
+//! Embedding job over a file: a column of texts, in shards next to the output, joined at the end, with a manifest.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,14 +10,19 @@ use datafusion::dataframe::DataFrame;
 use datafusion::error::DataFusionError;
 use datafusion::prelude::ParquetReadOptions;
 
+use serde::{Deserialize, Serialize};
+
 use super::embed_store::{Rebatcher, Throughput, embed_column};
 use crate::embed::Embedder;
-use crate::store::{PartWriter, Store};
+use crate::embed::token_counts::TokenCounts;
+use crate::store::{PartWriter, StepEntry, Store};
 use crate::{Error, Result, row_table, schema, session};
+use polyphony_io::atomic::write_json;
 use polyphony_io::format::{Format, RowFile};
 use polyphony_io::hash::{Sha256, hex, sha256_file};
 use polyphony_io::progress::Progress;
 use polyphony_io::records;
+use polyphony_model::encoder::text_tokenizer::LongTexts;
 
 /// The name of the vector column.
 pub const EMBEDDING: &str = "embedding";
@@ -36,8 +41,55 @@ pub struct FileColumn<'a> {
     pub shard_size: usize,
 }
 
-/// Writes the rows of a file to `out` with an extra column for the vectors of its texts; returns the
-/// number of rows. A killed run resumes with the next shard.
+/// The manifest of an output, written beside it as `.embedding.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The version of polyphony.
+    pub polyphony: String,
+    /// The name of the input file.
+    pub file: String,
+    /// The SHA-256 of the input file.
+    pub file_sha256: String,
+    /// The column of texts.
+    pub column: String,
+    /// The embedder's name.
+    pub model: String,
+    /// The embedder's revision.
+    pub revision: String,
+    /// How texts were read that are longer than `max_tokens`; none for an embedder without a maximum.
+    pub long_texts: Option<LongTexts>,
+    /// The embedder's maximum length of a text in tokens, special tokens included.
+    pub max_tokens: Option<usize>,
+    /// The tokens of the texts.
+    pub tokens: TokenCounts,
+    /// The number of rows.
+    pub rows: u64,
+    /// The SHA-256 of the output.
+    pub sha256: String,
+}
+
+impl Manifest {
+    /// The manifest of an output; `None` if it has none, or the output has changed since.
+    ///
+    /// # Errors
+    /// When the output cannot be read.
+    pub fn of_output(out: &Path) -> Result<Option<Self>> {
+        let manifest = fs::read(manifest_path(out)).ok();
+        let manifest: Option<Self> = manifest.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        match manifest {
+            Some(manifest) if manifest.sha256 == sha256_file(out)? => Ok(Some(manifest)),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// The path of an output's manifest.
+fn manifest_path(out: &Path) -> PathBuf {
+    out.with_extension("embedding.json")
+}
+
+/// Writes the rows of a file to `out` with an extra column for the vectors of its texts, and the manifest
+/// beside it. A killed run resumes with the next shard.
 ///
 /// # Errors
 /// When the file cannot be read, the column is missing or not text, or the model fails.
@@ -46,7 +98,7 @@ pub async fn embed_file(
     embedder: &Embedder,
     out: &Path,
     progress: &dyn Progress,
-) -> Result<u64> {
+) -> Result<Manifest> {
     let (file, text) = (texts.file, texts.column);
     let stem = out.file_stem().filter(|_| {
         let end = out.extension();
@@ -66,8 +118,9 @@ pub async fn embed_file(
         return Err(Error::input(file, "holds no rows", "name another file"));
     }
     let schema = with_embedding(file, &rows, text, embedder)?;
+    let file_sha256 = sha256_file(file)?;
     let mut hasher = Sha256::new();
-    hasher.update(sha256_file(file)?);
+    hasher.update(&file_sha256);
     for part in [text, embedder.name(), embedder.revision()] {
         hasher.update(format!("\n{part}"));
     }
@@ -80,9 +133,12 @@ pub async fn embed_file(
         return Err(Error::store(&folder, "holds other tables", hint));
     }
     let mut manifest = store.manifest().clone();
-    // Existing shards of another file, column or model must not be joined with this job's.
+    // Existing shards of another file, column or model must not be joined with this job's. The step of a shard
+    // has its counts.
+    let steps = &mut manifest.steps;
+    steps.retain(|shard, _| shard.starts_with(&fingerprint));
     if let Some(parts) = manifest.tables.get_mut(SHARDS) {
-        parts.retain(|part| part.file.starts_with(&fingerprint));
+        parts.retain(|part| steps.contains_key(part.file.trim_end_matches(".parquet")));
     }
     store.commit(manifest)?;
     let done = store.manifest().rows(SHARDS);
@@ -105,14 +161,30 @@ pub async fn embed_file(
         let mut columns = shard.columns().to_vec();
         let column = shard.schema().index_of(text)?;
         let _span = tracing::info_span!("embed_shard", rows = shard.num_rows()).entered();
-        columns.push(embed_column(shard.column(column), embedder, &meter)?);
+        let (vectors, tokens) = embed_column(shard.column(column), embedder, &meter)?;
+        columns.push(vectors);
+        let mut counts = TokenCounts::default();
+        counts.add(&tokens);
         let mut writer = store.part(SHARDS, &name, SchemaRef::clone(&schema))?;
         writer.write(&RecordBatch::try_new(SchemaRef::clone(&schema), columns)?)?;
         let mut manifest = store.manifest().clone();
         manifest.add(SHARDS, writer.finish()?);
+        let step = StepEntry {
+            by: "embed".to_owned(),
+            fingerprint: fingerprint.clone(),
+            options: counts.to_options(),
+        };
+        manifest.steps.insert(name, step);
         store.commit(manifest)?;
     }
     meter.end();
+    let counts = store.manifest().steps.values().map(|shard| {
+        let counts = shard.options.iter();
+        TokenCounts::from_names(
+            counts.filter_map(|(name, n)| Some((name.as_str(), n.parse().ok()?))),
+        )
+    });
+    let tokens = counts.fold(TokenCounts::default(), TokenCounts::plus);
     let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty());
     let mut writer = PartWriter::create(parent.unwrap_or(Path::new(".")), stem, schema)?;
     for part in store.files(SHARDS) {
@@ -121,9 +193,27 @@ pub async fn embed_file(
         }
     }
     let written = writer.finish()?;
+    let manifest = Manifest {
+        polyphony: env!("CARGO_PKG_VERSION").to_owned(),
+        file: file
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
+        file_sha256,
+        column: text.to_owned(),
+        model: embedder.name().to_owned(),
+        revision: embedder.revision().to_owned(),
+        long_texts: embedder.long_texts(),
+        max_tokens: embedder.max_tokens(),
+        tokens,
+        rows: written.rows,
+        sha256: written.sha256,
+    };
+    write_json(&manifest_path(out), &manifest)?;
     drop(store);
     fs::remove_dir_all(&folder).map_err(Error::io("remove", &folder))?;
-    Ok(written.rows)
+    Ok(manifest)
 }
 
 /// The default output path: next to the input file.

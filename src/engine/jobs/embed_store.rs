@@ -4,20 +4,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::compute::concat_batches;
+use arrow::datatypes::Float64Type;
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::prelude::{col, lit};
+use datafusion::prelude::{SessionContext, col, lit};
 use datafusion::scalar::ScalarValue;
 use futures::stream::Fuse;
 use futures::{StreamExt, TryStreamExt};
 
-use crate::embed::{Embedded, Embedder};
+use crate::embed::Embedder;
+use crate::embed::token_counts::TokenCounts;
 use crate::functions::embed::column;
 use crate::store::{Store, part};
-use crate::{Result, schema, session, sql};
+use crate::{Error, Result, schema, session, sql};
 use polyphony_io::hash::{Sha256, hex};
 use polyphony_io::progress::{Progress, Unit};
+use polyphony_model::encoder::text_tokenizer::{LongTexts, TextTokens};
 use tracing::info_span;
 
 /// The SQL name of the table of the current model's vectors.
@@ -44,11 +47,14 @@ pub struct EmbedOptions {
 }
 
 /// The name of a model's table of vectors. It contains the revision for trained models, because models
-/// of one name may differ in dimension.
+/// of one name may differ in dimension. Means of windows have a table of their own.
 pub fn table_of(embedder: &Embedder) -> String {
     let mut name = embedder.name().to_owned();
     if let Embedder::Transformer(..) = embedder {
         name.extend(['_'].into_iter().chain(embedder.revision().chars().take(8)));
+    }
+    if embedder.long_texts() == Some(LongTexts::Mean) {
+        name = format!("{name}_{}", LongTexts::Mean.name());
     }
     let plain = |c: char| match c {
         _ if c.is_ascii_alphanumeric() => c.to_ascii_lowercase(),
@@ -62,7 +68,7 @@ pub fn table_of(embedder: &Embedder) -> String {
 ///
 /// # Errors
 /// As [`session::with_store`].
-pub fn session(store: &Store, embedder: &Embedder) -> Result<datafusion::prelude::SessionContext> {
+pub fn session(store: &Store, embedder: &Embedder) -> Result<SessionContext> {
     let context = session::with_store(store, &session::MemoryLimit::pipeline())?;
     let schema = schema::embeddings(embedder.dimension() as i32);
     session::register_as(&context, store, &table_of(embedder), VECTORS, Some(schema))?;
@@ -74,7 +80,7 @@ pub fn session(store: &Store, embedder: &Embedder) -> Result<datafusion::prelude
 /// # Errors
 /// As [`session::with_store`].
 pub async fn register_vectors(
-    context: &datafusion::prelude::SessionContext,
+    context: &SessionContext,
     store: &Store,
     embedder: &Embedder,
     name: &str,
@@ -133,6 +139,73 @@ pub async fn run(
     Ok(total)
 }
 
+/// The rows of `71_card_long_texts.sql`: how long the texts of the table `scored_responses` are for a model that
+/// has embedded them.
+///
+/// # Errors
+/// When the SQL fails.
+pub(crate) async fn length_rows(
+    context: &SessionContext,
+    embedder: &Embedder,
+    pipeline: &sql::SqlPipeline,
+    space: &str,
+) -> Result<Vec<RecordBatch>> {
+    let mut values = sql_values(embedder);
+    values.insert("space".to_owned(), ScalarValue::from(space));
+    pipeline
+        .query(context, "71_card_long_texts.sql", &values)
+        .await
+}
+
+/// The tokens of all texts that a model has embedded; none for a built-in embedder.
+///
+/// # Errors
+/// When the SQL fails.
+pub async fn token_counts(
+    store: &Store,
+    embedder: &Embedder,
+    pipeline: &sql::SqlPipeline,
+) -> Result<TokenCounts> {
+    if embedder.max_tokens().is_none() {
+        return Ok(TokenCounts::default());
+    }
+    let context = session(store, embedder)?;
+    let all = context
+        .table(VECTORS)
+        .await?
+        .select_columns(&["text_hash"])?;
+    context.deregister_table(schema::SCORED_RESPONSES)?;
+    context.register_table(schema::SCORED_RESPONSES, all.into_view())?;
+    counts_of(&length_rows(&context, embedder, pipeline, "").await?)
+}
+
+/// The counts in the rows of `71_card_long_texts.sql`.
+///
+/// # Errors
+/// When the rows have other columns.
+pub(crate) fn counts_of(rows: &[RecordBatch]) -> Result<TokenCounts> {
+    let mut counts = TokenCounts::default();
+    for batch in rows {
+        let batch = part::plain(batch)?;
+        let name = batch.column_by_name("name");
+        let name = name.and_then(|column| column.as_string_opt::<i32>());
+        let value = batch.column_by_name("value");
+        let value = value.and_then(|column| column.as_primitive_opt::<Float64Type>());
+        let (Some(name), Some(value)) = (name, value) else {
+            let hint = "its columns are name, section and label (text) and value (DOUBLE)";
+            return Err(Error::input(
+                "71_card_long_texts.sql",
+                "gives other columns",
+                hint,
+            ));
+        };
+        let named = name.iter().zip(value);
+        let named = named.filter_map(|(name, value)| Some((name?, value? as u64)));
+        counts = counts.plus(TokenCounts::from_names(named));
+    }
+    Ok(counts)
+}
+
 /// The values of the SQL placeholders `$model` and `$revision`.
 pub fn sql_values(embedder: &Embedder) -> sql::Options {
     sql::Options::from([
@@ -165,11 +238,19 @@ fn commit(
         let values = std::iter::repeat_n(value, shard.num_rows());
         Arc::new(StringArray::from_iter_values(values))
     };
+    let (vectors, tokens) = embed_column(shard.column(1), embedder, meter)?;
+    let counts = |count: fn(&TextTokens) -> usize| -> ArrayRef {
+        let rows = (0..shard.num_rows()).map(|row| Some(count(tokens.get(row)?) as i64));
+        Arc::new(rows.collect::<Int64Array>())
+    };
     let columns = vec![
         Arc::clone(shard.column(0)),
         constant(embedder.name()),
         constant(embedder.revision()),
-        embed_column(shard.column(1), embedder, meter)?,
+        vectors,
+        counts(|text| text.tokens),
+        counts(|text| text.seen),
+        counts(|text| text.windows),
     ];
     let mut writer = store.part(&table, &name, Arc::clone(&schema))?;
     writer.write(&RecordBatch::try_new(schema, columns)?)?;
@@ -178,7 +259,7 @@ fn commit(
     store.commit(manifest)
 }
 
-/// The vectors of a column of texts; NULL for NULL.
+/// The vectors of a column of texts, NULL for NULL, and the tokens of the texts that are not NULL.
 ///
 /// # Errors
 /// When the model fails.
@@ -186,12 +267,12 @@ pub fn embed_column(
     texts: &ArrayRef,
     embedder: &Embedder,
     meter: &Throughput<'_>,
-) -> Result<ArrayRef> {
+) -> Result<(ArrayRef, Vec<TextTokens>)> {
     let texts = texts.as_string::<i32>();
     let present: Vec<&str> = texts.iter().flatten().collect();
     let embedded = embedder.embed(&present, &|texts, tokens| meter.on_batch(texts, tokens))?;
-    meter.add(&embedded);
-    Ok(column(&embedded.vectors, embedder.dimension(), texts)?)
+    let vectors = column(&embedded.vectors, embedder.dimension(), texts)?;
+    Ok((vectors, embedded.texts))
 }
 
 /// Rebatcher: a stream of batches of any size as shards of a fixed number of rows.
@@ -244,7 +325,6 @@ pub struct Throughput<'a> {
     start: Instant,
     texts: AtomicU64,
     tokens: AtomicUsize,
-    truncated: AtomicUsize,
 }
 
 impl<'a> Throughput<'a> {
@@ -263,7 +343,6 @@ impl<'a> Throughput<'a> {
             start: Instant::now(),
             texts: AtomicU64::new(0),
             tokens: AtomicUsize::new(0),
-            truncated: AtomicUsize::new(0),
         }
     }
 
@@ -276,11 +355,6 @@ impl<'a> Throughput<'a> {
             self.progress
                 .set_rate(&format!("{} tokens/s", self.rate(tokens)));
         }
-    }
-
-    fn add(&self, embedded: &Embedded) {
-        self.truncated
-            .fetch_add(embedded.truncated, Ordering::Relaxed);
     }
 
     fn rate(&self, tokens: usize) -> u64 {
@@ -302,12 +376,6 @@ impl<'a> Throughput<'a> {
             self.embedder.name(),
             self.rate(tokens)
         ));
-        let truncated = self.truncated.load(Ordering::Relaxed);
-        if let Some(most) = self.embedder.max_tokens().filter(|_| truncated > 0) {
-            self.progress.message(&format!(
-                "{truncated} of {texts} texts were longer than the model's {most} tokens and were truncated"
-            ));
-        }
         if let Some(budget) = self.embedder.reduced_budget() {
             self.progress.message(&format!(
                 "out of memory: the batch size was reduced to {budget} tokens"

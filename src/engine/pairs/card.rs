@@ -7,6 +7,7 @@ use arrow::datatypes::Float64Type;
 use serde::Serialize;
 
 use super::Options;
+use super::long_texts::SpaceTokens;
 use super::weight_formula::WeightFormula;
 use crate::store::{Store, part};
 use crate::{Error, Result};
@@ -39,6 +40,10 @@ pub struct Card {
     pub weight_histogram: Vec<(f64, u64)>,
     /// The embedders, a line per deviation space: `semantic: NAME, revision R`.
     pub embedders: Vec<String>,
+    /// Whether these embedders also selected the pairs (`divpo`, `marginal`) or their candidates (`dpp`).
+    pub selected_by_embeddings: bool,
+    /// The tokens that each embedder has read of the responses whose deviation is computed; none for built-in ones.
+    pub tokens: Vec<SpaceTokens>,
     /// The options of the steps, as `step: name = value`.
     pub options: Vec<String>,
     /// The ingested files: name, SHA-256, and whether they were truncated.
@@ -66,11 +71,17 @@ struct Row {
 }
 
 impl Card {
-    /// The card from the rows of `70_card.sql` (name, section, label, value).
+    /// The card from the rows of `70_card.sql` and `71_card_*.sql` (name, section, label, value), and the tokens by
+    /// space.
     ///
     /// # Errors
     /// When the rows have other columns, or a required count is missing.
-    pub fn new(store: &Store, options: &Options, batches: &[RecordBatch]) -> Result<Self> {
+    pub fn new(
+        store: &Store,
+        options: &Options,
+        tokens: Vec<SpaceTokens>,
+        batches: &[RecordBatch],
+    ) -> Result<Self> {
         let rows = rows(batches)?;
         let value = |name: &str| {
             let row = rows.iter().find(|row| row.name == name);
@@ -109,6 +120,8 @@ impl Card {
                 .map(|row| (row.label.parse().unwrap_or(f64::NAN), row.value as u64))
                 .collect(),
             embedders: embedders.collect(),
+            selected_by_embeddings: options.strategy.needs_vectors() || options.selects_by_dpp(),
+            tokens,
             options: steps.collect(),
             sources: sources.collect(),
             sections: sections(rows.iter()),
@@ -156,6 +169,9 @@ impl Card {
                     ""
                 }
             );
+        }
+        for notice in self.tokens.iter().flat_map(|space| &space.notices) {
+            let _ = writeln!(text, "> {notice}\n");
         }
         for section in &self.sections {
             let _ = writeln!(text, "## {}\n\n| | |\n|---|--:|", capital(&section.title));

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Options, PairsOutput, Strategy, card, dataset_folder};
+use super::{Options, PairsOutput, Strategy, card, dataset_folder, long_texts};
 use crate::store::Store;
 use crate::{Error, Result, schema, session, sql};
 use polyphony_io::atomic::{copy_atomic, write_atomic, write_json};
@@ -37,7 +37,9 @@ pub(super) async fn export(store: &Store, options: &Options, folder: &Path) -> R
         let values = options.sql_values();
         rows.extend(pipeline.query(&context, script, &values).await?);
     }
-    let card = card::Card::new(store, options, &rows)?;
+    let tokens = long_texts::space_tokens(store, options).await?;
+    rows.extend(tokens.iter().flat_map(|space| space.rows.iter().cloned()));
+    let card = card::Card::new(store, options, tokens, &rows)?;
     let card_file = file.with_extension("md");
     write_atomic(&card_file, card.markdown().as_bytes())?;
     write_json(&file.with_extension("json"), &card)?;

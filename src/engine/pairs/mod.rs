@@ -4,6 +4,7 @@ pub mod card;
 mod dataset_folder;
 mod eval_prompts;
 mod export;
+pub mod long_texts;
 mod options;
 mod selection;
 mod weight_check;

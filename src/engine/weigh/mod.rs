@@ -19,6 +19,7 @@ use serde_json::{Map, Value};
 pub use self::layout::Columns;
 use self::output::{OutputFormat, WeightedRows};
 use self::tables::Tables;
+use crate::pairs::long_texts::{SpaceTokens, space_tokens};
 use crate::pairs::weight_formula::WeightFormula;
 use crate::pairs::{self, PairsPipeline};
 use crate::store::{Manifest, StepEntry, Store};
@@ -53,6 +54,8 @@ pub struct Options {
 pub struct Summary {
     /// The version of polyphony.
     pub polyphony: String,
+    /// The SHA-256 of the output.
+    pub sha256: String,
     /// The files: name, SHA-256.
     pub sources: Vec<(String, String)>,
     /// The rows of the file.
@@ -75,6 +78,8 @@ pub struct Summary {
     pub weights: WeightFormula,
     /// The embedders, a line per deviation space.
     pub embedders: Vec<String>,
+    /// The tokens that each embedder has read of the texts; none for built-in ones.
+    pub tokens: Vec<SpaceTokens>,
     /// The files and expressions that stand in the place of built-in ones, with their SHA-256.
     pub own_sql: Vec<String>,
 }
@@ -161,6 +166,7 @@ pub async fn weigh(file: &str, options: &Options, progress: &dyn Progress) -> Re
     });
     let summary = Summary {
         polyphony: env!("CARGO_PKG_VERSION").to_owned(),
+        sha256: sha256_file(&options.out)?,
         rows: count(0) as u64,
         prompts: store.manifest().rows(schema::PROMPTS),
         responses: store.manifest().rows(schema::RESPONSES),
@@ -171,6 +177,7 @@ pub async fn weigh(file: &str, options: &Options, progress: &dyn Progress) -> Re
         winner_mean,
         weights: WeightFormula::of(settings),
         embedders: embedders.collect(),
+        tokens: space_tokens(&store, settings).await?,
         own_sql: pairs::card::own_sql(settings)?,
         sources: sources.into_iter().map(|s| (s.name, s.sha256)).collect(),
     };

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::device::DeviceSpec;
 use crate::encoder::sentence::SentenceEncoder;
+use crate::encoder::text_tokenizer::LongTexts;
 use crate::fixtures;
 
 const MODELS: [&str; 3] = ["minilm_bert", "style_roberta", "jina_v3"];
@@ -48,7 +49,7 @@ fn distance<'a>(actual: &[f32], expected: impl Iterator<Item = &'a Value>) -> f6
 }
 
 fn embed(model: &SentenceEncoder, texts: &[&str]) -> Vec<f32> {
-    let tokenized = model.tokenize(texts).unwrap();
+    let tokenized = model.tokenize(texts, LongTexts::Truncate).unwrap();
     let ids: Vec<&[u32]> = tokenized.ids.iter().map(Vec::as_slice).collect();
     model.embed(&ids).unwrap()
 }
@@ -59,12 +60,12 @@ fn token_ids_match_transformers() {
         let expected = expected(name);
         let rows = expected["rows"].as_array().unwrap();
         let actual = load(name, DType::F32)
-            .tokenize(&texts(&expected["rows"]))
+            .tokenize(&texts(&expected["rows"]), LongTexts::Truncate)
             .unwrap();
         for (ids, row) in actual.ids.iter().zip(rows) {
             assert_eq!(json!(ids), row["ids"], "{name}: {}", row["text"]);
         }
-        assert!(actual.truncated > 0, "{name}");
+        assert!(actual.truncated() > 0, "{name}");
     }
 }
 
@@ -120,15 +121,104 @@ fn xlm_roberta_matches_transformers() {
     let rows = expected["rows"].as_array().unwrap();
     for precision in [DType::F32, DType::F64] {
         let model = load("xlm_roberta", precision);
-        let tokenized = model.tokenize(&texts(&expected["rows"])).unwrap();
+        let tokenized = model
+            .tokenize(&texts(&expected["rows"]), LongTexts::Truncate)
+            .unwrap();
         for (ids, row) in tokenized.ids.iter().zip(rows) {
             assert_eq!(json!(ids), row["ids"], "{}", row["text"]);
         }
-        assert!(tokenized.truncated > 0);
+        assert!(tokenized.truncated() > 0);
         let unit = embed(&model, &texts(&expected["rows"]));
         let off = distance(&unit, rows.iter().map(|row| &row["unit"]));
         assert!(off < 2e-5, "in {precision:?}: {off}");
     }
+}
+
+/// Means of windows against `tests/peers/long_texts.py`: three tokenizers, with and without normalisation, and with
+/// a prompt in each window.
+#[test]
+fn means_of_windows_match_transformers() {
+    let golden = fixtures::json("long_texts.json");
+    for (case, expected) in golden.as_object().unwrap() {
+        let name = case.split(' ').next().unwrap();
+        let folder = changed(name, |folder| {
+            let config = json!({
+                "default_prompt_name": "story", "prompts": {"story": expected["prompt"]},
+            });
+            let file = folder.join("config_sentence_transformers.json");
+            fs::write(file, config.to_string()).unwrap();
+        });
+        let path = folder.path().display().to_string();
+        let model = SentenceEncoder::load(&path, DeviceSpec::Cpu).unwrap();
+        let rows = expected["rows"].as_array().unwrap();
+        let texts = texts(&expected["rows"]);
+        let tokenized = model.tokenize(&texts, LongTexts::Mean).unwrap();
+        let windows: Vec<usize> = rows
+            .iter()
+            .flat_map(|row| floats(&row["windows"]))
+            .map(|tokens| tokens as usize)
+            .collect();
+        assert_eq!(tokenized.weights, windows, "{case}");
+        assert_eq!(tokenized.truncated(), 0);
+        let ids: Vec<&[u32]> = tokenized.ids.iter().map(Vec::as_slice).collect();
+        assert!(ids.iter().all(|ids| ids.len() <= model.max_seq_length));
+        let vectors = model.join_windows(&tokenized, model.embed(&ids).unwrap());
+        let off = distance(&vectors, rows.iter().map(|row| &row["vector"]));
+        assert!(off < 2e-5, "{case}: {off}");
+        // Truncation sees the first window, and counts the tokens of all.
+        let truncated = model.tokenize(&texts, LongTexts::Truncate).unwrap();
+        for (text, row) in truncated.texts.iter().zip(rows) {
+            let windows = floats(&row["windows"]);
+            let all: f64 = windows.iter().sum();
+            assert_eq!((text.seen as f64, text.tokens as f64), (windows[0], all));
+        }
+    }
+}
+
+/// A tokenizer that truncates on the left keeps the end of a text.
+#[test]
+fn truncation_on_the_left_sees_the_last_tokens() {
+    let folder = changed("minilm_bert", |folder| {
+        edit(&folder.join("tokenizer.json"), |tokenizer| {
+            tokenizer["truncation"] = json!({
+                "direction": "Left", "max_length": 100, "strategy": "LongestFirst", "stride": 0,
+            });
+        });
+    });
+    let path = folder.path().display().to_string();
+    let left = SentenceEncoder::load(&path, DeviceSpec::Cpu).unwrap();
+    let right = load("minilm_bert", DType::F32);
+    let text = format!("{} the end", "ship ".repeat(200));
+    let tokenized = left.tokenize(&[&text], LongTexts::Truncate).unwrap();
+    let end = right.tokenize(&["the end"], LongTexts::Truncate).unwrap();
+    let end = &end.ids[0][1..];
+    assert_eq!(tokenized.ids[0].len(), 100);
+    assert!(tokenized.ids[0].ends_with(end), "{:?}", tokenized.ids[0]);
+    assert_eq!(tokenized.texts[0].seen, 98);
+    assert!(tokenized.texts[0].tokens > 200);
+}
+
+/// A prompt that fills the maximum length leaves nothing for windows of the text.
+#[test]
+fn windows_need_room_beside_the_prompt() {
+    let folder = changed("minilm_bert", |folder| {
+        let prompt = "represent ".repeat(100);
+        let config = json!({"default_prompt_name": "p", "prompts": {"p": prompt}});
+        let file = folder.join("config_sentence_transformers.json");
+        fs::write(file, config.to_string()).unwrap();
+    });
+    let path = folder.path().display().to_string();
+    let model = SentenceEncoder::load(&path, DeviceSpec::Cpu).unwrap();
+    let error = model.tokenize(&["a story"], LongTexts::Mean).unwrap_err();
+    let error = error.to_string();
+    assert!(error.contains("max_seq_length must be > "), "{error}");
+    assert!(
+        error.contains("(got 100): use --long-texts truncate"),
+        "{error}"
+    );
+    let truncated = model.tokenize(&["a story"], LongTexts::Truncate).unwrap();
+    assert_eq!(truncated.texts[0].seen, 0);
+    assert!(truncated.texts[0].tokens > 1);
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod golden;
 mod jina_v3;
 mod roberta;
 pub mod sentence;
+pub mod text_tokenizer;
 
 use candle_core::{DType, Device, Tensor};
 use serde::Deserialize;

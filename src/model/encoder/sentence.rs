@@ -4,14 +4,13 @@ use std::sync::{Mutex, PoisonError};
 
 use candle_core::{DType, Tensor};
 use serde_json::Value;
-use tokenizers::{PostProcessor, Tokenizer, TruncationDirection, TruncationParams};
 
 use super::Encoder;
 use super::fused::Buffers;
+use super::text_tokenizer::{LongTexts, Settings, TextTokenizer, Tokenized};
 use crate::device::DeviceSpec;
 use crate::files::ModelFiles;
 use crate::kernel::vector;
-use crate::tokenizer;
 use crate::{Error, Result};
 
 /// A sentence-transformers model.
@@ -23,14 +22,11 @@ pub struct SentenceEncoder {
     pub revision: String,
     /// Embedding dimension.
     pub dimension: usize,
-    /// Maximum length of a text, in tokens, special tokens included; longer texts are truncated.
+    /// Maximum length of a text, in tokens, special tokens included; [`LongTexts`] says how longer texts are read.
     pub max_seq_length: usize,
     /// The licence notice for users, if the licence forbids commercial use; it also names alternatives.
     pub license_notice: Option<String>,
-    tokenizer: Tokenizer,
-    lower_case: bool,
-    /// The default prompt, prepended to every text (sentence-transformers: `default_prompt_name`).
-    prefix: String,
+    tokenizer: TextTokenizer,
     encoder: Encoder,
     buffers: Mutex<Buffers>,
     pooling: Pooling,
@@ -48,17 +44,6 @@ enum Pooling {
     Max,
     /// The sum divided by the square root of the number of tokens (`mean_sqrt_len_tokens`).
     MeanSqrtLength,
-}
-
-/// Tokenized texts.
-#[derive(Debug)]
-pub struct Tokenized {
-    /// Token ids of each text.
-    pub ids: Vec<Vec<u32>>,
-    /// The total number of tokens.
-    pub tokens: usize,
-    /// The number of texts that were truncated.
-    pub truncated: usize,
 }
 
 impl SentenceEncoder {
@@ -87,19 +72,13 @@ impl SentenceEncoder {
         let encoder = Encoder::load(&files, task, dtype, &device)?;
         let limit = modules.max_seq_length.unwrap_or(encoder.max_seq_length);
         let max_seq_length = limit.min(encoder.max_seq_length);
-        let mut tokenizer = tokenizer::load(&files)?;
-        tokenizer.with_padding(None);
-        let special = tokenizer.get_post_processor();
-        let special = special.map_or(0, |special| special.added_tokens(false));
-        if max_seq_length <= special {
-            return Err(Error::input(
-                &files.name,
-                format!(
-                    "max_seq_length must be > {special}, the number of special tokens (got {max_seq_length})"
-                ),
-                "correct it in its sentence_bert_config.json",
-            ));
-        }
+        let settings = Settings {
+            max_length: max_seq_length,
+            lower_case: modules.lower_case,
+            prompt: default_prompt(&files, task)?,
+            vocab_size: encoder.vocab_size(),
+        };
+        let tokenizer = TextTokenizer::load(&files, settings)?;
         let mut name = files.name.clone();
         if let Some(task) = task {
             name = format!("{name}#{task}");
@@ -113,9 +92,7 @@ impl SentenceEncoder {
             dimension: encoder.hidden_size,
             max_seq_length,
             license_notice: license_notice(&files.name, &files)?,
-            tokenizer: with_truncation(tokenizer, max_seq_length, &files)?,
-            lower_case: modules.lower_case,
-            prefix: default_prompt(&files, task)?,
+            tokenizer,
             encoder,
             buffers: Mutex::default(),
             pooling: modules.pooling,
@@ -129,42 +106,38 @@ impl SentenceEncoder {
         self.encoder.parameters()
     }
 
-    /// Tokenizes texts, truncated to [`Self::max_seq_length`] on the side that the model's tokenizer truncates.
+    /// Tokenizes texts, at most [`Self::max_seq_length`] tokens of each, or windows of it.
     ///
     /// # Errors
-    /// When the tokenizer cannot encode a text.
-    pub fn tokenize(&self, texts: &[&str]) -> Result<Tokenized> {
-        use rayon::prelude::*;
-        let vocab_size = self.encoder.vocab_size();
-        let encode = |text: &&str| -> Result<(Vec<u32>, bool)> {
-            let mut text = format!("{}{text}", self.prefix);
-            if self.lower_case {
-                text = text.to_lowercase();
+    /// When the tokenizer cannot encode a text, or the model's prompt leaves no room for windows.
+    pub fn tokenize(&self, texts: &[&str], long_texts: LongTexts) -> Result<Tokenized> {
+        self.tokenizer.tokenize(texts, long_texts)
+    }
+
+    /// The embeddings of texts from those of their windows, which are taken as they are for texts of one window:
+    /// the mean weighted by tokens, of length 1 if the model normalises. Shapes (windows, dimension) and
+    /// (texts, dimension), row-major.
+    pub fn join_windows(&self, texts: &Tokenized, windows: Vec<f32>) -> Vec<f32> {
+        if texts.texts.len() == texts.ids.len() {
+            return windows;
+        }
+        let mut joined = Vec::with_capacity(texts.texts.len() * self.dimension);
+        let (mut rows, mut weights) = (windows.as_slice(), texts.weights.as_slice());
+        for text in &texts.texts {
+            let (of_text, after) = rows.split_at(text.windows * self.dimension);
+            let (weights_of_text, others) = weights.split_at(text.windows);
+            (rows, weights) = (after, others);
+            if text.windows == 1 {
+                joined.extend_from_slice(of_text);
+                continue;
             }
-            let encoding = self
-                .tokenizer
-                .encode_fast(text, true)
-                .map_err(|error| tokenizer::encode_error(&self.name, &error))?;
-            if let Some(id) = encoding.get_ids().iter().find(|&&id| id >= vocab_size) {
-                return Err(Error::input(
-                    &self.name,
-                    format!(
-                        "its tokenizer gives token id {id}, the model's vocab_size is {vocab_size}"
-                    ),
-                    "its tokenizer.json belongs to another model: fetch the model again",
-                ));
+            let start = joined.len();
+            joined.extend(vector::weighted_mean(of_text, weights_of_text));
+            if self.normalize {
+                vector::normalize(&mut joined[start..]);
             }
-            let is_truncated = !encoding.get_overflowing().is_empty();
-            Ok((encoding.get_ids().to_vec(), is_truncated))
-        };
-        let encoded: Vec<(Vec<u32>, bool)> = texts.par_iter().map(encode).collect::<Result<_>>()?;
-        let truncated = encoded.iter().filter(|(_, truncated)| *truncated).count();
-        let ids: Vec<Vec<u32>> = encoded.into_iter().map(|(ids, _)| ids).collect();
-        Ok(Tokenized {
-            tokens: ids.iter().map(Vec::len).sum(),
-            ids,
-            truncated,
-        })
+        }
+        joined
     }
 
     /// Embeddings of a batch of tokenized texts: shape (texts, dimension), row-major.
@@ -346,29 +319,6 @@ fn read_pooling(files: &ModelFiles, file: &str) -> Result<Pooling> {
             "choose another model",
         )),
     }
-}
-
-/// The tokenizer with truncation to `max_seq_length` tokens, on the side that its file configures.
-fn with_truncation(
-    mut tokenizer: Tokenizer,
-    max_length: usize,
-    files: &ModelFiles,
-) -> Result<Tokenizer> {
-    let truncation = TruncationParams {
-        max_length,
-        direction: tokenizer
-            .get_truncation()
-            .map_or(TruncationDirection::Right, |configured| {
-                configured.direction
-            }),
-        ..TruncationParams::default()
-    };
-    tokenizer
-        .with_truncation(Some(truncation))
-        .map_err(|error| {
-            tokenizer::invalid(files.name.as_ref(), &error, "fetch the model again")
-        })?;
-    Ok(tokenizer)
 }
 
 /// The prompt prepended to every text: the model's default prompt, or its task's instruction.

@@ -1,4 +1,4 @@
-//! Vector kernels: dot product, Euclidean norm and L2 normalisation of f32 slices.
+//! Vector kernels: dot product, Euclidean norm, L2 normalisation and weighted mean of f32 slices.
 
 #![expect(
     clippy::inline_always,
@@ -44,4 +44,25 @@ pub fn normalize(a: &mut [f32]) {
             *value = (f64::from(*value) / length) as f32;
         }
     }
+}
+
+/// The mean of row vectors weighted by whole numbers: `rows` has shape (weights, n). Summed in f64, in order; the
+/// weights must not all be 0.
+///
+/// ```
+/// use polyphony_model::kernel::vector::weighted_mean;
+/// assert_eq!(weighted_mean(&[1.0, 2.0, 5.0, 2.0], &[3, 1]), [2.0, 2.0]);
+/// ```
+pub fn weighted_mean(rows: &[f32], weights: &[usize]) -> Vec<f32> {
+    let width = rows.len() / weights.len().max(1);
+    let total = weights.iter().sum::<usize>() as f64;
+    let mean = |column: usize| {
+        let values = rows.iter().skip(column).step_by(width.max(1));
+        let sum: f64 = values
+            .zip(weights)
+            .map(|(value, weight)| f64::from(*value) * *weight as f64)
+            .sum();
+        (sum / total) as f32
+    };
+    (0..width).map(mean).collect()
 }

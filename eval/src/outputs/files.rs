@@ -82,9 +82,33 @@ fn repeats_others(path: &Path, all: &[PathBuf]) -> bool {
     noveltybench::is_repeated(&name, |sibling| has(&|other| other == sibling))
 }
 
-/// Whether a file is the manifest of another file: `X.json` next to `X`.
+/// Whether a file is the manifest of another file: `X.json` next to `X`, or `X.embedding.json` next to `X.parquet`.
 fn is_manifest(path: &Path) -> bool {
     let is_json = path.extension().is_some_and(|ending| ending == "json");
     let of = path.with_extension("");
-    is_json && format::format_from_name(&of).is_some() && of.is_file()
+    let is_of_embeddings = of.extension().is_some_and(|ending| ending == "embedding");
+    is_json
+        && (format::format_from_name(&of).is_some() && of.is_file()
+            || is_of_embeddings && of.with_extension("parquet").is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn manifests_are_told_by_the_file_beside_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let names = [
+            ("a.jsonl.json", "a.jsonl"),
+            ("b.embedding.json", "b.parquet"),
+        ];
+        for (manifest, of) in names {
+            assert!(!is_manifest(&at(manifest)));
+            fs::write(at(of), "").unwrap();
+            assert!(is_manifest(&at(manifest)));
+            assert!(!is_manifest(&at(of)));
+        }
+    }
 }

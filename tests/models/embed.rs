@@ -232,11 +232,14 @@ fn a_killed_run_loses_at_most_one_shard() {
     let killed = folder.path().join("stormy.parquet");
     let delay = duration.mul_f64(0.5 * random.next_f64());
     assert!(super::support::kill_until_done(&args(&killed), delay, duration / 10) > 0);
-    assert_eq!(
-        fs::read(uninterrupted).unwrap(),
-        fs::read(killed).unwrap(),
-        "{random:?}"
-    );
+    // The counts of the manifest are those of all shards.
+    for end in ["parquet", "embedding.json"] {
+        assert_eq!(
+            fs::read(uninterrupted.with_extension(end)).unwrap(),
+            fs::read(killed.with_extension(end)).unwrap(),
+            "{end}, {random:?}"
+        );
+    }
 }
 
 #[test]

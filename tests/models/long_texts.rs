@@ -239,6 +239,11 @@ fn cards_of_pairs_and_weights_tell_how_much_an_embedder_saw() {
     );
     done(&args);
     assert_eq!(deviations(), truncated);
+    // DivPO selects pairs by the vectors, whatever loss they are trained with.
+    let file = folder.path().join("divpo.parquet");
+    done(&[&args[..], &["--strategy", "divpo", "--out", text(&file)]].concat());
+    let divpo = json_of(&folder.path().join("divpo.json"));
+    assert_eq!(divpo["selected_by_embeddings"], true);
     // `weigh` tells the same of the same texts.
     let (pairs, out) = (card("parquet"), folder.path().join("weighed.jsonl"));
     let plain = folder.path().join("plain.parquet");

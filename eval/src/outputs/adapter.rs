@@ -18,9 +18,11 @@ pub struct Adapter {
     pub data: String,
     /// The SHA-256 of the training data.
     pub data_sha256: String,
-    /// The embedders that made the data's weights, a line per space: `semantic: NAME, revision R`.
+    /// The embedders of the data's deviations, a line per space: `semantic: NAME, revision R`.
     pub embedders: Vec<String>,
-    /// Whether these embedders also selected the pairs (`divpo`, `marginal`) or their candidates (`dpp`).
+    /// Those of them that the data's weights depend on.
+    pub weight_embedders: Vec<String>,
+    /// Whether the embedders also selected the pairs (`divpo`, `marginal`) or their candidates (`dpp`).
     pub selected_by_embeddings: bool,
 }
 
@@ -46,12 +48,18 @@ impl Adapter {
         let adapter = manifest.get("adapter")?;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let data = &adapter["data"];
-        let embedders = data["embedders"].as_array();
+        let lines = |value: &Value| -> Option<Vec<String>> {
+            let lines = value.as_array()?.iter();
+            Some(lines.map(text).collect())
+        };
+        let embedders = lines(&data["embedders"]).unwrap_or_default();
         Some(Self {
             method: text(&adapter["method"]),
             data: text(&data["file"]),
             data_sha256: text(&data["sha256"]),
-            embedders: embedders.into_iter().flatten().map(text).collect(),
+            // Without this field the weights are taken to depend on all of them.
+            weight_embedders: lines(&data["weight_embedders"]).unwrap_or_else(|| embedders.clone()),
+            embedders,
             selected_by_embeddings: data["selected_by_embeddings"] == true,
         })
     }
@@ -59,19 +67,16 @@ impl Adapter {
     /// What an embedder has done to the training pairs; `None` if it had no influence on them. Embedders are equal
     /// by revision, whatever their dtype and treatment of long texts, or by hub id.
     pub fn influence_of(&self, name: &str, revision: &str) -> Option<Influence> {
-        let influence = if WEIGHTED.contains(&self.method.as_str()) {
-            Influence::Weighted
-        } else if self.selected_by_embeddings && self.method != "sft" {
-            Influence::Selected
-        } else {
-            return None;
-        };
         let is_same = |line: &String| {
             let of_space = line.split_once(": ");
             let parts = of_space.and_then(|(_, embedder)| embedder.rsplit_once(", revision "));
             parts.is_some_and(|other| is_same_embedder(other, (name, revision)))
         };
-        self.embedders.iter().any(is_same).then_some(influence)
+        if WEIGHTED.contains(&self.method.as_str()) && self.weight_embedders.iter().any(is_same) {
+            return Some(Influence::Weighted);
+        }
+        let is_selected = self.selected_by_embeddings && self.method != "sft";
+        (is_selected && self.embedders.iter().any(is_same)).then_some(Influence::Selected)
     }
 }
 
@@ -132,6 +137,12 @@ mod tests {
         assert!(!is_same("model, revision abc", "model", "abd"));
         assert!(!is_same("builtin:words, revision 1", "builtin:style", "1"));
         assert!(!is_same("a/b, revision 1", "c/b", "2"));
+        // A weight that depends on no embedder.
+        let by_votes = Adapter {
+            weight_embedders: Vec::new(),
+            ..adapter("ddpo", "a/b, revision 1", false)
+        };
+        assert_eq!(by_votes.influence_of("a/b", "1"), None);
         // Another space counts as well.
         assert!(is_same("a/b, revision 1", "style", "fedc"));
     }

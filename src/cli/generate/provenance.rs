@@ -13,6 +13,9 @@ use serde_json::{Map, Value, json};
 /// `weigh`.
 const CARDS: [&str; 2] = ["json", "weights.json"];
 
+/// The fields of a card that tell what its embedders have done to the data.
+const FIELDS: [&str; 3] = ["embedders", "weight_embedders", "selected_by_embeddings"];
+
 /// Method, data and revisions of an adapter; `None` for a folder that `polyphony train` did not write. The
 /// embedders come from the card next to the data, if it is there and is that of these data.
 pub(super) fn of_adapter(folder: &Path) -> Option<Value> {
@@ -28,7 +31,7 @@ pub(super) fn of_adapter(folder: &Path) -> Option<Value> {
             .filter_map(|end| read(&path.with_extension(end)));
         let mut cards = cards.filter(|card| card.get("sha256") == Some(data_sha256));
         for (name, value) in cards.next().into_iter().flatten() {
-            if ["embedders", "selected_by_embeddings"].contains(&name.as_str()) {
+            if FIELDS.contains(&name.as_str()) {
                 data.insert(name, value);
             }
         }

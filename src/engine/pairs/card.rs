@@ -40,6 +40,8 @@ pub struct Card {
     pub weight_histogram: Vec<(f64, u64)>,
     /// The embedders, a line per deviation space: `semantic: NAME, revision R`.
     pub embedders: Vec<String>,
+    /// Those of them whose deviations the weights depend on.
+    pub weight_embedders: Vec<String>,
     /// Whether these embedders also selected the pairs (`divpo`, `marginal`) or their candidates (`dpp`).
     pub selected_by_embeddings: bool,
     /// The tokens that each embedder has read of the responses whose deviation is computed; none for built-in ones.
@@ -92,10 +94,7 @@ impl Card {
         };
         let bins = rows.iter().filter(|row| row.name == "weight_bin");
         let manifest = store.manifest();
-        let embedders = options.spaces.iter().map(|(space, embedder)| {
-            let (name, revision) = (embedder.name(), embedder.revision());
-            format!("{space}: {name}, revision {revision}")
-        });
+        let weights = WeightFormula::of(options);
         let steps = manifest.steps.values().flat_map(|step| {
             let options = step.options.iter();
             options.map(|(name, value)| format!("{}: {name} = {value}", step.by))
@@ -114,12 +113,13 @@ impl Card {
             share_of_zero_weights: value("share_of_zero_weights")?,
             mean_weight: value("weight_mean")?,
             mean_weight_train: value("weight_mean_train").ok(),
-            weights: WeightFormula::of(options),
             own_sql: own_sql(options)?,
             weight_histogram: bins
                 .map(|row| (row.label.parse().unwrap_or(f64::NAN), row.value as u64))
                 .collect(),
-            embedders: embedders.collect(),
+            embedders: embedders(options, |_| true),
+            weight_embedders: embedders(options, |space| weights.depends_on(options, space)),
+            weights,
             selected_by_embeddings: options.strategy.needs_vectors() || options.selects_by_dpp(),
             tokens,
             options: steps.collect(),
@@ -202,6 +202,17 @@ impl Card {
         );
         text
     }
+}
+
+/// The embedders of some spaces, a line each: `semantic: NAME, revision R`.
+pub fn embedders(options: &Options, is_included: impl Fn(&str) -> bool) -> Vec<String> {
+    let spaces = options.spaces.iter();
+    let spaces = spaces.filter(|(space, _)| is_included(space));
+    let lines = spaces.map(|(space, embedder)| {
+        let (name, revision) = (embedder.name(), embedder.revision());
+        format!("{space}: {name}, revision {revision}")
+    });
+    lines.collect()
 }
 
 /// The files and expressions that stand in the place of built-in ones: name and SHA-256.

@@ -57,6 +57,19 @@ impl WeightFormula {
         }
     }
 
+    /// Whether weights depend on the deviation in a space: an expression that names neither the deviation nor its
+    /// scaled value does not.
+    pub fn depends_on(&self, options: &Options, space: &str) -> bool {
+        match (&self.origin, &options.weight) {
+            (Origin::Constant, _) => false,
+            (Origin::Expression(_) | Origin::RawExpression(_), Some(weight)) => {
+                let columns = [format!("m_{space}"), format!("deviation_{space}")];
+                columns.iter().any(|column| weight.names(column))
+            }
+            _ => true,
+        }
+    }
+
     /// Whether the weights of a prompt with two responses are 1 by construction: two vectors have one distance,
     /// so both deviations are equal.
     pub fn two_weigh_one(&self) -> bool {
@@ -99,5 +112,33 @@ impl WeightFormula {
             );
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::embed::Embedder;
+    use crate::expression::Expression;
+
+    #[test]
+    fn weights_depend_on_the_spaces_that_an_expression_names() {
+        let options = |weight: Option<&str>| Options {
+            spaces: vec![
+                ("semantic", Embedder::HashedNgrams),
+                ("style", Embedder::Stylometric),
+            ],
+            weight: weight.map(|sql| Expression::parse("--weight", sql).unwrap()),
+            ..Options::default()
+        };
+        let spaces = |options: &Options| {
+            let formula = WeightFormula::of(options);
+            ["semantic", "style"].map(|space| formula.depends_on(options, space))
+        };
+        assert_eq!(spaces(&options(None)), [true, true]);
+        assert_eq!(spaces(&options(Some("m_semantic * words"))), [true, false]);
+        assert_eq!(spaces(&options(Some("1 + deviation_style"))), [false, true]);
+        assert_eq!(spaces(&options(Some("score"))), [false, false]);
+        assert_eq!(spaces(&Options::default()), [false, false]);
     }
 }

@@ -78,6 +78,8 @@ pub struct Summary {
     pub weights: WeightFormula,
     /// The embedders, a line per deviation space.
     pub embedders: Vec<String>,
+    /// Those of them whose deviations the weights depend on.
+    pub weight_embedders: Vec<String>,
     /// The tokens that each embedder has read of the texts; none for built-in ones.
     pub tokens: Vec<SpaceTokens>,
     /// The files and expressions that stand in the place of built-in ones, with their SHA-256.
@@ -160,10 +162,7 @@ pub async fn weigh(file: &str, options: &Options, progress: &dyn Progress) -> Re
     progress.finish();
     let counts = counts(&store).await?;
     let count = |at: usize| counts.get(at).copied().unwrap_or_default();
-    let embedders = settings.spaces.iter().map(|(space, embedder)| {
-        let (name, revision) = (embedder.name(), embedder.revision());
-        format!("{space}: {name}, revision {revision}")
-    });
+    let weights = WeightFormula::of(settings);
     let summary = Summary {
         polyphony: env!("CARGO_PKG_VERSION").to_owned(),
         sha256: sha256_file(&options.out)?,
@@ -175,8 +174,11 @@ pub async fn weigh(file: &str, options: &Options, progress: &dyn Progress) -> Re
         share_of_two_responses: count(2),
         mean_weight: count(3),
         winner_mean,
-        weights: WeightFormula::of(settings),
-        embedders: embedders.collect(),
+        embedders: pairs::card::embedders(settings, |_| true),
+        weight_embedders: pairs::card::embedders(settings, |space| {
+            weights.depends_on(settings, space)
+        }),
+        weights,
         tokens: space_tokens(&store, settings).await?,
         own_sql: pairs::card::own_sql(settings)?,
         sources: sources.into_iter().map(|s| (s.name, s.sha256)).collect(),

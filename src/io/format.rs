@@ -1,9 +1,7 @@
 //! File formats: detection by file name, and the search for supported files in folders.
 
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use crate::encoding::{self, Judge};
 use crate::lines;
@@ -76,11 +74,7 @@ impl RowFile {
 
 /// Fails for a text file whose first bytes are not UTF-8.
 fn check_encoding(path: &Path, format: Format) -> Result<()> {
-    let reader = lines::open(path, &Arc::default())?.reader;
-    let mut start = Vec::new();
-    // Errors are ignored here: a truncated file still has a start, and reading all of it reports the
-    // truncation.
-    drop(reader.take(ENCODING_SAMPLE).read_to_end(&mut start));
+    let start = lines::start(path, ENCODING_SAMPLE)?;
     let judge = match format {
         Format::JsonLines => Judge::JsonLines,
         _ => Judge::Csv,

@@ -3,6 +3,10 @@
 
 /// Atomic writes and folder locks.
 pub mod atomic;
+/// Files beside an output.
+pub mod beside;
+/// JSON files with a checksum.
+pub mod checksum;
 /// Column mappings: `ROLE=COLUMN`.
 pub mod columns;
 /// Ranks, Pearson's r, Spearman's rho.
@@ -15,6 +19,8 @@ pub mod format;
 pub mod hash;
 /// Decompressed files in blocks of lines.
 pub mod lines;
+/// Panics of other libraries as errors.
+pub mod panics;
 /// Progress of long work.
 pub mod progress;
 /// Pseudo-random numbers.

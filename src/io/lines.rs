@@ -69,10 +69,52 @@ impl ReadOutcome {
     }
 }
 
+/// A failure of the operating system to read a file, apart from damage in its content: only damage makes a file
+/// truncated. A passing failure (EIO, ENOMEM) is an error, and reading again may succeed.
+#[derive(Debug, Clone)]
+pub struct ReadFailure {
+    path: PathBuf,
+    cause: Arc<Mutex<Option<io::Error>>>,
+}
+
+impl ReadFailure {
+    fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_path_buf(),
+            cause: Arc::default(),
+        }
+    }
+
+    /// Keeps the first failure, and gives the reader above an error of the same kind.
+    fn keep(&self, error: io::Error) -> io::Error {
+        if error.kind() == io::ErrorKind::Interrupted {
+            return error;
+        }
+        let passed_on = error
+            .raw_os_error()
+            .map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
+        let mut cause = self.cause.lock().unwrap_or_else(PoisonError::into_inner);
+        cause.get_or_insert(error);
+        passed_on
+    }
+
+    /// Fails if reading failed.
+    ///
+    /// # Errors
+    /// When it did; the error has the path and the system's message.
+    pub fn check(&self) -> Result<()> {
+        let mut cause = self.cause.lock().unwrap_or_else(PoisonError::into_inner);
+        cause
+            .take()
+            .map_or(Ok(()), |cause| Err(Error::io("read", &self.path)(cause)))
+    }
+}
+
 /// Iterator over a file's blocks of lines.
 pub struct LineBlocks {
     path: PathBuf,
     reader: Box<dyn Read + Send>,
+    failure: ReadFailure,
     hasher: Arc<Mutex<Sha256>>,
     carry: Vec<u8>,
     next_line: i64,
@@ -86,6 +128,8 @@ pub struct Decompressed {
     path: PathBuf,
     /// Reader of the decompressed bytes.
     pub reader: Box<dyn Read + Send>,
+    /// Whether reading has failed; to be checked after each use of the reader that ends at an error.
+    pub failure: ReadFailure,
     hasher: Arc<Mutex<Sha256>>,
 }
 
@@ -95,7 +139,29 @@ pub struct Decompressed {
 /// # Errors
 /// When the file cannot be read, is empty, or is not compressed as its name says.
 pub fn open(path: &Path, position: &Arc<AtomicU64>) -> Result<Decompressed> {
-    let mut file = File::open(path).map_err(Error::io("read", path))?;
+    let file = File::open(path).map_err(Error::io("read", path))?;
+    decompressed(path, file, position)
+}
+
+/// The first bytes of a file, decompressed; fewer for a truncated file, which reading all of it reports.
+///
+/// # Errors
+/// As [`open`], and when reading fails.
+pub fn start(path: &Path, bytes: u64) -> Result<Vec<u8>> {
+    let opened = open(path, &Arc::default())?;
+    let mut start = Vec::new();
+    drop(opened.reader.take(bytes).read_to_end(&mut start));
+    opened.failure.check()?;
+    Ok(start)
+}
+
+/// The bytes of `file`, which may be compressed; `path` is its name.
+fn decompressed(
+    path: &Path,
+    mut file: impl Read + Send + 'static,
+    position: &Arc<AtomicU64>,
+) -> Result<Decompressed> {
+    let failure = ReadFailure::new(path);
     let mut magic = Vec::new();
     Read::by_ref(&mut file)
         .take(4)
@@ -113,6 +179,7 @@ pub fn open(path: &Path, position: &Arc<AtomicU64>) -> Result<Decompressed> {
         inner: io::Cursor::new(magic.clone()).chain(file),
         hasher: Arc::clone(&hasher),
         position: Arc::clone(position),
+        failure: failure.clone(),
     };
     let buffered = BufReader::with_capacity(BLOCK, hashing);
     let extension = path
@@ -129,7 +196,8 @@ pub fn open(path: &Path, position: &Arc<AtomicU64>) -> Result<Decompressed> {
         decoder
             .window_log_max(ZSTD_WINDOW_LOG)
             .map_err(Error::io("read", path))?;
-        Box::new(SkipBom::new(decoder))
+        let failure = failure.clone();
+        Box::new(SkipBom::new(OutOfMemory { decoder, failure }))
     } else if is_gzip {
         Box::new(SkipBom::new(flate2::bufread::MultiGzDecoder::new(buffered)))
     } else if matches!(extension.as_str(), "zst" | "gz") {
@@ -145,6 +213,7 @@ pub fn open(path: &Path, position: &Arc<AtomicU64>) -> Result<Decompressed> {
     Ok(Decompressed {
         path: path.to_path_buf(),
         reader,
+        failure,
         hasher,
     })
 }
@@ -155,6 +224,7 @@ impl Decompressed {
         LineBlocks {
             path: self.path,
             reader: self.reader,
+            failure: self.failure,
             hasher: self.hasher,
             carry: Vec::with_capacity(2 * BLOCK),
             next_line: 1,
@@ -169,8 +239,10 @@ impl LineBlocks {
     /// The read outcome, available after [`Iterator::next`] returned `None`.
     ///
     /// # Errors
-    /// When a file that is damaged in the middle can no longer be read to its end for the hash.
+    /// When reading failed, as on a failing disk or without memory, or when a file that is damaged in the middle
+    /// can no longer be read to its end for the hash.
     pub fn outcome(mut self) -> Result<ReadOutcome> {
+        self.failure.check()?;
         if let Some(why) = self.truncated {
             // The bytes after the damage were not decompressed, but belong to the file's hash.
             let sha256 = sha256_file(&self.path)?;
@@ -181,6 +253,7 @@ impl LineBlocks {
         }
         // Bytes after the last frame belong to the file's hash, too.
         drop(io::copy(&mut self.reader, &mut io::sink()));
+        self.failure.check()?;
         let hasher = self.hasher.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(ReadOutcome {
             sha256: hex(&hasher.clone().finalize()),
@@ -267,16 +340,37 @@ fn ends_within_an_object(bytes: &[u8]) -> bool {
     last.starts_with(b"{") && !last.ends_with(b"}")
 }
 
+/// Reader of a zstd decoder: a lack of memory for its window, up to 2 GiB, is no damage of the file.
+struct OutOfMemory<R> {
+    decoder: R,
+    failure: ReadFailure,
+}
+
+impl<R: Read> Read for OutOfMemory<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.decoder.read(buffer).map_err(|error| {
+            // The text of zstd's `memory_allocation`, which its errors carry without the code.
+            if error.to_string().contains("Allocation error") {
+                self.failure.keep(io::ErrorKind::OutOfMemory.into())
+            } else {
+                error
+            }
+        })
+    }
+}
+
 /// Reader that hashes and counts the bytes it passes on.
 struct Hashing<R> {
     inner: R,
     hasher: Arc<Mutex<Sha256>>,
     position: Arc<AtomicU64>,
+    failure: ReadFailure,
 }
 
 impl<R: Read> Read for Hashing<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
+        let read = self.inner.read(buffer);
+        let read = read.map_err(|error| self.failure.keep(error))?;
         let mut hasher = self.hasher.lock().unwrap_or_else(PoisonError::into_inner);
         hasher.update(&buffer[..read]);
         self.position.fetch_add(read as u64, Ordering::Relaxed);
@@ -359,6 +453,54 @@ mod tests {
         let (_, outcome) = read("x.zst", &damaged).unwrap();
         assert!(outcome.truncated.is_some());
         assert_eq!(outcome.sha256, hex(&Sha256::digest(&damaged)));
+    }
+
+    /// Reader that fails once after `good` bytes, and then goes on.
+    struct Flaky {
+        bytes: io::Cursor<Vec<u8>>,
+        good: u64,
+        error: Option<io::Error>,
+    }
+
+    impl Read for Flaky {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let left = self.good - self.bytes.position().min(self.good);
+            if left == 0
+                && let Some(error) = self.error.take()
+            {
+                return Err(error);
+            }
+            let most = match self.error {
+                Some(_) => buffer.len().min(left as usize),
+                None => buffer.len(),
+            };
+            self.bytes.read(&mut buffer[..most])
+        }
+    }
+
+    #[test]
+    fn a_passing_read_error_is_an_error_and_not_the_end_of_the_file() {
+        let text: String = (0..20_000)
+            .map(|i| format!("line {}\n", i * 7919))
+            .collect();
+        // EIO and ENOMEM, of a plain and of a compressed file, in the middle and after its last byte.
+        for (raw, bytes) in [5, 12].into_iter().flat_map(|raw| {
+            let plain = text.clone().into_bytes();
+            [(raw, zstd(&plain)), (raw, plain)]
+        }) {
+            for good in [bytes.len() as u64 / 2, bytes.len() as u64] {
+                let flaky = Flaky {
+                    bytes: io::Cursor::new(bytes.clone()),
+                    good,
+                    error: Some(io::Error::from_raw_os_error(raw)),
+                };
+                let opened = decompressed(Path::new("x.jsonl"), flaky, &Arc::default());
+                let mut lines = opened.unwrap().lines();
+                lines.by_ref().for_each(drop);
+                let message = lines.outcome().unwrap_err().to_string();
+                assert!(message.starts_with("cannot read x.jsonl"), "{message}");
+            }
+        }
     }
 
     #[test]

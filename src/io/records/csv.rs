@@ -40,6 +40,7 @@ pub(super) fn read(
         .flexible(true)
         .from_reader(OpenQuoteDetector::new(opened.reader));
     let header = reader.byte_headers().cloned().unwrap_or_default();
+    opened.failure.check()?;
     let names: Vec<Option<String>> = header
         .iter()
         .map(|name| String::from_utf8_lossy(name).into_owned())
@@ -56,6 +57,7 @@ pub(super) fn read(
             Ok(false) => break,
             Ok(true) => {}
             Err(error) => {
+                opened.failure.check()?;
                 truncated = Some(error.to_string());
                 break;
             }
@@ -91,6 +93,7 @@ pub(super) fn columns(path: &Path, format: Format) -> Result<Vec<String>> {
     let header = reader
         .headers()
         .map(|header| header.iter().map(str::to_owned).collect());
+    opened.failure.check()?;
     Ok(header.unwrap_or_default())
 }
 
@@ -115,11 +118,7 @@ fn separator(path: &Path, format: Format) -> Result<u8> {
     if format == Format::Tsv {
         return Ok(b'\t');
     }
-    let mut sample = Vec::new();
-    // Errors are ignored here: a truncated file still has a start, and reading all of it reports the
-    // truncation.
-    let reader = lines::open(path, &Arc::default())?.reader;
-    drop(reader.take(SAMPLE).read_to_end(&mut sample));
+    let sample = lines::start(path, SAMPLE)?;
     let fit = |separator: u8| {
         let mut reader = ReaderBuilder::new()
             .delimiter(separator)

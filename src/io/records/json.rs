@@ -45,10 +45,12 @@ pub(super) fn read(
 pub(super) fn columns(path: &Path) -> Result<Vec<String>> {
     if starts_with_bracket(path)? {
         let names = RefCell::new(Vec::new());
-        let reader = NonFiniteReader::new(lines::open(path, &Arc::default())?.reader);
+        let opened = lines::open(path, &Arc::default())?;
+        let reader = NonFiniteReader::new(opened.reader);
         let mut array = Deserializer::from_reader(BufReader::new(reader));
         // The visitor stops after the first row, which the deserializer reports as an error.
         drop(array.deserialize_seq(FirstKeys(&names)));
+        opened.failure.check()?;
         return Ok(names.into_inner());
     }
     if let Some(document) = single_object(path)? {
@@ -58,11 +60,7 @@ pub(super) fn columns(path: &Path) -> Result<Vec<String>> {
         let keys = first.and_then(|row| row.as_object().map(|row| row.keys().cloned().collect()));
         return Ok(keys.unwrap_or_default());
     }
-    let mut start = Vec::new();
-    // Errors are ignored here: a truncated file still has its first lines, and reading all of it
-    // reports the truncation.
-    let reader = lines::open(path, &Arc::default())?.reader;
-    drop(reader.take(1 << 20).read_to_end(&mut start));
+    let start = lines::start(path, 1 << 20)?;
     let keys = start.split(|byte| *byte == b'\n').find_map(|line| {
         let keys = |line: &[u8]| serde_json::from_slice::<Keys>(line).ok();
         keys(line).or_else(|| keys(&replace_non_finite_literals(line)))
@@ -105,8 +103,10 @@ fn read_lines(
 
 /// Whether the first character opens an array.
 fn starts_with_bracket(path: &Path) -> Result<bool> {
-    let mut bytes = BufReader::new(lines::open(path, &Arc::default())?.reader).bytes();
+    let opened = lines::open(path, &Arc::default())?;
+    let mut bytes = BufReader::new(opened.reader).bytes();
     let first = bytes.find(|byte| !matches!(byte, Ok(byte) if byte.is_ascii_whitespace()));
+    opened.failure.check()?;
     Ok(matches!(first, Some(Ok(b'['))))
 }
 
@@ -118,7 +118,8 @@ fn read_array(
     each: &mut OnRow<'_>,
 ) -> Result<()> {
     let position = Arc::new(AtomicU64::new(0));
-    let reader = NonFiniteReader::new(lines::open(path, &position)?.reader);
+    let opened = lines::open(path, &position)?;
+    let reader = NonFiniteReader::new(opened.reader);
     let mut json = Deserializer::from_reader(BufReader::new(reader));
     let mut failure = None;
     let rows = ArrayRows {
@@ -128,6 +129,7 @@ fn read_array(
         failure: &mut failure,
     };
     let read = json.deserialize_seq(rows).and_then(|()| json.end());
+    opened.failure.check()?;
     match (failure, read) {
         (Some(failure), _) => Err(failure),
         (None, Ok(())) => Ok(()),
@@ -145,12 +147,15 @@ fn single_object(path: &Path) -> Result<Option<Value>> {
     if !endings.iter().any(|ending| name.ends_with(ending)) {
         return Ok(None);
     }
-    let reader = NonFiniteReader::new(lines::open(path, &Arc::default())?.reader);
+    let opened = lines::open(path, &Arc::default())?;
+    let reader = NonFiniteReader::new(opened.reader);
     let mut values = Deserializer::from_reader(BufReader::new(reader)).into_iter::<Value>();
-    match values.next() {
-        Some(Ok(value)) => Ok(values.next().is_none().then_some(value)),
-        _ => Ok(None),
-    }
+    let only = match values.next() {
+        Some(Ok(value)) => values.next().is_none().then_some(value),
+        _ => None,
+    };
+    opened.failure.check()?;
+    Ok(only)
 }
 
 /// The rows of a JSON document: the items of the only list of objects in it. The document itself is the

@@ -16,6 +16,7 @@ use super::{OnRow, ReadOptions};
 use crate::format::RowFile;
 use crate::hash::sha256_file;
 use crate::lines::ReadOutcome;
+use crate::panics;
 use crate::progress::Progress;
 use crate::{Error, Result};
 
@@ -28,13 +29,14 @@ const BATCH_SIZE: usize = 256;
 /// When it cannot be read or is not a Parquet file.
 pub fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
     let file = File::open(path).map_err(Error::io("read", path))?;
-    ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| {
-        Error::input(
-            path,
-            format!("is not a Parquet file ({error})"),
-            "fetch it again",
-        )
-    })
+    let invalid = |why: String| {
+        let message = format!("is not a Parquet file ({why})");
+        Error::input(path, message, "fetch it again")
+    };
+    // The reader of Arrow schemas panics at types that it does not know, as in damaged metadata.
+    panics::caught(|| ParquetRecordBatchReaderBuilder::try_new(file))
+        .map_err(&invalid)?
+        .map_err(|error| invalid(error.to_string()))
 }
 
 /// The column names.
@@ -68,6 +70,11 @@ pub(super) fn read(
     for batch in builder.with_batch_size(BATCH_SIZE).build()? {
         let batch = match batch {
             Ok(batch) => batch,
+            // A failure of the system may pass; only damage in the file is the end of its rows.
+            Err(error) if error.to_string().contains("(os error ") => {
+                let message = format!("cannot be read ({error})");
+                return Err(Error::input(path, message, "run the same command again"));
+            }
             Err(error) => {
                 truncated = Some(error.to_string());
                 break;

@@ -228,10 +228,11 @@ fn compare_hash(path: &Path, recorded: &str, changes: &mut Vec<InputChange>) -> 
 fn compare_store(folder: &Path, changes: &mut Vec<InputChange>) -> Result<()> {
     let store = Store::open(folder)?;
     for table in ["prompts", "responses"] {
-        for (part, path) in store.manifest().parts(table).iter().zip(store.files(table)) {
+        for (path, part) in store.table(table).entries() {
             if path.is_file() {
-                compare_hash(&path, &part.sha256, changes)?;
+                compare_hash(path, &part.sha256, changes)?;
             } else {
+                let path = path.clone();
                 changes.push(InputChange::Missing { path });
             }
         }

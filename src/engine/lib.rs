@@ -31,6 +31,7 @@ pub mod session;
 pub mod sql;
 /// The store: tables as Parquet parts under one manifest.
 pub mod store;
+mod verified_table;
 /// Weights for the rows of a preference file.
 pub mod weigh;
 /// Weights of pairs.

@@ -1,6 +1,5 @@
 //! SQL session: DataFusion with the store's tables, all functions, and a memory limit.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,11 +15,12 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::json_lines::{self, JsonLines};
 use crate::store::Store;
+use crate::verified_table::VerifiedTable;
 use crate::{Error, Result, functions, schema, sql};
+use polyphony_io::records;
 
 /// The name of the table of ingested files.
 const SOURCES: &str = "sources";
@@ -98,12 +98,19 @@ pub fn with_store(store: &Store, limits: &MemoryLimit) -> Result<SessionContext>
         (schema::DEVIATIONS, schema::deviations()),
         (schema::WEIGHTS, schema::weights()),
     ];
+    // Known schemas: without them the first part is read for its own, and so verified, in each session.
+    let made = [
+        (schema::PAIRS, schema::pairs()),
+        (schema::SFT, schema::sft()),
+    ];
     for (table, schema) in schema::ingested().into_iter().chain(empty) {
         register_as(&context, store, table, table, Some(schema))?;
     }
     for table in store.manifest().tables.keys() {
         if !context.table_exist(table)? {
-            register_as(&context, store, table, table, None)?;
+            let known = made.iter().find(|(name, _)| name == table);
+            let schema = known.map(|(_, schema)| SchemaRef::clone(schema));
+            register_as(&context, store, table, table, schema)?;
         }
     }
     context.register_table(SOURCES, sources(store)?)?;
@@ -122,16 +129,18 @@ pub fn register_as(
     name: &str,
     schema: Option<SchemaRef>,
 ) -> Result<()> {
-    let files = store.files(table);
-    let schema = match (schema, files.first()) {
-        (Some(schema), _) => schema,
-        (None, Some(first)) => {
-            let file = File::open(first).map_err(Error::io("read", first))?;
-            SchemaRef::clone(ParquetRecordBatchReaderBuilder::try_new(file)?.schema())
-        }
-        (None, None) => return Ok(()),
+    let parts = store.table(table);
+    let schema = match schema {
+        Some(schema) => schema,
+        None => match parts.first().verified()?.first() {
+            Some(first) => SchemaRef::clone(records::parquet(first)?.schema()),
+            None => return Ok(()),
+        },
     };
-    register_files(context, name, &files, schema)
+    let files: Vec<PathBuf> = parts.paths().map(Path::to_path_buf).collect();
+    let table = VerifiedTable::new(provider(&files, schema)?, parts);
+    context.register_table(name, Arc::new(table))?;
+    Ok(())
 }
 
 /// Registers Parquet files as a table.

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
-use polyphony_engine::store::Store;
 use polyphony_engine::store::part::plain;
+use polyphony_engine::store::{Store, is_store};
 use polyphony_engine::{Error, Result, session};
 use polyphony_io::hash::sha256_file;
 use polyphony_io::progress::Progress;
@@ -27,7 +27,7 @@ pub async fn add(
     progress: &dyn Progress,
 ) -> Result<()> {
     let prompts = PromptIndex::new(&outputs.rows);
-    let mut texts = if gold.is_dir() && Store::open(gold).is_ok() {
+    let mut texts = if is_store(gold) {
         of_store(gold, &prompts, outputs).await?
     } else {
         of_file(gold, &prompts, outputs, columns, progress)?

@@ -15,12 +15,10 @@ pub mod table_builders;
 pub mod tag;
 pub mod text;
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use arrow::array::AsArray;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Map, Value};
 
 use self::reddit::{DumpFilter, KnownPrompts};
@@ -441,9 +439,8 @@ fn options_of(source: &Source, options: &Options) -> String {
 /// The ids of the prompts in the store.
 fn known_prompts(store: &Store) -> Result<KnownPrompts> {
     let mut prompts = KnownPrompts::new();
-    for path in store.files(schema::PROMPTS) {
-        let file = File::open(&path).map_err(Error::io("read", &path))?;
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
+    for path in store.table(schema::PROMPTS).verified()? {
+        let builder = records::parquet(&path)?;
         let only_ids = ProjectionMask::leaves(builder.parquet_schema(), [0]);
         for batch in builder.with_projection(only_ids).build()? {
             let batch = batch?;

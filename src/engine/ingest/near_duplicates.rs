@@ -14,7 +14,7 @@ use arrow::array::{ArrayRef, AsArray, Float64Array, RecordBatch, StringArray};
 use arrow::datatypes::SchemaRef;
 use parquet::arrow::ProjectionMask;
 
-use super::reconcile::{generation, open};
+use super::reconcile::{generation, open, verified};
 use super::{minhash, prompt_key};
 use crate::store::{Manifest, Store};
 use crate::{Result, schema};
@@ -43,7 +43,7 @@ impl Prompts {
     pub fn read(store: &Store, manifest: &Manifest) -> Result<Self> {
         let mut prompts: BTreeMap<String, (String, Vec<u64>)> = BTreeMap::new();
         for part in manifest.parts(schema::PROMPTS) {
-            let reader = open(&store.folder().join(schema::PROMPTS).join(&part.file))?;
+            let reader = open(&verified(store, schema::PROMPTS, part)?)?;
             let columns = ["prompt_id", "prompt", "prompt_key"];
             let narrow = ProjectionMask::columns(reader.parquet_schema(), columns);
             for batch in reader.with_projection(narrow).build()? {
@@ -160,7 +160,7 @@ fn rewrite_splits(
     let generation = generation(manifest);
     let old = manifest.tables.remove(schema::PROMPTS).unwrap_or_default();
     for part in old {
-        let path = store.folder().join(schema::PROMPTS).join(&part.file);
+        let path = verified(store, schema::PROMPTS, &part)?;
         if !differs(&path, splits)? {
             manifest.add(schema::PROMPTS, part);
             continue;

@@ -6,7 +6,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
@@ -16,10 +16,11 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::reason::Reason;
 use super::table_builders::{QuarantinedRow, TableBuilders};
-use crate::store::{Manifest, PartWriter, StepEntry, Store};
+use crate::store::{Manifest, Part, PartWriter, StepEntry, Store};
 use crate::{Error, Result, schema, session, sql};
 use polyphony_io::hash::{Sha256, hex};
 use polyphony_io::progress::Progress;
+use polyphony_io::records;
 
 /// The number of rows with story texts in memory at a time.
 const BATCH: usize = 1024;
@@ -103,7 +104,7 @@ pub async fn reconcile(
         };
         let old = manifest.tables.remove(table).unwrap_or_default();
         for part in old {
-            let path = store.folder().join(table).join(&part.file);
+            let path = verified(store, table, &part)?;
             if !has_moving_row(&path, moving)? {
                 manifest.add(table, part);
                 continue;
@@ -142,10 +143,16 @@ pub async fn reconcile(
     Ok(manifest)
 }
 
+/// The path of a part, whose content was compared with its entry in the manifest.
+pub(super) fn verified(store: &Store, table: &str, part: &Part) -> Result<PathBuf> {
+    let parts = store.parts(table, std::slice::from_ref(part)).verified()?;
+    let path = parts.into_iter().next();
+    path.ok_or_else(|| Error::Internal(format!("{table}: a part has no path")))
+}
+
 /// Opens a part for reading in small batches.
 pub(super) fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
-    let file = File::open(path).map_err(Error::io("read", path))?;
-    Ok(ParquetRecordBatchReaderBuilder::try_new(file)?.with_batch_size(BATCH))
+    Ok(records::parquet(path)?.with_batch_size(BATCH))
 }
 
 /// Whether any row of a part moves. Only the narrow columns are read.

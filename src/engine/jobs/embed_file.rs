@@ -1,6 +1,5 @@
 //! Embedding job over a file: a column of texts, in shards next to the output, joined at the end, with a manifest.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,6 +17,7 @@ use crate::embed::token_counts::TokenCounts;
 use crate::store::{PartWriter, StepEntry, Store};
 use crate::{Error, Result, row_table, schema, session};
 use polyphony_io::atomic::write_json;
+use polyphony_io::beside;
 use polyphony_io::format::{Format, RowFile};
 use polyphony_io::hash::{Sha256, hex, sha256_file};
 use polyphony_io::progress::Progress;
@@ -108,6 +108,7 @@ pub async fn embed_file(
         let hint = "the rows are written as Parquet, with the vectors as a column";
         return Err(Error::input(out, "output must end in .parquet", hint));
     };
+    beside::refuse_input(out, file)?;
     let rows = read(file).await?;
     let total = rows
         .clone()
@@ -187,7 +188,10 @@ pub async fn embed_file(
     let tokens = counts.fold(TokenCounts::default(), TokenCounts::plus);
     let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty());
     let mut writer = PartWriter::create(parent.unwrap_or(Path::new(".")), stem, schema)?;
-    for part in store.files(SHARDS) {
+    let mut shards = store.table(SHARDS).verified()?;
+    // By number: a shard that was lost and made again is the last in the manifest.
+    shards.sort();
+    for part in shards {
         for batch in records::parquet(&part)?.build()? {
             writer.write(&batch?)?;
         }
@@ -211,8 +215,7 @@ pub async fn embed_file(
         sha256: written.sha256,
     };
     write_json(&manifest_path(out), &manifest)?;
-    drop(store);
-    fs::remove_dir_all(&folder).map_err(Error::io("remove", &folder))?;
+    store.remove()?;
     Ok(manifest)
 }
 

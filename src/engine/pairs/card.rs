@@ -12,6 +12,9 @@ use super::weight_formula::WeightFormula;
 use crate::store::{Store, part};
 use crate::{Error, Result};
 
+/// The heading of a card, by which an earlier one is known.
+pub(super) const TITLE: &str = "# Preference pairs with weights";
+
 /// The data set card of one `pairs.parquet`.
 #[derive(Debug, Serialize)]
 pub struct Card {
@@ -153,7 +156,7 @@ impl Card {
     /// The card in the Hugging Face Hub's data set card format: YAML header, then Markdown.
     fn text(&self, header: &str, note: &str) -> String {
         let mut text = format!(
-            "---\n{header}tags:\n- preference\n- dpo\n- creative-writing\n---\n\n# Preference pairs with weights\n\n\
+            "---\n{header}tags:\n- preference\n- dpo\n- creative-writing\n---\n\n{TITLE}\n\n\
              Each row is a prompt with a chosen and a rejected story, as chats. `weight` multiplies \
              the loss of the pair (DDPO, DORPO). {}\n\n{note}",
             self.weights.sentence()

@@ -20,7 +20,7 @@ use crate::{Error, Result, schema};
 use polyphony_io::atomic::write_atomic;
 
 /// The splits that `ingest` gives to prompts, in the order in which the card names them.
-const SPLITS: [&str; 3] = ["train", "validation", "test"];
+pub(super) const SPLITS: [&str; 3] = ["train", "validation", "test"];
 
 /// The number of pairs in memory at a time.
 const BATCH: usize = 1024;

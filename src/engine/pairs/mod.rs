@@ -53,6 +53,7 @@ pub async fn pairs(
 ) -> Result<PairsOutput> {
     options.check()?;
     Store::open(folder)?;
+    export::refuse_foreign_files(options, folder)?;
     let mut store = Store::lock(folder)?;
     if store.manifest().rows(schema::RESPONSES) == 0 {
         return Err(Error::store(

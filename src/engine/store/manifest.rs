@@ -5,11 +5,15 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result, schema};
-use polyphony_io::atomic::write_json;
+use crate::{Error, Result};
+use polyphony_io::checksum::{Checked, parse_checked, write_json_checked};
+use tracing::warn;
 
-/// The format version of stores that this program writes and reads.
-const FORMAT: u32 = 3;
+/// The format version of stores that this program writes.
+const FORMAT: u32 = 4;
+
+/// The oldest format version that this program reads: the same without a checksum.
+const OLDEST: u32 = 3;
 
 /// The contents of `manifest.json`. It contains no timestamps, so the same input gives the same bytes.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -111,27 +115,28 @@ impl Manifest {
             polyphony: env!("CARGO_PKG_VERSION").to_owned(),
             ..self.clone()
         };
-        write_json(path, &stamped)
+        write_json_checked(path, &stamped)
     }
 
     /// Reads `manifest.json` of the store in `folder`.
     ///
     /// # Errors
-    /// When it is not a manifest, or has a newer format version.
+    /// When it is not a manifest, is damaged, or has a newer format version.
     pub fn from_json(folder: &Path, bytes: &[u8]) -> Result<Self> {
         #[derive(Deserialize)]
         struct Version {
             format: u32,
         }
-        let damaged = |error: serde_json::Error| {
+        let damaged = |error: String| {
             Error::store(
                 folder,
-                format!("its manifest.json cannot be read ({error})"),
-                "restore the file, or ingest into a new folder",
+                format!("its manifest.json is damaged ({error})"),
+                "restore the file from a copy, or ingest into a new folder",
             )
         };
-        let version: Version = serde_json::from_slice(bytes).map_err(damaged)?;
-        if version.format != FORMAT {
+        let version: Version =
+            serde_json::from_slice(bytes).map_err(|error| damaged(error.to_string()))?;
+        if !(OLDEST..=FORMAT).contains(&version.format) {
             let (age, hint) = if version.format > FORMAT {
                 ("a newer", "update polyphony, or ingest into a new folder")
             } else {
@@ -142,11 +147,19 @@ impl Manifest {
                 format!("was made by {age} polyphony (layout {layout}, this one reads {FORMAT})");
             return Err(Error::store(folder, message, hint));
         }
-        serde_json::from_slice(bytes).map_err(damaged)
+        let (manifest, checked) = parse_checked(bytes).map_err(damaged)?;
+        match checked {
+            Checked::Absent if version.format == FORMAT => {
+                Err(damaged("its checksum is gone".to_owned()))
+            }
+            Checked::Absent => {
+                let folder = folder.display();
+                warn!(
+                    "store {folder}: its manifest.json has no checksum and was not verified; the next change adds one"
+                );
+                Ok(manifest)
+            }
+            Checked::Verified => Ok(manifest),
+        }
     }
-}
-
-/// Whether a folder of the store with this name belongs to a table.
-pub fn is_table_name(name: &str) -> bool {
-    schema::TABLES.contains(&name) || name.starts_with(schema::EMBEDDINGS)
 }

@@ -15,6 +15,7 @@ use parquet::schema::types::ColumnPath;
 use super::encode::Encoder;
 use super::manifest::Part;
 use crate::{Error, Result};
+use polyphony_io::beside::PARQUET_WRITER;
 use polyphony_io::hash::{Sha256, hex};
 
 /// The rows of a row group. Small groups let readers run in parallel with little memory.
@@ -141,7 +142,7 @@ pub fn fit(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
 fn properties(schema: &SchemaRef) -> Result<(WriterProperties, usize)> {
     let mut rows_a_group = ROWS_A_GROUP;
     let mut properties = WriterProperties::builder()
-        .set_created_by(format!("polyphony {}", env!("CARGO_PKG_VERSION")))
+        .set_created_by(format!("{PARQUET_WRITER}{}", env!("CARGO_PKG_VERSION")))
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?));
     for field in schema.fields() {
         let path = match field.data_type() {

@@ -10,8 +10,7 @@ mod output;
 mod tables;
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -25,6 +24,7 @@ use crate::pairs::{self, PairsPipeline};
 use crate::store::{Manifest, StepEntry, Store};
 use crate::{Error, Result, schema, session, sql};
 use polyphony_io::atomic::write_json;
+use polyphony_io::beside;
 use polyphony_io::format::{Format, RowFile, quoted_list};
 use polyphony_io::hash::{Sha256, hex, sha256_file};
 use polyphony_io::progress::{Progress, Unit};
@@ -32,6 +32,9 @@ use polyphony_io::records::{self, ReadOptions};
 
 /// The table of the rows' weights during the job.
 const WEIGHTED_ROWS: &str = "weighted_rows";
+
+/// The ending of the file with the summary, in place of the output's.
+const SUMMARY: &str = "weights.json";
 
 /// The step that reads the files.
 const READ: &str = "rows";
@@ -128,16 +131,15 @@ pub async fn weigh(file: &str, options: &Options, progress: &dyn Progress) -> Re
     for also in &options.also {
         sources.push(self::source(also, progress)?);
     }
+    refuse_foreign_files(&sources, &options.out)?;
     let folder = options.out.with_extension("parts");
     let mut store = Store::lock(&folder)?;
     check_folder(&store)?;
     let further = match read_rows(&mut store, &sources, options, progress) {
         Ok(further) => further,
         Err(error) => {
-            let is_new = store.manifest().tables.is_empty();
-            drop(store);
-            if is_new {
-                drop(fs::remove_dir_all(&folder));
+            if store.manifest().tables.is_empty() {
+                drop(store.remove());
             }
             return Err(error);
         }
@@ -149,7 +151,8 @@ pub async fn weigh(file: &str, options: &Options, progress: &dyn Progress) -> Re
     let winner_mean = run.center_winners().await?;
     run.step("60_weighted_rows.sql", None, None).await?;
     let [part] = store
-        .files(WEIGHTED_ROWS)
+        .table(WEIGHTED_ROWS)
+        .verified()?
         .try_into()
         .map_err(|_| Error::store(&folder, "holds no weights", "remove it and run again"))?;
     let Some(source) = sources.first() else {
@@ -183,10 +186,19 @@ pub async fn weigh(file: &str, options: &Options, progress: &dyn Progress) -> Re
         own_sql: pairs::card::own_sql(settings)?,
         sources: sources.into_iter().map(|s| (s.name, s.sha256)).collect(),
     };
-    write_json(&options.out.with_extension("weights.json"), &summary)?;
-    drop(store);
-    fs::remove_dir_all(&folder).map_err(Error::io("remove", &folder))?;
+    write_json(&options.out.with_extension(SUMMARY), &summary)?;
+    store.remove()?;
     Ok(summary)
+}
+
+/// Fails if the output is one of the inputs, or the file beside it would replace one that no run wrote.
+fn refuse_foreign_files(sources: &[Source], out: &Path) -> Result<()> {
+    for source in sources {
+        beside::refuse_input(out, &source.file.path)?;
+    }
+    beside::refuse_foreign(&out.with_extension(SUMMARY), |bytes| {
+        beside::has_field(bytes, "polyphony", None)
+    })
 }
 
 /// The file that an argument stands for; a file of the hub is fetched.

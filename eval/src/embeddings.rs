@@ -1,7 +1,6 @@
 //! Embeddings of the outputs: computed once, stored next to the report, reused while texts and model are the
 //! same.
 
-use std::fs;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -46,10 +45,18 @@ pub async fn embed(
     progress: &dyn Progress,
 ) -> Result<(FixedSizeListArray, TokenCounts)> {
     let path = out.join(format!("{name}.parquet"));
-    if let Some(vectors) = stored_vectors(&path, batch, embedder)
-        && let Some(manifest) = Manifest::of_output(&path)?
-    {
-        return Ok((vectors, manifest.tokens));
+    if path.is_file() {
+        match Manifest::of_output(&path)? {
+            Some(manifest) => {
+                if let Some(vectors) = stored_vectors(&path, batch, embedder) {
+                    return Ok((vectors, manifest.tokens));
+                }
+            }
+            None => progress.message(&format!(
+                "{}: is damaged, or an earlier version wrote it without a manifest; the texts are embedded again",
+                path.display()
+            )),
+        }
     }
     let texts = FileColumn {
         file: &out.join(OUTPUTS),
@@ -68,7 +75,6 @@ fn stored_vectors(
     batch: &RecordBatch,
     embedder: &Embedder,
 ) -> Option<FixedSizeListArray> {
-    fs::metadata(path).ok()?;
     let stored = read(path).ok()?;
     let schema = stored.schema();
     let same_model = *schema.field_with_name(EMBEDDING).ok()?.metadata() == embedder.metadata();

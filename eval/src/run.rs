@@ -29,6 +29,7 @@ pub async fn run(config: &EvalConfig, progress: &dyn Progress) -> Result<Report>
     if let Some(gold) = &config.gold {
         gold::add(&mut outputs, gold, &columns, progress).await?;
     }
+    report::refuse_foreign_files(&config.out, &outputs.inputs)?;
     if config.equivalence == Equivalence::Rouge1 {
         outputs::classify(&mut outputs.rows);
     }

@@ -11,6 +11,7 @@ use polyphony_eval::study::answers::{self, Dropped};
 use polyphony_eval::study::sheet::{self, SheetConfig};
 use polyphony_eval::study::statistics::{QuestionResult, WinRate};
 use polyphony_io::atomic::write_json;
+use polyphony_io::checksum::{Checked, parse_checked};
 
 use super::terminal::{self, Bars};
 
@@ -120,7 +121,13 @@ fn key(path: &Path) -> anyhow::Result<Key> {
             "name the key.json that was written with the sheet",
         )
     };
-    let key: Key = serde_json::from_slice(&text).map_err(|error| invalid(error.to_string()))?;
+    let (key, checked): (Key, _) = parse_checked(&text).map_err(invalid)?;
+    if checked == Checked::Absent {
+        let path = path.display();
+        terminal::print_message(&format!(
+            "{path}: an earlier version wrote it without a checksum, so it was not verified"
+        ));
+    }
     if key.items.values().any(|item| item.a > 1) {
         return Err(invalid("a side is neither 0 nor 1".to_owned()).into());
     }

@@ -17,6 +17,7 @@ use crate::lora::{ADAPTER_CONFIG_FILE, Adapter};
 use crate::ops::linear::matmul_t;
 use crate::tokenizer::SpecialTokens;
 use crate::{Error, Result};
+use polyphony_io::checksum::parse_checked;
 
 /// The default maximum length of a text, in tokens, for a model without a [`REWARD_CONFIG_FILE`].
 const DEFAULT_MAX_LENGTH: usize = 2048;
@@ -166,9 +167,13 @@ fn read_max_length(folder: &Path) -> Result<Option<usize>> {
         return Ok(None);
     }
     let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
-    let config: RewardConfig = serde_json::from_slice(&text).map_err(|error| {
+    let (config, _): (RewardConfig, _) = parse_checked(&text).map_err(|error| {
         let message = format!("has no valid max_length ({error})");
-        Error::input(&path, message, "train the reward model again")
+        Error::input(
+            &path,
+            message,
+            "restore it, or train the reward model again",
+        )
     })?;
     Ok(Some(config.max_length))
 }

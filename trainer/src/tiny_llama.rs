@@ -8,7 +8,7 @@ use polyphony_io::atomic::{write_atomic, write_json};
 use polyphony_io::random::SplitMix64;
 use serde_json::{Map, Value, json};
 
-use polyphony_model::lora::write_tensors;
+use polyphony_model::lora::{Metadata, write_tensors};
 
 /// The shape of a small Llama.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +61,12 @@ impl TinyLlama {
         )?;
         write_atomic(&folder.join("chat_template.jinja"), TEMPLATE.as_bytes())?;
         let (names, tensors) = self.weights()?;
-        write_tensors(&folder.join("model.safetensors"), &names, &tensors)
+        write_tensors(
+            &folder.join("model.safetensors"),
+            &names,
+            &tensors,
+            &Metadata::new(),
+        )
     }
 
     /// The size of the MLP's hidden layer.

@@ -7,6 +7,7 @@ use polyphony_engine::{Error, Result};
 use polyphony_io::format::RowFile;
 use polyphony_io::progress::{Progress, Unit};
 use polyphony_io::records::{self, ReadOptions};
+use polyphony_model::generate;
 use serde_json::{Map, Value};
 
 use super::adapter::Adapter;
@@ -197,6 +198,7 @@ impl Loader {
         })?;
         progress.finish();
         let outcome = outcome.require_complete(&source.path)?;
+        generate::output::check(&source.path, &outcome.sha256)?;
         if !names.is_empty() {
             columns.check(&names, &source.path)?;
         }

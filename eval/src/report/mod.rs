@@ -5,6 +5,7 @@ mod distribution_plot;
 mod length_plot;
 mod markdown;
 pub mod number;
+mod out_folder;
 mod page;
 mod plane_plot;
 mod plots;
@@ -24,6 +25,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 pub(crate) use self::arguments::MODELS as MODEL_ARGUMENTS;
+pub(crate) use self::out_folder::refuse_foreign_files;
 pub use self::terminal_summary::terminal_summary;
 use crate::compare::adapter_curve::{AdapterCurve, adapter_curves};
 use crate::compare::closer_than_people::{CloserThanPeople, closer_than_people};
@@ -38,6 +40,8 @@ use crate::space::{PerSpace, Space};
 use crate::stats::bootstrap::BootstrapCache;
 use crate::summary::{ModelSummary, summaries};
 
+/// The name of the format of `report.json`.
+const FORMAT: &str = "polyphony-report";
 /// The maximum number of prompts whose texts the page shows.
 const PROMPTS_SHOWN: usize = 300;
 /// The maximum number of bytes of texts in the page.
@@ -162,7 +166,7 @@ pub fn report(evaluation: &Evaluation<'_>, config: &EvalConfig, provenance: Prov
     let resampling = config.resampling;
     let bootstrap = BootstrapCache::new(resampling.bootstrap_samples, resampling.seed);
     Report {
-        format: "polyphony-report",
+        format: FORMAT,
         version: 3,
         versions: versions(),
         options: BTreeMap::from([

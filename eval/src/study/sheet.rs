@@ -7,7 +7,9 @@ use std::fs;
 use std::path::Path;
 
 use polyphony_engine::{Error, Result};
-use polyphony_io::atomic::{write_atomic, write_json};
+use polyphony_io::atomic::write_atomic;
+use polyphony_io::beside::refuse_foreign;
+use polyphony_io::checksum::{parse_checked, write_json_checked};
 use polyphony_io::hash::short_id;
 use polyphony_io::random::SplitMix64;
 use serde_json::json;
@@ -17,6 +19,11 @@ use crate::outputs::{Input, Output};
 
 /// The file name of the key.
 const KEY: &str = "key.json";
+
+/// The file names of the sheet: Potato's settings, its items, and the same as a table.
+const SETTINGS: &str = "potato.yaml";
+const LINES: &str = "sheet.jsonl";
+const TABLE: &str = "sheet.csv";
 
 /// The options of a sheet.
 #[derive(Debug, Clone)]
@@ -96,23 +103,26 @@ pub fn write(rows: &[Output], inputs: &[Input], config: &SheetConfig, out: &Path
     };
     let before = fs::read(out.join(KEY));
     let is_other = |bytes: Vec<u8>| {
-        let before = serde_json::from_slice::<Key>(&bytes);
-        before.map_or(true, |before| before != key)
+        let before = parse_checked::<Key>(&bytes);
+        before.map_or(true, |(before, _)| before != key)
     };
     if before.is_ok_and(is_other) {
         let message = "holds the key of another sheet, without which its answers say nothing";
         return Err(Error::input(out, message, "choose another --out"));
     }
+    if !out.join(KEY).exists() {
+        for file in [SETTINGS, LINES, TABLE] {
+            refuse_foreign(&out.join(file), |_| false)?;
+        }
+    }
+    // First: it tells that the other files are of this sheet, if the command is killed and started again.
+    write_json_checked(&out.join(KEY), &key)?;
     write_atomic(
-        &out.join("potato.yaml"),
+        &out.join(SETTINGS),
         potato::settings(config.texts).as_bytes(),
     )?;
-    write_atomic(&out.join("sheet.jsonl"), lines.as_bytes())?;
-    write_atomic(
-        &out.join("sheet.csv"),
-        &table.into_inner().map_err(csv_error)?,
-    )?;
-    write_json(&out.join(KEY), &key)?;
+    write_atomic(&out.join(LINES), lines.as_bytes())?;
+    write_atomic(&out.join(TABLE), &table.into_inner().map_err(csv_error)?)?;
     Ok(count)
 }
 

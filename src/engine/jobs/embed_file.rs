@@ -1,5 +1,6 @@
 //! Embedding job over a file: a column of texts, in shards next to the output, joined at the end, with a manifest.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

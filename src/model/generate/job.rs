@@ -1,15 +1,14 @@
 //! Generation job: writes the samples of many prompts to a JSON Lines file; the same command resumes a killed
 //! run.
 
-use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use serde_json::{Map, Value, json};
 
-use super::config::{ADAPTER, GenerationConfig, PromptFormat};
+use super::config::{GenerationConfig, PromptFormat};
+use super::output::{self, Output};
 use super::prompting::Prompting;
 use super::prompts::{self, Prompt};
 use super::row::{COMPLETIONS, OutputRow, UNPARSED, with_ending, write_rows, write_unparsed};
@@ -17,7 +16,6 @@ use super::verbalized::{self, AnswerCounts};
 use super::{AdapterMode, FinishReason, GenerationRequest, Generator};
 use crate::tokenizer::SpecialTokens;
 use crate::{Error, Result};
-use polyphony_io::atomic::write_json;
 use polyphony_io::hash::{fnv1a, mix64};
 use polyphony_io::progress::{Progress, Unit};
 
@@ -62,8 +60,9 @@ pub fn run(
         .collect::<Result<_>>()?;
     let samples = config.completions_per_prompt()?;
     let completions = completions_path(out, config.prompting);
-    let mut file = open_output(&manifest(generator, prompts, config), out, &completions)?;
-    let resumed = count_complete_lines(&mut file, &completions)?;
+    let manifest = manifest(generator, prompts, config);
+    let mut output = Output::open(&manifest, out, &completions)?;
+    let resumed = output.resume(progress)?;
     let total = prompts.len() * samples;
     if resumed > total {
         let message = format!("has {resumed} lines, more than the {total} texts to generate");
@@ -114,8 +113,7 @@ pub fn run(
                 adapter_scale: config.adapter_scale,
             })?;
             line.push(b'\n');
-            let written_line = file.write_all(&line);
-            written_line.map_err(Error::io("write", &completions))?;
+            output.append(&line)?;
             tokens += completion.tokens.len();
             truncated += usize::from(completion.finish_reason == FinishReason::Length);
             written += 1;
@@ -125,7 +123,7 @@ pub fn run(
         },
     )?;
     progress.finish();
-    file.sync_all().map_err(Error::io("write", &completions))?;
+    output.sync()?;
     let mut summary = Summary {
         written,
         resumed,
@@ -136,6 +134,9 @@ pub fn run(
     };
     if let (Prompting::Verbalized(options), 0) = (config.prompting, summary.remaining) {
         summary.answers = Some(write_answers(&completions, options.answers, out)?);
+    }
+    if summary.remaining == 0 {
+        output::record(out, &manifest)?;
     }
     Ok(summary)
 }
@@ -209,40 +210,6 @@ fn encode_prompt(
     Ok(ids)
 }
 
-/// Opens the file of completions for appending. Writes its manifest `out.json`, or compares it if a run wrote it
-/// before.
-fn open_output(manifest: &Value, out: &Path, completions: &Path) -> Result<File> {
-    let path = with_ending(out, "json");
-    match std::fs::read(&path) {
-        Ok(existing) if is_same_run(&existing, manifest, &[ADAPTER]) => {}
-        Ok(_) => {
-            let message = format!("was written with other options, see {}", path.display());
-            let hint = "choose another --out, or remove both files";
-            return Err(Error::input(out, message, hint));
-        }
-        Err(_) if out.exists() || completions.exists() => {
-            let message = format!("exists without its manifest {}", path.display());
-            return Err(Error::input(out, message, "choose another --out"));
-        }
-        Err(_) => write_json(&path, manifest)?,
-    }
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(completions);
-    let file = file.map_err(Error::io("write", completions))?;
-    file.try_lock().map_err(|_| {
-        Error::input(
-            out,
-            "is being written by another run",
-            "wait for it, or choose another --out",
-        )
-    })?;
-    Ok(file)
-}
-
 /// The manifest: everything that the generated texts depend on.
 fn manifest(generator: &Generator, prompts: &[Prompt], config: &GenerationConfig) -> Value {
     let mut manifest = config.describe();
@@ -267,24 +234,4 @@ pub(super) fn is_same_run(existing: &[u8], manifest: &Value, except: &[&str]) ->
     let manifest = serde_json::to_vec(manifest).ok();
     let manifest = manifest.and_then(|bytes| parse(&bytes));
     manifest.is_some() && manifest == parse(existing)
-}
-
-/// The number of complete lines of the file. An incomplete last line, left by a killed run, is removed.
-fn count_complete_lines(file: &mut File, out: &Path) -> Result<usize> {
-    let failed = || Error::io("read", out);
-    let mut reader = BufReader::new(&*file);
-    let (mut lines, mut end) = (0, 0);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        let read = reader.read_until(b'\n', &mut line).map_err(failed())?;
-        if read == 0 || line.last() != Some(&b'\n') {
-            break;
-        }
-        lines += 1;
-        end += read as u64;
-    }
-    file.set_len(end).map_err(Error::io("write", out))?;
-    file.seek(SeekFrom::Start(end)).map_err(failed())?;
-    Ok(lines)
 }

@@ -7,6 +7,7 @@ mod generator;
 #[cfg(test)]
 mod golden;
 pub mod job;
+pub mod output;
 pub mod prompting;
 pub mod prompts;
 pub mod row;

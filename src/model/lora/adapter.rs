@@ -10,6 +10,8 @@ use super::config::LoraConfig;
 use super::names::{
     ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE, SCORE_HEAD, factor_names, projection_of,
 };
+use super::tensor_file::read_tensors;
+use super::write::TRAINED_WITH;
 use crate::decoder::Head;
 use crate::{Error, Result};
 use polyphony_io::hash::{fnv1a, sha256_file};
@@ -44,10 +46,18 @@ impl Adapter {
                 "name the folder of a complete adapter",
             ));
         }
-        let tensors = candle_core::safetensors::load(&file, &Device::Cpu).map_err(|error| {
-            let message = format!("cannot be read as safetensors ({error})");
-            Error::input(&file, message, "fetch the adapter again")
-        })?;
+        let (tensors, metadata) = read_tensors(&file)?;
+        let now = config.scaling();
+        if let Some(trained) = metadata
+            .get(TRAINED_WITH)
+            .filter(|trained| **trained != now)
+        {
+            return Err(Error::input(
+                folder.join(ADAPTER_CONFIG_FILE),
+                format!("says {now}, but the weights were trained with {trained}"),
+                "restore it; --adapter-scale scales an adapter",
+            ));
+        }
         Ok(Self {
             config,
             scale: 1.0,

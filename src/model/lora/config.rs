@@ -49,6 +49,17 @@ impl LoraConfig {
         self.lora_alpha / if self.use_rslora { r.sqrt() } else { r }
     }
 
+    /// The settings that scale the weights, as text: a change of them changes the model.
+    pub(super) fn scaling(&self) -> String {
+        let Self {
+            r,
+            lora_alpha,
+            use_rslora,
+            ..
+        } = self;
+        format!("r {r}, lora_alpha {lora_alpha}, use_rslora {use_rslora}")
+    }
+
     /// Whether a projection, for example `self_attn.q_proj`, has an adapter.
     pub fn targets(&self, projection: &str) -> bool {
         self.target_modules

@@ -5,10 +5,12 @@ mod adapter;
 mod apply;
 mod config;
 pub mod names;
+mod tensor_file;
 mod write;
 
 pub use adapter::Adapter;
 pub use apply::{LinearWeight, LoraFactors};
 pub use config::LoraConfig;
 pub use names::{ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE};
-pub use write::{write_adapter, write_tensors};
+pub use tensor_file::{Metadata, read_tensors, write_tensors};
+pub use write::write_adapter;

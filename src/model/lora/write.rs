@@ -1,17 +1,18 @@
 //! LoRA adapter writer: a PEFT folder that PEFT, TRL and vLLM load.
 
-use std::collections::HashMap;
 use std::path::Path;
 
-use candle_core::{DType, Tensor};
-use safetensors::Dtype;
-use safetensors::tensor::TensorView;
+use candle_core::Tensor;
 use serde_json::{Value, json};
 
 use super::config::LoraConfig;
 use super::names::{ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE, SCORE_HEAD};
-use crate::{Error, Result};
-use polyphony_io::atomic::{write_atomic, write_json};
+use super::tensor_file::{Metadata, write_tensors};
+use crate::Result;
+use polyphony_io::atomic::write_json;
+
+/// The key, in the metadata of the weights, of the settings that scale them (see [`LoraConfig::scaling`]).
+pub(super) const TRAINED_WITH: &str = "lora_scaling";
 
 /// Writes `adapter_config.json` and `adapter_model.safetensors`: the tensors `values` in f32 under PEFT's
 /// `names`. A reward model's head is among them.
@@ -53,36 +54,6 @@ pub fn write_adapter(
         "use_rslora": config.use_rslora,
     });
     write_json(&folder.join(ADAPTER_CONFIG_FILE), &adapter_config)?;
-    write_tensors(&folder.join(ADAPTER_WEIGHTS_FILE), names, values)
-}
-
-/// Writes tensors in f32 as a safetensors file, sorted by name, with PyTorch's metadata.
-///
-/// # Errors
-/// When the file cannot be written.
-pub fn write_tensors(file: &Path, names: &[String], values: &[Tensor]) -> Result<()> {
-    let mut bytes = Vec::with_capacity(values.len());
-    for value in values {
-        let value = value
-            .to_dtype(DType::F32)?
-            .flatten_all()?
-            .to_vec1::<f32>()?;
-        bytes.push(
-            value
-                .iter()
-                .flat_map(|v| v.to_le_bytes())
-                .collect::<Vec<u8>>(),
-        );
-    }
-    let failed = |error: safetensors::SafeTensorError| {
-        Error::Internal(format!("{} cannot be serialised ({error})", file.display()))
-    };
-    let mut views = Vec::with_capacity(values.len());
-    for ((name, value), bytes) in names.iter().zip(values).zip(&bytes) {
-        let view = TensorView::new(Dtype::F32, value.dims().to_vec(), bytes).map_err(failed)?;
-        views.push((name, view));
-    }
-    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let serialised = safetensors::serialize(views, Some(metadata)).map_err(failed)?;
-    write_atomic(file, &serialised)
+    let metadata = Metadata::from([(TRAINED_WITH.to_owned(), config.scaling())]);
+    write_tensors(&folder.join(ADAPTER_WEIGHTS_FILE), names, values, &metadata)
 }

@@ -4,15 +4,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device, Tensor};
-use polyphony_io::atomic::write_json;
+use candle_core::{DType, Tensor};
+use polyphony_io::checksum::{parse_checked, write_json_checked};
 use polyphony_io::{Error, Result};
-use polyphony_model::lora::LoraConfig;
+use polyphony_model::lora::{ADAPTER_WEIGHTS_FILE, LoraConfig};
 use serde::{Deserialize, Serialize};
 use tracing::instrument;
 
+use super::metrics_log::LinesSum;
 use crate::optim::adamw::Moments;
-use polyphony_model::lora::{write_adapter, write_tensors};
+use polyphony_model::lora::{Metadata, read_tensors, write_adapter, write_tensors};
 
 /// Counters after a step. The order of the data follows from the random seed and the step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,6 +26,9 @@ pub struct Counters {
     pub num_examples: usize,
     /// The fingerprint of the run, see [`super::manifest::RunManifest`].
     pub fingerprint: String,
+    /// The number and the SHA-256 of the lines of the metrics so far; `None` in a checkpoint of an earlier version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<LinesSum>,
 }
 
 impl Counters {
@@ -35,6 +39,7 @@ impl Counters {
             num_tokens: 0,
             num_examples: 0,
             fingerprint: fingerprint.to_owned(),
+            metrics: None,
         }
     }
 }
@@ -77,9 +82,9 @@ pub fn save(
 ) -> Result<()> {
     let target = checkpoint_dir(out, counters.step);
     let partial = folder(out).join(format!(".step-{:08}", counters.step));
-    // A step may save twice: before its evaluation, and as scheduled.
+    // A step may save several times: before its evaluation, after it, and as scheduled. Its tensors are the same.
     if target.is_dir() {
-        return Ok(());
+        return write_json_checked(&target.join(STATE_FILE), counters);
     }
     if partial.is_dir() {
         fs::remove_dir_all(&partial).map_err(Error::io("remove", &partial))?;
@@ -94,8 +99,9 @@ pub fn save(
     let mut all_moments = named(&state.moments.first, "first");
     all_moments.extend(named(&state.moments.second, "second"));
     let (names, tensors): (Vec<String>, Vec<Tensor>) = all_moments.into_iter().unzip();
-    write_tensors(&partial.join(OPTIMIZER_FILE), &names, &tensors)?;
-    write_json(&partial.join(STATE_FILE), counters)?;
+    let metadata = Metadata::new();
+    write_tensors(&partial.join(OPTIMIZER_FILE), &names, &tensors, &metadata)?;
+    write_json_checked(&partial.join(STATE_FILE), counters)?;
     // A rename is atomic: a checkpoint under its final name is complete.
     fs::rename(&partial, &target).map_err(Error::io("rename", &partial))?;
     let mut all = list(out);
@@ -154,17 +160,16 @@ pub fn load_latest(
         Error::input(&folder, format!("cannot be read ({cause})"), hint)
     };
     let text = fs::read(folder.join(STATE_FILE)).map_err(Error::io("read", &folder))?;
-    let counters: Counters =
-        serde_json::from_slice(&text).map_err(|error| unreadable(error.to_string()))?;
+    let (counters, _): (Counters, _) = parse_checked(&text).map_err(unreadable)?;
     if counters.fingerprint != fingerprint {
         let hint = "remove it, or choose another --out";
         return Err(Error::input(&folder, "belongs to another run", hint));
     }
     let load = |file: &str| {
-        candle_core::safetensors::load(folder.join(file), &Device::Cpu)
-            .map_err(|error| unreadable(error.to_string()))
+        let tensors = read_tensors(&folder.join(file)).map(|(tensors, _)| tensors);
+        tensors.map_err(|error| unreadable(error.to_string()))
     };
-    let (adapter, moments) = (load("adapter_model.safetensors")?, load(OPTIMIZER_FILE)?);
+    let (adapter, moments) = (load(ADAPTER_WEIGHTS_FILE)?, load(OPTIMIZER_FILE)?);
     let pick = |from: &std::collections::HashMap<String, Tensor>, prefix: &str| {
         let tensor_of = |(name, value): (&String, &Tensor)| -> Result<Tensor> {
             let tensor = from.get(&format!("{prefix}{name}"));
@@ -186,6 +191,8 @@ pub fn load_latest(
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
+
     use super::*;
 
     #[test]

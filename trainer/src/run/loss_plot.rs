@@ -9,6 +9,9 @@ const BOTTOM: f64 = 320.0;
 const TOP: f64 = 48.0;
 const RIGHT: f64 = 704.0;
 
+/// The file name of the plot in the folder of a run.
+pub(super) const LOSS_PLOT_FILE: &str = "loss.svg";
+
 /// The plot of the training losses and the evaluation losses, each as (step, loss).
 pub fn loss_plot(title: &str, losses: &[(f64, f64)], evaluations: &[(f64, f64)]) -> String {
     let all = || losses.iter().chain(evaluations);

@@ -7,9 +7,11 @@ use polyphony_io::hash::{Sha256, hex, sha256_file, sha256_parts};
 use polyphony_io::{Error, Result};
 use polyphony_model::chat::PromptCompletion;
 use polyphony_model::files::ModelFiles;
-use polyphony_model::lora::{ADAPTER_WEIGHTS_FILE, Adapter};
+use polyphony_model::lora::{ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE, Adapter};
 use serde::{Deserialize, Serialize};
 
+use super::loss_plot::LOSS_PLOT_FILE;
+use super::metrics_log::METRICS_FILE;
 use super::reference::ReferenceModel;
 use crate::config::Config;
 use crate::data::counts::DatasetCounts;
@@ -20,6 +22,15 @@ use crate::data::weight_stats::WeightStats;
 pub const MANIFEST_FILE: &str = "run.json";
 /// The file with the run's complete configuration, in the folder of a run.
 pub const CONFIG_FILE: &str = "config.toml";
+
+/// The files that a run writes after its manifest.
+const OUTPUTS: [&str; 5] = [
+    CONFIG_FILE,
+    ADAPTER_CONFIG_FILE,
+    ADAPTER_WEIGHTS_FILE,
+    METRICS_FILE,
+    LOSS_PLOT_FILE,
+];
 
 /// The manifest of a run, which makes it repeatable; written next to its adapter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -120,12 +131,13 @@ impl RunManifest {
     /// When it has another run, or a configuration that no run wrote.
     pub fn check_out_dir(&self, out: &Path) -> Result<()> {
         let Ok(text) = fs::read(out.join(MANIFEST_FILE)) else {
-            if out.join(CONFIG_FILE).exists() {
-                let message = format!("contains a {CONFIG_FILE} that no run wrote");
-                let hint = "choose another --out, or move that file";
-                return Err(Error::input(out, message, hint));
-            }
-            return Ok(());
+            let others = OUTPUTS.into_iter().find(|name| out.join(name).exists());
+            let Some(other) = others else {
+                return Ok(());
+            };
+            let message = format!("contains a {other} that no run wrote");
+            let hint = "choose another --out, or move that file";
+            return Err(Error::input(out, message, hint));
         };
         let before: Option<Self> = serde_json::from_slice(&text).ok();
         let difference = match before {

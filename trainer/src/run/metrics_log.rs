@@ -5,13 +5,24 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use polyphony_io::atomic::write_atomic;
+use polyphony_io::hash::{Sha256, hex};
 use polyphony_io::{Error, Result};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::watch::SampleMeasures;
 
 /// The name of the metrics log in the folder of a run.
 pub const METRICS_FILE: &str = "metrics.jsonl";
+
+/// The number of the first lines of a log, and their SHA-256, by which damage is found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinesSum {
+    /// The number of lines.
+    pub lines: usize,
+    /// The SHA-256 of the lines with their ends, hex.
+    pub sha256: String,
+}
 
 /// The metrics log of a run: its lines, in memory and in the file.
 #[derive(Debug)]
@@ -60,11 +71,12 @@ impl MetricsLog {
         }
     }
 
-    /// Opens the log of a folder and removes the lines after `step`: a resumed run repeats those steps.
+    /// Opens the log of a folder and removes the lines after `step`, or after those of `sum` if that is known: a
+    /// resumed run repeats those steps.
     ///
     /// # Errors
-    /// When the file cannot be read or written.
-    pub fn open(out: &Path, step: usize) -> Result<Self> {
+    /// When the file cannot be read or written, or its lines are not those of `sum`.
+    pub fn open(out: &Path, step: usize, sum: Option<&LinesSum>) -> Result<Self> {
         let path = out.join(METRICS_FILE);
         let text = match fs::read(&path) {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
@@ -72,13 +84,39 @@ impl MetricsLog {
             Err(error) => return Err(Error::io("read", &path)(error)),
         };
         let entries = text.lines().filter_map(Entry::parse);
-        let entries: Vec<Entry> = entries.filter(|entry| entry.step <= step).collect();
-        let lines = entries.iter();
-        let text: String = lines
+        let mut entries: Vec<Entry> = entries.filter(|entry| entry.step <= step).collect();
+        if let Some(sum) = sum {
+            entries.truncate(sum.lines);
+        }
+        let log = Self { path, entries };
+        if let Some(sum) = sum.filter(|sum| **sum != log.sum()) {
+            return Err(Error::input(
+                &log.path,
+                format!(
+                    "is damaged: its first {} lines are not those that the checkpoint of step {step} knows",
+                    sum.lines
+                ),
+                "restore it from a copy, or choose another --out",
+            ));
+        }
+        write_atomic(&log.path, log.text().as_bytes())?;
+        Ok(log)
+    }
+
+    /// All lines, with their ends.
+    fn text(&self) -> String {
+        let lines = self.entries.iter();
+        lines
             .flat_map(|entry| [entry.line.as_str(), "\n"])
-            .collect();
-        write_atomic(&path, text.as_bytes())?;
-        Ok(Self { path, entries })
+            .collect()
+    }
+
+    /// The number and the SHA-256 of the lines so far.
+    pub fn sum(&self) -> LinesSum {
+        LinesSum {
+            lines: self.entries.len(),
+            sha256: hex(&Sha256::digest(self.text())),
+        }
     }
 
     /// Appends a line, which must have a `step`.
@@ -171,7 +209,7 @@ mod tests {
     #[test]
     fn reopening_drops_later_steps_and_incomplete_lines() {
         let out = tempfile::tempdir().unwrap();
-        let mut log = MetricsLog::open(out.path(), 0).unwrap();
+        let mut log = MetricsLog::open(out.path(), 0, None).unwrap();
         for step in 1..=3 {
             log.append(&line(json!({"step": step, "loss": 0.1})))
                 .unwrap();
@@ -182,10 +220,41 @@ mod tests {
         let mut text = fs::read_to_string(&path).unwrap();
         text.push_str("{\"step\": 1, \"lo");
         fs::write(&path, text).unwrap();
-        let log = MetricsLog::open(out.path(), 2).unwrap();
+        let log = MetricsLog::open(out.path(), 2, None).unwrap();
         assert_eq!(log.losses(), [(1.0, 0.1), (2.0, 0.1)]);
         assert_eq!(log.eval_losses(), [(2.0, 0.5)]);
         assert!(log.is_evaluated(2) && !log.is_evaluated(1));
         assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 3);
+    }
+
+    #[test]
+    fn damaged_lines_are_an_error_and_lines_after_the_checkpoint_are_dropped() {
+        let out = tempfile::tempdir().unwrap();
+        let mut log = MetricsLog::open(out.path(), 0, None).unwrap();
+        log.append(&line(json!({"step": 1, "loss": 0.125})))
+            .unwrap();
+        let sum = log.sum();
+        log.append(&line(json!({"step": 1, "eval_loss": 0.5})))
+            .unwrap();
+        drop(log);
+        let path = out.path().join(METRICS_FILE);
+        let text = fs::read_to_string(&path).unwrap();
+        for damaged in [
+            text.replace("0.125", "0.126"),
+            text.replace("loss", "lost"),
+            String::new(),
+        ] {
+            fs::write(&path, &damaged).unwrap();
+            let error = MetricsLog::open(out.path(), 1, Some(&sum)).unwrap_err();
+            assert!(
+                error.to_string().contains("metrics.jsonl: is damaged"),
+                "{error}"
+            );
+            assert_eq!(fs::read_to_string(&path).unwrap(), damaged);
+        }
+        fs::write(&path, &text).unwrap();
+        let log = MetricsLog::open(out.path(), 1, Some(&sum)).unwrap();
+        assert_eq!(log.losses(), [(1.0, 0.125)]);
+        assert!(!log.is_evaluated(1));
     }
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use polyphony_io::atomic::write_atomic;
+use polyphony_io::hash::{Sha256, hex};
 use polyphony_io::progress::{Progress, Unit};
 use polyphony_io::{Error, Result};
 use polyphony_model::lora::Adapter;
@@ -37,6 +38,9 @@ pub struct RefLogps {
 struct Header {
     fingerprint: String,
     pairs: usize,
+    /// The SHA-256 of the lines after this one; `None` in a cache of an earlier version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sha256: Option<String>,
 }
 
 /// The time between two writes of the cache during the computation.
@@ -94,8 +98,9 @@ pub fn reference_logps(
     let header = Header {
         fingerprint: cache.fingerprint.to_owned(),
         pairs: examples.len(),
+        sha256: None,
     };
-    let mut rows = read(cache, &header)?;
+    let mut rows = read(cache, &header, progress)?;
     rows.resize(examples.len(), None);
     let missing = examples.iter().enumerate();
     let missing: Vec<(usize, &Example)> = missing
@@ -180,21 +185,42 @@ fn pair_logps(policy: &Policy, pairs: &[(usize, &Example)]) -> Result<Vec<(usize
 }
 
 /// The rows of the cache if its header is `header`; no rows where there is no file, or one that may be
-/// replaced.
-fn read(cache: LogpCache<'_>, header: &Header) -> Result<Vec<Option<RefLogps>>> {
+/// replaced. A damaged cache is computed again if it may be replaced, and else is an error.
+fn read(
+    cache: LogpCache<'_>,
+    header: &Header,
+    progress: &dyn Progress,
+) -> Result<Vec<Option<RefLogps>>> {
+    let file = cache.file.display();
     let text = match fs::read(cache.file) {
         Ok(text) => String::from_utf8_lossy(&text).into_owned(),
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(Error::io("read", cache.file)(error)),
     };
-    let mut lines = text.lines();
-    let first: Option<Header> = lines
-        .next()
-        .and_then(|line| serde_json::from_str(line).ok());
+    let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
+    let first: Option<Header> = serde_json::from_str(first).ok();
+    let is_same =
+        |first: &Header| (&first.fingerprint, first.pairs) == (&header.fingerprint, header.pairs);
     match first {
-        Some(first) if first == *header => {
-            // A kill may leave the last line incomplete: that row is computed again.
-            let rows = lines.map_while(|line| match line {
+        Some(first) if is_same(&first) => {
+            match &first.sha256 {
+                Some(sha256) if hex(&Sha256::digest(rest)) == *sha256 => {}
+                Some(_) if cache.may_replace => {
+                    progress.message(&format!(
+                        "{file}: is damaged (its lines do not agree with its SHA-256), and is computed again"
+                    ));
+                    return Ok(Vec::new());
+                }
+                Some(_) => {
+                    let message = "is damaged: its lines do not agree with its SHA-256";
+                    let hint = "restore it from a copy, or remove it: it is computed again";
+                    return Err(Error::input(cache.file, message, hint));
+                }
+                None => progress.message(&format!(
+                    "{file}: an earlier version wrote it without a checksum, so it was not verified"
+                )),
+            }
+            let rows = rest.lines().map_while(|line| match line {
                 "null" => Some(None),
                 line => parse_row(line).map(Some),
             });
@@ -225,13 +251,18 @@ fn parse_row(line: &str) -> Option<RefLogps> {
 
 /// Writes the cache: the header and the rows, each on one line.
 fn write(file: &Path, header: &Header, rows: &[Option<RefLogps>]) -> Result<()> {
-    let mut text = serde_json::to_string(header)?;
-    text.push('\n');
+    let mut lines = String::new();
     for row in rows {
-        text.push_str(&serde_json::to_string(row)?);
-        text.push('\n');
+        lines.push_str(&serde_json::to_string(row)?);
+        lines.push('\n');
     }
-    write_atomic(file, text.as_bytes())
+    let header = Header {
+        fingerprint: header.fingerprint.clone(),
+        pairs: header.pairs,
+        sha256: Some(hex(&Sha256::digest(&lines))),
+    };
+    let header = serde_json::to_string(&header)?;
+    write_atomic(file, format!("{header}\n{lines}").as_bytes())
 }
 
 /// The error of a reference model whose log-probability is not finite.
@@ -313,12 +344,25 @@ mod tests {
             "{message}"
         );
         assert_eq!(logps("b", true, false).unwrap(), complete);
-        // A truncated cache is completed.
+        // A damaged cache is computed again, or refused where the user named it.
         let text = fs::read_to_string(&file).unwrap();
-        let first_row = text.lines().take(2).map(str::len).sum::<usize>() + 2;
-        fs::write(&file, &text[..first_row + 9]).unwrap();
-        assert_eq!(logps("b", false, false).unwrap(), complete);
-        assert_eq!(fs::read_to_string(&file).unwrap(), text);
+        let changed = text.replacen("\"chosen\":-", "\"chosen\":-1", 1);
+        for damaged in [&text[..text.len() - 9], &changed] {
+            assert_ne!(damaged, text);
+            fs::write(&file, damaged).unwrap();
+            let message = logps("b", false, false).unwrap_err().to_string();
+            assert!(
+                message.contains("reference_logps.jsonl: is damaged"),
+                "{message}"
+            );
+            assert_eq!(logps("b", true, false).unwrap(), complete);
+            assert_eq!(fs::read_to_string(&file).unwrap(), text);
+        }
+        // The cache of an earlier version has no checksum.
+        let (first, rows) = text.split_once('\n').unwrap();
+        let (first, _) = first.split_once(",\"sha256\"").unwrap();
+        fs::write(&file, format!("{first}}}\n{rows}")).unwrap();
+        assert_eq!(logps("b", false, true).unwrap(), complete);
         fs::write(&file, "a story").unwrap();
         let message = logps("b", false, false).unwrap_err().to_string();
         assert!(

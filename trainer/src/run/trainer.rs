@@ -6,14 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use polyphony_io::Result;
-use polyphony_io::atomic::{write_atomic, write_json};
+use polyphony_io::atomic::write_atomic;
+use polyphony_io::checksum::write_json_checked;
 use polyphony_io::progress::{Progress, Unit};
 use polyphony_model::reward::{REWARD_CONFIG_FILE, RewardConfig};
 use serde_json::Value;
 
 use super::checkpoint::{self, Counters, TrainState};
-use super::loss_plot::loss_plot;
-use super::metrics_log::MetricsLog;
+use super::loss_plot::{LOSS_PLOT_FILE, loss_plot};
+use super::metrics_log::{METRICS_FILE, MetricsLog};
 use super::micro_batch::MicroBatcher;
 use super::watch::Watch;
 use crate::config::Config;
@@ -93,11 +94,18 @@ impl Trainer<'_> {
         let latest = checkpoint::load_latest(out, &self.counters.fingerprint, &names, &values)?;
         if let Some((counters, values, moments)) = latest {
             progress.message(&format!("resuming after step {}", counters.step));
+            if counters.metrics.is_none() {
+                let file = out.join(METRICS_FILE);
+                progress.message(&format!(
+                    "{}: an earlier version wrote it without a checksum, so it was not verified",
+                    file.display()
+                ));
+            }
             self.policy.set_parameters(values);
             self.moments = moments;
             self.counters = counters;
         }
-        self.log = MetricsLog::open(out, self.counters.step)?;
+        self.log = MetricsLog::open(out, self.counters.step, self.counters.metrics.as_ref())?;
         Ok(())
     }
 
@@ -121,6 +129,7 @@ impl Trainer<'_> {
         // A stop or kill may have come during the evaluation after the last checkpoint.
         if self.is_evaluation_due(total_steps) {
             self.evaluate(total_steps, stop, progress)?;
+            self.save()?;
         }
         if self.is_watch_due(total_steps) {
             self.watch(stop, progress)?;
@@ -161,6 +170,8 @@ impl Trainer<'_> {
                 self.save()?;
                 saved = Instant::now();
                 self.evaluate(total_steps, stop, progress)?;
+                // The checkpoint's sum of the metrics then has those of the evaluation.
+                self.save()?;
             }
             if self.is_watch_due(total_steps) {
                 self.save()?;
@@ -211,7 +222,10 @@ impl Trainer<'_> {
         };
         checkpoint::save(
             &self.config.out,
-            &self.counters,
+            &Counters {
+                metrics: Some(self.log.sum()),
+                ..self.counters.clone()
+            },
             &self.policy.lora_config,
             &state,
             self.config.save_total_limit,
@@ -222,7 +236,7 @@ impl Trainer<'_> {
     fn finish(&self, stopped: bool) -> Result<()> {
         let title = format!("{} on {}", self.config.method.name(), self.config.model);
         let plot = loss_plot(&title, &self.log.losses(), &self.log.eval_losses());
-        write_atomic(&self.config.out.join("loss.svg"), plot.as_bytes())?;
+        write_atomic(&self.config.out.join(LOSS_PLOT_FILE), plot.as_bytes())?;
         if stopped {
             return Ok(());
         }
@@ -237,7 +251,7 @@ impl Trainer<'_> {
             let reward_config = RewardConfig {
                 max_length: self.config.max_length,
             };
-            write_json(&folder.join(REWARD_CONFIG_FILE), &reward_config)?;
+            write_json_checked(&folder.join(REWARD_CONFIG_FILE), &reward_config)?;
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use super::{RequestId, request_ids};
 use crate::chat::message_content;
 use crate::generate::config::GenerationConfig;
 use crate::generate::job::{is_same_run, write_split};
+use crate::generate::output::{self, OUTPUT_SHA256};
 use crate::generate::prompting::Prompting;
 use crate::generate::prompts::{self, Prompt};
 use crate::generate::row::{OutputRow, UnparsedRow, with_ending, write_rows, write_unparsed};
@@ -129,6 +130,7 @@ pub fn read_responses(
         write_unparsed(out, &unparsed)?;
         write_rows(out, &rows)?;
     }
+    output::record(out, &manifest)?;
     Ok(counts)
 }
 
@@ -138,7 +140,7 @@ fn claim(out: &Path, manifest: &Value) -> Result<()> {
     let path = with_ending(out, "json");
     if out.exists() {
         let existing = std::fs::read(&path).unwrap_or_default();
-        if !is_same_run(&existing, manifest, &["responses"]) {
+        if !is_same_run(&existing, manifest, &["responses", OUTPUT_SHA256]) {
             let message = format!("was written with other options, see {}", path.display());
             let hint = "choose another --out, or remove both files";
             return Err(Error::input(out, message, hint));

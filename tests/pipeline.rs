@@ -5,6 +5,8 @@
     reason = "a test that cannot be set up has failed"
 )]
 
+#[path = "pipeline/faults.rs"]
+mod faults;
 #[path = "pipeline/ingest.rs"]
 mod ingest;
 mod support;

@@ -1,5 +1,6 @@
 //! File formats: detection by file name, and the search for supported files in folders.
 
+use std::collections::{HashSet, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -90,11 +91,11 @@ fn check_encoding(path: &Path, format: Format) -> Result<()> {
 }
 
 /// Expands paths to files: a file stands for itself, a folder for all its files with a supported
-/// ending. Sorted, without duplicates.
+/// ending, and those of its subfolders for which `enters` is true. Sorted, without duplicates.
 ///
 /// # Errors
 /// As [`RowFile::open`], and when a folder has no such file.
-pub fn find_files(paths: &[PathBuf]) -> Result<Vec<RowFile>> {
+pub fn find_files(paths: &[PathBuf], enters: &dyn Fn(&Path) -> bool) -> Result<Vec<RowFile>> {
     let mut row_files = Vec::new();
     for path in paths {
         let metadata = fs::metadata(path).map_err(Error::io("read", path))?;
@@ -102,7 +103,7 @@ pub fn find_files(paths: &[PathBuf]) -> Result<Vec<RowFile>> {
             row_files.push(RowFile::open(path)?);
             continue;
         }
-        let mut files = list_files(path, &|_| true)?;
+        let mut files = list_files(path, enters)?;
         files.retain(|file| format_from_name(file).is_some());
         if files.is_empty() {
             return Err(Error::input(
@@ -141,24 +142,39 @@ pub fn format_from_name(path: &Path) -> Option<Format> {
 }
 
 /// The files of a folder and, recursively, of the subfolders for which `enters` is true; sorted,
-/// without hidden files.
+/// without hidden files. Links are followed; a folder that several lead to, or that leads to itself, is read once.
 ///
 /// # Errors
 /// When a folder cannot be read.
 pub fn list_files(folder: &Path, enters: &dyn Fn(&Path) -> bool) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
-        let path = entry.map_err(Error::io("read", folder))?.path();
-        let hidden = path
-            .file_name()
-            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if hidden {
+    let mut seen = HashSet::new();
+    // Folders before links to folders, so that their files have the path without a link.
+    let (mut folders, mut links) = (VecDeque::from([folder.to_path_buf()]), VecDeque::new());
+    while let Some(folder) = folders.pop_front().or_else(|| links.pop_front()) {
+        let canonical = fs::canonicalize(&folder).map_err(Error::io("read", &folder))?;
+        if !seen.insert(canonical) {
             continue;
         }
-        if !path.is_dir() {
-            files.push(path);
-        } else if enters(&path) {
-            files.extend(list_files(&path, enters)?);
+        let entries = fs::read_dir(&folder).map_err(Error::io("read", &folder))?;
+        let entries = entries.collect::<std::io::Result<Vec<_>>>();
+        let mut entries = entries.map_err(Error::io("read", &folder))?;
+        entries.sort_by_key(fs::DirEntry::file_name);
+        for entry in entries {
+            let path = entry.path();
+            if entry.file_name().as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            if !path.is_dir() {
+                files.push(path);
+            } else if enters(&path) {
+                let kind = if path.is_symlink() {
+                    &mut links
+                } else {
+                    &mut folders
+                };
+                kind.push_back(path);
+            }
         }
     }
     files.sort();
@@ -181,6 +197,23 @@ pub fn quoted_list(columns: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn loops_of_links_end_and_a_folder_is_read_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for (name, file) in [("b", "b/x.csv"), ("c", "c/y.csv"), ("d", "d/no.csv")] {
+            fs::create_dir(at(name)).unwrap();
+            fs::write(at(file), "x").unwrap();
+        }
+        // Two loops, and a link that sorts before the folder that it leads to.
+        for (to, link) in [("c", "b/loop"), ("b", "c/loop"), (".", "c/up"), ("b", "a")] {
+            std::os::unix::fs::symlink(at(to), at(link)).unwrap();
+        }
+        let files = list_files(folder.path(), &|path| !path.ends_with("d")).unwrap();
+        assert_eq!(files, [at("b/x.csv"), at("c/y.csv")]);
+    }
 
     #[test]
     fn the_format_is_detected_from_the_file_name() {

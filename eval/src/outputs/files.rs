@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use polyphony_engine::store::is_store;
 use polyphony_engine::{Error, Result};
 use polyphony_io::format::{self, RowFile};
 
@@ -23,7 +24,7 @@ pub(super) fn find(paths: &[OutputPath]) -> Result<Vec<(RowFile, Option<&str>)>>
     let mut names: HashMap<PathBuf, Option<&str>> = HashMap::new();
     for OutputPath { model, path } in paths {
         let model = model.as_deref();
-        for source in format::find_files(&expand(path)?)? {
+        for source in format::find_files(&expand(path)?, &|_| true)? {
             let canonical =
                 fs::canonicalize(&source.path).map_err(Error::io("read", &source.path))?;
             match names.get(&canonical) {
@@ -56,7 +57,9 @@ fn expand(path: &Path) -> Result<Vec<PathBuf>> {
         let hint = "name the files of outputs, or their folder";
         return Err(Error::input(path, message, hint));
     }
-    let mut files = format::list_files(path, &|folder| !folder.join(REPORT).is_file())?;
+    let mut files = format::list_files(path, &|folder| {
+        !folder.join(REPORT).is_file() && !is_store(folder)
+    })?;
     files.retain(|file| format::format_from_name(file).is_some() && !is_manifest(file));
     let all = files.clone();
     files.retain(|file| !repeats_others(file, &all));

@@ -132,7 +132,7 @@ fn by_item(answers: &BTreeMap<(String, String), Option<usize>>) -> Vec<ItemAnswe
 impl Answers {
     /// Adds the answers of a file, or of all files of a folder.
     fn tables(&mut self, key: &Key, file: &Path, progress: &dyn Progress) -> Result<()> {
-        for source in format::find_files(&[file.to_path_buf()])? {
+        for source in format::find_files(&[file.to_path_buf()], &|_| true)? {
             let outcome = records::read(
                 &source,
                 &ReadOptions::default(),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use polyphony_io::format::{Format, RowFile, find_files, quoted_list};
 use polyphony_io::records::columns_of;
 
+use crate::store::is_store;
 use crate::{Error, Result};
 
 /// The kind of data in a file.
@@ -101,7 +102,15 @@ pub fn find(paths: &[PathBuf], detection: Detection) -> Result<Found> {
     for path in paths {
         let before = found.sources.len();
         let is_folder = path.is_dir();
-        for file in find_files(std::slice::from_ref(path))? {
+        // A store among the sources, as with `ingest . --store store`, holds rows that were ingested.
+        let enters = |folder: &Path| {
+            let is_store = is_store(folder);
+            if is_store {
+                tracing::warn!("{}: skipped, it is a store", folder.display());
+            }
+            !is_store
+        };
+        for file in find_files(std::slice::from_ref(path), &enters)? {
             let name = file.path.display().to_string();
             if is_folder {
                 found.add(file, name, detection)?;

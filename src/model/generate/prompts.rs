@@ -39,7 +39,7 @@ pub fn read_prompts(
         columns: Some(&["prompt", "prompt_id", "split"]),
         is_row: &|fields| fields.contains_key("prompt"),
     };
-    for source in find_files(&[file.to_path_buf()])? {
+    for source in find_files(&[file.to_path_buf()], &|_| true)? {
         progress.start("reading prompts", Some(source.bytes), Unit::Bytes);
         let outcome = records::read(&source, &options, progress, &mut |(line, object)| {
             let wrong = |message: &str| {

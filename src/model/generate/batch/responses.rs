@@ -81,7 +81,7 @@ pub fn read_responses(
         columns: None,
         is_row: &|fields| fields.contains_key("custom_id"),
     };
-    for source in find_files(files)? {
+    for source in find_files(files, &|_| true)? {
         progress.start("reading responses", Some(source.bytes), Unit::Bytes);
         let outcome = records::read(&source, &options, progress, &mut |(_, object)| {
             match object {

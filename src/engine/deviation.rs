@@ -16,7 +16,8 @@ pub const PAIRWISE_LIMIT: usize = 64;
 /// 2025, section 3; DiversityTuning, `models/diversity_model.py`).
 ///
 /// `vectors` contains `n` vectors of `dimension` values, concatenated. They need not be unit vectors; a
-/// zero vector has cosine 0 with every other. A single vector has deviation 0.
+/// zero vector has cosine 0 with every other, but 1 with another zero vector: texts without content are equal. A
+/// single vector has deviation 0.
 ///
 /// ```
 /// let square = [1.0, 0.0, 0.0, 1.0, -1.0, 0.0];
@@ -77,7 +78,11 @@ fn pairwise(rows: &[&[f32]], inverse: &[f64]) -> Vec<f64> {
     let mut distances = vec![Vec::with_capacity(n - 1); n];
     for i in 0..n {
         for j in i + 1..n {
-            let distance = 1.0 - dot(rows[i], rows[j]) * (inverse[i] * inverse[j]);
+            let distance = if inverse[i] == 0.0 && inverse[j] == 0.0 {
+                0.0
+            } else {
+                1.0 - dot(rows[i], rows[j]) * (inverse[i] * inverse[j])
+            };
             distances[i].push(distance);
             distances[j].push(distance);
         }
@@ -99,10 +104,15 @@ fn through_the_sum(rows: &[&[f32]], inverse: &[f64]) -> Vec<f64> {
             *total += f64::from(value) * scale;
         }
     }
+    let zeros = inverse.iter().filter(|scale| **scale == 0.0).count() as f64;
     let mut deviations = Vec::with_capacity(rows.len());
     for (row, &scale) in rows.iter().zip(inverse) {
-        let with_itself = if scale > 0.0 { 1.0 } else { 0.0 };
-        deviations.push((others - (wide_dot(row, &sum) * scale - with_itself)) / others);
+        let cosines = if scale > 0.0 {
+            wide_dot(row, &sum) * scale - 1.0
+        } else {
+            zeros - 1.0
+        };
+        deviations.push((others - cosines) / others);
     }
     deviations
 }

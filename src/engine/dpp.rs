@@ -59,7 +59,7 @@ fn position_of_largest(values: impl Iterator<Item = f64>) -> Option<usize> {
 
 /// The cosine kernel of vectors, and of several spaces the product of their cosine kernels: texts are
 /// alike where they are alike in every space. A space in which a row has no vector counts as cosine 1; a
-/// zero vector has cosine 0 with every other.
+/// zero vector has cosine 0 with every other, and 1 with another zero vector.
 #[derive(Debug)]
 pub struct CosineKernel<'a> {
     /// Of each space: the vectors with the inverses of their lengths.
@@ -89,7 +89,9 @@ impl<'a> CosineKernel<'a> {
     /// The product over the spaces of the cosines of two rows, in [-1, 1].
     pub fn value(&self, i: usize, j: usize) -> f64 {
         let cosine = |rows: &Vec<Option<Row<'a>>>| match (rows[i], rows[j]) {
-            (Some((a, inverse_a)), Some((b, inverse_b))) => dot(a, b) * (inverse_a * inverse_b),
+            (Some((a, inverse_a)), Some((b, inverse_b))) if inverse_a + inverse_b > 0.0 => {
+                dot(a, b) * (inverse_a * inverse_b)
+            }
             _ => 1.0,
         };
         self.spaces.iter().map(cosine).product()

@@ -3,7 +3,7 @@
 use polyphony_model::kernel::vector::dot;
 
 /// Of every vector the minimum of `1 - cosine` to all other vectors, in [0, 2]; `None` for a single
-/// vector. A zero vector has cosine 0 with every other. This is the marginal diversity of `ReDiPO` (Samuel
+/// vector. A zero vector has cosine 0 with every other, and 1 with another zero vector. This is the marginal diversity of `ReDiPO` (Samuel
 /// et al. 2026; its code: `marginal_diversity_maxsim`): 0 where a near-copy exists.
 ///
 /// Each pair's cosine is computed once, in O(n^2), so that two vectors that are each other's nearest have
@@ -23,7 +23,11 @@ pub fn nearest_distances(rows: &[&[f32]]) -> Vec<Option<f64>> {
     let mut nearest = vec![None; rows.len()];
     for i in 0..rows.len() {
         for j in i + 1..rows.len() {
-            let cosine = dot(rows[i], rows[j]) * (inverse[i] * inverse[j]);
+            let cosine = if inverse[i] == 0.0 && inverse[j] == 0.0 {
+                1.0
+            } else {
+                dot(rows[i], rows[j]) * (inverse[i] * inverse[j])
+            };
             let distance = (1.0 - cosine).clamp(0.0, 2.0);
             for row in [i, j] {
                 let least = nearest[row].map_or(distance, |least: f64| least.min(distance));
@@ -48,5 +52,7 @@ mod tests {
         assert_eq!(nearest_distances(&rows[..1]), [None]);
         let zero: [&[f32]; 2] = [&[0.0, 0.0], &[1.0, 0.0]];
         assert_eq!(nearest_distances(&zero), [Some(1.0), Some(1.0)]);
+        let zeros: [&[f32]; 2] = [&[0.0, 0.0], &[0.0, 0.0]];
+        assert_eq!(nearest_distances(&zeros), [Some(0.0), Some(0.0)]);
     }
 }

@@ -72,6 +72,7 @@ pub fn bare(limits: &MemoryLimit) -> Result<SessionContext> {
     let state = SessionStateBuilder::new_with_default_features()
         .with_config(config)
         .with_runtime_env(runtime.build_arc()?)
+        .with_analyzer_rule(Arc::new(functions::whole_window::WholeWindow))
         .with_physical_optimizer_rule(Arc::new(functions::deviation::operator::Rule))
         .build();
     let context = SessionContext::new_with_state(state);

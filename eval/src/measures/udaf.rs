@@ -66,12 +66,16 @@ fn measure_columns(function: Function, columns: &[ArrayRef], parameters: &[f64])
         }
         Function::Cosines(function) => {
             let present: Vec<ArrayRef> = columns[0].as_list::<i32>().iter().flatten().collect();
+            // A vector with a NULL among its values is no vector, as in `deviation`.
+            let present = present.into_iter().filter(|row| row.null_count() == 0);
+            let present: Vec<ArrayRef> = present.collect();
             let rows: Vec<&[f32]> = present
                 .iter()
                 .map(|row| &**row.as_primitive::<Float32Type>().values())
                 .collect();
             let same_length = rows.windows(2).all(|pair| pair[0].len() == pair[1].len());
-            same_length
+            let mut values = rows.iter().copied().flatten();
+            (same_length && values.all(|value| value.is_finite()))
                 .then(|| function(&cosines(&rows), rows.len(), parameters))
                 .flatten()
         }

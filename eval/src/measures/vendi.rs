@@ -37,9 +37,10 @@ pub const MEASURE: Measure = Measure {
 /// The exponential of the Rényi entropy of order `q` of the eigenvalues of K / n, where K is the matrix of
 /// cosines (Friedman & Dieng 2023; Pasarkar & Dieng 2024): 1 for equal texts, n for orthogonal embeddings.
 /// `q` = 1 is the Shannon entropy; `q` = infinity uses the largest eigenvalue only. Grows with n, so only
-/// values of equal n are comparable. `None` without a vector, or if `q` is negative or NaN.
+/// values of equal n are comparable. `None` without a vector, if `q` is negative or NaN, or if a cosine is not finite.
 pub fn vendi(cosines: &[f64], n: usize, q: f64) -> Option<f64> {
-    if n == 0 || q.is_nan() || q < 0.0 {
+    let is_finite = cosines.iter().all(|cosine| cosine.is_finite());
+    if n == 0 || q.is_nan() || q < 0.0 || !is_finite {
         return None;
     }
     let matrix: Vec<f64> = cosines.iter().map(|cosine| cosine / n as f64).collect();

@@ -113,6 +113,10 @@ fn ranks(columns: &[ArrayRef]) -> Result<ArrayRef> {
             );
         }
     }
+    let mut values = spaces.iter().flatten().flatten().copied().flatten();
+    if let Some(odd) = values.find(|value| !value.is_finite()) {
+        return exec_err!("dpp_rank: a vector has the value {odd}");
+    }
     let limits = columns[2].as_primitive::<Int64Type>();
     let limit = limits.iter().flatten().next().unwrap_or(0);
     let kernel = CosineKernel::new(&spaces);

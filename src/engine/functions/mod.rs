@@ -1,5 +1,6 @@
 //! SQL functions, one per file, named as in SQL.
 
+mod constant;
 pub mod deviation;
 pub mod dpp_rank;
 pub mod embed;
@@ -11,6 +12,7 @@ pub mod reward;
 pub mod token_count;
 pub mod weight;
 mod whole_partition;
+pub mod whole_window;
 
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 use datafusion::prelude::SessionContext;

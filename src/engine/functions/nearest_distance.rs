@@ -22,7 +22,8 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     Documentation::builder(
         DOC_SECTION_ANALYTICAL,
         "Cosine distance (0 to 2) of a vector to the most similar other vector of its partition; NULL \
-         for one alone and for NULL. Rows without vector do not count among the others.",
+         for one alone and for NULL, NaN for a vector that is not finite. Neither NULL nor NaN count among \
+         the others.",
         "nearest_distance(vector) OVER (PARTITION BY prompt_id)",
     )
     .with_argument("vector", "FixedSizeList or List of Float32, all of one length")
@@ -96,7 +97,13 @@ impl WindowUDFImpl for NearestDistance {
 /// The nearest distances of a partition's rows.
 fn nearest_distances(columns: &[ArrayRef]) -> Result<ArrayRef> {
     let rows = rows(&columns[0])?;
-    let present: Vec<&[f32]> = rows.iter().flatten().copied().collect();
+    let is_finite = |row: &[f32]| row.iter().all(|value| value.is_finite());
+    let is_finite: Vec<bool> = rows.iter().map(|row| row.is_none_or(is_finite)).collect();
+    let present = rows
+        .iter()
+        .zip(&is_finite)
+        .filter(|(_, is_finite)| **is_finite);
+    let present: Vec<&[f32]> = present.filter_map(|(row, _)| *row).collect();
     if let Some(odd) = present.iter().find(|row| row.len() != present[0].len()) {
         return exec_err!(
             "nearest_distance: vectors of {} and of {} values in one partition",
@@ -107,7 +114,11 @@ fn nearest_distances(columns: &[ArrayRef]) -> Result<ArrayRef> {
     let mut values = nearest_distance::nearest_distances(&present).into_iter();
     let distances: Float64Array = rows
         .iter()
-        .map(|row| row.and_then(|_| values.next().flatten()))
+        .zip(is_finite)
+        .map(|(row, is_finite)| match row {
+            Some(_) if !is_finite => Some(f64::NAN),
+            row => row.and_then(|_| values.next().flatten()),
+        })
         .collect();
     Ok(Arc::new(distances))
 }

@@ -3,9 +3,10 @@
 
 pub mod operator;
 
+use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{Array, ArrayRef, AsArray, FixedSizeListArray, Float64Array};
+use arrow::array::{Array, ArrayRef, AsArray, FixedSizeListArray, Float32Array, Float64Array};
 use arrow::datatypes::{DataType, Field, FieldRef, Float32Type};
 use datafusion::common::{exec_err, plan_err};
 use datafusion::error::Result;
@@ -19,17 +20,16 @@ use datafusion::scalar::ScalarValue;
 
 use crate::{deviation, schema};
 
-static DOCUMENTATION: LazyLock<Documentation> =
-    LazyLock::new(|| {
-        Documentation::builder(
+static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
+    Documentation::builder(
         DOC_SECTION_ANALYTICAL,
         "Mean cosine distance (0 to 2) of a vector to all other vectors of its partition; 0 for \
-         one alone, NULL for NULL. Rows without vector do not count among the others.",
+         one alone, NULL for NULL, NaN for a vector that is not finite. Neither counts among the others.",
         "deviation(vector) OVER (PARTITION BY prompt_id)",
     )
     .with_argument("vector", "FixedSizeList or List of Float32, all of one length")
     .build()
-    });
+});
 
 /// The window function. Only one partition is in memory: DataFusion streams sorted partitions through
 /// it (`BoundedWindowAggExec`) because it declares bounded execution.
@@ -101,10 +101,13 @@ pub(super) fn coerced(function: &str, vector: &DataType) -> Result<DataType> {
     let single =
         |item: &FieldRef| Arc::new(item.as_ref().clone().with_data_type(DataType::Float32));
     match vector {
-        DataType::FixedSizeList(item, length) if item.data_type().is_numeric() => {
-            Ok(DataType::FixedSizeList(single(item), *length))
+        DataType::FixedSizeList(item, _) if item.data_type() == &DataType::Float32 => {
+            Ok(vector.clone())
         }
-        DataType::List(item) | DataType::LargeList(item) if item.data_type().is_numeric() => {
+        // DataFusion does not convert the items of a list of fixed size, but it makes it a list.
+        DataType::FixedSizeList(item, _) | DataType::List(item) | DataType::LargeList(item)
+            if item.data_type().is_numeric() =>
+        {
             Ok(DataType::List(single(item)))
         }
         other => plan_err!("{function} takes a vector of numbers, not {other}"),
@@ -125,15 +128,11 @@ impl PartitionEvaluator for Evaluator {
     }
 
     /// Every row depends on all rows of the partition, so DataFusion must wait for its end.
-    fn get_range(&self, _row: usize, rows: usize) -> Result<std::ops::Range<usize>> {
+    fn get_range(&self, _row: usize, rows: usize) -> Result<Range<usize>> {
         Ok(0..rows)
     }
 
-    fn evaluate(
-        &mut self,
-        values: &[ArrayRef],
-        range: &std::ops::Range<usize>,
-    ) -> Result<ScalarValue> {
+    fn evaluate(&mut self, values: &[ArrayRef], range: &Range<usize>) -> Result<ScalarValue> {
         let all = match &mut self.deviations {
             Some(all) if all.len() == range.len() => all,
             stale => {
@@ -151,7 +150,8 @@ impl PartitionEvaluator for Evaluator {
     }
 }
 
-/// The deviation of every row of a column of vectors that comes in chunks; NULL for NULL.
+/// The deviation of every row of a column of vectors that comes in chunks; NULL for NULL, NaN for a vector with a
+/// value that is not finite, which does not count among the others.
 ///
 /// # Errors
 /// When the vectors differ in dimension.
@@ -160,7 +160,13 @@ pub fn deviations(chunks: &[ArrayRef]) -> Result<Float64Array> {
     for chunk in chunks {
         rows.extend(self::rows(chunk)?);
     }
-    let present: Vec<&[f32]> = rows.iter().flatten().copied().collect();
+    let is_finite = |row: &[f32]| row.iter().all(|value| value.is_finite());
+    let is_finite: Vec<bool> = rows.iter().map(|row| row.is_none_or(is_finite)).collect();
+    let present = rows
+        .iter()
+        .zip(&is_finite)
+        .filter(|(_, is_finite)| **is_finite);
+    let present: Vec<&[f32]> = present.filter_map(|(row, _)| *row).collect();
     if let Some(odd) = present.iter().find(|row| row.len() != present[0].len()) {
         return exec_err!(
             "deviation: vectors of {} and of {} values in one partition",
@@ -171,22 +177,27 @@ pub fn deviations(chunks: &[ArrayRef]) -> Result<Float64Array> {
     let mut values = deviation::deviations_of(&present).into_iter();
     Ok(rows
         .iter()
-        .map(|row| row.and_then(|_| values.next()))
+        .zip(is_finite)
+        .map(|(row, is_finite)| match row {
+            Some(_) if !is_finite => Some(f64::NAN),
+            row => row.and_then(|_| values.next()),
+        })
         .collect())
 }
 
-/// The vectors of a column as slices, without a copy.
+/// The vectors of a column as slices, without a copy. A vector with a NULL among its values is no vector.
 pub(super) fn rows(column: &ArrayRef) -> Result<Vec<Option<&[f32]>>> {
     match column.data_type() {
         DataType::FixedSizeList(_, _) => Ok(fixed_rows(column.as_fixed_size_list())),
         DataType::List(_) => {
             let lists = column.as_list::<i32>();
-            let values = lists.values().as_primitive::<Float32Type>().values();
+            let values = lists.values().as_primitive::<Float32Type>();
             Ok((0..lists.len())
                 .map(|row| {
                     let offsets = lists.value_offsets();
                     let (from, to) = (offsets[row] as usize, offsets[row + 1] as usize);
-                    lists.is_valid(row).then(|| &values[from..to])
+                    let is_vector = lists.is_valid(row) && has_values(values, from..to);
+                    is_vector.then(|| &values.values()[from..to])
                 })
                 .collect())
         }
@@ -195,12 +206,19 @@ pub(super) fn rows(column: &ArrayRef) -> Result<Vec<Option<&[f32]>>> {
 }
 
 fn fixed_rows(lists: &FixedSizeListArray) -> Vec<Option<&[f32]>> {
-    let values = lists.values().as_primitive::<Float32Type>().values();
+    let values = lists.values().as_primitive::<Float32Type>();
     let length = lists.value_length() as usize;
     (0..lists.len())
         .map(|row| {
             let from = lists.value_offset(row) as usize;
-            lists.is_valid(row).then(|| &values[from..from + length])
+            let range = from..from + length;
+            let is_vector = lists.is_valid(row) && has_values(values, range.clone());
+            is_vector.then(|| &values.values()[range])
         })
         .collect()
+}
+
+/// Whether no value of a range is NULL.
+fn has_values(values: &Float32Array, mut range: Range<usize>) -> bool {
+    values.null_count() == 0 || range.all(|at| values.is_valid(at))
 }

@@ -9,7 +9,8 @@ use arrow::array::{
     Array, ArrayRef, AsArray, Float64Array, Int64Array, ListArray, StringArray, StructArray,
 };
 use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, Field, FieldRef, Fields, Float64Type, Int64Type};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Float64Type};
+use datafusion::common::exec_err;
 use datafusion::error::Result;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{
@@ -17,6 +18,8 @@ use datafusion::logical_expr::{
     aggregate_doc_sections::DOC_SECTION_GENERAL,
 };
 use datafusion::scalar::ScalarValue;
+
+use super::constant::Constant;
 
 use self::selection::{Scored, Thresholds};
 
@@ -37,6 +40,8 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     .with_argument("top_quantile", "the fraction of pairs that remain, the same in every row")
     .build()
 });
+
+const NAME: &str = "pairs_by_diversity";
 
 /// The aggregate function.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -76,7 +81,7 @@ fn list_of(item: DataType) -> DataType {
 
 impl AggregateUDFImpl for PairsByDiversity {
     fn name(&self) -> &'static str {
-        "pairs_by_diversity"
+        NAME
     }
 
     fn signature(&self) -> &Signature {
@@ -118,9 +123,9 @@ impl AggregateUDFImpl for PairsByDiversity {
 #[derive(Debug, Default)]
 struct PairsAccumulator {
     rows: Vec<(String, Scored)>,
-    epsilon: f64,
-    n_cap: i64,
-    top_quantile: f64,
+    epsilon: Constant,
+    n_cap: Constant,
+    top_quantile: Constant,
 }
 
 impl Accumulator for PairsAccumulator {
@@ -137,12 +142,9 @@ impl Accumulator for PairsAccumulator {
                 };
                 Some((id?.to_owned(), scored))
             }));
-        if !ids.is_empty() {
-            self.epsilon = values[3].as_primitive::<Float64Type>().value(0);
-            self.n_cap = values[4].as_primitive::<Int64Type>().value(0);
-            self.top_quantile = values[5].as_primitive::<Float64Type>().value(0);
-        }
-        Ok(())
+        self.epsilon.update(NAME, "epsilon", &values[3])?;
+        self.n_cap.update(NAME, "n_cap", &values[4])?;
+        self.top_quantile.update(NAME, "top_quantile", &values[5])
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
@@ -151,7 +153,11 @@ impl Accumulator for PairsAccumulator {
                 continue;
             }
             let list = |column: usize| states[column].as_list::<i32>().value(row);
-            let constant = |column: usize| states[column].slice(row, 1);
+            // A state of no rows has no constants.
+            let constant = |column: usize| {
+                let rows = usize::from(states[column].is_valid(row));
+                states[column].slice(row, rows)
+            };
             self.update_batch(&[
                 list(0),
                 list(1),
@@ -174,9 +180,9 @@ impl Accumulator for PairsAccumulator {
             ScalarValue::List(Arc::new(one_list(Arc::new(ids)))),
             numbers(|row| row.score),
             numbers(|row| row.diversity),
-            ScalarValue::from(self.epsilon),
-            ScalarValue::from(self.n_cap),
-            ScalarValue::from(self.top_quantile),
+            self.epsilon.value(ScalarValue::Float64(None)),
+            self.n_cap.value(ScalarValue::Int64(None)),
+            self.top_quantile.value(ScalarValue::Float64(None)),
         ])
     }
 
@@ -184,10 +190,17 @@ impl Accumulator for PairsAccumulator {
         // Ids are distinct, so the order of the rows does not matter.
         self.rows.sort_by(|a, b| a.0.cmp(&b.0));
         let scored: Vec<Scored> = self.rows.iter().map(|(_, scored)| *scored).collect();
+        let number = |constant: &Constant| match constant.value(ScalarValue::Float64(None)) {
+            ScalarValue::Float64(number) => number.unwrap_or_default(),
+            _ => 0.0,
+        };
+        let ScalarValue::Int64(n_cap) = self.n_cap.value(ScalarValue::Int64(None)) else {
+            return exec_err!("{NAME}: n_cap is an integer");
+        };
         let thresholds = Thresholds {
-            epsilon: self.epsilon,
-            n_cap: usize::try_from(self.n_cap).unwrap_or(0),
-            top_quantile: self.top_quantile,
+            epsilon: number(&self.epsilon),
+            n_cap: usize::try_from(n_cap.unwrap_or_default()).unwrap_or(0),
+            top_quantile: number(&self.top_quantile),
         };
         let pairs = selection::pairs(&scored, thresholds);
         let name = |row: usize| Some(self.rows[row].0.as_str());

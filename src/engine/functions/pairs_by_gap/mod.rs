@@ -7,7 +7,8 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, ListArray, StringArray, StructArray};
 use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, Field, FieldRef, Fields, Float64Type, Int64Type};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Float64Type};
+use datafusion::common::exec_err;
 use datafusion::error::Result;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{
@@ -15,6 +16,8 @@ use datafusion::logical_expr::{
     aggregate_doc_sections::DOC_SECTION_GENERAL,
 };
 use datafusion::scalar::ScalarValue;
+
+use super::constant::Constant;
 
 static DOCUMENTATION: LazyLock<Documentation> =
     LazyLock::new(|| {
@@ -31,6 +34,8 @@ static DOCUMENTATION: LazyLock<Documentation> =
     .with_argument("seed", "the seed, the same in every row")
     .build()
     });
+
+const NAME: &str = "pairs_by_gap";
 
 /// The aggregate function.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -67,7 +72,7 @@ fn list_of(item: DataType) -> DataType {
 
 impl AggregateUDFImpl for PairsByGap {
     fn name(&self) -> &'static str {
-        "pairs_by_gap"
+        NAME
     }
 
     fn signature(&self) -> &Signature {
@@ -107,8 +112,8 @@ impl AggregateUDFImpl for PairsByGap {
 #[derive(Debug, Default)]
 struct PairsAccumulator {
     rows: Vec<(String, f64)>,
-    gap: f64,
-    seed: i64,
+    gap: Constant,
+    seed: Constant,
 }
 
 impl Accumulator for PairsAccumulator {
@@ -120,11 +125,8 @@ impl Accumulator for PairsAccumulator {
             .zip(scores)
             .filter_map(|(id, score)| Some((id?.to_owned(), score?)));
         self.rows.extend(present);
-        if !ids.is_empty() {
-            self.gap = values[2].as_primitive::<Float64Type>().value(0);
-            self.seed = values[3].as_primitive::<Int64Type>().value(0);
-        }
-        Ok(())
+        self.gap.update(NAME, "gap", &values[2])?;
+        self.seed.update(NAME, "seed", &values[3])
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
@@ -134,12 +136,13 @@ impl Accumulator for PairsAccumulator {
                 continue;
             }
             let (ids, scores) = (ids.value(row), scores.value(row));
-            self.update_batch(&[
-                ids,
-                scores,
-                states[2].slice(row, 1),
-                states[3].slice(row, 1),
-            ])?;
+            // A state of no rows has no constants.
+            let constants = [2, 3].map(|column| {
+                let rows = usize::from(states[column].is_valid(row));
+                states[column].slice(row, rows)
+            });
+            let [gap, seed] = constants;
+            self.update_batch(&[ids, scores, gap, seed])?;
         }
         Ok(())
     }
@@ -150,13 +153,20 @@ impl Accumulator for PairsAccumulator {
         Ok(vec![
             ScalarValue::List(Arc::new(one_list(Arc::new(ids)))),
             ScalarValue::List(Arc::new(one_list(Arc::new(scores)))),
-            ScalarValue::from(self.gap),
-            ScalarValue::from(self.seed),
+            self.gap.value(ScalarValue::Float64(None)),
+            self.seed.value(ScalarValue::Int64(None)),
         ])
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        let pairs = sampling::pairs(&self.rows, self.gap, self.seed);
+        let (ScalarValue::Float64(gap), ScalarValue::Int64(seed)) = (
+            self.gap.value(ScalarValue::Float64(None)),
+            self.seed.value(ScalarValue::Int64(None)),
+        ) else {
+            return exec_err!("{NAME}: gap and seed are numbers");
+        };
+        let (gap, seed) = (gap.unwrap_or_default(), seed.unwrap_or_default());
+        let pairs = sampling::pairs(&self.rows, gap, seed);
         let name = |row: usize| Some(self.rows[row].0.as_str());
         let chosen: StringArray = pairs.iter().map(|(chosen, _)| name(*chosen)).collect();
         let rejected: StringArray = pairs.iter().map(|(_, rejected)| name(*rejected)).collect();

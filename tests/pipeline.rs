@@ -7,6 +7,8 @@
 
 #[path = "pipeline/faults.rs"]
 mod faults;
+#[path = "pipeline/hub.rs"]
+mod hub;
 #[path = "pipeline/ingest.rs"]
 mod ingest;
 mod support;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use ring::digest::{Context, SHA256, digest};
+use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 
 use crate::{Error, Result};
 
@@ -74,6 +74,18 @@ pub fn sha256_file_digest(path: &Path) -> Result<[u8; 32]> {
     }
 }
 
+/// The id of a file as a git blob, hex: the SHA-1 of its size and its content. The hub names small files by it.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn git_blob_id(path: &Path) -> Result<String> {
+    let content = std::fs::read(path).map_err(Error::io("read", path))?;
+    let mut hasher = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
+    hasher.update(format!("blob {}\0", content.len()).as_bytes());
+    hasher.update(&content);
+    Ok(hex(hasher.finish().as_ref()))
+}
+
 /// The SHA-256 of several texts. The boundaries between the texts are part of the hash.
 pub fn sha256_parts(parts: &[&str]) -> [u8; 32] {
     let mut hasher = Sha256::new();
@@ -120,6 +132,16 @@ pub fn mix64(value: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// `printf 'hello\n' | git hash-object --stdin`.
+    #[test]
+    fn a_git_blob_has_the_id_that_git_gives_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        std::fs::write(&path, "hello\n").unwrap();
+        let id = "ce013625030ba8dba906f756967f9e9ca394464a";
+        assert_eq!(git_blob_id(&path).unwrap(), id);
+    }
 
     /// The examples of FIPS 180-2, appendix B.
     #[test]

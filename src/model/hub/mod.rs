@@ -1,13 +1,19 @@
-//! Hugging Face hub: downloads of models and data sets through the hf-hub crate, at pinned revisions.
+//! Hugging Face hub: downloads of models and data sets into the hub's cache, at pinned revisions.
 //!
 //! Configured as the Python library: endpoint `HF_ENDPOINT`, token `HF_TOKEN` or the file that `hf auth login`
-//! writes, cache folder `HF_HOME`, offline mode `HF_HUB_OFFLINE`.
+//! writes, cache folder `HF_HOME`, offline mode `HF_HUB_OFFLINE`, time limits `HF_HUB_ETAG_TIMEOUT` and
+//! `HF_HUB_DOWNLOAD_TIMEOUT`.
+
+mod client;
+mod download;
 
 use std::path::PathBuf;
 
-use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
 use hf_hub::{Cache, Repo, RepoType};
+use serde::Deserialize;
 
+use self::client::Client;
+use self::download::{RemoteFile, is_plain};
 use crate::{Error, Result};
 use polyphony_io::format::format_from_name;
 use polyphony_io::progress::Progress;
@@ -77,17 +83,10 @@ fn dataset_files(
             "write it as hub:OWNER/NAME[@REVISION]",
         ));
     }
-    let api = api(repository)?;
-    let repo = |revision: &str| {
-        api.repo(Repo::with_revision(
-            id.to_owned(),
-            RepoType::Dataset,
-            revision.to_owned(),
-        ))
-    };
-    let info = repo(revision)
-        .info()
-        .map_err(|error| failed(repository, &error))?;
+    let client = Client::from_env().map_err(|error| failed(repository, &error))?;
+    let repo =
+        |revision: &str| Repo::with_revision(id.to_owned(), RepoType::Dataset, revision.to_owned());
+    let info = info(&client, &repo(revision)).map_err(|error| failed(repository, &error))?;
     let mut files: Vec<String> = info
         .siblings
         .into_iter()
@@ -102,14 +101,17 @@ fn dataset_files(
             "check its page for the revision that does (often `@refs/convert/parquet`)",
         ));
     }
-    let pinned = repo(&info.sha);
     choose(files)?
         .into_iter()
         .map(|file| {
             progress.message(&format!("fetching hub:{id}@{}/{file}", info.sha));
-            let path = pinned
-                .get(&file)
-                .map_err(|error| failed(repository, &error))?;
+            let remote = RemoteFile {
+                repo: repo(&info.sha),
+                commit: &info.sha,
+                name: &file,
+            };
+            let path = remote.get(&client);
+            let path = path.map_err(|error| failed(repository, &error))?;
             Ok(HubFile {
                 name: format!("hub:{id}@{}/{file}", info.sha),
                 path,
@@ -145,9 +147,8 @@ pub fn model(repository: &str) -> Result<ModelRepository> {
             "unset it, or fetch the model first",
         ))
     } else {
-        api(repository)?
-            .repo(repo.clone())
-            .info()
+        Client::from_env()
+            .and_then(|client| info(&client, &repo))
             .map_err(|error| failed(repository, &error))
     };
     match answer {
@@ -183,16 +184,18 @@ impl ModelRepository {
     /// # Errors
     /// When the download fails.
     pub fn file(&self, name: &str) -> Result<Option<PathBuf>> {
-        let pinned = model_at(&self.id, &self.commit);
-        let snapshot = Cache::from_env().repo(pinned.clone());
-        let cached = snapshot.pointer_path(&self.commit).join(name);
+        let remote = RemoteFile {
+            repo: model_at(&self.id, &self.commit),
+            commit: &self.commit,
+            name,
+        };
+        let cached = remote.cached();
         if cached.is_file() {
             return Ok(Some(cached));
         }
         match &self.files {
-            Some(files) if files.iter().any(|file| file == name) => api(&self.id)?
-                .repo(pinned)
-                .get(name)
+            Some(files) if files.iter().any(|file| file == name) => Client::from_env()
+                .and_then(|client| remote.get(&client))
                 .map(Some)
                 .map_err(|error| failed(&self.id, &error)),
             // Offline it is unknown whether the model has an uncached file. modules.json must not be skipped:
@@ -212,14 +215,36 @@ fn model_at(id: &str, revision: &str) -> Repo {
     Repo::with_revision(id.to_owned(), RepoType::Model, revision.to_owned())
 }
 
-/// A client of the hub's API.
-fn api(repository: &str) -> Result<Api> {
-    let mut builder = ApiBuilder::from_env().with_progress(false).with_retries(3);
-    // hf-hub itself reads the token file only; `HF_TOKEN` takes precedence, as in Python.
-    if let Ok(token) = std::env::var("HF_TOKEN") {
-        builder = builder.with_token(Some(token).filter(|token| !token.is_empty()));
+/// What the hub says about a repository at a revision.
+#[derive(Deserialize)]
+struct RepositoryInfo {
+    /// The commit.
+    sha: String,
+    /// The files.
+    #[serde(default)]
+    siblings: Vec<Sibling>,
+}
+
+/// A file of a repository.
+#[derive(Deserialize)]
+struct Sibling {
+    rfilename: String,
+}
+
+/// Asks the hub about a repository.
+fn info(client: &Client, repo: &Repo) -> std::result::Result<RepositoryInfo, String> {
+    let path = repo.api_url();
+    let (kind_and_id, revision) = path.split_once("/revision/").unwrap_or((&path, "main"));
+    let revision = revision.replace("%2F", "/");
+    let parts = ["api"].into_iter().chain(kind_and_id.split('/'));
+    let url = client.url(parts.chain(["revision", &revision]))?;
+    let text = client.json(&url)?;
+    let info: RepositoryInfo = serde_json::from_slice(&text)
+        .map_err(|error| format!("the hub's answer is no repository: {error}"))?;
+    if !is_plain(&info.sha) {
+        return Err(format!("the hub's commit is no file name ({:?})", info.sha));
     }
-    builder.build().map_err(|error| failed(repository, &error))
+    Ok(info)
 }
 
 /// Whether a file with the extension of a data file is metadata of the data set.
@@ -241,9 +266,8 @@ fn hub(repository: &str, message: impl Into<String>, hint: &str) -> Error {
 }
 
 /// The error for a failed request, with a hint by HTTP status.
-fn failed(repository: &str, error: &ApiError) -> Error {
-    let message = error.to_string();
-    let message = message.lines().next().unwrap_or_default();
+fn failed(repository: &str, error: &str) -> Error {
+    let message = error.lines().next().unwrap_or_default();
     let hint = if message.contains("401") || message.contains("403") {
         "set HF_TOKEN to a token that may read it, and accept its licence on its page"
     } else if message.contains("404") {

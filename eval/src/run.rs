@@ -1,6 +1,9 @@
 //! Evaluation run: `polyphony eval` as one call, from the files of outputs to the report.
 
-use polyphony_engine::Result;
+use std::fs;
+
+use polyphony_engine::{Error, Result};
+use polyphony_io::atomic::lock_folder;
 use polyphony_io::progress::Progress;
 use polyphony_model::reward::RewardModel;
 
@@ -30,6 +33,12 @@ pub async fn run(config: &EvalConfig, progress: &dyn Progress) -> Result<Report>
         gold::add(&mut outputs, gold, &columns, progress).await?;
     }
     report::refuse_foreign_files(&config.out, &outputs.inputs)?;
+    fs::create_dir_all(&config.out).map_err(Error::io("make", &config.out))?;
+    // Kept until the report is written: two evaluations would mix their files.
+    let _lock = lock_folder(&config.out, |process| {
+        let message = format!("is being written by another polyphony (process {process})");
+        Error::input(&config.out, message, "wait for it, or use another --out")
+    })?;
     if config.equivalence == Equivalence::Rouge1 {
         outputs::classify(&mut outputs.rows);
     }

@@ -85,10 +85,25 @@ impl Command {
     }
 }
 
+/// The size of a thread's stack, in bytes: SQL expressions of many thousand terms are trees as deep as that. Only
+/// what is used takes memory.
+const STACK: usize = 512 << 20;
+const WORKER_STACK: usize = 64 << 20;
+
 /// Runs the command.
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
-    runtime.block_on(dispatch(arguments))
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_stack_size(WORKER_STACK)
+        .build()
+        .context("cannot start the runtime")?;
+    // A thread of its own: the size of the main thread's stack is the system's.
+    let command = std::thread::Builder::new().stack_size(STACK);
+    let command = command.spawn(move || runtime.block_on(dispatch(arguments)));
+    let command = command.context("cannot start a thread")?;
+    command
+        .join()
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {

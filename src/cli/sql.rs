@@ -61,6 +61,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     if let Some(file) = arguments.file {
         let text = std::fs::read_to_string(&file).map_err(Error::io("read", &file))?;
+        // Editors on Windows begin files with a byte order mark.
+        let text = text.trim_start_matches('\u{feff}').to_owned();
         return shell.script(&file.display().to_string(), &text).await;
     }
     if !std::io::stdin().is_terminal() {

@@ -70,28 +70,28 @@ pub(crate) fn one_line(text: &str) -> String {
     line + "; `--help` lists the options"
 }
 
-/// A flag that Ctrl-C sets while this lives, with the message `what`; a second Ctrl-C ends the program with exit
-/// code 130.
+/// A flag that Ctrl-C or SIGTERM sets while this lives, with the message `what`; a second one ends the program with
+/// exit code 130.
 pub(crate) fn stop_on_ctrl_c(what: &'static str) -> CtrlC {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
     let task = tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
+        if signal().await.is_ok() {
             print_message(&format!("{what}; Ctrl-C again ends at once"));
             flag.store(true, Ordering::Relaxed);
         }
-        if tokio::signal::ctrl_c().await.is_ok() {
+        if signal().await.is_ok() {
             std::process::exit(130);
         }
     });
     CtrlC { stop, task }
 }
 
-/// Ends the program with exit code 130 at Ctrl-C, while the returned value lives. The system's own handler is
+/// Ends the program with exit code 130 at Ctrl-C or SIGTERM, while the returned value lives. The system's own handler is
 /// gone once a command has listened for Ctrl-C.
 pub(crate) fn exit_on_ctrl_c() -> CtrlC {
     let task = tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
+        if signal().await.is_ok() {
             std::process::exit(130);
         }
     });
@@ -117,6 +117,21 @@ impl Drop for CtrlC {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// Waits for Ctrl-C or for SIGTERM, which schedulers of clusters send before they kill.
+async fn signal() -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            interrupted = tokio::signal::ctrl_c() => interrupted,
+            _ = terminate.recv() => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
 }
 
 /// A sparkline: values over time as at most forty block characters, each the mean of consecutive values.

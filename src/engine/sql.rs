@@ -225,7 +225,8 @@ impl SqlPipeline {
         let path = self.folder.as_ref().map(|folder| folder.join(name));
         if let Some(path) = path.filter(|path| path.is_file()) {
             let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-            let script = SqlStep::parse(&path.display().to_string(), &text)?;
+            let text = text.trim_start_matches('\u{feff}');
+            let script = SqlStep::parse(&path.display().to_string(), text)?;
             let ours = Self::built_in().script(name)?.writes;
             if script.writes != ours {
                 return Err(Error::input(

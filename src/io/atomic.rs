@@ -70,7 +70,7 @@ impl AtomicFile {
         })
     }
 
-    /// Flushes the file to disk and renames it.
+    /// Flushes the file to disk, renames it, and flushes its folder.
     ///
     /// # Errors
     /// When the disk is full.
@@ -78,6 +78,7 @@ impl AtomicFile {
         let synced = self.file.sync_all();
         synced
             .and_then(|()| fs::rename(&self.temporary, &self.path))
+            .and_then(|()| sync_folder(&self.path))
             .map_err(Error::io("write", &self.path))
     }
 }
@@ -97,6 +98,22 @@ impl Drop for AtomicFile {
         // After `finish` the temporary file no longer exists and this fails harmlessly.
         drop(fs::remove_file(&self.temporary));
     }
+}
+
+/// Flushes the folder of a file to disk, so that a rename in it outlasts a power failure.
+///
+/// # Errors
+/// When the folder cannot be opened or flushed.
+pub fn sync_folder(path: &Path) -> std::io::Result<()> {
+    // Only on Unix a folder can be opened as a file.
+    #[cfg(unix)]
+    {
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    Ok(())
 }
 
 /// Runs `write` on a temporary file, flushes it and renames it to `path`; removes it on failure.

@@ -215,10 +215,15 @@ impl Error {
     }
 }
 
+/// The text of DataFusion's internal error for an output that could not be written, as on a full disk.
+#[cfg(feature = "datafusion")]
+const PARTIAL_OUTPUT: &str = "Partial results may have been written";
+
 /// The kind of a DataFusion error: that of the wrapped [`Error`] if there is one.
 #[cfg(feature = "datafusion")]
 fn kind_of(error: &DataFusionError) -> ErrorKind {
     match error.find_root() {
+        DataFusionError::Internal(text) if text.contains(PARTIAL_OUTPUT) => ErrorKind::Io,
         DataFusionError::Internal(_) => ErrorKind::Internal,
         DataFusionError::External(cause) => cause
             .downcast_ref::<Error>()
@@ -265,6 +270,11 @@ fn first_line(error: &DataFusionError) -> String {
     let text = match error.find_root() {
         // An error of this workspace that passed through DataFusion keeps its own message.
         DataFusionError::External(ours) => ours.to_string(),
+        DataFusionError::Internal(text) if text.contains(PARTIAL_OUTPUT) => {
+            "the output cannot be written completely: free space there, or choose a folder on another disk, and \
+             remove what was written"
+                .to_owned()
+        }
         _ => error.strip_backtrace(),
     };
     // The catalog and schema prefix is the same for every table, so it carries no information.
@@ -345,6 +355,10 @@ mod tests {
             ErrorKind::Internal
         );
         assert_eq!(through(Error::input("a", "b", "c")), ErrorKind::Input);
+        let full = DataFusionError::Internal(format!("Error! {PARTIAL_OUTPUT} to it!"));
+        let full = Error::from(full);
+        assert_eq!(full.kind(), ErrorKind::Io);
+        assert!(full.to_string().contains("free space there"), "{full}");
         let planned = DataFusionError::Plan("no such column".to_owned());
         assert_eq!(Error::from(planned).kind(), ErrorKind::Input);
     }

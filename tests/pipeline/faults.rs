@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::support::{bytes, done, dump, polyphony, query, run, text};
@@ -192,7 +192,7 @@ fn a_damaged_manifest_is_refused_and_one_without_checksum_is_read() {
 fn embed_file_goes_on_from_whatever_a_kill_at_its_end_left() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    let texts: String = (0..600)
+    let texts: String = (0..200)
         .map(|n| format!("Story {n} of a door.\n"))
         .collect();
     fs::write(at("texts.csv"), format!("text\n{texts}")).unwrap();
@@ -325,4 +325,94 @@ fn loops_of_links_end_and_a_store_among_its_sources_is_skipped() {
     assert_eq!(bytes(&store), before);
     let files = "SELECT count(*) AS n FROM sources";
     assert_eq!(query(&store, files), "n\n8\n");
+}
+
+#[test]
+fn sql_takes_deep_expressions_and_a_byte_order_mark() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("deep.sql");
+    let sum = vec!["1"; 1_500].join("+");
+    fs::write(&file, format!("\u{feff}SELECT {sum} AS n")).unwrap();
+    let words = ["sql", "--format", "csv", "-f", text(&file)];
+    assert_eq!(done(&words), "n\n1500\n");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_copy_on_a_full_disk_is_no_internal_error() {
+    let folder = tempfile::tempdir().unwrap();
+    // A limit on file sizes simulates a full disk.
+    let script = format!(
+        "trap '' XFSZ; ulimit -f 16; exec {} sql -c \"COPY (SELECT * FROM generate_series(1, 100000)) TO 'x.csv'\"",
+        env!("CARGO_BIN_EXE_polyphony")
+    );
+    let output = Command::new("bash")
+        .current_dir(folder.path())
+        .args(["-c", &script])
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(
+        stderr.contains("free space") && !stderr.contains("Internal"),
+        "{stderr}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn sigterm_writes_a_checkpoint_and_is_no_success() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let rows: String = (0..40)
+        .map(|n| {
+            format!("{{\"prompt\":\"A door {n}.\",\"completion\":\" It opened {n} times.\"}}\n")
+        })
+        .collect();
+    fs::write(at("rows.jsonl"), rows).unwrap();
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models/llama/model");
+    let (data, out) = (at("rows.jsonl"), at("run"));
+    let words = [
+        "train",
+        "sft",
+        "--model",
+        text(&model),
+        "--data",
+        text(&data),
+        "--out",
+        text(&out),
+        "--max-steps",
+        "100000",
+        "--save-steps",
+        "1000000",
+    ];
+    let mut child = polyphony()
+        .args(words)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let has_steps = || fs::metadata(out.join("metrics.jsonl")).is_ok_and(|file| file.len() > 0);
+    while !has_steps() {
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "the run ended before its first step"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let pid = child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{stderr}");
+    assert!(
+        stderr.contains("run the same command to resume"),
+        "{stderr}"
+    );
+    assert_eq!(fs::read_dir(out.join("checkpoints")).unwrap().count(), 1);
 }

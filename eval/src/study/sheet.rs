@@ -207,9 +207,13 @@ fn csv_header(texts: usize) -> Vec<String> {
     before.chain(stories).chain(after).collect()
 }
 
-/// A cell with an apostrophe in front where a spreadsheet would take it for a formula.
+/// A cell with an apostrophe in front where a spreadsheet would take it for a formula: after white space, too, and
+/// with full-width signs.
 fn guarded(cell: &str) -> String {
-    if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+    const SIGNS: [char; 8] = [
+        '=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}',
+    ];
+    if cell.starts_with(['\t', '\r']) || cell.trim_start().starts_with(SIGNS) {
         format!("'{cell}")
     } else {
         cell.to_owned()
@@ -232,6 +236,16 @@ mod tests {
             prompt: prompt.to_owned(),
             response: model.to_owned(),
             ..Output::default()
+        }
+    }
+
+    #[test]
+    fn cells_that_spreadsheets_compute_are_guarded() {
+        for cell in ["=1+1", "\n=1+1", " \r\n@x", "\u{ff1d}1+1", "-2", "\tx"] {
+            assert_eq!(guarded(cell), format!("'{cell}"), "{cell:?}");
+        }
+        for cell in ["A door = a lamp.", "", "\n\nHe ran."] {
+            assert_eq!(guarded(cell), cell);
         }
     }
 

@@ -144,12 +144,19 @@ pub(super) fn write_table(
 ) -> Result<()> {
     let empty = [RecordBatch::new_empty(schema)];
     let batches = if batches.is_empty() { &empty } else { batches };
-    writeln!(
-        out,
-        "{}",
-        pretty_format_batches_with_options(batches, options)?
-    )?;
+    let table = pretty_format_batches_with_options(batches, options)?;
+    writeln!(out, "{}", plain(&table.to_string()))?;
     Ok(())
+}
+
+/// A text without control characters, which would move the cursor or change colours of the terminal.
+pub(super) fn plain(text: &str) -> String {
+    let replaced = |letter: char| match letter {
+        '\n' | '\t' => letter,
+        letter if letter.is_control() => char::REPLACEMENT_CHARACTER,
+        letter => letter,
+    };
+    text.chars().map(replaced).collect()
 }
 
 /// Writes a result as CSV or TSV with a header, batch by batch.

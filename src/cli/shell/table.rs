@@ -8,7 +8,7 @@ use polyphony_engine::datafusion::arrow::datatypes::{DataType, Field, Schema, Sc
 use polyphony_engine::datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use polyphony_engine::datafusion::error::Result;
 
-use super::print::write_table;
+use super::print::{plain, write_table};
 
 /// The minimum width of a truncated cell, in characters.
 const MIN_CELL: usize = 8;
@@ -86,7 +86,7 @@ pub(super) fn write_expanded(
             number += 1;
             writeln!(out, "-[ row {number} ]-")?;
             for (name, formatter) in names.iter().zip(&formatters) {
-                let value = formatter.value(row).try_to_string()?;
+                let value = plain(&formatter.value(row).try_to_string()?);
                 let mut lines = value.lines();
                 let first = lines.next().unwrap_or_default();
                 writeln!(out, "{name:width$} | {first}")?;
@@ -164,6 +164,22 @@ mod tests {
 +----+-----------------------+
 ";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn escape_sequences_of_cells_do_not_reach_the_terminal() {
+        let column: super::ArrayRef = Arc::new(StringArray::from(vec!["a\u{1b}[2Jb\u{7}\u{9b}1m"]));
+        let batch = RecordBatch::try_from_iter([("x", column)]).unwrap();
+        let options = FormatOptions::default();
+        let mut out = Vec::new();
+        write_expanded(std::slice::from_ref(&batch), &options, &mut out).unwrap();
+        super::write_table(batch.schema(), &[batch], &options, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(
+            !text.chars().any(|c| c.is_control() && c != '\n'),
+            "{text:?}"
+        );
+        assert_eq!(text.matches("a\u{fffd}[2Jb").count(), 2, "{text:?}");
     }
 
     #[test]

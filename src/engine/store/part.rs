@@ -15,6 +15,7 @@ use parquet::schema::types::ColumnPath;
 use super::encode::Encoder;
 use super::manifest::Part;
 use crate::{Error, Result};
+use polyphony_io::atomic::sync_folder;
 use polyphony_io::beside::PARQUET_WRITER;
 use polyphony_io::hash::{Sha256, hex};
 
@@ -98,7 +99,9 @@ impl PartWriter {
             .and_then(|()| hashing.syncing.take().map_or(Ok(()), joined))
             .and_then(|()| hashing.inner.get_ref().sync_all());
         synced.map_err(Error::io("write", &self.path))?;
-        fs::rename(&self.temporary, &self.path).map_err(Error::io("write", &self.path))?;
+        fs::rename(&self.temporary, &self.path)
+            .and_then(|()| sync_folder(&self.path))
+            .map_err(Error::io("write", &self.path))?;
         Ok(Part {
             file: self
                 .path

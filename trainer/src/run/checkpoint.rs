@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Tensor};
+use polyphony_io::atomic::sync_folder;
 use polyphony_io::checksum::{parse_checked, write_json_checked};
 use polyphony_io::{Error, Result};
 use polyphony_model::lora::{ADAPTER_WEIGHTS_FILE, LoraConfig};
@@ -103,7 +104,9 @@ pub fn save(
     write_tensors(&partial.join(OPTIMIZER_FILE), &names, &tensors, &metadata)?;
     write_json_checked(&partial.join(STATE_FILE), counters)?;
     // A rename is atomic: a checkpoint under its final name is complete.
-    fs::rename(&partial, &target).map_err(Error::io("rename", &partial))?;
+    fs::rename(&partial, &target)
+        .and_then(|()| sync_folder(&target))
+        .map_err(Error::io("rename", &partial))?;
     let mut all = list(out);
     while all.len() > total_limit {
         let oldest = all.remove(0);

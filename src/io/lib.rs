@@ -25,6 +25,8 @@ pub mod panics;
 pub mod progress;
 /// Pseudo-random numbers.
 pub mod random;
+/// Failures of the system while a file is read.
+pub mod read_failure;
 pub mod records;
 
 /// SVG plots.

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::encoding::SkipBom;
 use crate::hash::{Sha256, hex, sha256_file};
+use crate::read_failure::{OutOfMemory, ReadFailure};
 use crate::{Error, Result};
 
 /// The approximate size of a block of lines, in bytes.
@@ -66,47 +67,6 @@ impl ReadOutcome {
                 Err(Error::input(path, message, "fetch it again"))
             }
         }
-    }
-}
-
-/// A failure of the operating system to read a file, apart from damage in its content: only damage makes a file
-/// truncated. A passing failure (EIO, ENOMEM) is an error, and reading again may succeed.
-#[derive(Debug, Clone)]
-pub struct ReadFailure {
-    path: PathBuf,
-    cause: Arc<Mutex<Option<io::Error>>>,
-}
-
-impl ReadFailure {
-    fn new(path: &Path) -> Self {
-        Self {
-            path: path.to_path_buf(),
-            cause: Arc::default(),
-        }
-    }
-
-    /// Keeps the first failure, and gives the reader above an error of the same kind.
-    fn keep(&self, error: io::Error) -> io::Error {
-        if error.kind() == io::ErrorKind::Interrupted {
-            return error;
-        }
-        let passed_on = error
-            .raw_os_error()
-            .map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
-        let mut cause = self.cause.lock().unwrap_or_else(PoisonError::into_inner);
-        cause.get_or_insert(error);
-        passed_on
-    }
-
-    /// Fails if reading failed.
-    ///
-    /// # Errors
-    /// When it did; the error has the path and the system's message.
-    pub fn check(&self) -> Result<()> {
-        let mut cause = self.cause.lock().unwrap_or_else(PoisonError::into_inner);
-        cause
-            .take()
-            .map_or(Ok(()), |cause| Err(Error::io("read", &self.path)(cause)))
     }
 }
 
@@ -338,25 +298,6 @@ fn ends_within_an_object(bytes: &[u8]) -> bool {
     let last = bytes.rsplit(|byte| *byte == b'\n').next();
     let last = last.unwrap_or_default().trim_ascii();
     last.starts_with(b"{") && !last.ends_with(b"}")
-}
-
-/// Reader of a zstd decoder: a lack of memory for its window, up to 2 GiB, is no damage of the file.
-struct OutOfMemory<R> {
-    decoder: R,
-    failure: ReadFailure,
-}
-
-impl<R: Read> Read for OutOfMemory<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.decoder.read(buffer).map_err(|error| {
-            // The text of zstd's `memory_allocation`, which its errors carry without the code.
-            if error.to_string().contains("Allocation error") {
-                self.failure.keep(io::ErrorKind::OutOfMemory.into())
-            } else {
-                error
-            }
-        })
-    }
 }
 
 /// Reader that hashes and counts the bytes it passes on.

@@ -33,7 +33,7 @@ use polyphony_io::records::{self, ReadOptions};
 /// The table of the rows' weights during the job.
 const WEIGHTED_ROWS: &str = "weighted_rows";
 
-/// The ending of the file with the summary, in place of the output's.
+/// The summary's ending, in place of the output's.
 const SUMMARY: &str = "weights.json";
 
 /// The step that reads the files.
@@ -137,12 +137,11 @@ pub async fn weigh(file: &str, options: &Options, progress: &dyn Progress) -> Re
     check_folder(&store)?;
     let further = match read_rows(&mut store, &sources, options, progress) {
         Ok(further) => further,
-        Err(error) => {
-            if store.manifest().tables.is_empty() {
-                drop(store.remove());
-            }
+        Err(error) if store.manifest().tables.is_empty() => {
+            drop(store.remove());
             return Err(error);
         }
+        Err(error) => return Err(error),
     };
     let mut run = PairsPipeline::new(&mut store, settings, progress);
     run.step("30_scored_responses_of_store.sql", None, None)
@@ -155,11 +154,10 @@ pub async fn weigh(file: &str, options: &Options, progress: &dyn Progress) -> Re
         .verified()?
         .try_into()
         .map_err(|_| Error::store(&folder, "holds no weights", "remove it and run again"))?;
-    let Some(source) = sources.first() else {
-        return Err(Error::Internal("no file was opened".to_owned()));
-    };
-    let writing = format!("writing {}", options.out.display());
-    progress.start(&writing, Some(source.file.bytes), Unit::Bytes);
+    let no_file = || Error::Internal("no file was opened".to_owned());
+    let source = sources.first().ok_or_else(no_file)?;
+    let what = format!("writing {}", options.out.display());
+    progress.start(&what, Some(source.file.bytes), Unit::Bytes);
     let mut weights = WeightedRows::open(&part)?;
     output::write(&source.file, &mut weights, &options.out, progress)?;
     progress.finish();
@@ -191,14 +189,12 @@ pub async fn weigh(file: &str, options: &Options, progress: &dyn Progress) -> Re
     Ok(summary)
 }
 
-/// Fails if the output is one of the inputs, or the file beside it would replace one that no run wrote.
+/// Fails if the output is an input, or the file beside it would replace one that no run wrote.
 fn refuse_foreign_files(sources: &[Source], out: &Path) -> Result<()> {
-    for source in sources {
-        beside::refuse_input(out, &source.file.path)?;
-    }
-    beside::refuse_foreign(&out.with_extension(SUMMARY), |bytes| {
-        beside::has_field(bytes, "polyphony", None)
-    })
+    let is_ours = |bytes: &[u8]| beside::has_field(bytes, "polyphony", None);
+    beside::refuse_foreign(&out.with_extension(SUMMARY), is_ours)?;
+    let mut inputs = sources.iter();
+    inputs.try_for_each(|source| beside::refuse_input(out, &source.file.path))
 }
 
 /// The file that an argument stands for; a file of the hub is fetched.
@@ -295,9 +291,8 @@ fn read_rows(
         .tables
         .retain(|name, _| name.starts_with(schema::EMBEDDINGS));
     store.commit(manifest)?;
-    let Some((first, also)) = sources.split_first() else {
-        return Err(Error::Internal("no file was opened".to_owned()));
-    };
+    let no_file = || Error::Internal("no file was opened".to_owned());
+    let (first, also) = sources.split_first().ok_or_else(no_file)?;
     let mut tables = Tables::create(store, &first.name)?;
     let unscored = read_pairs(first, &options.columns, &mut tables, progress)?;
     if tables.rows() == 0 {

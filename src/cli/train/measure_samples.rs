@@ -9,6 +9,7 @@ use polyphony_eval::measures::distinct_n::distinct_n;
 use polyphony_eval::measures::looping::{BOUND, looping};
 use polyphony_io::Result;
 use polyphony_model::device::DeviceSpec;
+use polyphony_model::encoder::text_tokenizer::LongTexts;
 use polyphony_model::reward::RewardModel;
 use polyphony_trainer::config::Config;
 use polyphony_trainer::watch::{SampleMeasures, SampledPrompt};
@@ -28,9 +29,10 @@ impl Instruments {
     pub(super) fn load(config: &Config) -> Result<Self> {
         let device = DeviceSpec::parse(&config.device)?;
         let reward = config.watch_reward.as_deref();
+        let long_texts = LongTexts::default();
         Ok(Self {
-            semantic: Embedder::named(&config.watch_semantic, &[device])?,
-            style: Embedder::named(&config.watch_style, &[device])?,
+            semantic: Embedder::named(&config.watch_semantic, &[device], long_texts)?,
+            style: Embedder::named(&config.watch_style, &[device], long_texts)?,
             reward: reward
                 .map(|name| RewardModel::load_cached(name, device))
                 .transpose()?,

@@ -1,6 +1,7 @@
 """Overused terms: golden values of the exchange test, its intervals, the log-odds ratio and the terms of two groups.
 
     python3 tests/peers/overused_terms.py > tests/fixtures/overused_terms.json
+    python3 tests/peers/overused_terms.py REPORT    # needs pyarrow; compares with REPORT/report.json, few prompts
 
 Python alone, and no code of the program: probabilities are sums over all exchanges, in fractions up to 12 prompts and by
 the exact distribution of the sum beyond; terms are counted in dictionaries, every n-gram of every text.
@@ -11,6 +12,7 @@ import fractions
 import itertools
 import json
 import math
+import pathlib
 import random
 import sys
 import unicodedata
@@ -195,9 +197,15 @@ def log_odds_cases():
 
 # ---- The terms of two groups of texts ----
 
+# Thai, Lao, Burmese, Khmer, bopomofo, kana and Han.
+BLOCKS = [
+    (0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3040, 0x312F), (0x31F0, 0x31FF), (0x3400, 0x4DBF),
+    (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0xFF66, 0xFF9F), (0x20000, 0x30000),
+]
+
+
 def has_no_spaces(letter):
-    code = ord(letter)
-    return 0x3040 <= code <= 0x30FF or 0x4E00 <= code <= 0x9FFF
+    return any(low <= ord(letter) <= high for low, high in BLOCKS)
 
 
 def sentences(text):
@@ -211,9 +219,8 @@ def sentences(text):
 
     def finish():
         nonlocal word
-        if word:
-            for part in [word] if not any(map(has_no_spaces, word)) else list(word):
-                lists[-1].append(part)
+        for alone, run in itertools.groupby(word, has_no_spaces):
+            lists[-1] += list(run) if alone else ["".join(run)]
         word = ""
 
     for at, letter in enumerate(letters):
@@ -234,7 +241,7 @@ def ngrams(text, n):
     return [" ".join(words[at:at + n]) for words in sentences(text) for at in range(len(words) - n + 1)]
 
 
-def terms_of(groups, min_prompts):
+def terms_of(groups, min_prompts, p_greater):
     """`groups` are (model's texts, people's texts) by prompt."""
     rows = []
     for n in (1, 2, 3):
@@ -259,7 +266,7 @@ def terms_of(groups, min_prompts):
                 "term": name, "n": n, "model_count": a, "people_count": b,
                 "model_prompts": sum(x > 0 for x in case["a"]), "people_prompts": sum(x > 0 for x in case["b"]),
                 "model_rate": a / totals[0], "people_rate": b / totals[1], "log_odds": delta, "z": z,
-                "p": by_enumeration(two_points(case))[0],
+                "p": p_greater(case),
             })
     # Benjamini and Hochberg 1995.
     order = sorted(range(len(rows)), key=lambda at: rows[at]["p"])
@@ -284,10 +291,41 @@ def term_cases(rng):
         return " ".join(parts)
 
     groups = [[[text(True), text(at % 3 == 0)], [text(at == 4)] * (1 + at % 2)] for at in range(11)]
-    return {"groups": groups, "min_prompts": 6, "terms": terms_of(groups, 6)}
+    return {"groups": groups, "min_prompts": 6, "terms": terms_of(groups, 6, lambda case: by_enumeration(two_points(case))[0])}
+
+
+def check(folder):
+    """Every number of the listed terms of a report, from its texts."""
+    import pyarrow.parquet as pq
+
+    report = json.loads((folder / "report.json").read_text())
+    texts = collections.defaultdict(list)
+    for row in pq.read_table(folder / "outputs.parquet").to_pylist():
+        texts[row["model"], row["prompt_id"]].append(row["response"])
+    prompts = sorted({prompt for _, prompt in texts})
+    worst = count = 0
+    for entry in report["overused_terms"]:
+        sides = [[texts.get((model, prompt), []) for model in (entry["model"], "gold")] for prompt in prompts]
+        groups = [pair for pair in sides if all(pair)]
+        assert len(groups) == entry["prompts"] <= 16, "the script tries all exchanges"
+        terms = {term["term"]: term for term in terms_of(groups, 10, lambda case: p_values(case, 1.0)[0])}
+        assert (len(terms), sum(t["p_bh"] <= 0.05 for t in terms.values())) == (entry["tested"], entry["overused"]), entry
+        for listed in entry["terms"]:
+            for name, value in terms[listed["term"]].items():
+                if isinstance(value, float):
+                    worst, count = max(worst, abs(listed[name] - value) / max(abs(value), 1e-300)), count + 1
+                else:
+                    assert listed[name] == value, (name, listed)
+            for example in listed["examples"]:
+                there = " ".join(sum(sentences(example["text"]), []))
+                assert there == listed["term"], (there, listed["term"])
+    print(f"{count} numbers of overused terms, largest relative difference {worst:.1e}")
+    assert worst < 1e-9
 
 
 def main():
+    if len(sys.argv) > 1:
+        return check(pathlib.Path(sys.argv[1]))
     rng = random.Random(12)
     golden = {
         "tests": test_cases(rng),
@@ -299,6 +337,8 @@ def main():
                 "She couldn’t stop. 'Wait,' he said, *softly*; the well-known o'clock…",
                 "One\ntwo\n \nthree, four \"five\" six (seven) 3.5 eight — nine",
                 "Rock 'n' roll's __end__'' ÉTÉ Straße 雪の王 cafe\u0301 \U0001F600 ok\ufe0f ok",
+                # Marks without a letter are no words.
+                "a\u0652b \u0652pl \u0655 \u0301, x",
                 "", "...", "'", "don''t",
             ]
         ],

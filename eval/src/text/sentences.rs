@@ -36,8 +36,8 @@ pub fn ids(texts: &[Sentences]) -> Vec<&[u32]> {
 /// stray apostrophes part words, as white space does; any other sign, and an empty line, ends a sentence: no n-gram
 /// crosses a full stop, a quotation mark or a dash.
 const PATTERN: &str = r"(?x)
-    [\p{Alphabetic}\p{N}][\p{Alphabetic}\p{M}\p{N}]*
-        (?: ['’] [\p{Alphabetic}\p{N}][\p{Alphabetic}\p{M}\p{N}]* )*
+    [\p{L}\p{N}][\p{L}\p{M}\p{N}]*
+        (?: ['’] [\p{L}\p{N}][\p{L}\p{M}\p{N}]* )*
     | [^\p{Alphabetic}\p{M}\p{N}\s,*_'’\-]
     | \n\s*\n";
 
@@ -47,6 +47,7 @@ impl Vocabulary {
         static PARTS: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(PATTERN).ok());
         let mut sentences = Sentences::default();
         for part in PARTS.iter().flat_map(|parts| parts.find_iter(text)) {
+            // What ends a sentence is never alphabetic.
             if part.as_str().starts_with(char::is_alphanumeric) {
                 let mut start = part.start();
                 split_letters(part.as_str(), &mut |word| {

@@ -123,7 +123,7 @@ impl<P: Projection> Decoder<P> {
     fn decode_chunk(&self, ids: &[u32], caches: &mut [&mut KvCache]) -> Result<Vec<Vec<f32>>> {
         let positions: Vec<usize> = caches.iter().map(|cache| cache.tokens).collect();
         let (ropes, head_dim) = (&self.config.ropes, self.config.head_dim);
-        let rotary = RotaryTables::new(positions.into_iter(), ropes, head_dim, &self.device)?;
+        let rotary = RotaryTables::new(&positions, ropes, head_dim, &self.device)?;
         let mut x = self.embed(ids)?;
         for (number, layer) in self.layers.iter().enumerate() {
             let attend = |q: &Tensor, k: &Tensor, v: &Tensor| {

@@ -26,8 +26,8 @@ impl PackedSequences {
     /// # Errors
     /// When the device is out of memory.
     pub fn new(lengths: &[usize], config: &DecoderConfig, device: &Device) -> Result<Self> {
-        let positions = lengths.iter().flat_map(|&length| 0..length);
-        let rotary = RotaryTables::new(positions, &config.ropes, config.head_dim, device)?;
+        let positions: Vec<usize> = lengths.iter().flat_map(|&length| 0..length).collect();
+        let rotary = RotaryTables::new(&positions, &config.ropes, config.head_dim, device)?;
         let longest = lengths.iter().copied().max().unwrap_or_default();
         let mut masks = HashMap::new();
         for &window in &config.sliding_windows {

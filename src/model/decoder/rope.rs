@@ -80,7 +80,7 @@ impl RotaryTables {
     /// # Errors
     /// When the device is out of memory.
     pub fn new(
-        positions: impl Iterator<Item = usize> + Clone,
+        positions: &[usize],
         ropes: &[RopeConfig],
         head_dim: usize,
         device: &Device,
@@ -89,7 +89,7 @@ impl RotaryTables {
         for rope in ropes {
             if tables.iter().all(|(known, _)| known != rope) {
                 let inv_freq = rope.inv_freq(head_dim);
-                let table = RotaryEmbedding::new(positions.clone(), &inv_freq, device)?;
+                let table = RotaryEmbedding::new(positions.iter().copied(), &inv_freq, device)?;
                 tables.push((*rope, table));
             }
         }

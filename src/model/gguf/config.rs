@@ -1,4 +1,4 @@
-//! config.json, generation_config.json and tokenizer_config.json of a GGUF file, from its metadata.
+//! Configuration of a GGUF file: its metadata as the JSON files of a model's folder in transformers' format.
 
 use serde_json::{Map, Value, json};
 

@@ -100,9 +100,12 @@ impl GgufFile {
         // A run of spaces is stored as such in Gemma.
         let spelled: Vec<String> = tokens
             .iter()
-            .map(|token| match token.chars().all(|letter| letter == ' ') {
-                true if is_gemma => "▁".repeat(token.len()),
-                _ => (*token).to_owned(),
+            .map(|token| {
+                if is_gemma && token.chars().all(|letter| letter == ' ') {
+                    "▁".repeat(token.len())
+                } else {
+                    (*token).to_owned()
+                }
             })
             .collect();
         let tokens: Vec<&str> = spelled.iter().map(String::as_str).collect();

@@ -178,6 +178,7 @@ fn evaluation(
             .map(|of| if runs > 1 { of.clone() } else { Vec::new() })
             .collect(),
         k: 4,
+        tokens: PerSpace::default(),
     }
 }
 

@@ -70,6 +70,24 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// The fields that are known before the texts are read; the others are empty.
+    fn of_job(texts: &FileColumn<'_>, embedder: &Embedder) -> Self {
+        let name = texts.file.file_name().unwrap_or_default();
+        Self {
+            polyphony: env!("CARGO_PKG_VERSION").to_owned(),
+            file: name.to_string_lossy().into_owned(),
+            file_sha256: String::new(),
+            column: texts.column.to_owned(),
+            model: embedder.name().to_owned(),
+            revision: embedder.revision().to_owned(),
+            long_texts: embedder.long_texts(),
+            max_tokens: embedder.max_tokens(),
+            tokens: TokenCounts::default(),
+            rows: 0,
+            sha256: String::new(),
+        }
+    }
+
     /// The manifest of an output; `None` if it has none, or the output has changed since.
     ///
     /// # Errors
@@ -180,13 +198,7 @@ pub async fn embed_file(
         store.commit(manifest)?;
     }
     meter.end();
-    let counts = store.manifest().steps.values().map(|shard| {
-        let counts = shard.options.iter();
-        TokenCounts::from_names(
-            counts.filter_map(|(name, n)| Some((name.as_str(), n.parse().ok()?))),
-        )
-    });
-    let tokens = counts.fold(TokenCounts::default(), TokenCounts::plus);
+    let tokens = counts_of_shards(&store);
     let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty());
     let mut writer = PartWriter::create(parent.unwrap_or(Path::new(".")), stem, schema)?;
     let mut shards = store.table(SHARDS).verified()?;
@@ -199,25 +211,26 @@ pub async fn embed_file(
     }
     let written = writer.finish()?;
     let manifest = Manifest {
-        polyphony: env!("CARGO_PKG_VERSION").to_owned(),
-        file: file
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned(),
         file_sha256,
-        column: text.to_owned(),
-        model: embedder.name().to_owned(),
-        revision: embedder.revision().to_owned(),
-        long_texts: embedder.long_texts(),
-        max_tokens: embedder.max_tokens(),
         tokens,
         rows: written.rows,
         sha256: written.sha256,
+        ..Manifest::of_job(texts, embedder)
     };
     write_json(&manifest_path(out), &manifest)?;
     store.remove()?;
     Ok(manifest)
+}
+
+/// The tokens of the texts of all shards.
+fn counts_of_shards(store: &Store) -> TokenCounts {
+    let shards = store.manifest().steps.values();
+    let counts = shards.map(|shard| {
+        let counts = shard.options.iter();
+        let counts = counts.filter_map(|(name, n)| Some((name.as_str(), n.parse().ok()?)));
+        TokenCounts::from_names(counts)
+    });
+    counts.fold(TokenCounts::default(), TokenCounts::plus)
 }
 
 /// The default output path: next to the input file.

@@ -51,7 +51,7 @@ pub(crate) async fn space_tokens(store: &Store, options: &Options) -> Result<Vec
             counts.window_notice(embedder),
         ];
         spaces.push(SpaceTokens {
-            space: *space,
+            space,
             long_texts,
             max_tokens,
             counts,

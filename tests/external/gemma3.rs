@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::Missing;
 use super::program::{done, text};
 
-/// The model in `gemma3()`: as safetensors, which transformers dequantised, and as the GGUF file (Q4_K_M).
+/// The model in `gemma3()`: as safetensors, which transformers dequantised, and as the GGUF file (`Q4_K_M`).
 const MODELS: [&str; 2] = ["model", "gguf"];
 
 /// The folder of model and expected values, from the environment variable `POLYPHONY_GEMMA3`.

@@ -129,8 +129,8 @@ fn an_experiment_ends_in_one_report_and_does_nothing_twice() {
     );
     assert_eq!(
         files("outputs"),
-        12,
-        "outputs of six runs and their manifests"
+        18,
+        "outputs of six runs, their manifests and checksums"
     );
     let before = bytes(&out);
     done(&words);

@@ -234,6 +234,11 @@ fn verbalized_completions_without_answers_are_kept() {
         })
         .collect();
     fs::write(ending("completions"), with_answers).unwrap();
+    let refused = run(&as_strs(&command));
+    let stderr = String::from_utf8(refused.stderr).unwrap();
+    assert!(stderr.contains("line 1 is damaged"), "{stderr}");
+    // Changed on purpose: without their checksums the lines are taken.
+    fs::remove_file(ending("completions.checksums")).unwrap();
     let told = done(&as_strs(&command));
     assert!(
         told.starts_with("16 answers of 8 completions in "),

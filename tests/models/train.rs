@@ -156,7 +156,9 @@ pub(crate) fn result_of(out: &Path) -> (Vec<Value>, Vec<(PathBuf, u64)>) {
         line.as_object_mut().unwrap().remove("tokens_per_second");
     }
     let files = bytes(out).into_iter();
-    let compared = |name: &PathBuf| !["metrics.jsonl", "config.toml"].contains(&text(name));
+    let compared = |name: &PathBuf| {
+        !["metrics.jsonl", "metrics.jsonl.checksums", "config.toml"].contains(&text(name))
+    };
     (lines, files.filter(|(name, _)| compared(name)).collect())
 }
 

@@ -14,12 +14,13 @@ use super::manifest::{Manifest, Part};
 use crate::{Error, Result, schema};
 use polyphony_io::hash::sha256_file;
 
-/// The tables whose rows come from sources; the others are made from them.
-const SOURCE_TABLES: [&str; 4] = [
+/// The tables that `ingest` makes from sources; the others are made from them.
+const SOURCE_TABLES: [&str; 5] = [
     schema::PROMPTS,
     schema::RESPONSES,
     schema::QUARANTINED,
     schema::PENDING,
+    schema::NEAR_DUPLICATES,
 ];
 
 /// The parts that were verified since the store was opened.

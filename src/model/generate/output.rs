@@ -108,8 +108,8 @@ impl Output {
                             count + 1,
                             self.checksums_path.display()
                         ),
-                        "restore the file from a copy, or remove this line and those after it: the same command \
-                         generates them again",
+                        "restore the file from a copy, or remove this line and those after it, which the same command \
+                         generates again; if it was changed on purpose, remove its checksums",
                     ));
                 }
             }

@@ -12,7 +12,6 @@ use polyphony_model::lora::{ADAPTER_WEIGHTS_FILE, LoraConfig};
 use serde::{Deserialize, Serialize};
 use tracing::instrument;
 
-use super::metrics_log::LinesSum;
 use crate::optim::adamw::Moments;
 use polyphony_model::lora::{Metadata, read_tensors, write_adapter, write_tensors};
 
@@ -27,9 +26,6 @@ pub struct Counters {
     pub num_examples: usize,
     /// The fingerprint of the run, see [`super::manifest::RunManifest`].
     pub fingerprint: String,
-    /// The number and the SHA-256 of the lines of the metrics so far; `None` in a checkpoint of an earlier version.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub metrics: Option<LinesSum>,
 }
 
 impl Counters {
@@ -40,7 +36,6 @@ impl Counters {
             num_tokens: 0,
             num_examples: 0,
             fingerprint: fingerprint.to_owned(),
-            metrics: None,
         }
     }
 }
@@ -83,9 +78,9 @@ pub fn save(
 ) -> Result<()> {
     let target = checkpoint_dir(out, counters.step);
     let partial = folder(out).join(format!(".step-{:08}", counters.step));
-    // A step may save several times: before its evaluation, after it, and as scheduled. Its tensors are the same.
+    // A step may save twice: before its evaluation, and as scheduled.
     if target.is_dir() {
-        return write_json_checked(&target.join(STATE_FILE), counters);
+        return Ok(());
     }
     if partial.is_dir() {
         fs::remove_dir_all(&partial).map_err(Error::io("remove", &partial))?;

@@ -7,27 +7,21 @@ use std::path::{Path, PathBuf};
 use polyphony_io::atomic::write_atomic;
 use polyphony_io::hash::{Sha256, hex};
 use polyphony_io::{Error, Result};
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::watch::SampleMeasures;
 
 /// The name of the metrics log in the folder of a run.
 pub const METRICS_FILE: &str = "metrics.jsonl";
-
-/// The number of the first lines of a log, and their SHA-256, by which damage is found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LinesSum {
-    /// The number of lines.
-    pub lines: usize,
-    /// The SHA-256 of the lines with their ends, hex.
-    pub sha256: String,
-}
+/// The name of the file with a checksum of each line.
+const CHECKSUMS_FILE: &str = "metrics.jsonl.checksums";
 
 /// The metrics log of a run: its lines, in memory and in the file.
 #[derive(Debug)]
 pub struct MetricsLog {
     path: PathBuf,
+    checksums: PathBuf,
+    is_unchecked: bool,
     entries: Vec<Entry>,
 }
 
@@ -67,56 +61,53 @@ impl MetricsLog {
     pub fn new(out: &Path) -> Self {
         Self {
             path: out.join(METRICS_FILE),
+            checksums: out.join(CHECKSUMS_FILE),
+            is_unchecked: false,
             entries: Vec::new(),
         }
     }
 
-    /// Opens the log of a folder and removes the lines after `step`, or after those of `sum` if that is known: a
-    /// resumed run repeats those steps.
+    /// Opens the log of a folder and removes the lines after `step`, and lines without a checksum: a resumed run
+    /// repeats those steps.
     ///
     /// # Errors
-    /// When the file cannot be read or written, or its lines are not those of `sum`.
-    pub fn open(out: &Path, step: usize, sum: Option<&LinesSum>) -> Result<Self> {
-        let path = out.join(METRICS_FILE);
-        let text = match fs::read(&path) {
-            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(Error::io("read", &path)(error)),
+    /// When a file cannot be read or written, or a line is not as it was written.
+    pub fn open(out: &Path, step: usize) -> Result<Self> {
+        let mut log = Self::new(out);
+        let text = read(&log.path)?.unwrap_or_default();
+        let checksums = read(&log.checksums)?;
+        let mut expected = checksums.as_deref().map(str::lines);
+        let complete = text
+            .split_inclusive('\n')
+            .filter(|line| line.ends_with('\n'));
+        for (number, line) in (1..).zip(complete.map(str::trim_end)) {
+            match expected.as_mut().map(Iterator::next) {
+                Some(None) => break,
+                Some(Some(checksum)) if checksum != self::checksum(line) => {
+                    let message = format!(
+                        "line {number} is damaged: it does not agree with its checksum in {}",
+                        log.checksums.display()
+                    );
+                    let hint = "restore the file from a copy, or choose another --out";
+                    return Err(Error::input(&log.path, message, hint));
+                }
+                _ => log.entries.extend(Entry::parse(line)),
+            }
+        }
+        log.entries.retain(|entry| entry.step <= step);
+        log.is_unchecked = checksums.is_none() && !log.entries.is_empty();
+        let lines = |text: &dyn Fn(&str) -> String| -> String {
+            let lines = log.entries.iter();
+            lines.map(|entry| text(&entry.line) + "\n").collect()
         };
-        let entries = text.lines().filter_map(Entry::parse);
-        let mut entries: Vec<Entry> = entries.filter(|entry| entry.step <= step).collect();
-        if let Some(sum) = sum {
-            entries.truncate(sum.lines);
-        }
-        let log = Self { path, entries };
-        if let Some(sum) = sum.filter(|sum| **sum != log.sum()) {
-            return Err(Error::input(
-                &log.path,
-                format!(
-                    "is damaged: its first {} lines are not those that the checkpoint of step {step} knows",
-                    sum.lines
-                ),
-                "restore it from a copy, or choose another --out",
-            ));
-        }
-        write_atomic(&log.path, log.text().as_bytes())?;
+        write_atomic(&log.checksums, lines(&checksum).as_bytes())?;
+        write_atomic(&log.path, lines(&str::to_owned).as_bytes())?;
         Ok(log)
     }
 
-    /// All lines, with their ends.
-    fn text(&self) -> String {
-        let lines = self.entries.iter();
-        lines
-            .flat_map(|entry| [entry.line.as_str(), "\n"])
-            .collect()
-    }
-
-    /// The number and the SHA-256 of the lines so far.
-    pub fn sum(&self) -> LinesSum {
-        LinesSum {
-            lines: self.entries.len(),
-            sha256: hex(&Sha256::digest(self.text())),
-        }
+    /// Whether an earlier version wrote lines, which had no checksums.
+    pub fn is_unchecked(&self) -> bool {
+        self.is_unchecked
     }
 
     /// Appends a line, which must have a `step`.
@@ -127,12 +118,8 @@ impl MetricsLog {
         let line = serde_json::to_string(metrics)?;
         let entry = Entry::parse(&line)
             .ok_or_else(|| Error::Internal("metrics without a step".to_owned()))?;
-        let file = fs::OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(&self.path);
-        file.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()))
-            .map_err(Error::io("write", &self.path))?;
+        append(&self.checksums, &checksum(&line))?;
+        append(&self.path, &line)?;
         self.entries.push(entry);
         Ok(())
     }
@@ -193,6 +180,27 @@ impl MetricsLog {
     }
 }
 
+/// The text of a file; none where there is none.
+fn read(path: &Path) -> Result<Option<String>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("read", path)(error)),
+    }
+}
+
+/// Appends a line to a file.
+fn append(path: &Path, line: &str) -> Result<()> {
+    let file = fs::OpenOptions::new().append(true).create(true).open(path);
+    file.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()))
+        .map_err(Error::io("write", path))
+}
+
+/// The checksum of a line: 16 hex digits of its SHA-256.
+fn checksum(line: &str) -> String {
+    hex(&Sha256::digest(line)[..8])
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -209,7 +217,7 @@ mod tests {
     #[test]
     fn reopening_drops_later_steps_and_incomplete_lines() {
         let out = tempfile::tempdir().unwrap();
-        let mut log = MetricsLog::open(out.path(), 0, None).unwrap();
+        let mut log = MetricsLog::open(out.path(), 0).unwrap();
         for step in 1..=3 {
             log.append(&line(json!({"step": step, "loss": 0.1})))
                 .unwrap();
@@ -220,7 +228,7 @@ mod tests {
         let mut text = fs::read_to_string(&path).unwrap();
         text.push_str("{\"step\": 1, \"lo");
         fs::write(&path, text).unwrap();
-        let log = MetricsLog::open(out.path(), 2, None).unwrap();
+        let log = MetricsLog::open(out.path(), 2).unwrap();
         assert_eq!(log.losses(), [(1.0, 0.1), (2.0, 0.1)]);
         assert_eq!(log.eval_losses(), [(2.0, 0.5)]);
         assert!(log.is_evaluated(2) && !log.is_evaluated(1));
@@ -228,33 +236,34 @@ mod tests {
     }
 
     #[test]
-    fn damaged_lines_are_an_error_and_lines_after_the_checkpoint_are_dropped() {
+    fn damaged_lines_are_an_error() {
         let out = tempfile::tempdir().unwrap();
-        let mut log = MetricsLog::open(out.path(), 0, None).unwrap();
-        log.append(&line(json!({"step": 1, "loss": 0.125})))
-            .unwrap();
-        let sum = log.sum();
-        log.append(&line(json!({"step": 1, "eval_loss": 0.5})))
-            .unwrap();
+        let mut log = MetricsLog::open(out.path(), 0).unwrap();
+        for step in 1..=3 {
+            log.append(&line(json!({"step": step, "loss": 0.125})))
+                .unwrap();
+        }
         drop(log);
         let path = out.path().join(METRICS_FILE);
         let text = fs::read_to_string(&path).unwrap();
         for damaged in [
-            text.replace("0.125", "0.126"),
-            text.replace("loss", "lost"),
-            String::new(),
+            text.replacen("0.125", "0.126", 1),
+            text.replacen('\n', " ", 1),
         ] {
             fs::write(&path, &damaged).unwrap();
-            let error = MetricsLog::open(out.path(), 1, Some(&sum)).unwrap_err();
+            let error = MetricsLog::open(out.path(), 3).unwrap_err().to_string();
             assert!(
-                error.to_string().contains("metrics.jsonl: is damaged"),
+                error.contains("metrics.jsonl: line 1 is damaged"),
                 "{error}"
             );
             assert_eq!(fs::read_to_string(&path).unwrap(), damaged);
         }
-        fs::write(&path, &text).unwrap();
-        let log = MetricsLog::open(out.path(), 1, Some(&sum)).unwrap();
-        assert_eq!(log.losses(), [(1.0, 0.125)]);
-        assert!(!log.is_evaluated(1));
+        // Lines that were cut are repeated; those of an earlier version are not checked.
+        fs::write(&path, &text[..text.len() - 4]).unwrap();
+        let log = MetricsLog::open(out.path(), 3).unwrap();
+        assert!(log.losses().len() == 2 && !log.is_unchecked());
+        fs::remove_file(out.path().join(CHECKSUMS_FILE)).unwrap();
+        assert!(MetricsLog::open(out.path(), 3).unwrap().is_unchecked());
+        assert!(!MetricsLog::open(out.path(), 3).unwrap().is_unchecked());
     }
 }

@@ -94,18 +94,17 @@ impl Trainer<'_> {
         let latest = checkpoint::load_latest(out, &self.counters.fingerprint, &names, &values)?;
         if let Some((counters, values, moments)) = latest {
             progress.message(&format!("resuming after step {}", counters.step));
-            if counters.metrics.is_none() {
-                let file = out.join(METRICS_FILE);
-                progress.message(&format!(
-                    "{}: an earlier version wrote it without a checksum, so it was not verified",
-                    file.display()
-                ));
-            }
             self.policy.set_parameters(values);
             self.moments = moments;
             self.counters = counters;
         }
-        self.log = MetricsLog::open(out, self.counters.step, self.counters.metrics.as_ref())?;
+        self.log = MetricsLog::open(out, self.counters.step)?;
+        if self.log.is_unchecked() {
+            progress.message(&format!(
+                "{}: its lines have no checksums, so they were not verified",
+                out.join(METRICS_FILE).display()
+            ));
+        }
         Ok(())
     }
 
@@ -129,7 +128,6 @@ impl Trainer<'_> {
         // A stop or kill may have come during the evaluation after the last checkpoint.
         if self.is_evaluation_due(total_steps) {
             self.evaluate(total_steps, stop, progress)?;
-            self.save()?;
         }
         if self.is_watch_due(total_steps) {
             self.watch(stop, progress)?;
@@ -170,8 +168,6 @@ impl Trainer<'_> {
                 self.save()?;
                 saved = Instant::now();
                 self.evaluate(total_steps, stop, progress)?;
-                // The checkpoint's sum of the metrics then has those of the evaluation.
-                self.save()?;
             }
             if self.is_watch_due(total_steps) {
                 self.save()?;
@@ -222,10 +218,7 @@ impl Trainer<'_> {
         };
         checkpoint::save(
             &self.config.out,
-            &Counters {
-                metrics: Some(self.log.sum()),
-                ..self.counters.clone()
-            },
+            &self.counters,
             &self.policy.lora_config,
             &state,
             self.config.save_total_limit,

@@ -3,7 +3,8 @@
     python tests/peers/weighted_dpo_agrees.py POLYPHONY DEMO
 
 DEMO is the output of `polyphony demo --out DEMO`: a tiny Llama, its adapters, and a store. The stock DPOTrainer, which
-does not read `weight`, must differ.
+does not read `weight`, must differ. Then a preference file of 200 prompts, as strings and as chats: `polyphony weigh`,
+`datasets`, one epoch of each.
 """
 import json
 import pathlib
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 
+import numpy
 from datasets import load_dataset
 from peft import AutoPeftModelForCausalLM
 from transformers import AutoTokenizer
@@ -19,6 +21,7 @@ from weighted_dpo import WeightedDPOTrainer
 
 # TRL sums log-probabilities in f32: texts are short, so that the sums have digits enough for the comparison.
 MAX_LENGTH, BATCH, RATE = 160, 4, 3e-4
+PROMPTS = 200
 
 
 def recording(trainer_class):
@@ -60,6 +63,24 @@ def by_polyphony(polyphony, tiny, adapter, pairs_file, out, sft_weight):
     return [line["loss"] for line in lines if "loss" in line]
 
 
+def weighed_preferences(polyphony, folder, form):
+    """A file of preferences to PROMPTS prompts, four responses in two pairs to each, with weights by `weigh`."""
+    random = numpy.random.default_rng(7)
+    words = "the door a key old lamp opens burns never at night into rain and she he they forgot kept sold".split()
+    text = lambda: " ".join(random.choice(words, random.integers(4, 12)))
+    wrap = lambda role, content: content if form == "strings" else [{"role": role, "content": content}]
+    rows = []
+    for number in range(PROMPTS):
+        prompt, texts = f"Write about {number}.", [text() for _ in range(4)]
+        rows += [{"prompt": wrap("user", prompt), "chosen": wrap("assistant", chosen),
+                  "rejected": wrap("assistant", rejected)} for chosen, rejected in (texts[:2], texts[2:])]
+    folder.mkdir()
+    (folder / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    subprocess.run([polyphony, "weigh", folder / "in.jsonl", "--out", folder / "out.jsonl"], check=True,
+                   capture_output=True)
+    return str(folder / "out.jsonl")
+
+
 def main():
     polyphony, demo = sys.argv[1], pathlib.Path(sys.argv[2])
     tiny, adapter = str(demo / "tiny"), str(demo / "ddpo")
@@ -68,6 +89,17 @@ def main():
     zero = sum(weight == 0 for weight in pairs["weight"])
     assert zero > 0, "pairs of weight 0 belong to this test"
     with tempfile.TemporaryDirectory() as scratch:
+        for form in ("strings", "chats"):
+            file = weighed_preferences(polyphony, pathlib.Path(scratch) / form, form)
+            rows = load_dataset("json", data_files=file, split="train", cache_dir=f"{scratch}/{form}/cache")
+            options = (tiny, adapter, rows, scratch, False, 0.0)
+            ours = by_polyphony(polyphony, tiny, adapter, file, f"{scratch}/{form}/out", 0.0)
+            theirs = by_trl(WeightedDPOTrainer, *options)
+            assert len(ours) == len(theirs) == len(rows) // BATCH, (len(ours), len(theirs), len(rows))
+            off = max(abs(a - b) / abs(b) for a, b in zip(ours, theirs))
+            assert off <= 1e-5, f"off by {off}: {list(zip(ours, theirs))}"
+            print(f"{PROMPTS} prompts as {form}: weighed, read by datasets, an epoch of {len(ours)} steps off by at most "
+                  f"{off:.1e}")
         for precompute, sft_weight in ((False, 0.0), (True, 0.0), (False, 0.3)):
             ours = by_polyphony(polyphony, tiny, adapter, pairs_file, f"{scratch}/{precompute}{sft_weight}", sft_weight)
             options = (tiny, adapter, pairs, scratch, precompute, sft_weight)

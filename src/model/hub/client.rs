@@ -19,7 +19,7 @@ const MAX_REDIRECTS: usize = 10;
 
 /// The time limits where the variables are not set: for a connection and an answer, and for the next bytes.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-const READ_TIMEOUT: Duration = Duration::from_secs(60);
+const READ_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The maximum size of the description of a repository, in bytes.
 const MAX_INFO: u64 = 256 << 20;
@@ -105,9 +105,10 @@ impl Client {
             let response = request.call().map_err(|error| error.to_string())?;
             let status = response.status();
             if !is_redirect(status) {
-                return match status.is_success() {
-                    true => Ok(response),
-                    false => Err(format!("HTTP status {}", status.as_u16())),
+                return if status.is_success() {
+                    Ok(response)
+                } else {
+                    Err(format!("HTTP status {}", status.as_u16()))
                 };
             }
             let location = text(&response, header::LOCATION.as_str());

@@ -1,6 +1,6 @@
 //! Download of a file of the hub into its cache: resumed after a break, checked by its hash, and nowhere but there.
 //!
-//! The layout is that of Python's `huggingface_hub`: `blobs/ETAG`, and `snapshots/COMMIT/FILE` as a link to it. The ETag
+//! The layout is that of Python's `huggingface_hub`: `blobs/ETAG`, and `snapshots/COMMIT/FILE` as a link to it. The `ETag`
 //! of a large file is its SHA-256, that of a small one the id of its git blob (SHA-1).
 
 use std::fs::{self, File, OpenOptions};
@@ -94,7 +94,7 @@ impl RemoteFile<'_> {
     }
 }
 
-/// Asks for the ETag and the size of a file.
+/// Asks for the `ETag` and the size of a file.
 fn metadata(client: &Client, url: &Url) -> Result<Metadata, String> {
     let response = client.get(url, Some("bytes=0-0"), Follow::SameHost)?;
     let etag = text(&response, "x-linked-etag").or_else(|| text(&response, "etag"));
@@ -133,10 +133,10 @@ fn download(client: &Client, url: &Url, part: &Path, metadata: &Metadata) -> Res
 fn append(client: &Client, url: &Url, part: &Path, size: Option<u64>) -> Result<(), String> {
     let failed = |error| Error::io("write", part)(error).to_string();
     let file = OpenOptions::new().create(true).append(true).open(part);
-    let mut file = file.map_err(failed)?;
-    let mut start = file.metadata().map_err(|error| failed(error))?.len();
+    let mut file = file.map_err(&failed)?;
+    let mut start = file.metadata().map_err(&failed)?.len();
     if size.is_some_and(|size| start > size) {
-        file.set_len(0).map_err(|error| failed(error))?;
+        file.set_len(0).map_err(&failed)?;
         start = 0;
     }
     if size == Some(start) && start > 0 {
@@ -148,14 +148,14 @@ fn append(client: &Client, url: &Url, part: &Path, size: Option<u64>) -> Result<
         && text(&response, "content-range")
             .is_some_and(|range| range.starts_with(&format!("bytes {start}-")));
     if start > 0 && !is_rest {
-        file.set_len(0).map_err(|error| failed(error))?;
+        file.set_len(0).map_err(&failed)?;
         start = 0;
     }
     // A server that sends without end does not fill the disk.
     let most = size.map_or(u64::MAX, |size| size - start + 1);
     let mut body = response.into_body().into_reader().take(most);
     let received = io::copy(&mut body, &mut file).map_err(|error| error.to_string())?;
-    file.flush().map_err(|error| failed(error))?;
+    file.flush().map_err(&failed)?;
     match size {
         Some(size) if start + received != size => Err(format!(
             "the connection broke after {} of {size} bytes",

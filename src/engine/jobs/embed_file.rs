@@ -119,14 +119,7 @@ pub async fn embed_file(
     progress: &dyn Progress,
 ) -> Result<Manifest> {
     let (file, text) = (texts.file, texts.column);
-    let stem = out.file_stem().filter(|_| {
-        let end = out.extension();
-        end.is_some_and(|end| end == "parquet")
-    });
-    let Some(stem) = stem.and_then(|stem| stem.to_str()) else {
-        let hint = "the rows are written as Parquet, with the vectors as a column";
-        return Err(Error::input(out, "output must end in .parquet", hint));
-    };
+    let stem = parquet_stem(out)?;
     beside::refuse_input(out, file)?;
     let rows = read(file).await?;
     let total = rows
@@ -220,6 +213,16 @@ pub async fn embed_file(
     write_json(&manifest_path(out), &manifest)?;
     store.remove()?;
     Ok(manifest)
+}
+
+/// The name of a Parquet file without its ending.
+fn parquet_stem(out: &Path) -> Result<&str> {
+    let is_parquet = out.extension().is_some_and(|end| end == "parquet");
+    let stem = out.file_stem().filter(|_| is_parquet);
+    stem.and_then(|stem| stem.to_str()).ok_or_else(|| {
+        let hint = "the rows are written as Parquet, with the vectors as a column";
+        Error::input(out, "output must end in .parquet", hint)
+    })
 }
 
 /// The tokens of the texts of all shards.

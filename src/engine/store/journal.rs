@@ -57,9 +57,10 @@ pub(super) fn entries(folder: &Path) -> Result<BTreeSet<(String, String)>> {
 
 fn parse(line: &str) -> Option<(String, String)> {
     let mut names = Path::new(line).components();
-    let (table, file) = match (names.next(), names.next(), names.next()) {
-        (Some(Component::Normal(table)), Some(Component::Normal(file)), None) => (table, file),
-        _ => return None,
+    let (Some(Component::Normal(table)), Some(Component::Normal(file)), None) =
+        (names.next(), names.next(), names.next())
+    else {
+        return None;
     };
     let (table, file) = (table.to_str()?, file.to_str()?);
     let is_part = Path::new(file)

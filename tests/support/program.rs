@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// The program `polyphony` with an empty environment.
+/// The program `polyphony` with an empty environment: that of this build, or of the environment variable
+/// `POLYPHONY_TEST_BINARY`, as a release build for models that are slow without optimization.
 pub(crate) fn polyphony() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_polyphony"));
+    let built = || env!("CARGO_BIN_EXE_polyphony").into();
+    let mut command = Command::new(std::env::var_os("POLYPHONY_TEST_BINARY").unwrap_or_else(built));
     command.env_clear();
     command
 }

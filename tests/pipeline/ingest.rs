@@ -144,9 +144,16 @@ fn a_folder_with_one_file_a_split_is_a_data_set() {
     super::dump(&at("dump"), 60);
     let (store, data_set) = (at("store"), at("dataset"));
     done(&["ingest", text(&at("dump")), "--store", text(&store)]);
-    fs::create_dir(&data_set).unwrap();
     // A split that has no pairs any more must not stay.
-    fs::write(data_set.join("validation.parquet"), "stale").unwrap();
+    let all = [
+        "pairs",
+        "--store",
+        text(&store),
+        "--dataset",
+        text(&data_set),
+    ];
+    done(&all);
+    assert!(data_set.join("validation.parquet").exists());
     let command = [
         "pairs",
         "--store",

@@ -84,6 +84,7 @@ fn results(out: &Path) -> BTreeMap<PathBuf, u64> {
             "experiment.json",
             "README.md",
             "metrics.jsonl",
+            "metrics.jsonl.checksums",
             "token_metrics.json",
         ];
         !has_time.contains(&name.as_str()) && !path.starts_with("store")
@@ -176,8 +177,8 @@ fn a_killed_experiment_ends_with_the_same_bytes() {
         .to_vec();
     let kills = kill_until_done(
         &words,
-        Duration::from_millis(300),
-        Duration::from_millis(170),
+        Duration::from_millis(900),
+        Duration::from_millis(700),
     );
     assert!(kills > 2, "{kills}");
     let (whole, killed) = (results(&whole), results(&killed));

@@ -26,7 +26,7 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     .build()
 });
 
-/// The window function. It ignores the window's frame: its partition is the range of the minimum and maximum.
+/// The window function. A frame is refused: its partition is the range of the minimum and maximum.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct MinMax {
     signature: Signature,

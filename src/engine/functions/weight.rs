@@ -29,7 +29,7 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     .build()
 });
 
-/// The window function. It ignores the window's frame: its partition is a prompt. The order of the window is
+/// The window function. A frame is refused: its partition is a prompt. The order of the window is
 /// the order of the sum of the mean, so with `ORDER BY response_id` the last bit is the same in every run.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Weight {
